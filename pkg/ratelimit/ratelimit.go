@@ -1,0 +1,34 @@
+// Package ratelimit bounds how often something may happen for a key.
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrUnavailable means that the limiter could not decide.
+var ErrUnavailable = errors.New("rate limiter unavailable")
+
+// Quota allows Events in any Period, all at once if they come so.
+type Quota struct {
+	Events int
+	Period time.Duration
+}
+
+// Result is a decision and what to tell the client about it.
+type Result struct {
+	Allowed   bool
+	Limit     int
+	Remaining int
+	// ResetAfter is the time until the whole quota is there again.
+	ResetAfter time.Duration
+	// RetryAfter is the time until the next event is allowed; 0 if this one was.
+	RetryAfter time.Duration
+}
+
+// Limiter is the port: one quota, many keys.
+type Limiter interface {
+	// Allow counts one event for key, if the quota allows it. Its errors wrap ErrUnavailable.
+	Allow(ctx context.Context, key string) (Result, error)
+}

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"time"
+)
+
+// MessageID identifies a message: 12 bytes, 24 hex digits where it travels.
+type MessageID [12]byte
+
+// String returns the id as 24 lower-case hex digits.
+func (id MessageID) String() string { return hex.EncodeToString(id[:]) }
+
+// ErrBadMessageID means a text is not 24 hex digits.
+var ErrBadMessageID = errors.New("not a message id")
+
+// ParseMessageID reads 24 hex digits, in any case.
+func ParseMessageID(s string) (MessageID, error) {
+	var id MessageID
+	if len(s) != 2*len(id) {
+		return id, ErrBadMessageID
+	}
+	if _, err := hex.Decode(id[:], []byte(s)); err != nil {
+		return MessageID{}, ErrBadMessageID
+	}
+	return id, nil
+}
+
+// NewMessageID makes an id that nobody else makes: 4 bytes of time, so that ids made together are stored together,
+// and 8 random bytes.
+func NewMessageID(now time.Time) MessageID {
+	var id MessageID
+	binary.BigEndian.PutUint32(id[:4], uint32(now.Unix()))
+	_, _ = rand.Read(id[4:]) // crypto/rand.Read never fails
+	return id
+}
+
+// Digest is the first 16 bytes of a SHA-256 over what a send contains. An entry and a message that bear the same id
+// belong together only if they bear the same digest.
+type Digest [16]byte
+
+// EntryKind says what a position of an inbox holds.
+type EntryKind uint8
+
+const (
+	// Received is a message addressed to the inbox's owner.
+	Received EntryKind = iota + 1
+	// Sent is a message the owner sent without being among its recipients: in the history, but not delivered.
+	Sent
+	// Hole is a tombstone: nothing will ever be at this position.
+	Hole
+)
+
+// Entry is one position of one inbox. Entries are written once; only ReadAt changes, once.
+type Entry struct {
+	// User is the inbox's owner, canonical.
+	User     string
+	Position int64
+	Kind     EntryKind
+	// Message is the id of the message; for a Hole it is an id that no message has.
+	Message MessageID
+	Digest  Digest
+	// WrappedKey is the message's key, sealed for the owner.
+	WrappedKey string
+	// KeyVersion is the version of the owner's key that WrappedKey was made for; 0 if the sender did not say.
+	KeyVersion int
+	// At is the writer's clock when the entry was written. Nothing is ordered by it.
+	At time.Time
+	// ReadAt is when the owner first marked it as read; zero until then.
+	ReadAt time.Time
+	// ExpiresAt is when the message ceases to be shown.
+	ExpiresAt time.Time
+	// PurgeAt is when the entry may be removed. It is the same distance from At for all entries of an inbox, so that
+	// they go in order of position, from the old end.
+	PurgeAt time.Time
+}
+
+// Message is what was sent, without the wrapped keys, which stand in the entries. Messages are written once and never
+// changed; they may be removed from ExpiresAt on.
+type Message struct {
+	ID MessageID
+	// Sender and Recipients are display names. Recipients are in the order of their canonical names.
+	Sender           string
+	SenderKeyVersion int
+	Recipients       []string
+	Content          string
+	IV               string
+	ClientMessageID  string
+	Digest           Digest
+	CreatedAt        time.Time
+	ExpiresAt        time.Time
+	// Tombstone marks an id under which no message will ever be committed.
+	Tombstone bool
+}
+
+// EntryResult says what became of an entry handed to InsertEntries. Written, unless one of the two says otherwise.
+type EntryResult struct {
+	// Existing is the entry that the inbox already holds for this message; nothing was written.
+	Existing *Entry
+	// PositionTaken means that another entry stands at this position; nothing was written.
+	PositionTaken bool
+}
+
+// ReadReceipt says when a user first read a message.
+type ReadReceipt struct {
+	Message MessageID
+	User    string
+	ReadAt  time.Time
+}
+
+// Log is the port for the inbox log. Its promise is write-once: of any number of concurrent inserts at one (user,
+// position), one (user, message) or one message id, exactly one succeeds, and the others learn of it. What a read
+// returns has been made durable and cannot be undone by a failover.
+type Log interface {
+	// InsertEntries writes entries, each on its own: one that is refused does not keep the others out. The results
+	// stand in the order of the entries. No two of the entries are for the same (user, position). Where both reasons
+	// to refuse an entry hold, Existing is reported.
+	InsertEntries(ctx context.Context, entries []Entry) ([]EntryResult, error)
+	// InsertMessages writes messages, each on its own, and reports for each whether it was written: false means that
+	// the id is in use. When it returns, what it wrote is durable.
+	InsertMessages(ctx context.Context, messages []Message) (written []bool, err error)
+	// Messages finds messages by id, tombstones included; ids that are not there are missing from the answer.
+	Messages(ctx context.Context, ids []MessageID) (map[MessageID]Message, error)
+	// Entries returns what stands at the positions after < p <= upTo of an inbox, ascending.
+	Entries(ctx context.Context, user string, after, upTo int64) ([]Entry, error)
+	// FirstAfter returns the lowest position above after that holds an entry, 0 if none does.
+	FirstAfter(ctx context.Context, user string, after int64) (int64, error)
+	// Tail returns a position that is no lower than any the inbox ever held, those removed since included; the highest
+	// one that holds an entry, while there are entries. 0 for an inbox that never held any.
+	Tail(ctx context.Context, user string) (int64, error)
+	// Entry finds the entry that an inbox holds for a message, or returns ErrNotFound.
+	Entry(ctx context.Context, user string, id MessageID) (Entry, error)
+	// MarkRead sets ReadAt of the entry that an inbox holds for a message, unless it is set; ErrNotFound without one.
+	MarkRead(ctx context.Context, user string, id MessageID, at time.Time) error
+	// Receipts returns who of the given users (canonical) has read which of the given messages.
+	Receipts(ctx context.Context, users []string, ids []MessageID) ([]ReadReceipt, error)
+}
