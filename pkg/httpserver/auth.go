@@ -1,0 +1,60 @@
+package httpserver
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// TokenChecker says whose a token is, or why it is not good, with one of the sentinels of package token.
+type TokenChecker interface {
+	Check(ctx context.Context, raw string) (token.Identity, error)
+}
+
+const callerKey = "sealpost.caller"
+
+// TokenErrors are the rows every service shares: how a token that is not good is answered.
+var tokenErrors = ErrorTable{
+	{token.ErrExpired, Always(http.StatusUnauthorized, api.CodeTokenExpired, "the token has expired: log in again")},
+	{token.ErrRevoked, Always(http.StatusUnauthorized, api.CodeTokenRevoked, "the token has been revoked: log in again")},
+	{token.ErrInvalid, Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token is not valid")},
+	{token.ErrUnavailable, Away("the revocation check")},
+}
+
+// TokenError returns the answer to a token that Check refused.
+func TokenError(err error) *api.Error { return tokenErrors.find(err) }
+
+// RequireToken lets requests with a good bearer token pass and answers the others.
+func RequireToken(checker TokenChecker) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		raw, ok := Bearer(c.Request)
+		if !ok {
+			tokenErrors.Write(c, api.New(http.StatusUnauthorized, api.CodeNoToken, "a bearer token is required"))
+			return
+		}
+		id, err := checker.Check(c.Request.Context(), raw)
+		if err != nil {
+			tokenErrors.Write(c, err)
+			return
+		}
+		c.Set(callerKey, id)
+	}
+}
+
+// Caller is the identity that RequireToken established. It panics on a route without RequireToken, which is a
+// programming error that must not become an answer to nobody in particular.
+func Caller(c *gin.Context) token.Identity {
+	return c.MustGet(callerKey).(token.Identity)
+}
+
+// Bearer returns the token of the Authorization header (RFC 6750), if there is one.
+func Bearer(r *http.Request) (raw string, ok bool) {
+	scheme, raw, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	raw = strings.TrimSpace(raw)
+	return raw, found && strings.EqualFold(scheme, "Bearer") && raw != ""
+}

@@ -1,0 +1,128 @@
+package httpserver
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+)
+
+// DefaultBodyBytes is the largest body a route takes unless it says otherwise with LimitBody.
+const DefaultBodyBytes = 64 << 10
+
+// bodyReadTimeout bounds how long a client may take to send a body, whatever its size.
+const bodyReadTimeout = time.Minute
+
+const bodyLimitKey = "sealpost.bodyLimit"
+
+// LimitBody lets DecodeJSON take bodies of up to n bytes on the routes it stands before. The others take
+// DefaultBodyBytes.
+func LimitBody(n int64) gin.HandlerFunc {
+	return func(c *gin.Context) { c.Set(bodyLimitKey, n) }
+}
+
+var errBodyTooLarge = api.New(http.StatusRequestEntityTooLarge, api.CodeBodyTooLarge, "the request body is too large")
+
+// DecodeJSON reads the request's body into dst, a pointer to a struct. It refuses, as an *api.Error, a body that is not
+// declared as JSON, too large, no single JSON object in valid UTF-8, or has a field of another type, and strings with
+// a NUL. Fields that dst does not have are ignored.
+func DecodeJSON(c *gin.Context, dst any) error {
+	if err := requireJSON(c.Request); err != nil {
+		return err
+	}
+	body, err := readBody(c)
+	if err != nil {
+		return err
+	}
+	if !utf8.Valid(body) {
+		return api.InvalidJSON("is not valid UTF-8")
+	}
+	if trimmed := strings.TrimLeft(string(body[:min(len(body), 64)]), " \t\r\n"); trimmed != "" && trimmed[0] != '{' {
+		return api.InvalidJSON("must be a JSON object")
+	}
+	if err := json.Unmarshal(body, dst); err != nil {
+		return jsonFault(err)
+	}
+	if field := fieldWithNUL(reflect.ValueOf(dst).Elem()); field != "" {
+		return api.InvalidField(field, "must not contain NUL")
+	}
+	return nil
+}
+
+func requireJSON(r *http.Request) error {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || mediaType != "application/json" {
+		return api.New(http.StatusUnsupportedMediaType, api.CodeUnsupportedMediaType, "the content type must be application/json")
+	}
+	return nil
+}
+
+func readBody(c *gin.Context) ([]byte, error) {
+	limit := int64(DefaultBodyBytes)
+	if n, ok := c.Get(bodyLimitKey); ok {
+		limit = n.(int64)
+	}
+	if c.Request.ContentLength > limit {
+		// What is not read cannot be skipped cheaply, so this connection serves no further request.
+		c.Header("Connection", "close")
+		return nil, errBodyTooLarge
+	}
+	rc := http.NewResponseController(c.Writer)
+	// Errors mean that the connection has no deadlines to set (in a test, say): then there is nothing to bound.
+	_ = rc.SetReadDeadline(time.Now().Add(bodyReadTimeout))
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, errBodyTooLarge
+	case err != nil:
+		return nil, api.InvalidJSON("could not be read to its end")
+	}
+	return body, nil
+}
+
+func jsonFault(err error) error {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) {
+		if wrongType.Field == "" {
+			return api.InvalidJSON("must be a JSON object")
+		}
+		return api.InvalidField(wrongType.Field, "has the wrong type: "+wrongType.Value)
+	}
+	return api.InvalidJSON("is not well-formed JSON")
+}
+
+// fieldWithNUL returns the JSON name of the first field of v that has a NUL in its text, or "".
+func fieldWithNUL(v reflect.Value) string {
+	for i := range v.NumField() {
+		if hasNUL(v.Field(i)) {
+			name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+			return name
+		}
+	}
+	return ""
+}
+
+func hasNUL(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		return strings.IndexByte(v.String(), 0) >= 0
+	case reflect.Map:
+		for it := v.MapRange(); it.Next(); {
+			if hasNUL(it.Key()) || hasNUL(it.Value()) {
+				return true
+			}
+		}
+	}
+	return false
+}

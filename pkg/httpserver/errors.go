@@ -1,0 +1,97 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/logging"
+)
+
+// HandlerFunc answers a request, or returns why it cannot; then nothing has been written.
+type HandlerFunc func(c *gin.Context) error
+
+// ErrorRow says how one sentinel error of a domain is answered.
+type ErrorRow struct {
+	Err    error
+	Answer func(err error) *api.Error
+}
+
+// ErrorTable is a service's one table from error to answer. The first row that errors.Is matches decides.
+type ErrorTable []ErrorRow
+
+// Always makes an Answer that does not depend on the error.
+func Always(status int, code api.Code, message string) func(error) *api.Error {
+	return func(error) *api.Error { return api.New(status, code, message) }
+}
+
+// Away makes the Answer for a dependency that is not available: 503 with a jittered Retry-After.
+func Away(what string) func(error) *api.Error {
+	return func(error) *api.Error { return api.Unavailable(what, RetryAfter(2*time.Second)) }
+}
+
+// RetryAfter spreads retries: it returns a time between base and twice base.
+func RetryAfter(base time.Duration) time.Duration {
+	return base + rand.N(base)
+}
+
+// Handle makes a gin handler of h that answers the error h returns.
+func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := h(c); err != nil {
+			t.Write(c, err)
+		}
+	}
+}
+
+// Write answers with err and ends the handler chain. An *api.Error in err's chain is written as it is; otherwise the
+// table decides; an error the table does not know is an opaque 500.
+func (t ErrorTable) Write(c *gin.Context, err error) {
+	answer := t.find(err)
+	if answer.Status >= http.StatusInternalServerError {
+		logger(c).LogAttrs(c.Request.Context(), slog.LevelWarn, "request failed",
+			slog.String("route", c.FullPath()), slog.Int("status", answer.Status), slog.String("error", err.Error()))
+	}
+	writeError(c, answer)
+}
+
+func (t ErrorTable) find(err error) *api.Error {
+	var ready *api.Error
+	if errors.As(err, &ready) {
+		copied := *ready
+		return &copied
+	}
+	for _, row := range t {
+		if errors.Is(err, row.Err) {
+			return row.Answer(err)
+		}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return api.Unavailable("the server", RetryAfter(2*time.Second))
+	}
+	return api.New(http.StatusInternalServerError, api.CodeInternal, "something went wrong on the server")
+}
+
+func writeError(c *gin.Context, e *api.Error) {
+	e.RequestID = logging.RequestID(c.Request.Context())
+	retryAfter := e.RetryAfter
+	if retryAfter == 0 && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests) {
+		retryAfter = RetryAfter(time.Second)
+	}
+	if retryAfter > 0 {
+		seconds := int64((retryAfter + time.Second - 1) / time.Second)
+		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+	if e.Status == http.StatusUnauthorized {
+		c.Header("WWW-Authenticate", "Bearer")
+	}
+	c.Header("Cache-Control", "no-store")
+	c.AbortWithStatusJSON(e.Status, e)
+}

@@ -1,0 +1,46 @@
+package httpserver
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+)
+
+var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, Away("the rate limiter")}}
+
+// LimitUser bounds how often each user calls the routes it stands before. It comes after RequireToken.
+func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		r, err := l.Allow(c.Request.Context(), Caller(c).Subject)
+		if err == nil {
+			err = ApplyRateLimit(c, r)
+		}
+		if err != nil {
+			rateErrors.Write(c, err)
+		}
+	}
+}
+
+// ApplyRateLimit tells the client how much of its quota is left, in the RateLimit header (draft-ietf-httpapi-ratelimit-
+// headers-07: limit, remaining, seconds to reset), and returns the 429 if there is nothing left. A Result without a
+// Limit (limits are off) sets no header.
+func ApplyRateLimit(c *gin.Context, r ratelimit.Result) error {
+	if r.Limit > 0 {
+		c.Header("RateLimit", fmt.Sprintf("limit=%d, remaining=%d, reset=%d", r.Limit, r.Remaining, wholeSeconds(r.ResetAfter)))
+	}
+	if r.Allowed {
+		return nil
+	}
+	e := api.New(http.StatusTooManyRequests, api.CodeRateLimited, "too many requests: try again later")
+	// The wait is the truth; the jitter keeps all who were refused together from coming back together.
+	e.RetryAfter = max(r.RetryAfter, time.Second) + RetryAfter(time.Second) - time.Second
+	return e
+}
+
+func wholeSeconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }

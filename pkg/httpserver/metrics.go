@@ -1,0 +1,26 @@
+package httpserver
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type httpMetrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer) *httpMetrics {
+	f := promauto.With(reg)
+	return &httpMetrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_http_requests_total",
+			Help: "Requests answered, by route pattern, method and status.",
+		}, []string{"route", "method", "status"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sealpost_http_request_duration_seconds",
+			Help:    "Time from a request's headers to the end of its answer, by route pattern. Polls include their wait.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"route"}),
+	}
+}

@@ -1,0 +1,110 @@
+package httpserver
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/logging"
+)
+
+const requestIDHeader = "X-Request-ID"
+
+// requestIDPattern is what we take over from a client. Anything else could forge log lines, or be used to fill them.
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+
+const loggerKey = "sealpost.logger"
+
+func withLogger(log *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) { c.Set(loggerKey, log) }
+}
+
+func logger(c *gin.Context) *slog.Logger {
+	if l, ok := c.Get(loggerKey); ok {
+		return l.(*slog.Logger)
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func requestID(c *gin.Context) {
+	id := c.GetHeader(requestIDHeader)
+	if !requestIDPattern.MatchString(id) {
+		var b [12]byte
+		_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+		id = hex.EncodeToString(b[:])
+	}
+	c.Header(requestIDHeader, id)
+	c.Request = c.Request.WithContext(logging.WithRequestID(c.Request.Context(), id))
+}
+
+// securityHeaders: the answers are data for programs; nothing in them may be rendered, framed, sniffed or stored.
+func securityHeaders(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Strict-Transport-Security", "max-age=31536000")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	h.Set("Cache-Control", "no-store")
+}
+
+// writeTimeout bounds how long a client may take to read an ordinary answer. Polls and streams set their own
+// deadline when they write.
+const writeTimeout = 90 * time.Second
+
+func boundWrite(c *gin.Context) {
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(writeTimeout))
+}
+
+func recoverPanic(c *gin.Context) {
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(r)
+		}
+		logger(c).ErrorContext(c.Request.Context(), "panic in a handler",
+			"route", c.FullPath(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		if c.Writer.Written() {
+			panic(http.ErrAbortHandler)
+		}
+		writeError(c, api.New(http.StatusInternalServerError, api.CodeInternal, "something went wrong on the server"))
+	}()
+	c.Next()
+}
+
+func (m *httpMetrics) observe(c *gin.Context) {
+	began := time.Now()
+	c.Next()
+	route := c.FullPath()
+	if route == "" {
+		route = "unmatched"
+	}
+	elapsed := time.Since(began)
+	m.requests.WithLabelValues(route, methodLabel(c.Request.Method), fmt.Sprint(c.Writer.Status())).Inc()
+	m.duration.WithLabelValues(route).Observe(elapsed.Seconds())
+	logger(c).LogAttrs(c.Request.Context(), slog.LevelDebug, "request",
+		slog.String("method", methodLabel(c.Request.Method)), slog.String("route", route), slog.Int("status", c.Writer.Status()),
+		slog.Duration("elapsed", elapsed), slog.Int("bytes", c.Writer.Size()))
+}
+
+// methodLabel keeps the label bounded: a method is whatever text a stranger sends.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodPatch:
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,226 @@
+// Package httpserver is the HTTP shell that every service wears: listeners, middleware, error answers, token checks,
+// the admin port. What a route does is the services' business.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/cors"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/metrics"
+)
+
+// Config is what an operator sets.
+type Config struct {
+	AdminAddress   string        `env:"ADMIN_ADDRESS" envDefault:"127.0.0.1:9301" desc:"host:port of /livez, /readyz, /metrics and /debug/pprof; never expose it"`
+	CORSOrigins    []string      `env:"CORS_ORIGINS" desc:"comma-separated origins whose pages may call the API; * for all; none by default"`
+	TrustedProxies []string      `env:"TRUSTED_PROXIES" desc:"comma-separated addresses or CIDRs whose X-Forwarded-For is believed; none by default"`
+	LameDuck       time.Duration `env:"LAME_DUCK" envDefault:"0s" desc:"how long to go on serving after readiness turns to 503, so that load balancers notice; 5s to 15s behind one"`
+	MaxHeaderBytes int           `env:"MAX_HEADER_BYTES" envDefault:"16384" desc:"largest request head, in bytes"`
+	IdleTimeout    time.Duration `env:"IDLE_TIMEOUT" envDefault:"90s" desc:"how long an idle keep-alive connection is kept; longer than the load balancer keeps its own"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	var faults []error
+	if c.LameDuck < 0 {
+		faults = append(faults, errors.New("LAME_DUCK must not be negative"))
+	}
+	if c.IdleTimeout <= 0 {
+		faults = append(faults, errors.New("IDLE_TIMEOUT must be positive"))
+	}
+	if c.MaxHeaderBytes < 4096 {
+		faults = append(faults, errors.New("MAX_HEADER_BYTES must be at least 4096"))
+	}
+	for _, p := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(p); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddr(p); err != nil {
+			faults = append(faults, fmt.Errorf("TRUSTED_PROXIES: %q is neither an address nor a CIDR", p))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Check asks whether something that start-up waits for is there.
+type Check struct {
+	Name  string
+	Ready func(ctx context.Context) error
+}
+
+// Options are what a service hands in.
+type Options struct {
+	// Address is the public host:port; port 0 takes a free one.
+	Address  string
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	// Checks are asked by /readyz.
+	Checks []Check
+	// Connections tells how many polls and streams are open, for /api/health. Nil means none.
+	Connections func() int64
+}
+
+// Server is a public and an admin listener.
+type Server struct {
+	cfg      Config
+	opts     Options
+	engine   *gin.Engine
+	public   *http.Server
+	admin    *http.Server
+	publicL  net.Listener
+	adminL   net.Listener
+	started  time.Time
+	draining atomic.Bool
+}
+
+// New binds both listeners; Serve answers on them.
+func New(cfg Config, opts Options) (*Server, error) {
+	s := &Server{cfg: cfg, opts: opts, started: time.Now()}
+	if opts.Connections == nil {
+		s.opts.Connections = func() int64 { return 0 }
+	}
+	if err := s.buildEngine(); err != nil {
+		return nil, err
+	}
+	s.public = &http.Server{
+		Handler: s.withCORS(s.engine), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
+		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
+	}
+	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	var err error
+	if s.publicL, err = net.Listen("tcp", opts.Address); err != nil {
+		return nil, fmt.Errorf("public port: %w", err)
+	}
+	if s.adminL, err = net.Listen("tcp", cfg.AdminAddress); err != nil {
+		return nil, errors.Join(fmt.Errorf("admin port: %w", err), s.publicL.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) buildEngine() error {
+	gin.SetMode(gin.ReleaseMode)
+	s.engine = gin.New()
+	s.engine.HandleMethodNotAllowed = true
+	s.engine.RedirectTrailingSlash = false
+	if err := s.engine.SetTrustedProxies(s.cfg.TrustedProxies); err != nil {
+		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
+	}
+	s.engine.Use(withLogger(s.opts.Log), requestID, newMetrics(s.opts.Registry).observe, recoverPanic, securityHeaders, boundWrite)
+	s.engine.NoRoute(func(c *gin.Context) {
+		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
+	})
+	s.engine.NoMethod(func(c *gin.Context) {
+		writeError(c, api.New(http.StatusMethodNotAllowed, api.CodeMethodNotAllowed, "this path does not take this method"))
+	})
+	s.engine.GET("/api/health", s.health)
+	s.engine.GET("/api/openapi.yaml", func(c *gin.Context) {
+		c.Data(http.StatusOK, "application/yaml; charset=utf-8", api.OpenAPI)
+	})
+	return nil
+}
+
+func (s *Server) withCORS(h http.Handler) http.Handler {
+	if len(s.cfg.CORSOrigins) == 0 {
+		return h
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: s.cfg.CORSOrigins,
+		AllowedMethods: []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", requestIDHeader},
+		ExposedHeaders: []string{requestIDHeader, "Retry-After", "RateLimit"},
+		MaxAge:         int((10 * time.Minute).Seconds()),
+	}).Handler(h)
+}
+
+// Routes is where services put their routes. Bodies are limited to DefaultBodyBytes unless a route says otherwise.
+func (s *Server) Routes() gin.IRouter { return s.engine }
+
+// Handler answers as the public port does.
+func (s *Server) Handler() http.Handler { return s.public.Handler }
+
+// Address is where the public port listens.
+func (s *Server) Address() string { return s.publicL.Addr().String() }
+
+// AdminAddress is where the admin port listens.
+func (s *Server) AdminAddress() string { return s.adminL.Addr().String() }
+
+// Serve answers on both ports until Shutdown, or until one of them fails.
+func (s *Server) Serve() error {
+	failed := make(chan error, 2)
+	go func() { failed <- s.admin.Serve(s.adminL) }()
+	go func() { failed <- s.public.Serve(s.publicL) }()
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Drain makes the server unready and goes on serving for the lame-duck time, so that load balancers take it out.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	select {
+	case <-time.After(s.cfg.LameDuck):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Shutdown stops accepting, waits for the requests that are under way, and closes both ports. What is left when ctx
+// ends is cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.public.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.public.Close())
+	}
+	return errors.Join(err, s.admin.Close())
+}
+
+func (s *Server) health(c *gin.Context) {
+	c.JSON(http.StatusOK, api.HealthResponse{
+		Status: "ok", Connections: s.opts.Connections(), Memory: metrics.Memory(), Uptime: time.Since(s.started).Seconds(),
+	})
+}
+
+func (s *Server) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: s.opts.Registry}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	for _, check := range s.opts.Checks {
+		if err := check.Ready(ctx); err != nil {
+			http.Error(w, check.Name+": "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
