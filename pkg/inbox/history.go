@@ -1,0 +1,146 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Window is a stretch of positions of an inbox: those above Above up to and including Top.
+type Window struct {
+	User       string
+	Above, Top int64
+	// First and Head are the lowest and the highest position that the inbox holds; both 0 if it holds none.
+	First, Head int64
+}
+
+// Total estimates how many messages the inbox holds. It counts positions, some of which may hold nothing.
+func (w Window) Total() int64 {
+	if w.Head == 0 {
+		return 0
+	}
+	return w.Head - w.First + 1
+}
+
+// Whole reports whether the window covers the whole inbox.
+func (w Window) Whole() bool { return w.Above < w.First && w.Top >= w.Head }
+
+// Page finds the window of a page of limit positions, pages counting from 1 at the newest. It costs the same for every
+// page.
+func (r *Reader) Page(ctx context.Context, user string, page, limit int64) (Window, error) {
+	w, err := r.bounds(ctx, user)
+	if err != nil {
+		return w, err
+	}
+	w.Top = max(0, w.Head-(page-1)*limit)
+	w.Above = max(0, w.Top-limit)
+	return w, nil
+}
+
+// PageBefore finds the window of the limit positions below before.
+func (r *Reader) PageBefore(ctx context.Context, user string, before, limit int64) (Window, error) {
+	w, err := r.bounds(ctx, user)
+	if err != nil {
+		return w, err
+	}
+	w.Top = min(w.Head, before-1)
+	w.Above = max(0, w.Top-limit)
+	return w, nil
+}
+
+func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
+	r.cfg.Metrics.storeReads.WithLabelValues("history").Inc()
+	w := Window{User: user}
+	var err error
+	if w.First, err = r.cfg.Store.FirstAfter(ctx, user, 0); err != nil || w.First == 0 {
+		return w, err
+	}
+	w.Head, err = r.cfg.Store.Tail(ctx, user)
+	return w, err
+}
+
+// Messages walks the committed messages of a window, newest first: those the user received and those it sent.
+func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		if w.Top <= w.Above {
+			return
+		}
+		entries, err := r.cfg.Store.Entries(ctx, w.User, w.Above, w.Top)
+		if err != nil {
+			yield(Item{}, err)
+			return
+		}
+		slices.Reverse(entries)
+		notHole := func(k store.EntryKind) bool { return k != store.Hole }
+		for found, err := range r.walkKinds(ctx, entries, notHole) {
+			if err == nil && found.state != delivered {
+				continue
+			}
+			if !yield(found.Item, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Message finds a message the user sent or received, or returns ErrNotFound.
+func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (Item, error) {
+	r.cfg.Metrics.storeReads.WithLabelValues("message").Inc()
+	entry, err := r.cfg.Store.Entry(ctx, user, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return Item{}, ErrNotFound
+	}
+	if err != nil {
+		return Item{}, err
+	}
+	if entry.Kind == store.Hole || !entry.ExpiresAt.After(r.cfg.Now()) {
+		return Item{}, ErrNotFound
+	}
+	messages, err := r.cfg.Store.Messages(ctx, []store.MessageID{id})
+	if err != nil {
+		return Item{}, err
+	}
+	found := judge(entry, messages)
+	if found.state != delivered {
+		return Item{}, ErrNotFound
+	}
+	return found.Item, nil
+}
+
+// MarkRead records that the user has read a message, the first time. For a message the user only sent it does nothing.
+func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) error {
+	item, err := r.Message(ctx, user, id)
+	if err != nil || !item.Unread() {
+		return err
+	}
+	err = r.cfg.Store.MarkRead(ctx, user, id, r.cfg.Now().UTC().Truncate(time.Millisecond))
+	if errors.Is(err, store.ErrNotFound) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// Receipts returns who has read a message, in the order of its recipients, by display name.
+func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error) {
+	users := make([]string, len(m.Recipients))
+	display := make(map[string]string, len(m.Recipients))
+	for i, name := range m.Recipients {
+		users[i] = store.Canonical(name)
+		display[users[i]] = name
+	}
+	receipts, err := r.cfg.Store.Receipts(ctx, users, []store.MessageID{m.ID})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(receipts, func(a, b store.ReadReceipt) int {
+		return slices.Index(users, a.User) - slices.Index(users, b.User)
+	})
+	for i := range receipts {
+		receipts[i].User = display[receipts[i].User]
+	}
+	return receipts, nil
+}

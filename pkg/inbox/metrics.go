@@ -1,0 +1,48 @@
+package inbox
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics of the inbox log. One per process, shared by its Writer and its Reader.
+type Metrics struct {
+	holesFilled        prometheus.Counter
+	sendsAborted       prometheus.Counter
+	positionConflicts  prometheus.Counter
+	sequencerFallbacks prometheus.Counter
+	batchSize          *prometheus.HistogramVec
+	storeReads         *prometheus.CounterVec
+}
+
+// NewMetrics registers the metrics with reg; nil registers them nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	f := promauto.With(reg)
+	return &Metrics{
+		holesFilled: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_inbox_holes_filled_total",
+			Help: "Positions that a reader closed with a tombstone because no writer had filled them in time.",
+		}),
+		sendsAborted: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_inbox_sends_aborted_total",
+			Help: "Sends that were prepared but not committed in time, and were settled as failed for all recipients.",
+		}),
+		positionConflicts: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_inbox_position_conflicts_total",
+			Help: "Entries that the store refused because their position was taken, and that took another.",
+		}),
+		sequencerFallbacks: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_inbox_sequencer_fallbacks_total",
+			Help: "Times that positions were taken from the log's tail because the sequencer was away.",
+		}),
+		batchSize: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sealpost_inbox_batch_documents",
+			Help:    "Documents that went into one bulk insert, by kind (entries, messages).",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
+		}, []string{"kind"}),
+		storeReads: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_inbox_store_reads_total",
+			Help: "Reads of the log from the store, by purpose (poll, history, message).",
+		}, []string{"purpose"}),
+	}
+}

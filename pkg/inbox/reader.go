@@ -1,0 +1,225 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+const (
+	// scanWindow is the least number of positions looked at in one read, so that a small limit does not make a read
+	// blind to what stands a little further on.
+	scanWindow = 128
+	// maxFill is how far below an entry a position may be missing and still belong to a send that is under way. What
+	// is missing further down was removed by retention: it is skipped, not filled.
+	maxFill = 1024
+	// maxSkipped bounds the positions that one read reports as skipped.
+	maxSkipped = 10_000
+	// contentBudget bounds the bytes of content that one read returns, and that a walk holds at a time.
+	contentBudget = 4 << 20
+	// firstChunk is how many messages are fetched before their sizes are known.
+	firstChunk = 16
+	// maxSettles bounds how often one read decides positions and looks again.
+	maxSettles = 4
+)
+
+// Reader reads inboxes and settles what dead writers left undecided. Its methods may be called concurrently.
+type Reader struct {
+	cfg   Config
+	stuck *watch
+}
+
+// NewReader makes a Reader.
+func NewReader(cfg Config) *Reader {
+	cfg = cfg.withDefaults()
+	return &Reader{cfg: cfg, stuck: newWatch(cfg)}
+}
+
+// Batch is a contiguous stretch of an inbox: each position after the one asked for, up to Next, is either that of an
+// item or in Skipped.
+type Batch struct {
+	Items   []Item
+	Skipped []int64
+	Next    int64
+	// Blocked means that the stretch ends before a position that is not decided yet: look again shortly.
+	Blocked bool
+	// More means that the stretch ends at a bound of the read, not at the head of the inbox.
+	More bool
+	// PastHead means that the position asked for is beyond all the inbox ever held, so it comes from another history.
+	PastHead bool
+}
+
+// Read returns what stands after a position, up to limit items: the contiguous run that is decided. Positions that
+// have been undecided for too long are decided here, by a write-once race with their writer.
+func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) (Batch, error) {
+	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
+	for range maxSettles {
+		batch, open, err := r.scan(ctx, user, after, limit)
+		if err != nil || open == nil || batch.Next > after {
+			return batch, err
+		}
+		settled, err := r.settle(ctx, user, open)
+		if err != nil || !settled {
+			return batch, err
+		}
+	}
+	return Batch{Next: after, Blocked: true}, nil
+}
+
+// undecided is what a scan stopped at: a run of missing positions below an entry, or an entry without its message.
+type undecided struct {
+	holes    []int64
+	neighbor store.Entry
+	prepared *store.Entry
+}
+
+func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) (Batch, *undecided, error) {
+	batch := Batch{Next: after}
+	window := int64(max(limit, scanWindow))
+	// The entry at after itself is read along: while it is there, after is not past the head.
+	entries, err := r.cfg.Store.Entries(ctx, user, after-1, after+window)
+	if err != nil {
+		return batch, nil, err
+	}
+	known := after == 0
+	if len(entries) > 0 && entries[0].Position == after {
+		known, entries = true, entries[1:]
+	}
+	if len(entries) == 0 {
+		return r.scanGap(ctx, user, batch, known)
+	}
+	batch.More = entries[len(entries)-1].Position == after+window
+	return r.scanRun(ctx, batch, entries, limit)
+}
+
+// scanGap looks beyond the window when there is nothing in it.
+func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bool) (Batch, *undecided, error) {
+	first, err := r.cfg.Store.FirstAfter(ctx, user, batch.Next)
+	if err != nil {
+		return batch, nil, err
+	}
+	if first == 0 {
+		if !known {
+			tail, err := r.cfg.Store.Tail(ctx, user)
+			batch.PastHead = err == nil && tail < batch.Next
+			return batch, nil, err
+		}
+		return batch, nil, nil
+	}
+	if old := first - 1 - maxFill; old > batch.Next {
+		for p := batch.Next + 1; p <= old && len(batch.Skipped) < maxSkipped; p++ {
+			batch.Skipped = append(batch.Skipped, p)
+		}
+		batch.Next += int64(len(batch.Skipped))
+		batch.More = true
+		return batch, nil, nil
+	}
+	entries, err := r.cfg.Store.Entries(ctx, user, first-1, first)
+	if err != nil || len(entries) == 0 {
+		batch.Blocked = true // gone between the two reads: look again
+		return batch, nil, err
+	}
+	batch.Blocked = true
+	return batch, &undecided{holes: missing(batch.Next, first), neighbor: entries[0]}, nil
+}
+
+// missing lists the positions between two others.
+func missing(after, before int64) []int64 {
+	var list []int64
+	for p := after + 1; p < before; p++ {
+		list = append(list, p)
+	}
+	return list
+}
+
+// scanRun walks entries in order and stops at the first position that is not decided, or at a bound.
+func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry, limit int) (Batch, *undecided, error) {
+	bytes := 0
+	for resolved, err := range r.walk(ctx, entries) {
+		if err != nil {
+			return batch, nil, err
+		}
+		e := resolved.Entry
+		if e.Position > batch.Next+1 {
+			batch.Blocked = true
+			return batch, &undecided{holes: missing(batch.Next, e.Position), neighbor: e}, nil
+		}
+		switch resolved.state {
+		case prepared:
+			batch.Blocked = true
+			return batch, &undecided{prepared: &e}, nil
+		case empty:
+			batch.Skipped = append(batch.Skipped, e.Position)
+		case delivered:
+			if len(batch.Items) == limit || (len(batch.Items) > 0 && bytes+len(resolved.Message.Content) > contentBudget) {
+				batch.More = true
+				return batch, nil, nil
+			}
+			bytes += len(resolved.Message.Content)
+			batch.Items = append(batch.Items, resolved.Item)
+		}
+		batch.Next = e.Position
+	}
+	return batch, nil, nil
+}
+
+// settle decides what scan stopped at, if it has been undecided for too long.
+func (r *Reader) settle(ctx context.Context, user string, u *undecided) (bool, error) {
+	if u.prepared != nil {
+		return r.settlePrepared(ctx, *u.prepared)
+	}
+	return r.settleHoles(ctx, user, u)
+}
+
+// settleHoles writes tombstones into missing positions. Where that loses, the entry is there after all; where it
+// wins, the late writer is refused and takes another position.
+func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bool, error) {
+	key := fmt.Sprintf("%s/%d", user, u.holes[0])
+	if !r.stuck.tooLong(key, u.neighbor.At) {
+		return false, nil
+	}
+	now := r.cfg.Now().UTC().Truncate(time.Millisecond)
+	tombstones := make([]store.Entry, len(u.holes))
+	for i, p := range u.holes {
+		tombstones[i] = store.Entry{
+			User: user, Position: p, Kind: store.Hole, Message: store.NewMessageID(now),
+			At: now, ExpiresAt: now, PurgeAt: now.Add(r.cfg.Retention),
+		}
+	}
+	results, err := r.cfg.Store.InsertEntries(ctx, tombstones)
+	if err != nil {
+		return false, err
+	}
+	for _, result := range results {
+		if !result.PositionTaken && result.Existing == nil {
+			r.cfg.Metrics.holesFilled.Inc()
+		}
+	}
+	r.stuck.decided(key)
+	return true, nil
+}
+
+// settlePrepared writes a tombstone in the place of a message that was prepared and never came. Where that loses, the
+// message is committed; where it wins, the send has failed for all its recipients at once.
+func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error) {
+	key := e.Message.String()
+	if !r.stuck.tooLong(key, e.At) {
+		return false, nil
+	}
+	written, err := r.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(e.Message, r.cfg.Now(), r.cfg.Retention)})
+	if err != nil {
+		return false, err
+	}
+	if written[0] {
+		r.cfg.Metrics.sendsAborted.Inc()
+	}
+	r.stuck.decided(key)
+	return true, nil
+}
+
+// Head returns a position that no entry of the inbox is beyond.
+func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
+	return r.cfg.Store.Tail(ctx, user)
+}

@@ -1,0 +1,344 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+const (
+	// maxAttempts bounds how many ids one client message id goes through; each but the last was settled as failed.
+	maxAttempts = 32
+	// maxRounds bounds how often one send takes new positions. Each round is lost only to somebody else's progress.
+	maxRounds = 64
+	// settleTimeout bounds finding out, or deciding, the fate of a send that went wrong.
+	settleTimeout = 2 * time.Second
+
+	maxBatchDocuments = 4096
+	maxBatchBytes     = 16 << 20
+)
+
+var (
+	// errTombstoned: a reader or an earlier attempt has settled this id as failed; the next id is tried.
+	errTombstoned = errors.New("message id holds a tombstone")
+	// errForeign: an inbox holds an entry of another send with the same client message id.
+	errForeign = errors.New("entry of another send")
+)
+
+// Writer appends to inboxes. Its methods may be called concurrently. Stop it when done.
+type Writer struct {
+	cfg       Config
+	positions *positions
+	entries   *batcher[store.Entry, store.EntryResult]
+	messages  *batcher[store.Message, bool]
+	stuck     *watch
+}
+
+// NewWriter makes a Writer and starts its group commits.
+func NewWriter(cfg Config) *Writer {
+	cfg = cfg.withDefaults()
+	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
+	entrySize := func(e store.Entry) int { return len(e.WrappedKey) + len(e.User) + 128 }
+	messageSize := func(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
+	w.entries = newBatcher(cfg.QueueLength, maxBatchDocuments, maxBatchBytes, entrySize, w.insertEntries)
+	w.messages = newBatcher(cfg.QueueLength, maxBatchDocuments, maxBatchBytes, messageSize, w.insertMessages)
+	return w
+}
+
+// Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
+func (w *Writer) Stop() {
+	w.entries.stop()
+	w.messages.stop()
+}
+
+// Append sends d. When it returns without an error, the message is durable in the inbox of every recipient. With
+// ErrNotCommitted it is in none, or will turn out to be in all: a retry with the same client message id is safe.
+//
+// The caller's going away does not stop a send half way; WriteTimeout does.
+func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.WriteTimeout)
+	defer cancel()
+	d.Recipients = sortRecipients(d.Recipients)
+	sum := digest(d)
+	for attempt := range maxAttempts {
+		receipt, err := w.attempt(ctx, d, sum, attempt)
+		if !errors.Is(err, errTombstoned) {
+			return receipt, err
+		}
+	}
+	return Receipt{}, fmt.Errorf("%w: %d attempts were settled as failed", ErrNotCommitted, maxAttempts)
+}
+
+func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
+	message, entries := w.build(d, sum, attempt)
+	if touched, err := w.prepare(ctx, entries); err != nil {
+		return w.failed(ctx, message, entries, touched, err)
+	}
+	if err := w.failpoint(ctx, StepEntries); err != nil {
+		return Receipt{}, err
+	}
+	if w.expiredBefore(message, entries) {
+		// While the store remembers the message this is a repeat. Later the client message id counts as new, under
+		// the next id, because nobody can say any more whether the first send was committed.
+		return w.settle(ctx, message, entries)
+	}
+	written, err := w.messages.do(ctx, []store.Message{message})
+	if err != nil {
+		return w.failed(ctx, message, entries, true, err)
+	}
+	if !written[0] {
+		return w.resolve(ctx, message, entries)
+	}
+	if err := w.failpoint(ctx, StepCommit); err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{Message: message, Entries: entries}, nil
+}
+
+// build makes the message and its entries, without positions yet: one for each recipient, and one for a sender who is
+// not among them.
+func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, []store.Entry) {
+	now := w.cfg.Now().UTC().Truncate(time.Millisecond)
+	lifetime := d.Lifetime
+	if lifetime <= 0 || lifetime > w.cfg.Retention {
+		lifetime = w.cfg.Retention
+	}
+	m := store.Message{
+		Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Content: d.Content, IV: d.IV,
+		ClientMessageID: d.ClientMessageID, Digest: sum, CreatedAt: now, ExpiresAt: now.Add(lifetime),
+	}
+	if d.ClientMessageID != "" {
+		m.ID = clientMessageID(d.Sender, d.ClientMessageID, attempt)
+	} else {
+		m.ID = store.NewMessageID(now)
+	}
+	entry := store.Entry{
+		Kind: store.Received, Message: m.ID, Digest: sum, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: now.Add(w.cfg.Retention),
+	}
+	entries := make([]store.Entry, 0, len(d.Recipients)+1)
+	toSelf := false
+	for _, r := range d.Recipients {
+		e := entry
+		e.User, e.WrappedKey, e.KeyVersion = store.Canonical(r.Username), r.WrappedKey, r.KeyVersion
+		toSelf = toSelf || e.User == store.Canonical(d.Sender)
+		entries = append(entries, e)
+		m.Recipients = append(m.Recipients, r.Username)
+	}
+	if !toSelf {
+		e := entry
+		e.User, e.Kind = store.Canonical(d.Sender), store.Sent
+		entries = append(entries, e)
+	}
+	return m, entries
+}
+
+// prepare gives each entry a position and inserts it. An entry whose position is taken takes another; one that its
+// inbox already holds is replaced by what is there. touched means that, error or not, something may have been written.
+func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bool, err error) {
+	pending := make([]*store.Entry, len(entries))
+	for i := range entries {
+		pending[i] = &entries[i]
+	}
+	for range maxRounds {
+		users := make([]string, len(pending))
+		for i, e := range pending {
+			users[i] = e.User
+		}
+		if touched { // these were refused: the counters lag behind the log
+			w.cfg.Metrics.positionConflicts.Add(float64(len(pending)))
+			if err := w.positions.passTail(ctx, users); err != nil {
+				return touched, err
+			}
+		}
+		taken, err := w.positions.next(ctx, users)
+		if err != nil {
+			return touched, err
+		}
+		if err := w.failpoint(ctx, StepPositions); err != nil {
+			return touched, err
+		}
+		refused, err := w.place(ctx, pending, taken)
+		touched = touched || !errors.Is(err, ErrOverloaded)
+		if err != nil || len(refused) == 0 {
+			return touched, err
+		}
+		pending = refused
+	}
+	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
+}
+
+// place inserts entries at the positions taken and returns those whose positions belong to others.
+func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
+	rows := make([]store.Entry, len(entries))
+	for i, e := range entries {
+		e.Position = taken[i]
+		rows[i] = *e
+	}
+	results, err := w.entries.do(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	foreign := false
+	for i, r := range results {
+		switch {
+		case r.Existing != nil:
+			foreign = foreign || r.Existing.Digest != entries[i].Digest
+			*entries[i] = *r.Existing
+		case r.PositionTaken:
+			refused = append(refused, entries[i])
+		}
+	}
+	if foreign {
+		return nil, errForeign
+	}
+	return refused, nil
+}
+
+// insertEntries is the bulk insert behind the group commit. Entries that meet at one position within the batch (a
+// sequencer may repeat itself) are told apart here, because the port takes no two of them at once.
+func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	type place struct {
+		user     string
+		position int64
+	}
+	seen := make(map[place]bool, len(entries))
+	results := make([]store.EntryResult, len(entries))
+	rows := make([]store.Entry, 0, len(entries))
+	at := make([]int, 0, len(entries))
+	for i, e := range entries {
+		p := place{e.User, e.Position}
+		if seen[p] {
+			results[i].PositionTaken = true
+			continue
+		}
+		seen[p] = true
+		rows, at = append(rows, e), append(at, i)
+	}
+	w.cfg.Metrics.batchSize.WithLabelValues("entries").Observe(float64(len(rows)))
+	inserted, err := w.cfg.Store.InsertEntries(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range inserted {
+		results[at[i]] = r
+	}
+	return results, nil
+}
+
+// insertMessages is the bulk insert behind the group commit: the commit point of every send in it. Repeats of one
+// client message id may meet in a batch; the port judges each on its own.
+func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	w.cfg.Metrics.batchSize.WithLabelValues("messages").Observe(float64(len(messages)))
+	return w.cfg.Store.InsertMessages(ctx, messages)
+}
+
+// failed decides the fate of a send that met cause somewhere between its first write and its commit, so that the
+// sender is told the truth and no reader has to wait: it tries to put a tombstone in the message's place.
+func (w *Writer) failed(ctx context.Context, m store.Message, entries []store.Entry, touched bool, cause error) (Receipt, error) {
+	var injected *failpointError
+	switch {
+	case errors.As(cause, &injected):
+		return Receipt{}, cause
+	case errors.Is(cause, errForeign):
+		return w.yield(ctx, m)
+	case !touched:
+		return Receipt{}, notCommitted(cause)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	receipt, err := w.settle(ctx, m, entries)
+	if errors.Is(err, errTombstoned) {
+		return Receipt{}, notCommitted(cause)
+	}
+	return receipt, err
+}
+
+func notCommitted(cause error) error {
+	if errors.Is(cause, ErrOverloaded) {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", ErrNotCommitted, cause)
+}
+
+// settle puts a tombstone in the message's place, so that it can never be committed (errTombstoned), or learns that it
+// has been.
+func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
+	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(m.ID, w.cfg.Now(), w.cfg.Retention)})
+	if err != nil {
+		return Receipt{}, notCommitted(err)
+	}
+	if written[0] {
+		w.cfg.Metrics.sendsAborted.Inc()
+		return Receipt{}, errTombstoned
+	}
+	return w.resolve(ctx, m, entries)
+}
+
+// expiredBefore reports whether m's inboxes already held its entries, and those have expired: a repeat that comes
+// very late.
+func (w *Writer) expiredBefore(m store.Message, entries []store.Entry) bool {
+	now := w.cfg.Now()
+	for _, e := range entries {
+		if !e.At.Equal(m.CreatedAt) && !e.ExpiresAt.After(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// resolve is for a message whose id was in use at the commit: by this very send, by a tombstone, or by another content
+// under the same client message id.
+func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
+	found, err := w.cfg.Store.Messages(ctx, []store.MessageID{m.ID})
+	if err != nil {
+		return Receipt{}, fmt.Errorf("%w: %w", ErrNotCommitted, err)
+	}
+	standing, ok := found[m.ID]
+	switch {
+	case !ok:
+		return Receipt{}, fmt.Errorf("%w: the message that stood at its id has expired", ErrNotCommitted)
+	case standing.Tombstone:
+		return Receipt{}, errTombstoned
+	case standing.Digest != m.Digest:
+		return Receipt{}, ErrIdempotencyMismatch
+	}
+	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
+}
+
+// yield is for a send that found the entries of another one, of other content, under its client message id. If that
+// one is committed, this one is a mismatch. If it has been standing uncommitted for too long, its writer is gone.
+func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
+	_, err := w.resolve(ctx, m, nil)
+	if !errors.Is(err, ErrNotCommitted) {
+		return Receipt{}, err
+	}
+	if !w.stuck.tooLong(m.ID.String(), m.CreatedAt) {
+		return Receipt{}, fmt.Errorf("%w: another send with this client message id is under way", ErrNotCommitted)
+	}
+	return w.settle(ctx, m, nil)
+}
+
+// tombstone makes the message that stands where none will ever be. It is kept for as long as the entries that point
+// at it.
+func tombstone(id store.MessageID, now time.Time, retention time.Duration) store.Message {
+	now = now.UTC().Truncate(time.Millisecond)
+	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention)}
+}
+
+// failpointError marks an error as injected: nothing may be cleaned up after it.
+type failpointError struct{ error }
+
+func (e *failpointError) Unwrap() error { return e.error }
+
+func (w *Writer) failpoint(ctx context.Context, s Step) error {
+	if w.cfg.Failpoint == nil {
+		return nil
+	}
+	if err := w.cfg.Failpoint(ctx, s); err != nil {
+		return &failpointError{err}
+	}
+	return nil
+}
