@@ -19,18 +19,18 @@ type TokenChecker interface {
 const callerKey = "sealpost.caller"
 
 // TokenErrors are the rows every service shares: how a token that is not good is answered.
-var tokenErrors = ErrorTable{
-	{token.ErrExpired, Always(http.StatusUnauthorized, api.CodeTokenExpired, "the token has expired: log in again")},
-	{token.ErrRevoked, Always(http.StatusUnauthorized, api.CodeTokenRevoked, "the token has been revoked: log in again")},
-	{token.ErrInvalid, Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token is not valid")},
-	{token.ErrUnavailable, Away("the revocation check")},
+func TokenErrors() ErrorTable {
+	return ErrorTable{
+		{token.ErrExpired, Always(http.StatusUnauthorized, api.CodeTokenExpired, "the token has expired: log in again")},
+		{token.ErrRevoked, Always(http.StatusUnauthorized, api.CodeTokenRevoked, "the token has been revoked: log in again")},
+		{token.ErrInvalid, Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token is not valid")},
+		{token.ErrUnavailable, Away("the revocation check")},
+	}
 }
-
-// TokenError returns the answer to a token that Check refused.
-func TokenError(err error) *api.Error { return tokenErrors.find(err) }
 
 // RequireToken lets requests with a good bearer token pass and answers the others.
 func RequireToken(checker TokenChecker) gin.HandlerFunc {
+	tokenErrors := TokenErrors()
 	return func(c *gin.Context) {
 		raw, ok := Bearer(c.Request)
 		if !ok {

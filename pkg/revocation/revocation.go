@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/sealpost/sealpost/pkg/token"
 )
 
 // ErrUnavailable means that the log could not be reached: nothing was revoked, or it is not known whether it was.
@@ -21,6 +23,14 @@ type Record struct {
 	MinGeneration int64
 	// ExpiresAt is when the last token that the record refuses expires of itself; then the record may be forgotten.
 	ExpiresAt time.Time
+}
+
+// Refuses reports whether the record is about the token that id was read from.
+func (r Record) Refuses(id token.Identity) bool {
+	if r.TokenID != "" {
+		return r.TokenID == id.TokenID
+	}
+	return r.Subject == id.Subject && id.Generation < r.MinGeneration
 }
 
 // Log is the port: durable, ordered, shared by all nodes.

@@ -1,0 +1,49 @@
+// Package bus carries events between nodes: fire and forget, at most once. It may lose anything; whoever listens must
+// be able to find out from the store.
+package bus
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrDisconnected means that the bus has no connection at the moment.
+var ErrDisconnected = errors.New("bus disconnected")
+
+// Publisher sends events.
+type Publisher interface {
+	// Publish sends payload to whoever is subscribed to the user's inbox at this moment. It does not wait, and nobody
+	// learns whether it arrived. It does not keep payload. Without a connection it returns ErrDisconnected.
+	Publish(user string, payload []byte) error
+}
+
+// Subscriber receives events.
+type Subscriber interface {
+	// Subscribe asks for the events of a user's inbox, to be handed to the Receiver. Once it has returned nil, every
+	// event published through the same server is handed over, unless the bus reports a disruption. With
+	// ErrDisconnected the subscription exists all the same, and begins when the connection is back.
+	Subscribe(ctx context.Context, user string) (Subscription, error)
+	// Connected reports whether events can arrive at the moment.
+	Connected() bool
+}
+
+// Subscription is one user's.
+type Subscription interface {
+	Unsubscribe() error
+}
+
+// Receiver is handed what a Subscriber receives. Its methods must not block.
+type Receiver interface {
+	// Receive is called for each event, in the order of its publisher. The payload is the receiver's to keep.
+	Receive(user string, payload []byte)
+	// Disrupted is called when events may have been lost, or the connection has come or gone.
+	Disrupted()
+}
+
+// Directory lets nodes find each other.
+type Directory interface {
+	// Answer makes this node answer Ask with what describe returns. Calling stop ends that.
+	Answer(describe func() []byte) (stop func() error, err error)
+	// Ask returns the answers of all live nodes that come within a short time.
+	Ask(ctx context.Context) ([][]byte, error)
+}

@@ -1,0 +1,224 @@
+// Package natsbus is the bus on NATS core publish-subscribe.
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sealpost/sealpost/pkg/bus"
+)
+
+const (
+	inboxPrefix = "inbox.v1."
+	nodeSubject = "nodes.v1"
+	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
+	queueLength = 1 << 16
+	// askStall ends an Ask when no further answer has come for this long; askLimit ends it in any case.
+	askStall = 100 * time.Millisecond
+	askLimit = 500 * time.Millisecond
+)
+
+// Options say how to connect.
+type Options struct {
+	// Name shows in the server's list of connections.
+	Name string
+	Log  *slog.Logger
+	// Registerer takes the bus's metrics; nil registers them nowhere.
+	Registerer prometheus.Registerer
+	// Receiver is handed the events of all subscriptions; nil for a node that only publishes.
+	Receiver bus.Receiver
+	// NATS are further options, such as credentials, TLS or an in-process server.
+	NATS []nats.Option
+}
+
+// Bus implements the ports of package bus on one connection, which is made again for ever when it is lost.
+type Bus struct {
+	conn     *nats.Conn
+	log      *slog.Logger
+	receiver bus.Receiver
+	events   chan *nats.Msg
+	quit     chan struct{}
+	done     chan struct{}
+	stop     sync.Once
+	metrics  busMetrics
+}
+
+type busMetrics struct {
+	published   *prometheus.CounterVec
+	received    prometheus.Counter
+	disruptions *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) busMetrics {
+	f := promauto.With(reg)
+	return busMetrics{
+		published: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
+		}, []string{"result"}),
+		received: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
+		}),
+		disruptions: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer).",
+		}, []string{"cause"}),
+	}
+}
+
+// Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
+// Connected.
+func Connect(url string, o Options) (*Bus, error) {
+	b := &Bus{
+		log: o.Log, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
+		quit: make(chan struct{}), done: make(chan struct{}), metrics: newMetrics(o.Registerer),
+	}
+	options := append([]nats.Option{
+		nats.Name(o.Name),
+		nats.MaxReconnects(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		// Events that could not be sent at once are stale: their readers find the messages in the store.
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.disrupted("disconnect", err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { b.disrupted("reconnect", nil) }),
+		nats.ConnectHandler(func(*nats.Conn) { b.disrupted("reconnect", nil) }),
+		nats.ErrorHandler(b.failed),
+	}, o.NATS...)
+	conn, err := nats.Connect(url, options...)
+	if err != nil {
+		return nil, fmt.Errorf("NATS: %w", err)
+	}
+	b.conn = conn
+	go b.dispatch()
+	return b, nil
+}
+
+// Close gives the connection up.
+func (b *Bus) Close() {
+	b.stop.Do(func() {
+		b.conn.Close()
+		close(b.quit)
+	})
+	<-b.done
+}
+
+// dispatch hands events over in the order in which they came. One goroutine serves all subscriptions: one each would
+// cost more memory than the polls they are for.
+func (b *Bus) dispatch() {
+	defer close(b.done)
+	for {
+		select {
+		case m := <-b.events:
+			b.metrics.received.Inc()
+			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data)
+		case <-b.quit:
+			return
+		}
+	}
+}
+
+func (b *Bus) disrupted(cause string, err error) {
+	b.metrics.disruptions.WithLabelValues(cause).Inc()
+	if cause == "reconnect" {
+		b.log.Info("bus connected")
+	} else {
+		b.log.Warn("bus disrupted", "cause", cause, "error", fmt.Sprint(err))
+	}
+	if b.receiver != nil {
+		b.receiver.Disrupted()
+	}
+}
+
+func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrSlowConsumer) {
+		b.disrupted("slow_consumer", err)
+		return
+	}
+	b.log.Warn("bus error", "error", err.Error())
+}
+
+// Connected implements bus.Subscriber.
+func (b *Bus) Connected() bool { return b.conn.IsConnected() }
+
+// Publish implements bus.Publisher.
+func (b *Bus) Publish(user string, payload []byte) error {
+	if !b.conn.IsConnected() {
+		b.metrics.published.WithLabelValues("disconnected").Inc()
+		return bus.ErrDisconnected
+	}
+	if err := b.conn.Publish(inboxPrefix+user, payload); err != nil {
+		b.metrics.published.WithLabelValues("error").Inc()
+		return fmt.Errorf("publish: %w", err)
+	}
+	b.metrics.published.WithLabelValues("ok").Inc()
+	return nil
+}
+
+// Subscribe implements bus.Subscriber.
+func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, error) {
+	s, err := b.conn.ChanSubscribe(inboxPrefix+user, b.events)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	if !b.conn.IsConnected() {
+		return s, bus.ErrDisconnected
+	}
+	// The answer to a ping comes after the server has taken all that was sent before it.
+	if err := b.conn.FlushWithContext(ctx); err != nil {
+		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
+	}
+	return s, nil
+}
+
+// Answer implements bus.Directory.
+func (b *Bus) Answer(describe func() []byte) (stop func() error, err error) {
+	s, err := b.conn.Subscribe(nodeSubject, func(m *nats.Msg) {
+		if err := m.Respond(describe()); err != nil {
+			b.log.Debug("could not describe this node", "error", err.Error())
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return s.Unsubscribe, nil
+}
+
+// Ask implements bus.Directory.
+func (b *Bus) Ask(ctx context.Context) ([][]byte, error) {
+	if !b.conn.IsConnected() {
+		return nil, bus.ErrDisconnected
+	}
+	reply := nats.NewInbox() + "." + fmt.Sprint(rand.Uint64())
+	s, err := b.conn.SubscribeSync(reply)
+	if err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	defer func() { _ = s.Unsubscribe() }()
+	if err := b.conn.PublishRequest(nodeSubject, reply, nil); err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var answers [][]byte
+	for {
+		next, cancel := context.WithTimeout(ctx, askStall)
+		m, err := s.NextMsgWithContext(next)
+		cancel()
+		if err != nil || (len(m.Data) == 0 && m.Header.Get("Status") == "503") { // nobody there, or nobody any more
+			return answers, nil
+		}
+		answers = append(answers, m.Data)
+	}
+}

@@ -1,0 +1,145 @@
+// Package app puts the poll gateway together.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/httpapi"
+)
+
+// Config is what an operator sets of the gateway.
+type Config struct {
+	MaxPolls        int64         `env:"MAX_POLLS" envDefault:"10000" desc:"polls and streams that may be open on a node; above it 503"`
+	MaxPollsPerUser int           `env:"MAX_POLLS_PER_USER" envDefault:"64" desc:"polls and streams that one user may have open on a node; above it 429"`
+	PollWait        time.Duration `env:"POLL_WAIT" envDefault:"25s" desc:"how long a poll waits that does not say; shorter than the load balancer's read timeout"`
+	DrainTime       time.Duration `env:"DRAIN_TIME" envDefault:"5s" desc:"time over which the waiting polls are answered when the process is to stop"`
+	RingEvents      int           `env:"RING_EVENTS" envDefault:"16" desc:"recent messages kept in memory for each user with an open poll"`
+	RingBytes       config.Bytes  `env:"RING_BYTES" envDefault:"64KiB" desc:"most memory for the recent messages of one user"`
+	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
+	StoreReads      int           `env:"STORE_READS" envDefault:"64" desc:"reads of the message store that a gateway has under way at once"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	var faults []error
+	positive := func(name string, ok bool) {
+		if !ok {
+			faults = append(faults, errors.New(name+" must be positive"))
+		}
+	}
+	positive("MAX_POLLS", c.MaxPolls > 0)
+	positive("MAX_POLLS_PER_USER", c.MaxPollsPerUser > 0)
+	positive("RING_EVENTS", c.RingEvents > 0)
+	positive("RING_BYTES", c.RingBytes > 0)
+	positive("VERIFY_INTERVAL", c.VerifyEvery > 0)
+	positive("STORE_READS", c.StoreReads > 0)
+	if c.PollWait <= 0 || c.PollWait > api.MaxPollWaitSeconds*time.Second {
+		faults = append(faults, errors.New("POLL_WAIT must be more than 0 and at most 60s"))
+	}
+	if c.DrainTime < 0 {
+		faults = append(faults, errors.New("DRAIN_TIME must not be negative"))
+	}
+	return errors.Join(faults...)
+}
+
+// Inbox and Sessions are what the gateway needs of the store.
+type (
+	Sessions = httpapi.Sessions
+	Inbox    = gateway.Inbox
+)
+
+// Revocations tells of tokens that are refused.
+type Revocations interface {
+	Revoked(id token.Identity) bool
+	// Watch calls f for each new revocation until stop is called.
+	Watch(f func(revocation.Record)) (stop func())
+}
+
+// Deps are what the gateway stands on.
+type Deps struct {
+	Inbox       Inbox
+	Sessions    Sessions
+	Meta        store.Meta
+	Tokens      httpserver.TokenChecker
+	Revocations Revocations
+	Limiter     ratelimit.Limiter
+	Log         *slog.Logger
+	Registry    prometheus.Registerer
+}
+
+// App is a poll gateway.
+type App struct {
+	cfg     Config
+	gateway *gateway.Gateway
+	api     *httpapi.API
+	unwatch func()
+}
+
+// awayEvery is how often the inboxes of waiting users are read while the bus is away.
+const awayEvery = 1500 * time.Millisecond
+
+// linger is how long a user stays warm without a poll: clients poll again at once, or after a pause of theirs.
+const linger = time.Minute
+
+// New makes the gateway. It needs a bus before it serves: see Receiver and Attach.
+func New(cfg Config, d Deps) *App {
+	g := gateway.New(gateway.Config{
+		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
+		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes),
+		VerifyEvery: cfg.VerifyEvery, AwayEvery: awayEvery, Linger: linger, StoreReads: cfg.StoreReads,
+		Revoked: d.Revocations.Revoked,
+	}, d.Inbox, d.Log, gateway.NewMetrics(d.Registry))
+	return &App{
+		cfg: cfg, gateway: g, unwatch: d.Revocations.Watch(g.Revoked),
+		api: &httpapi.API{
+			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
+			Tokens: d.Tokens, Limiter: d.Limiter, PollWait: cfg.PollWait,
+		},
+	}
+}
+
+// Receiver is where the bus delivers events.
+func (a *App) Receiver() bus.Receiver { return a.gateway }
+
+// Attach sets the bus that events come from.
+func (a *App) Attach(b bus.Subscriber) { a.gateway.Attach(b) }
+
+// Routes adds the gateway's routes.
+func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
+
+// Open is how many polls and streams are open.
+func (a *App) Open() int64 { return a.gateway.Open() }
+
+// Capacity is how many may be.
+func (a *App) Capacity() int64 { return a.gateway.Capacity() }
+
+// Drain answers the waiting polls, spread over the drain time, and refuses new ones.
+func (a *App) Drain(ctx context.Context) error { return a.gateway.Drain(ctx, a.cfg.DrainTime) }
+
+// Stop ends everything.
+func (a *App) Stop() {
+	a.unwatch()
+	a.gateway.Stop()
+}
+
+// Ensure the ports the gateway is given in production fit.
+var (
+	_ Inbox    = (*inbox.Reader)(nil)
+	_ Sessions = (store.Sessions)(nil)
+)

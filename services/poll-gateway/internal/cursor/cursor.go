@@ -1,0 +1,58 @@
+// Package cursor reads and writes the text by which a client remembers how far it has read its inbox.
+package cursor
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// ErrMalformed means that a text is no cursor.
+var ErrMalformed = errors.New("malformed cursor")
+
+// Latest is the text that asks for the inbox's head.
+const Latest = "latest"
+
+// maxEpochChars bounds the epoch part; the store's are much shorter.
+const maxEpochChars = 64
+
+// Cursor is a position in a history of the log. An empty Epoch is whatever history there is.
+type Cursor struct {
+	Epoch    string
+	Position int64
+}
+
+// String is the text that Parse reads.
+func (c Cursor) String() string {
+	if c.Epoch == "" {
+		return strconv.FormatInt(c.Position, 10)
+	}
+	return c.Epoch + "." + strconv.FormatInt(c.Position, 10)
+}
+
+// Parse reads "<epoch>.<position>" or a bare position.
+func Parse(text string) (Cursor, error) {
+	epoch, digits, found := strings.Cut(text, ".")
+	if !found {
+		epoch, digits = "", text
+	} else if !validEpoch(epoch) {
+		return Cursor{}, ErrMalformed
+	}
+	position, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil || strconv.FormatUint(position, 10) != digits {
+		return Cursor{}, ErrMalformed
+	}
+	return Cursor{Epoch: epoch, Position: int64(position)}, nil
+}
+
+func validEpoch(s string) bool {
+	if s == "" || len(s) > maxEpochChars {
+		return false
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
+			return false
+		}
+	}
+	return true
+}

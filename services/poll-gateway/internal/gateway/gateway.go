@@ -1,0 +1,294 @@
+// Package gateway holds the polls that wait. For each user with a poll here it keeps a mailbox: subscribed to the
+// user's events, knowing the head of the user's inbox, with the last events in a small ring. The bus may lose
+// anything: the store is asked whenever an event is missing, and now and then in any case.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+var (
+	// ErrAtCapacity means that as many polls are open as the settings allow.
+	ErrAtCapacity = errors.New("gateway at capacity")
+	// ErrTooManyPolls means that one user has as many polls open as the settings allow.
+	ErrTooManyPolls = errors.New("too many polls of one user")
+	// ErrDraining means that this node is about to stop.
+	ErrDraining = errors.New("gateway draining")
+	// ErrRevoked means that the token was revoked while its poll waited.
+	ErrRevoked = token.ErrRevoked
+)
+
+// Inbox is what the gateway reads: the inbox log.
+type Inbox interface {
+	// Read returns the decided run after a position: see inbox.Reader.Read.
+	Read(ctx context.Context, user string, after int64, limit int) (inbox.Batch, error)
+	// Receipts returns who has read a message.
+	Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error)
+	// Head returns a position that no entry of the inbox is beyond.
+	Head(ctx context.Context, user string) (int64, error)
+}
+
+// Config is what can be set.
+type Config struct {
+	// MaxPolls is how many polls and streams may be open; MaxPollsPerUser how many of one user.
+	MaxPolls        int64
+	MaxPollsPerUser int
+	// RingEvents and RingBytes bound the last events kept for a user.
+	RingEvents, RingBytes int
+	// VerifyEvery is how often a waiting user's inbox is checked against the store, jittered by a fifth.
+	VerifyEvery time.Duration
+	// AwayEvery is how often it is while the bus is away.
+	AwayEvery time.Duration
+	// Linger is how long a user is kept warm after the last poll.
+	Linger time.Duration
+	// StoreReads bounds the reads of the store that are under way at once.
+	StoreReads int
+	// Revoked reports whether the token that an identity was read from has been revoked.
+	Revoked func(token.Identity) bool
+}
+
+// Gateway is the set of mailboxes of one node.
+type Gateway struct {
+	cfg     Config
+	inbox   Inbox
+	log     *slog.Logger
+	metrics *Metrics
+	bus     bus.Subscriber
+
+	seed   maphash.Seed
+	shards [64]shard
+	// reads is a semaphore around the store.
+	reads chan struct{}
+	// disruption counts the times that events may have been lost. What was verified before is not verified any more.
+	disruption atomic.Int64
+	open       atomic.Int64
+	draining   chan struct{}
+	drainOnce  sync.Once
+	// background ends with Stop: what timers start runs under it.
+	background context.Context
+	cancel     context.CancelFunc
+	tasks      sync.WaitGroup
+}
+
+type shard struct {
+	mu        sync.Mutex
+	mailboxes map[string]*mailbox
+	stopped   bool
+}
+
+// New makes a Gateway. It is the bus's receiver, so the bus comes later, with Attach.
+func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
+	g := &Gateway{
+		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
+		reads: make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
+	}
+	m.capacity.Set(float64(cfg.MaxPolls))
+	g.background, g.cancel = context.WithCancel(context.Background())
+	for i := range g.shards {
+		g.shards[i].mailboxes = make(map[string]*mailbox)
+	}
+	return g
+}
+
+// Attach sets the bus. Call it before the first poll.
+func (g *Gateway) Attach(b bus.Subscriber) { g.bus = b }
+
+// Open is how many polls and streams are open.
+func (g *Gateway) Open() int64 { return g.open.Load() }
+
+// Capacity is how many may be.
+func (g *Gateway) Capacity() int64 { return g.cfg.MaxPolls }
+
+func (g *Gateway) shardOf(user string) *shard {
+	return &g.shards[maphash.String(g.seed, user)%uint64(len(g.shards))]
+}
+
+// enter finds or makes the user's mailbox and keeps it from being evicted until leave.
+func (g *Gateway) enter(user string) (*mailbox, error) {
+	s := g.shardOf(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil, ErrDraining
+	}
+	m := s.mailboxes[user]
+	if m == nil {
+		m = newMailbox(g, user)
+		s.mailboxes[user] = m
+		g.metrics.warmUsers.Inc()
+	}
+	m.users++
+	return m, nil
+}
+
+func (g *Gateway) leave(m *mailbox) {
+	s := g.shardOf(m.user)
+	s.mu.Lock()
+	m.users--
+	m.idleSince = time.Now()
+	idle := m.users == 0
+	s.mu.Unlock()
+	if idle {
+		m.scheduleIn(g.cfg.Linger)
+	}
+}
+
+// evict forgets a mailbox that nobody has used for the linger time.
+func (g *Gateway) evict(m *mailbox) {
+	s := g.shardOf(m.user)
+	s.mu.Lock()
+	idle := m.users == 0 && s.mailboxes[m.user] == m
+	left := g.cfg.Linger - time.Since(m.idleSince)
+	if idle && left <= 0 {
+		delete(s.mailboxes, m.user)
+	}
+	s.mu.Unlock()
+	switch {
+	case !idle:
+	case left > 0:
+		m.scheduleIn(left)
+	default:
+		g.metrics.warmUsers.Dec()
+		m.close()
+	}
+}
+
+// each calls f for every mailbox.
+func (g *Gateway) each(f func(*mailbox)) {
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.mu.Lock()
+		list := make([]*mailbox, 0, len(s.mailboxes))
+		for _, m := range s.mailboxes {
+			list = append(list, m)
+		}
+		s.mu.Unlock()
+		for _, m := range list {
+			f(m)
+		}
+	}
+}
+
+func (g *Gateway) find(user string) *mailbox {
+	s := g.shardOf(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mailboxes[user]
+}
+
+// Receive implements bus.Receiver.
+func (g *Gateway) Receive(user string, payload []byte) {
+	event, err := delivery.Decode(payload)
+	if err != nil {
+		g.metrics.malformed.Inc()
+		return
+	}
+	if m := g.find(user); m != nil {
+		m.receive(event)
+	}
+}
+
+// Disrupted implements bus.Receiver: from here on every mailbox is checked against the store before it is trusted,
+// those with waiting polls soon, the others when they are used.
+func (g *Gateway) Disrupted() {
+	g.disruption.Add(1)
+	g.each(func(m *mailbox) { m.scheduleIn(rand.N(g.cfg.AwayEvery)) })
+}
+
+// Revoked answers the waiting polls whose token r refuses.
+func (g *Gateway) Revoked(r revocation.Record) {
+	if m := g.find(r.Subject); m != nil {
+		m.revoke(r)
+	}
+}
+
+// Drain answers the waiting polls with a timeout, spread evenly over the given time, and refuses new ones. Clients
+// poll on and land elsewhere.
+func (g *Gateway) Drain(ctx context.Context, spread time.Duration) error {
+	g.drainOnce.Do(func() { close(g.draining) })
+	var waiting []*parked
+	g.each(func(m *mailbox) { waiting = append(waiting, m.waiting()...) })
+	if len(waiting) == 0 {
+		return nil
+	}
+	pace := time.NewTicker(max(spread/time.Duration(len(waiting)), time.Microsecond))
+	defer pace.Stop()
+	for _, p := range waiting {
+		p.mailbox.release(p)
+		select {
+		case <-pace.C:
+		case <-ctx.Done():
+			g.each((*mailbox).releaseAll)
+			return ctx.Err()
+		}
+	}
+	g.each((*mailbox).releaseAll)
+	return nil
+}
+
+func (g *Gateway) isDraining() bool {
+	select {
+	case <-g.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop ends everything. Polls that still wait are answered with a timeout.
+func (g *Gateway) Stop() {
+	g.drainOnce.Do(func() { close(g.draining) })
+	for i := range g.shards {
+		g.shards[i].mu.Lock()
+		g.shards[i].stopped = true
+		g.shards[i].mu.Unlock()
+	}
+	g.each(func(m *mailbox) {
+		m.releaseAll()
+		m.close()
+	})
+	g.cancel()
+	g.tasks.Wait()
+}
+
+// read asks the store, behind the semaphore.
+func (g *Gateway) read(ctx context.Context, user string, after int64, limit int) (inbox.Batch, error) {
+	select {
+	case g.reads <- struct{}{}:
+	case <-ctx.Done():
+		return inbox.Batch{}, ctx.Err()
+	}
+	defer func() { <-g.reads }()
+	return g.inbox.Read(ctx, user, after, limit)
+}
+
+// event makes of a stored item what the bus would have carried.
+func (g *Gateway) event(ctx context.Context, item inbox.Item) (delivery.Event, error) {
+	var receipts []store.ReadReceipt
+	if store.Canonical(item.Message.Sender) == item.Entry.User {
+		var err error
+		if receipts, err = g.inbox.Receipts(ctx, item.Message); err != nil {
+			return delivery.Event{}, err
+		}
+	}
+	return delivery.Stored(item, receipts)
+}
+
+// jittered spreads a period by a fifth either way.
+func jittered(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}

@@ -1,0 +1,179 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// FromHead, as a Query's After, asks for what comes from now on.
+const FromHead = -1
+
+// maxRounds bounds how often one poll goes between mailbox and store without having anything to tell.
+const maxRounds = 8
+
+// maxSkipped bounds the empty positions that a poll gathers before it is answered with nothing but them.
+const maxSkipped = 10_000
+
+// Query is one poll.
+type Query struct {
+	Caller token.Identity
+	After  int64
+	Limit  int
+	Wait   time.Duration
+}
+
+// Answer is what a poll is answered with. With neither Objects nor Reset it is a timeout.
+type Answer struct {
+	// Objects are the messages, oldest first.
+	Objects []Object
+	// Skipped are the positions after the Query's and up to Position that hold nothing.
+	Skipped []int64
+	// Position is the one to go on from.
+	Position int64
+	// Reset means that the Query's position is from another history of the log.
+	Reset bool
+	// Close asks the client to connect anew, elsewhere.
+	Close bool
+}
+
+// Object is a message as JSON, and where it stands.
+type Object struct {
+	Position int64
+	JSON     []byte
+}
+
+// Poll returns what stands after a position as soon as there is something, or a timeout after the query's wait.
+func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
+	release, err := g.admit()
+	if err != nil {
+		return Answer{}, err
+	}
+	defer release()
+	m, err := g.enter(q.Caller.Subject)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer g.leave(m)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer, err := g.poll(ctx, m, q)
+	g.count(answer, err)
+	return answer, err
+}
+
+// admit counts an open poll, if there is room for it.
+func (g *Gateway) admit() (release func(), err error) {
+	if g.isDraining() {
+		g.metrics.refused.WithLabelValues("draining").Inc()
+		return nil, ErrDraining
+	}
+	if g.open.Add(1) > g.cfg.MaxPolls {
+		g.open.Add(-1)
+		g.metrics.refused.WithLabelValues("capacity").Inc()
+		return nil, ErrAtCapacity
+	}
+	g.metrics.openPolls.Inc()
+	return func() {
+		g.open.Add(-1)
+		g.metrics.openPolls.Dec()
+	}, nil
+}
+
+func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, error) {
+	m.warm(ctx)
+	if q.After == FromHead {
+		head, err := g.inbox.Head(ctx, m.user)
+		if err != nil {
+			return Answer{}, err
+		}
+		q.After = head
+	}
+	timer := time.NewTimer(q.Wait)
+	defer timer.Stop()
+	at := Answer{Position: q.After}
+	for range maxRounds {
+		if m.fromRing(&at, q.Limit) {
+			return at, nil
+		}
+		p, err := m.park(q, at)
+		if err != nil {
+			return Answer{}, err
+		}
+		if p != nil {
+			return m.await(ctx, p, timer.C)
+		}
+		done, err := g.fromStore(ctx, m, &at, q.Limit)
+		if err != nil || done {
+			return at, err
+		}
+	}
+	return at, nil
+}
+
+// fromStore goes on from the store, and reports whether at is then an answer. If it is not, at stands where everything
+// that is decided ends, and the mailbox knows that.
+func (g *Gateway) fromStore(ctx context.Context, m *mailbox, at *Answer, limit int) (done bool, err error) {
+	before := g.disruption.Load()
+	batch, err := g.read(ctx, m.user, at.Position, limit)
+	if err != nil {
+		return false, err
+	}
+	if batch.PastHead {
+		*at = Answer{Reset: true}
+		return true, nil
+	}
+	if err := g.take(ctx, at, batch); err != nil {
+		return false, err
+	}
+	if len(at.Objects) > 0 {
+		g.metrics.completions.WithLabelValues("store").Inc()
+		return true, nil
+	}
+	if len(at.Skipped) >= maxSkipped {
+		return true, nil
+	}
+	if batch.More {
+		return false, nil
+	}
+	if wait := m.learn(batch.Next, before); wait != nil {
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+	if batch.Blocked {
+		m.scheduleIn(firstRecheck)
+	}
+	return false, nil
+}
+
+// take adds a batch to an answer.
+func (g *Gateway) take(ctx context.Context, at *Answer, batch inbox.Batch) error {
+	for _, item := range batch.Items {
+		event, err := g.event(ctx, item)
+		if err != nil {
+			return err
+		}
+		at.Objects = append(at.Objects, Object{event.Position, event.Object})
+	}
+	at.Skipped = append(at.Skipped, batch.Skipped...)
+	at.Position = batch.Next
+	return nil
+}
+
+func (g *Gateway) count(a Answer, err error) {
+	kind := "timeout"
+	switch {
+	case err != nil:
+		return
+	case a.Reset:
+		kind = "reset"
+	case len(a.Objects) > 0 || len(a.Skipped) >= maxSkipped:
+		kind = "messages"
+	}
+	g.metrics.answers.WithLabelValues(kind).Inc()
+}

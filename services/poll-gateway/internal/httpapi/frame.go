@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"strconv"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+// frame makes the JSON of an answer around message objects that are JSON already. It is written by hand so that no
+// message is decoded on its way; nothing in it but the objects needs escaping.
+func frame(a gateway.Answer, epoch string) []byte {
+	kind := api.PollTimeout
+	switch {
+	case a.Reset:
+		kind = api.PollReset
+	case len(a.Objects) > 0:
+		kind = api.PollMessages
+	}
+	size := 128 + 12*len(a.Skipped)
+	for _, o := range a.Objects {
+		size += len(o.JSON) + 1
+	}
+	b := make([]byte, 0, size)
+	b = append(b, `{"type":"`...)
+	b = append(b, kind...)
+	b = append(b, '"')
+	if kind == api.PollMessages {
+		b = append(b, `,"messages":[`...)
+		for i, o := range a.Objects {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, o.JSON...)
+		}
+		b = append(b, ']')
+	}
+	b = appendSkipped(b, a.Skipped)
+	b = append(b, `,"cursor":"`...)
+	b = append(b, cursor.Cursor{Epoch: epoch, Position: a.Position}.String()...)
+	return append(b, `"}`...)
+}
+
+func appendSkipped(b []byte, skipped []int64) []byte {
+	if len(skipped) == 0 {
+		return b
+	}
+	b = append(b, `,"skipped":[`...)
+	for i, p := range skipped {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, p, 10)
+	}
+	return append(b, ']')
+}
+
+// legacyFrame makes the JSON of an answer for a client that takes one message a poll and keeps no cursor.
+func legacyFrame(a gateway.Answer, epoch string) []byte {
+	if len(a.Objects) == 0 {
+		return []byte(`{"type":"` + api.PollTimeout + `"}`)
+	}
+	b := make([]byte, 0, len(a.Objects[0].JSON)+128)
+	b = append(b, `{"type":"`+api.PollMessage+`","data":`...)
+	b = append(b, a.Objects[0].JSON...)
+	b = append(b, `,"cursor":"`...)
+	b = append(b, cursor.Cursor{Epoch: epoch, Position: a.Position}.String()...)
+	return append(b, `"}`...)
+}

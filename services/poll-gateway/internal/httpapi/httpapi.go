@@ -1,0 +1,179 @@
+// Package httpapi is the poll gateway's part of the HTTP contract.
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+const (
+	defaultLimit = 100
+	// heartbeat is how often an idle stream is written to, so that nothing on the way takes it for dead.
+	heartbeat = 15 * time.Second
+	// answerTimeout bounds how long a client may take to read the answer to a poll, or an event of a stream.
+	answerTimeout = 30 * time.Second
+)
+
+// Sessions keeps the cursors of clients that keep none. See store.Sessions.
+type Sessions interface {
+	SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error)
+	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
+	ResetSession(ctx context.Context, username, sessionID string, position int64) error
+}
+
+// API answers polls and streams.
+type API struct {
+	Gateway  *gateway.Gateway
+	Epochs   *gateway.Epochs
+	Sessions Sessions
+	Tokens   httpserver.TokenChecker
+	Limiter  ratelimit.Limiter
+	// PollWait is how long a poll waits that does not say.
+	PollWait time.Duration
+
+	inFlight keyedMutex
+}
+
+// Routes adds the gateway's routes.
+func (a *API) Routes(r gin.IRouter) {
+	errors := a.errors()
+	polls := r.Group("/api/messages", httpserver.RequireToken(a.Tokens), httpserver.LimitUser(a.Limiter))
+	polls.GET("/poll", errors.Handle(a.poll))
+	polls.GET("/stream", errors.Handle(a.stream))
+}
+
+func (a *API) errors() httpserver.ErrorTable {
+	return append(httpserver.TokenErrors(),
+		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.Away("the message store")},
+		httpserver.ErrorRow{Err: gateway.ErrTooManyPolls, Answer: func(error) *api.Error {
+			return api.New(http.StatusTooManyRequests, api.CodeRateLimited, "too many polls of this account are open")
+		}},
+		httpserver.ErrorRow{Err: gateway.ErrAtCapacity, Answer: func(error) *api.Error {
+			return refused(api.CodeAtCapacity, "this server holds as many polls as it can")
+		}},
+		httpserver.ErrorRow{Err: gateway.ErrDraining, Answer: func(error) *api.Error {
+			return refused(api.CodeDraining, "this server is about to stop: connect again")
+		}},
+	)
+}
+
+func refused(code api.Code, message string) *api.Error {
+	e := api.New(http.StatusServiceUnavailable, code, message)
+	e.RetryAfter = httpserver.RetryAfter(2 * time.Second)
+	return e
+}
+
+func (a *API) poll(c *gin.Context) error {
+	after, given := c.GetQuery("after")
+	if !given {
+		return a.legacyPoll(c)
+	}
+	q, err := a.query(c)
+	if err != nil {
+		return err
+	}
+	position, known, err := a.position(c.Request.Context(), "after", after)
+	if err != nil {
+		return err
+	}
+	answer := gateway.Answer{Reset: true}
+	if known {
+		q.After = position
+		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
+			return err
+		}
+	}
+	epoch, err := a.Epochs.Current(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	// A client that has gone asks again from the same cursor: there is nothing to undo.
+	_ = write(c, frame(answer, epoch), answer.Close)
+	return nil
+}
+
+// query reads limit and wait.
+func (a *API) query(c *gin.Context) (gateway.Query, error) {
+	limit, err := intParam(c, "limit", defaultLimit, 1, api.MaxPollLimit)
+	if err != nil {
+		return gateway.Query{}, err
+	}
+	wait, err := intParam(c, "wait", -1, 0, api.MaxPollWaitSeconds)
+	if err != nil {
+		return gateway.Query{}, err
+	}
+	q := a.defaultQuery(c)
+	q.Limit = limit
+	if wait >= 0 {
+		q.Wait = untilExpiry(time.Duration(wait)*time.Second, q)
+	}
+	return q, nil
+}
+
+func (a *API) defaultQuery(c *gin.Context) gateway.Query {
+	q := gateway.Query{Caller: httpserver.Caller(c), Limit: defaultLimit}
+	q.Wait = untilExpiry(a.PollWait, q)
+	return q
+}
+
+// untilExpiry keeps a poll from outliving its token.
+func untilExpiry(wait time.Duration, q gateway.Query) time.Duration {
+	return max(0, min(wait, time.Until(q.Caller.ExpiresAt)))
+}
+
+// position reads a cursor that came in the parameter called name. It is not known if it belongs to another history of
+// the log.
+func (a *API) position(ctx context.Context, name, text string) (position int64, known bool, err error) {
+	if text == cursor.Latest {
+		return gateway.FromHead, true, nil
+	}
+	at, err := cursor.Parse(text)
+	if err != nil {
+		return 0, false, api.InvalidField(name, "must be a cursor that a poll returned, a position or "+cursor.Latest)
+	}
+	if at.Epoch == "" {
+		return at.Position, true, nil
+	}
+	known, err = a.Epochs.Is(ctx, at.Epoch)
+	return at.Position, known, err
+}
+
+func intParam(c *gin.Context, name string, absent, least, most int) (int, error) {
+	text, given := c.GetQuery(name)
+	if !given {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, api.InvalidField(name, "must be a whole number from "+strconv.Itoa(least)+" to "+strconv.Itoa(most))
+	}
+	return n, nil
+}
+
+// write sends a JSON body and reports whether the connection took all of it.
+func write(c *gin.Context, body []byte, closeAfter bool) error {
+	rc := http.NewResponseController(c.Writer)
+	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
+	h := c.Writer.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if closeAfter {
+		h.Set("Connection", "close")
+	}
+	c.Status(http.StatusOK)
+	if _, err := c.Writer.Write(body); err != nil {
+		return err
+	}
+	return rc.Flush()
+}

@@ -1,0 +1,90 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+// stream sends messages as Server-Sent Events. It is a loop of polls whose answers are written one after the other.
+// It ends, for the client to come again, when the node drains, the token ends or the store is away.
+func (a *API) stream(c *gin.Context) error {
+	q := a.defaultQuery(c)
+	position, known, err := a.streamStart(c)
+	if err != nil {
+		return err
+	}
+	q.After, q.Wait = position, 0
+	answer := gateway.Answer{Reset: true}
+	if known {
+		// The first poll does not wait: whatever is wrong can still be told by the status.
+		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
+			return err
+		}
+	}
+	h := c.Writer.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx would otherwise hold events back
+	c.Status(http.StatusOK)
+	for {
+		if err := a.writeEvents(c, answer); err != nil || answer.Close {
+			return nil
+		}
+		q.After, q.Wait = answer.Position, untilExpiry(heartbeat, q)
+		if q.Wait == 0 {
+			return nil
+		}
+		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
+			return nil
+		}
+	}
+}
+
+// streamStart reads where a stream begins: after the last event that the client has seen, else where it asks to,
+// else at the beginning.
+func (a *API) streamStart(c *gin.Context) (position int64, known bool, err error) {
+	if last := c.GetHeader("Last-Event-ID"); last != "" {
+		return a.position(c.Request.Context(), "Last-Event-ID", last)
+	}
+	return a.position(c.Request.Context(), "after", c.DefaultQuery("after", "0"))
+}
+
+func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) error {
+	epoch, err := a.Epochs.Current(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	rc := http.NewResponseController(c.Writer)
+	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
+	if _, err := c.Writer.Write(events(answer, epoch)); err != nil {
+		return err
+	}
+	return rc.Flush()
+}
+
+// events makes the text of an answer's events (WHATWG HTML, Server-sent events). The id of a message is its position.
+func events(a gateway.Answer, epoch string) []byte {
+	if a.Reset {
+		return append(append([]byte("event: reset\nid: 0\ndata: "), frame(a, epoch)...), "\n\n"...)
+	}
+	var b []byte
+	for _, o := range a.Objects {
+		b = append(b, "id: "...)
+		b = strconv.AppendInt(b, o.Position, 10)
+		b = append(append(append(b, "\ndata: "...), o.JSON...), "\n\n"...)
+	}
+	if len(a.Skipped) > 0 {
+		b = append(b, "event: skipped\nid: "...)
+		b = strconv.AppendInt(b, a.Position, 10)
+		b = append(b, "\ndata: {"...)
+		b = append(append(b, appendSkipped(nil, a.Skipped)[1:]...), "}\n\n"...)
+	}
+	if len(b) == 0 {
+		b = append(b, ": heartbeat\n\n"...)
+	}
+	return b
+}
