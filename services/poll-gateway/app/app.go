@@ -32,6 +32,7 @@ type Config struct {
 	RingEvents      int           `env:"RING_EVENTS" envDefault:"16" desc:"recent messages kept in memory for each user with an open poll"`
 	RingBytes       config.Bytes  `env:"RING_BYTES" envDefault:"64KiB" desc:"most memory for the recent messages of one user"`
 	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
+	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
 	StoreReads      int           `env:"STORE_READS" envDefault:"64" desc:"reads of the message store that a gateway has under way at once"`
 }
 
@@ -45,6 +46,7 @@ func (c *Config) Validate() error {
 	}
 	positive("MAX_POLLS", c.MaxPolls > 0)
 	positive("MAX_POLLS_PER_USER", c.MaxPollsPerUser > 0)
+	positive("POLLS_PER_MINUTE", c.PollsPerMinute > 0)
 	positive("RING_EVENTS", c.RingEvents > 0)
 	positive("RING_BYTES", c.RingBytes > 0)
 	positive("VERIFY_INTERVAL", c.VerifyEvery > 0)
@@ -78,9 +80,10 @@ type Deps struct {
 	Meta        store.Meta
 	Tokens      httpserver.TokenChecker
 	Revocations Revocations
-	Limiter     ratelimit.Limiter
-	Log         *slog.Logger
-	Registry    prometheus.Registerer
+	// Limiter makes a limiter of a quota, for what name says.
+	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Log      *slog.Logger
+	Registry prometheus.Registerer
 }
 
 // App is a poll gateway.
@@ -109,7 +112,8 @@ func New(cfg Config, d Deps) *App {
 		cfg: cfg, gateway: g, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
-			Tokens: d.Tokens, Limiter: d.Limiter, PollWait: cfg.PollWait,
+			Tokens: d.Tokens, PollWait: cfg.PollWait,
+			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
 		},
 	}
 }

@@ -1,0 +1,93 @@
+// Package app puts the messages service together.
+package app
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/nodes"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/services/messages/internal/httpapi"
+	"github.com/sealpost/sealpost/services/messages/internal/messaging"
+)
+
+// Config is what an operator sets of the messages service.
+type Config struct {
+	MaxMessageBytes config.Bytes  `env:"MAX_MESSAGE_BYTES" envDefault:"5MiB" desc:"largest body of a send"`
+	Retention       time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the longest and the default lifetime of one"`
+	SendQueue       int           `env:"SEND_QUEUE" envDefault:"4096" desc:"sends that may wait for a group commit; above it 503"`
+	SendsPerMinute  int           `env:"SENDS_PER_MINUTE" envDefault:"1200" desc:"sends that one user may make in a minute"`
+	ReadsPerMinute  int           `env:"READS_PER_MINUTE" envDefault:"3000" desc:"history pages, single messages, receipts and status that one user may ask for in a minute"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	var faults []error
+	if c.MaxMessageBytes < 1024 || c.MaxMessageBytes > 64<<20 {
+		faults = append(faults, errors.New("MAX_MESSAGE_BYTES must be from 1KiB to 64MiB"))
+	}
+	if c.Retention < time.Second {
+		faults = append(faults, errors.New("RETENTION must be at least 1s"))
+	}
+	if c.SendQueue < 1 {
+		faults = append(faults, errors.New("SEND_QUEUE must be positive"))
+	}
+	if c.SendsPerMinute < 1 || c.ReadsPerMinute < 1 {
+		faults = append(faults, errors.New("SENDS_PER_MINUTE and READS_PER_MINUTE must be positive"))
+	}
+	return errors.Join(faults...)
+}
+
+// Deps are what the service stands on.
+type Deps struct {
+	Inbox     inbox.Config
+	Directory messaging.Directory
+	Bus       interface {
+		bus.Publisher
+		bus.Directory
+	}
+	Tokens httpserver.TokenChecker
+	// Limiter makes a limiter of a quota, for what name says.
+	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+// App is a messages service.
+type App struct {
+	api    *httpapi.API
+	writer *inbox.Writer
+}
+
+// New makes the service and starts its group commits. Stop it when done.
+func New(cfg Config, d Deps) *App {
+	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
+	writer := inbox.NewWriter(d.Inbox)
+	return &App{
+		writer: writer,
+		api: &httpapi.API{
+			Messages: &messaging.Service{
+				Inbox: writer, Directory: d.Directory, Bus: d.Bus, Log: d.Log,
+				Metrics: messaging.NewMetrics(d.Registry), Retention: cfg.Retention,
+			},
+			Inbox: inbox.NewReader(d.Inbox), Nodes: nodes.NewDirectory(d.Bus), Tokens: d.Tokens,
+			SendLimit:    d.Limiter("send", ratelimit.Quota{Events: cfg.SendsPerMinute, Period: time.Minute}),
+			ReadLimit:    d.Limiter("read", ratelimit.Quota{Events: cfg.ReadsPerMinute, Period: time.Minute}),
+			MaxBodyBytes: int64(cfg.MaxMessageBytes),
+		},
+	}
+}
+
+// Routes adds the service's routes.
+func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
+
+// Stop ends the group commits. No send may be under way.
+func (a *App) Stop() { a.writer.Stop() }

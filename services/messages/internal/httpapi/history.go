@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+)
+
+const (
+	// maxPage keeps page times limit within an int64.
+	maxPage = 1 << 40
+	// flushAt is how much of a page is gathered before it is written: a page of large messages is never held whole.
+	flushAt = 256 << 10
+	// pageWriteTimeout bounds each write of a part of a page.
+	pageWriteTimeout = 30 * time.Second
+)
+
+// history answers with a page, newest first. The page is written while it is read: up to 200 messages of several
+// megabytes each do not have to fit in memory.
+func (a *API) history(c *gin.Context) error {
+	page, window, limit, err := a.window(c)
+	if err != nil {
+		return err
+	}
+	w := pageWriter{c: c}
+	w.text(`{"messages":[`)
+	count := int64(0)
+	for item, err := range a.Inbox.Messages(c.Request.Context(), window) {
+		if err != nil {
+			return w.failed(err)
+		}
+		object, err := a.object(c.Request.Context(), item)
+		if err != nil {
+			return w.failed(err)
+		}
+		if count > 0 {
+			w.text(",")
+		}
+		w.json(object)
+		count++
+	}
+	w.text("],")
+	w.tail(summary(window, page, limit, count))
+	w.flush()
+	return nil
+}
+
+func (a *API) window(c *gin.Context) (page int64, w inbox.Window, limit int64, err error) {
+	if page, err = intParam(c, "page", 1, 1, maxPage); err != nil {
+		return page, w, limit, err
+	}
+	if limit, err = intParam(c, "limit", defaultHistoryLimit, 1, api.MaxHistoryLimit); err != nil {
+		return page, w, limit, err
+	}
+	before, err := intParam(c, "before", 0, 1, 1<<62)
+	if err != nil {
+		return page, w, limit, err
+	}
+	user := httpserver.Caller(c).Subject
+	if before > 0 {
+		w, err = a.Inbox.PageBefore(c.Request.Context(), user, before, limit)
+		return 1, w, limit, err
+	}
+	w, err = a.Inbox.Page(c.Request.Context(), user, page, limit)
+	return page, w, limit, err
+}
+
+// summary is a page without its messages. A window that covers the whole inbox was counted; else the positions are
+// what is counted, so that the cost of a page does not grow with the inbox.
+func summary(w inbox.Window, page, limit, count int64) api.HistoryResponse {
+	s := api.HistoryResponse{CurrentPage: page, TotalMessages: w.Total(), Approximate: true}
+	if w.Whole() {
+		s.TotalMessages, s.Approximate = count, false
+	}
+	s.TotalPages = (s.TotalMessages + limit - 1) / limit
+	if w.First > 0 && w.Above >= w.First {
+		next := w.Above + 1
+		s.Before = &next
+	}
+	return s
+}
+
+// pageWriter gathers text and writes it in parts. Until the first part is out, a failure can still be answered.
+type pageWriter struct {
+	c      *gin.Context
+	buffer bytes.Buffer
+	out    bool
+}
+
+func (w *pageWriter) text(s string) { w.buffer.WriteString(s) }
+
+func (w *pageWriter) json(v any) {
+	text, _ := json.Marshal(v) // strings, numbers and times: it cannot fail
+	w.buffer.Write(text)
+	if w.buffer.Len() >= flushAt {
+		w.flush()
+	}
+}
+
+// tail writes the fields of s that follow the messages.
+func (w *pageWriter) tail(s api.HistoryResponse) {
+	s.Messages = []api.Message{}
+	text, _ := json.Marshal(s)
+	w.buffer.Write(bytes.TrimPrefix(text, []byte(`{"messages":[],`)))
+}
+
+func (w *pageWriter) flush() {
+	_ = http.NewResponseController(w.c.Writer).SetWriteDeadline(time.Now().Add(pageWriteTimeout))
+	if !w.out {
+		w.out = true
+		w.c.Header("Content-Type", "application/json; charset=utf-8")
+		w.c.Status(http.StatusOK)
+	}
+	// A client that has gone is noticed by the request's context, which ends the reading.
+	_, _ = w.c.Writer.Write(w.buffer.Bytes())
+	w.buffer.Reset()
+}
+
+// failed hands an error on if it can still be answered, and cuts the connection if part of the page is out: half a
+// page must not look like a whole one.
+func (w *pageWriter) failed(err error) error {
+	if w.out {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}

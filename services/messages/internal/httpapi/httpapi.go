@@ -1,0 +1,172 @@
+// Package httpapi is the messages service's part of the HTTP contract.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/services/messages/internal/messaging"
+)
+
+const (
+	defaultHistoryLimit = 50
+	idempotencyHeader   = "Idempotency-Key"
+)
+
+// Stats tells of all nodes.
+type Stats interface {
+	Stats(ctx context.Context) (api.StatusStats, error)
+}
+
+// API answers sends, history, receipts and status.
+type API struct {
+	Messages *messaging.Service
+	Inbox    *inbox.Reader
+	Nodes    Stats
+	Tokens   httpserver.TokenChecker
+	// SendLimit bounds sends, ReadLimit everything else, a user.
+	SendLimit, ReadLimit ratelimit.Limiter
+	MaxBodyBytes         int64
+}
+
+// Routes adds the service's routes.
+func (a *API) Routes(r gin.IRouter) {
+	table := a.errors()
+	token := httpserver.RequireToken(a.Tokens)
+	r.POST("/api/messages/send", token, httpserver.LimitUser(a.SendLimit), httpserver.LimitBody(a.MaxBodyBytes), table.Handle(a.send))
+	reads := r.Group("/api/messages", token, httpserver.LimitUser(a.ReadLimit))
+	reads.GET("/history", table.Handle(a.history))
+	reads.GET("/all-messages", table.Handle(a.history))
+	reads.GET("/status", table.Handle(a.status))
+	reads.GET("/:messageId", table.Handle(a.message))
+	reads.POST("/:messageId/read", table.Handle(a.markRead))
+}
+
+func (a *API) errors() httpserver.ErrorTable {
+	return append(httpserver.TokenErrors(),
+		httpserver.ErrorRow{Err: inbox.ErrNotFound, Answer: httpserver.Always(http.StatusNotFound, api.CodeMessageNotFound, "there is no such message")},
+		httpserver.ErrorRow{Err: store.ErrBadMessageID, Answer: httpserver.Always(http.StatusNotFound, api.CodeMessageNotFound, "there is no such message")},
+		httpserver.ErrorRow{Err: inbox.ErrIdempotencyMismatch, Answer: httpserver.Always(http.StatusConflict, api.CodeIdempotencyMismatch, "this clientMessageId was used for another message")},
+		httpserver.ErrorRow{Err: messaging.ErrNoSender, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
+		httpserver.ErrorRow{Err: inbox.ErrOverloaded, Answer: func(error) *api.Error {
+			e := api.New(http.StatusServiceUnavailable, api.CodeAtCapacity, "too many messages are being sent at the moment")
+			e.RetryAfter = httpserver.RetryAfter(time.Second)
+			return e
+		}},
+		httpserver.ErrorRow{Err: inbox.ErrNotCommitted, Answer: httpserver.Away("the message store")},
+		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.Away("the message store")},
+		httpserver.ErrorRow{Err: bus.ErrDisconnected, Answer: httpserver.Away("the list of nodes")},
+	)
+}
+
+func (a *API) send(c *gin.Context) error {
+	var r api.SendRequest
+	if err := httpserver.DecodeJSON(c, &r); err != nil {
+		return err
+	}
+	if key := c.GetHeader(idempotencyHeader); key != "" {
+		if r.ClientMessageID != "" && r.ClientMessageID != key {
+			return api.InvalidField("clientMessageId", "differs from the "+idempotencyHeader+" header")
+		}
+		r.ClientMessageID = key
+	}
+	sent, err := a.Messages.Send(c.Request.Context(), httpserver.Caller(c), r)
+	if err != nil {
+		return sendFault(err)
+	}
+	status, text := http.StatusCreated, "message sent"
+	if sent.Duplicate {
+		status, text = http.StatusOK, "message was sent before"
+	}
+	c.JSON(status, api.SendResponse{Message: text, MessageID: sent.ID.String(), Timestamp: api.At(sent.At), Duplicate: sent.Duplicate})
+	return nil
+}
+
+// sendFault gives the errors that carry names their place in the answer.
+func sendFault(err error) error {
+	var unknown *messaging.UnknownRecipientsError
+	var stale *messaging.StaleKeysError
+	switch {
+	case errors.As(err, &unknown):
+		e := api.New(http.StatusBadRequest, api.CodeUnknownRecipients, unknown.Error())
+		e.Field, e.UnknownRecipients = "recipientKeys", unknown.Names
+		return e
+	case errors.As(err, &stale):
+		e := api.New(http.StatusConflict, api.CodeStaleKeys, stale.Error())
+		e.Stale = stale.Current
+		return e
+	}
+	return err
+}
+
+func (a *API) message(c *gin.Context) error {
+	ctx := c.Request.Context()
+	id, err := store.ParseMessageID(c.Param("messageId"))
+	if err != nil {
+		return err
+	}
+	item, err := a.Inbox.Message(ctx, httpserver.Caller(c).Subject, id)
+	if err != nil {
+		return err
+	}
+	object, err := a.object(ctx, item)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, object)
+	return nil
+}
+
+// object makes the message object of an item, with receipts if its owner is the sender.
+func (a *API) object(ctx context.Context, item inbox.Item) (api.Message, error) {
+	if store.Canonical(item.Message.Sender) != item.Entry.User {
+		return delivery.Object(item, nil), nil
+	}
+	receipts, err := a.Inbox.Receipts(ctx, item.Message)
+	return delivery.Object(item, receipts), err
+}
+
+func (a *API) markRead(c *gin.Context) error {
+	id, err := store.ParseMessageID(c.Param("messageId"))
+	if err != nil {
+		return err
+	}
+	if err := a.Inbox.MarkRead(c.Request.Context(), httpserver.Caller(c).Subject, id); err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, api.MessageResponse{Message: "message marked as read"})
+	return nil
+}
+
+func (a *API) status(c *gin.Context) error {
+	stats, err := a.Nodes.Stats(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, api.StatusResponse{Status: "online", Stats: stats})
+	return nil
+}
+
+func intParam(c *gin.Context, name string, absent, least, most int64) (int64, error) {
+	text, given := c.GetQuery(name)
+	if !given {
+		return absent, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, api.InvalidField(name, "must be a whole number from "+strconv.FormatInt(least, 10)+" to "+strconv.FormatInt(most, 10))
+	}
+	return n, nil
+}

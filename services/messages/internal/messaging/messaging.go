@@ -1,0 +1,213 @@
+// Package messaging decides what may be sent, sends it, and tells whoever holds a poll of a recipient.
+package messaging
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// ErrNoSender means that the caller's account does not exist any more.
+var ErrNoSender = errors.New("the sender's account does not exist")
+
+// UnknownRecipientsError lists names that nobody has registered, as the sender spelled them.
+type UnknownRecipientsError struct{ Names []string }
+
+// Error implements error.
+func (e *UnknownRecipientsError) Error() string {
+	return "nobody is registered as " + strings.Join(e.Names, ", ")
+}
+
+// StaleKeysError gives the current key version of each recipient whose key is not the one the message was wrapped
+// for, by the name the sender used.
+type StaleKeysError struct{ Current map[string]int }
+
+// Error implements error.
+func (e *StaleKeysError) Error() string {
+	names := make([]string, 0, len(e.Current))
+	for name := range e.Current {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return "the message was wrapped for old keys of " + strings.Join(names, ", ")
+}
+
+// Directory knows who is registered, with which key version.
+type Directory interface {
+	// KeyVersions returns those of the canonical names that exist, by canonical name. See store.Keys.
+	KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error)
+}
+
+// Appender is the inbox log's writing side. See inbox.Writer.
+type Appender interface {
+	Append(ctx context.Context, d inbox.Draft) (inbox.Receipt, error)
+}
+
+// Service sends messages.
+type Service struct {
+	Inbox     Appender
+	Directory Directory
+	Bus       bus.Publisher
+	Log       *slog.Logger
+	Metrics   *Metrics
+	// Retention is the longest, and the default, lifetime of a message.
+	Retention time.Duration
+}
+
+// Sent is an acknowledged message.
+type Sent struct {
+	ID        store.MessageID
+	At        time.Time
+	Duplicate bool
+}
+
+// Send commits a message for all its recipients and tells those who wait for it. A fault of the request is an
+// *api.Error, *UnknownRecipientsError or *StaleKeysError; then nothing has been written.
+func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendRequest) (Sent, error) {
+	if err := s.check(r); err != nil {
+		return Sent{}, err
+	}
+	draft, err := s.draft(ctx, caller, r)
+	if err != nil {
+		return Sent{}, err
+	}
+	receipt, err := s.Inbox.Append(ctx, draft)
+	if err != nil {
+		return Sent{}, err
+	}
+	s.Metrics.sent(receipt)
+	s.publish(receipt)
+	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
+}
+
+// check judges the request by itself.
+func (s *Service) check(r api.SendRequest) error {
+	switch {
+	case r.EncryptedContent == "":
+		return api.MissingField("encryptedContent")
+	case r.IV == "":
+		return api.MissingField("iv")
+	case utf8.RuneCountInString(r.IV) > api.MaxIVChars:
+		return api.InvalidField("iv", "must be at most 64 characters")
+	case r.RecipientKeys == nil:
+		return api.MissingField("recipientKeys")
+	case len(r.RecipientKeys) == 0 || len(r.RecipientKeys) > api.MaxRecipients:
+		return api.InvalidField("recipientKeys", "must name 1 to 1024 recipients")
+	case utf8.RuneCountInString(r.ClientMessageID) > api.MaxClientMessageIDChars:
+		return api.InvalidField("clientMessageId", "must be at most 128 characters")
+	case r.ExpiresIn != nil && (*r.ExpiresIn < 1 || *r.ExpiresIn > int64(s.Retention/time.Second)):
+		return api.InvalidField("expiresIn", "must be a number of seconds from 1 to the retention")
+	}
+	return checkKeys(r)
+}
+
+func checkKeys(r api.SendRequest) error {
+	seen := make(map[string]bool, len(r.RecipientKeys))
+	for name, key := range r.RecipientKeys {
+		canonical := store.Canonical(name)
+		switch {
+		case key == "":
+			return api.InvalidField("recipientKeys", "must hold a wrapped key for each recipient")
+		case len(key) > api.MaxWrappedKeyBytes:
+			return api.InvalidField("recipientKeys", "must hold wrapped keys of at most 2048 bytes")
+		case seen[canonical]:
+			return api.InvalidField("recipientKeys", "names a recipient twice; names are the same without regard to case")
+		}
+		seen[canonical] = true
+	}
+	for name, version := range r.RecipientKeyVersions {
+		if _, there := r.RecipientKeys[name]; !there {
+			return api.InvalidField("recipientKeyVersions", "names somebody who is not in recipientKeys")
+		}
+		if version < 1 {
+			return api.InvalidField("recipientKeyVersions", "must hold versions from 1 on")
+		}
+	}
+	return nil
+}
+
+// draft looks the names up and makes of a request what the inbox log takes.
+func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRequest) (inbox.Draft, error) {
+	known, err := s.lookUp(ctx, caller, r)
+	if err != nil {
+		return inbox.Draft{}, err
+	}
+	sender, there := known[caller.Subject]
+	if !there {
+		return inbox.Draft{}, ErrNoSender
+	}
+	d := inbox.Draft{
+		Sender: sender.Username, SenderKeyVersion: sender.Key.Version,
+		Content: r.EncryptedContent, IV: r.IV, ClientMessageID: r.ClientMessageID,
+	}
+	if r.ExpiresIn != nil {
+		d.Lifetime = time.Duration(*r.ExpiresIn) * time.Second
+	}
+	stale := map[string]int{}
+	for name, key := range r.RecipientKeys {
+		user := known[store.Canonical(name)]
+		version := r.RecipientKeyVersions[name]
+		if version != 0 && version != user.Key.Version {
+			stale[user.Username] = user.Key.Version
+		}
+		d.Recipients = append(d.Recipients, inbox.Recipient{Username: user.Username, WrappedKey: key, KeyVersion: version})
+	}
+	if len(stale) > 0 {
+		return inbox.Draft{}, &StaleKeysError{Current: stale}
+	}
+	return d, nil
+}
+
+// lookUp finds the recipients and the sender, by canonical name. All recipients exist, or it is an error.
+func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendRequest) (map[string]store.UserKey, error) {
+	names := []string{caller.Subject}
+	var unknown []string
+	for name := range r.RecipientKeys {
+		switch canonical := store.Canonical(name); {
+		case !api.ValidUsername(name): // cannot exist, and must not reach a query
+			unknown = append(unknown, name)
+		case canonical != caller.Subject:
+			names = append(names, canonical)
+		}
+	}
+	known, err := s.Directory.KeyVersions(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for name := range r.RecipientKeys {
+		if _, there := known[store.Canonical(name)]; !there && api.ValidUsername(name) {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		slices.SortFunc(unknown, func(a, b string) int { return cmp.Compare(a, b) })
+		return nil, &UnknownRecipientsError{Names: unknown}
+	}
+	return known, nil
+}
+
+// publish tells the holders of polls. What the bus loses they find in the store.
+func (s *Service) publish(receipt inbox.Receipt) {
+	for _, entry := range receipt.Entries {
+		event, err := delivery.For(inbox.Item{Entry: entry, Message: receipt.Message})
+		if err == nil {
+			err = s.Bus.Publish(entry.User, event.Encode())
+		}
+		if err != nil {
+			s.Metrics.unpublished.Inc()
+			s.Log.Debug("event not published", "error", err.Error())
+		}
+	}
+}

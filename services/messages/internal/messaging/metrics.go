@@ -1,0 +1,41 @@
+package messaging
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+)
+
+// Metrics of a Service.
+type Metrics struct {
+	messages    *prometheus.CounterVec
+	recipients  prometheus.Counter
+	unpublished prometheus.Counter
+}
+
+// NewMetrics registers the metrics with reg; nil registers them nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	f := promauto.With(reg)
+	return &Metrics{
+		messages: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_messages_accepted_total", Help: "Sends acknowledged, by whether they were new or repeated an earlier one.",
+		}, []string{"kind"}),
+		recipients: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_inbox_entries_total", Help: "Inbox entries committed by new messages.",
+		}),
+		unpublished: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_unpublished_events_total",
+			Help: "Events of committed messages that the bus did not take; their readers find the messages in the store.",
+		}),
+	}
+}
+
+func (m *Metrics) sent(r inbox.Receipt) {
+	if r.Duplicate {
+		m.messages.WithLabelValues("duplicate").Inc()
+		return
+	}
+	m.messages.WithLabelValues("new").Inc()
+	m.recipients.Add(float64(len(r.Entries)))
+}
