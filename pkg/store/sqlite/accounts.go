@@ -1,0 +1,242 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// CreateAccount implements store.Accounts.
+func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
+	name := store.Canonical(a.Username)
+	return s.write(ctx, func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, "INSERT INTO accounts (username, display, password_hash, generation, created_at, last_login, key_version)"+
+			" VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			name, a.Username, a.PasswordHash, a.Generation, millis(a.CreatedAt), millis(a.LastLogin), a.Key.Version)
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 0 {
+			if err == nil {
+				err = store.ErrUsernameTaken
+			}
+			return err
+		}
+		return insertKey(ctx, tx, name, a.Key)
+	})
+}
+
+func insertKey(ctx context.Context, tx *sql.Tx, name string, k store.Key) error {
+	_, err := tx.ExecContext(ctx, "INSERT INTO keys (username, version, pem, fingerprint, created_at) VALUES (?, ?, ?, ?, ?)",
+		name, k.Version, k.PEM, k.Fingerprint, millis(k.CreatedAt))
+	return err
+}
+
+// Account implements store.Accounts.
+func (s *Store) Account(ctx context.Context, username string) (store.Account, error) {
+	var a store.Account
+	var created, login, keyCreated int64
+	err := s.stmts.account.QueryRowContext(ctx, store.Canonical(username)).Scan(&a.Username, &a.PasswordHash, &a.Generation,
+		&created, &login, &a.Key.Version, &a.Key.PEM, &a.Key.Fingerprint, &keyCreated)
+	a.CreatedAt, a.LastLogin, a.Key.CreatedAt = fromMillis(created), fromMillis(login), fromMillis(keyCreated)
+	return a, unavailable(err)
+}
+
+// RecordLogin implements store.Accounts.
+func (s *Store) RecordLogin(ctx context.Context, username string, at time.Time) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, "UPDATE accounts SET last_login = ? WHERE username = ?", millis(at), store.Canonical(username)))
+	})
+}
+
+// ReplaceHash implements store.Accounts.
+func (s *Store) ReplaceHash(ctx context.Context, username, oldHash, newHash string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := replaceHash(ctx, tx, username, oldHash, newHash, 0)
+		return err
+	})
+}
+
+// ChangePassword implements store.Accounts.
+func (s *Store) ChangePassword(ctx context.Context, username, oldHash, newHash string) (generation int64, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		generation, err = replaceHash(ctx, tx, username, oldHash, newHash, 1)
+		return err
+	})
+	return generation, err
+}
+
+// replaceHash replaces the hash if it is still oldHash and raises the generation by raise.
+func replaceHash(ctx context.Context, tx *sql.Tx, username, oldHash, newHash string, raise int) (generation int64, err error) {
+	name := store.Canonical(username)
+	var current string
+	if err := tx.QueryRowContext(ctx, "SELECT password_hash FROM accounts WHERE username = ?", name).Scan(&current); err != nil {
+		return 0, err
+	}
+	if current != oldHash {
+		return 0, store.ErrConflict
+	}
+	err = tx.QueryRowContext(ctx, "UPDATE accounts SET password_hash = ?, generation = generation + ? WHERE username = ? RETURNING generation",
+		newHash, raise, name).Scan(&generation)
+	return generation, err
+}
+
+// RaiseGeneration implements store.Accounts.
+func (s *Store) RaiseGeneration(ctx context.Context, username string) (generation int64, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, "UPDATE accounts SET generation = generation + 1 WHERE username = ? RETURNING generation",
+			store.Canonical(username)).Scan(&generation)
+	})
+	return generation, err
+}
+
+// RotateKey implements store.Keys.
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
+	name := store.Canonical(username)
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if err := tx.QueryRowContext(ctx, "UPDATE accounts SET key_version = key_version + 1 WHERE username = ? RETURNING key_version",
+			name).Scan(&version); err != nil {
+			return err
+		}
+		key.Version = version
+		return insertKey(ctx, tx, name, key)
+	})
+	return version, err
+}
+
+// KeyHistory implements store.Keys.
+func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+	err = each(ctx, s.stmts.keyHistory, []any{store.Canonical(username)}, func(r row) error {
+		var u store.UserKey
+		u, err := scanUserKey(r)
+		display, keys = u.Username, append(keys, u.Key)
+		return err
+	})
+	if err == nil && len(keys) == 0 {
+		err = store.ErrNotFound
+	}
+	return display, keys, err
+}
+
+func scanUserKey(r row) (store.UserKey, error) {
+	var u store.UserKey
+	var created int64
+	err := r.Scan(&u.Username, &u.Key.Version, &u.Key.PEM, &u.Key.Fingerprint, &created)
+	u.Key.CreatedAt = fromMillis(created)
+	return u, err
+}
+
+// ListKeys implements store.Keys.
+func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
+	var users []store.UserKey
+	err := each(ctx, s.stmts.listKeys, []any{after, limit}, func(r row) error {
+		u, err := scanUserKey(r)
+		users = append(users, u)
+		return err
+	})
+	return users, err
+}
+
+// KeyVersions implements store.Keys.
+func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
+	found := make(map[string]store.UserKey, len(usernames))
+	err := each(ctx, s.stmts.keyVersions, []any{list(usernames)}, func(r row) error {
+		var name string
+		var u store.UserKey
+		err := r.Scan(&name, &u.Username, &u.Key.Version)
+		found[name] = u
+		return err
+	})
+	return found, err
+}
+
+// OpenSession implements store.Sessions.
+func (s *Store) OpenSession(ctx context.Context, username, sessionID string, expiresAt time.Time) error {
+	name := store.Canonical(username)
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO sessions (username, session, cursor, expires_at)"+
+			" SELECT ?1, ?2, coalesce((SELECT furthest FROM accounts WHERE username = ?1), 0), ?3 WHERE true ON CONFLICT DO NOTHING",
+			name, sessionID, millis(expiresAt))
+		return err
+	})
+}
+
+// SessionCursor implements store.Sessions.
+func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error) {
+	err = s.stmts.cursor.QueryRowContext(ctx, store.Canonical(username), sessionID).Scan(&position)
+	return position, unavailable(err)
+}
+
+// AdvanceSession implements store.Sessions.
+func (s *Store) AdvanceSession(ctx context.Context, username, sessionID string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, position,
+		"UPDATE sessions SET cursor = max(cursor, ?) WHERE username = ? AND session = ?",
+		"UPDATE accounts SET furthest = max(furthest, ?) WHERE username = ?")
+}
+
+// ResetSession implements store.Sessions.
+func (s *Store) ResetSession(ctx context.Context, username, sessionID string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, position,
+		"UPDATE sessions SET cursor = ? WHERE username = ? AND session = ?",
+		"UPDATE accounts SET furthest = ? WHERE username = ?")
+}
+
+func (s *Store) moveSession(ctx context.Context, username, sessionID string, position int64, session, account string) error {
+	name := store.Canonical(username)
+	return s.write(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, session, position, name, sessionID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, account, position, name)
+		return err
+	})
+}
+
+// Epoch implements store.Meta.
+func (s *Store) Epoch(ctx context.Context) (string, error) {
+	epoch, err := s.PutOnce(ctx, "epoch", []byte(newEpoch()))
+	return string(epoch), err
+}
+
+// NewEpoch implements store.Meta.
+func (s *Store) NewEpoch(ctx context.Context) (string, error) {
+	epoch := newEpoch()
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO UPDATE SET value = excluded.value", []byte(epoch))
+		return err
+	})
+	return epoch, err
+}
+
+func newEpoch() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return hex.EncodeToString(b[:])
+}
+
+// PutOnce implements store.Meta.
+func (s *Store) PutOnce(ctx context.Context, name string, value []byte) ([]byte, error) {
+	var standing []byte
+	read := func() error {
+		return s.readDB.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", name).Scan(&standing)
+	}
+	if err := read(); err == nil {
+		return standing, nil
+	}
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, value)
+		return err
+	})
+	if err == nil {
+		err = read()
+	}
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("meta %s: %w", name, err))
+	}
+	return standing, nil
+}

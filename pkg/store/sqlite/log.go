@@ -1,0 +1,289 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// InsertEntries implements store.Log.
+//
+// An entry counts only once its message is committed, so it need not be on the disk before. The transaction of prepared
+// entries therefore ends without a sync (synchronous=NORMAL): in WAL mode it is appended to the log, and the sync of the
+// message's commit, which comes after it in the same log, makes both durable at once. After a power failure the log is
+// cut at some commit; a message is there only if its entries, which precede it, are. A tombstone is different: readers
+// pass it as soon as it is written, so a slice that holds one is synced.
+func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	results := make([]store.EntryResult, len(entries))
+	insert := func(tx *sql.Tx) error {
+		put, find := tx.StmtContext(ctx, s.stmts.insertEntry), tx.StmtContext(ctx, s.stmts.entry)
+		for i, e := range entries {
+			result, err := insertEntry(ctx, put, find, e)
+			if err != nil {
+				return err
+			}
+			results[i] = result
+		}
+		return nil
+	}
+	err := s.inTurn(ctx, func() error {
+		if hasHole(entries) {
+			return s.transaction(ctx, insert)
+		}
+		if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
+			return unavailable(err)
+		}
+		err := s.transaction(ctx, insert)
+		// Even if ctx has ended meanwhile: nothing else may run unsynced.
+		_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
+		return errors.Join(err, unavailable(restore))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+func hasHole(entries []store.Entry) bool {
+	for _, e := range entries {
+		if e.Kind == store.Hole {
+			return true
+		}
+	}
+	return false
+}
+
+func insertEntry(ctx context.Context, put, find *sql.Stmt, e store.Entry) (store.EntryResult, error) {
+	done, err := put.ExecContext(ctx, e.User, e.Position, e.Kind, e.Message[:], e.Digest[:], e.WrappedKey, e.KeyVersion,
+		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt))
+	if err != nil {
+		return store.EntryResult{}, err
+	}
+	if n, err := done.RowsAffected(); err != nil || n == 1 {
+		return store.EntryResult{}, err
+	}
+	existing, err := scanEntry(find.QueryRowContext(ctx, e.User, e.Message[:]))
+	if errors.Is(err, sql.ErrNoRows) {
+		return store.EntryResult{PositionTaken: true}, nil
+	}
+	return store.EntryResult{Existing: &existing}, err
+}
+
+// row is what sql.Row and sql.Rows have in common.
+type row interface{ Scan(dest ...any) error }
+
+func scanEntry(r row) (store.Entry, error) {
+	var e store.Entry
+	var message, digest []byte
+	var at, expires, purge int64
+	var read sql.NullInt64
+	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge)
+	copy(e.Message[:], message)
+	copy(e.Digest[:], digest)
+	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(expires), fromMillis(purge)
+	if read.Valid {
+		e.ReadAt = fromMillis(read.Int64)
+	}
+	return e, err
+}
+
+// InsertMessages implements store.Log.
+func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	written := make([]bool, len(messages))
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		put := tx.StmtContext(ctx, s.stmts.insertMessage)
+		for i, m := range messages {
+			recipients, err := json.Marshal(m.Recipients)
+			if err != nil {
+				return err
+			}
+			done, err := put.ExecContext(ctx, m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV, m.ClientMessageID,
+				m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), m.Tombstone, m.Content)
+			if err != nil {
+				return err
+			}
+			n, err := done.RowsAffected()
+			if err != nil {
+				return err
+			}
+			written[i] = n == 1
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// Messages implements store.Log.
+func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
+	found := make(map[store.MessageID]store.Message, len(ids))
+	err := each(ctx, s.stmts.messages, []any{hexList(ids)}, func(r row) error {
+		m, err := scanMessage(r)
+		found[m.ID] = m
+		return err
+	})
+	return found, err
+}
+
+func scanMessage(r row) (store.Message, error) {
+	var m store.Message
+	var id, digest []byte
+	var recipients string
+	var created, expires int64
+	err := r.Scan(&id, &m.Sender, &m.SenderKeyVersion, &recipients, &m.IV, &m.ClientMessageID, &digest, &created, &expires, &m.Tombstone, &m.Content)
+	if err != nil {
+		return m, err
+	}
+	copy(m.ID[:], id)
+	copy(m.Digest[:], digest)
+	m.CreatedAt, m.ExpiresAt = fromMillis(created), fromMillis(expires)
+	return m, json.Unmarshal([]byte(recipients), &m.Recipients)
+}
+
+// hexList makes of ids the JSON array that the statements take.
+func hexList(ids []store.MessageID) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return list(texts)
+}
+
+func list(texts []string) string {
+	text, _ := json.Marshal(texts) // strings: it cannot fail
+	return string(text)
+}
+
+// each runs a query and hands every row to f.
+func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) error {
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return unavailable(err)
+		}
+	}
+	return unavailable(rows.Err())
+}
+
+// Entries implements store.Log.
+func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
+	var entries []store.Entry
+	err := each(ctx, s.stmts.entries, []any{user, after, upTo}, func(r row) error {
+		e, err := scanEntry(r)
+		entries = append(entries, e)
+		return err
+	})
+	return entries, err
+}
+
+// FirstAfter implements store.Log.
+func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64, error) {
+	var first int64
+	err := s.stmts.firstAfter.QueryRowContext(ctx, user, after).Scan(&first)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return first, unavailable(err)
+}
+
+// Tail implements store.Log.
+func (s *Store) Tail(ctx context.Context, user string) (int64, error) {
+	var tail int64
+	err := s.stmts.tail.QueryRowContext(ctx, user).Scan(&tail)
+	return tail, unavailable(err)
+}
+
+// Entry implements store.Log.
+func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (store.Entry, error) {
+	e, err := scanEntry(s.stmts.findEntry.QueryRowContext(ctx, user, id[:]))
+	return e, unavailable(err)
+}
+
+// MarkRead implements store.Log.
+func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, sqlMarkRead, millis(at), user, id[:]))
+	})
+}
+
+// one turns a write that met no row into ErrNotFound.
+func one(done sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := done.RowsAffected()
+	if err == nil && n == 0 {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// Receipts implements store.Log.
+func (s *Store) Receipts(ctx context.Context, users []string, ids []store.MessageID) ([]store.ReadReceipt, error) {
+	var receipts []store.ReadReceipt
+	err := each(ctx, s.stmts.receipts, []any{list(users), hexList(ids)}, func(r row) error {
+		var receipt store.ReadReceipt
+		var message []byte
+		var at int64
+		err := r.Scan(&message, &receipt.User, &at)
+		copy(receipt.Message[:], message)
+		receipt.ReadAt = fromMillis(at)
+		receipts = append(receipts, receipt)
+		return err
+	})
+	return receipts, err
+}
+
+// purgeBatch is how many rows of a kind one transaction of Purge removes, so that writers never wait for long.
+const purgeBatch = 500
+
+// Purge removes what has passed its time and returns how many rows that were. Space in the file is used again; the
+// file does not shrink.
+func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
+	for {
+		n, err := s.purgeSome(ctx, millis(now))
+		removed += n
+		if err != nil || n == 0 {
+			return removed, err
+		}
+	}
+}
+
+func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		const old = " (SELECT username, position FROM inbox WHERE purge_at <= ?1 ORDER BY purge_at LIMIT ?2)"
+		if _, err := tx.ExecContext(ctx, "INSERT INTO inbox_tails SELECT username, max(position) FROM"+old+
+			" WHERE true GROUP BY username ON CONFLICT DO UPDATE SET removed = max(removed, excluded.removed)", now, purgeBatch); err != nil {
+			return err
+		}
+		for _, text := range []string{
+			"DELETE FROM inbox WHERE (username, position) IN" + old,
+			"DELETE FROM messages WHERE rowid IN (SELECT rowid FROM messages WHERE expires_at <= ?1 LIMIT ?2)",
+			"DELETE FROM sessions WHERE (username, session) IN (SELECT username, session FROM sessions WHERE expires_at <= ?1 LIMIT ?2)",
+			"DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE expires_at <= ?1 LIMIT ?2)",
+		} {
+			done, err := tx.ExecContext(ctx, text, now, purgeBatch)
+			if err != nil {
+				return fmt.Errorf("purge: %w", err)
+			}
+			n, err := done.RowsAffected()
+			if err != nil {
+				return err
+			}
+			removed += n
+		}
+		return nil
+	})
+	return removed, err
+}

@@ -1,0 +1,207 @@
+// Package sqlite keeps the truth in one SQLite file: the store of a single process.
+//
+// All writes go through one connection, one transaction at a time; reads go through others and, in WAL mode, never
+// wait for it. A commit is on the disk when it returns (synchronous=FULL), with one exception that InsertEntries
+// explains.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// applicationID marks the file as ours: "Seal" in ASCII.
+const applicationID = 0x5365616c
+
+// readers is how many reads can run at once.
+const readers = 8
+
+// ErrNewerSchema means that a later version of this program has written the file.
+var ErrNewerSchema = errors.New("the database was written by a newer version")
+
+// Store implements store.Store on one file.
+type Store struct {
+	writeDB *sql.DB
+	readDB  *sql.DB
+	// writer is the one connection that writes; turn is held while it is used.
+	writer *sql.Conn
+	turn   chan struct{}
+	closed chan struct{}
+	once   sync.Once
+
+	stmts       statements
+	revocations revocationLog
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens or makes the file at path.
+func Open(ctx context.Context, path string) (*Store, error) {
+	if err := createPrivate(path); err != nil {
+		return nil, err
+	}
+	s := &Store{turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	s.revocations.init(s)
+	var err error
+	if s.writeDB, err = openPool(path, "&_txlock=immediate", 1); err != nil {
+		return nil, err
+	}
+	if s.writer, err = s.writeDB.Conn(ctx); err == nil {
+		err = migrate(ctx, s.writer)
+	}
+	if err == nil {
+		s.readDB, err = openPool(path, "&_pragma=query_only(1)", readers)
+	}
+	if err == nil {
+		err = s.stmts.prepare(ctx, s.writer, s.readDB)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.Close())
+	}
+	return s, nil
+}
+
+// createPrivate makes the file if it is not there, for the owner alone: it holds password hashes.
+func createPrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	return f.Close()
+}
+
+func openPool(path, options string, connections int) (*sql.DB, error) {
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
+		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(4000)&_pragma=cache_size(-16384)" + options
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// migrate brings the schema up to date, one embedded file a version, each in one transaction.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	files, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return err
+	}
+	var version int
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > len(files) {
+		return fmt.Errorf("%w: schema %d, this program knows %d", ErrNewerSchema, version, len(files))
+	}
+	for ; version < len(files); version++ {
+		text, err := migrations.ReadFile("migrations/" + files[version].Name())
+		if err != nil {
+			return err
+		}
+		script := fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", text, applicationID, version+1)
+		if _, err := conn.ExecContext(ctx, script); err != nil {
+			return fmt.Errorf("migration %s: %w", files[version].Name(), err)
+		}
+	}
+	return nil
+}
+
+// Ping implements store.Store.
+func (s *Store) Ping(ctx context.Context) error {
+	return unavailable(s.readDB.PingContext(ctx))
+}
+
+// Close implements store.Store. It waits for the write under way.
+func (s *Store) Close() error {
+	var faults []error
+	s.once.Do(func() {
+		s.turn <- struct{}{}
+		close(s.closed)
+		if s.writer != nil {
+			faults = append(faults, s.writer.Close())
+		}
+		if s.readDB != nil {
+			faults = append(faults, s.readDB.Close())
+		}
+		faults = append(faults, s.writeDB.Close())
+		<-s.turn
+	})
+	return errors.Join(faults...)
+}
+
+// write runs f in a transaction, alone, and commits it to the disk.
+func (s *Store) write(ctx context.Context, f func(tx *sql.Tx) error) error {
+	return s.inTurn(ctx, func() error { return s.transaction(ctx, f) })
+}
+
+func (s *Store) inTurn(ctx context.Context, f func() error) error {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
+	case <-s.closed:
+		return unavailable(sql.ErrConnDone)
+	}
+	defer func() { <-s.turn }()
+	select {
+	case <-s.closed:
+		return unavailable(sql.ErrConnDone)
+	default:
+		return f()
+	}
+}
+
+func (s *Store) transaction(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := f(tx); err != nil {
+		return unavailable(err)
+	}
+	return unavailable(tx.Commit())
+}
+
+// unavailable makes of whatever the driver reports what the ports promise; sentinels of the ports pass.
+func unavailable(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUsernameTaken), errors.Is(err, store.ErrConflict),
+		errors.Is(err, store.ErrUnavailable):
+		return err
+	case errors.Is(err, sql.ErrNoRows):
+		return store.ErrNotFound
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// nullMillis is millis with NULL for the zero time.
+func nullMillis(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMilli()
+}

@@ -1,0 +1,82 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+const (
+	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at"
+	messageColumns = "id, sender, sender_key_version, recipients, iv, client_message_id, digest, created_at, expires_at, tombstone, content"
+)
+
+// The statements of the request paths. Lists of keys travel as one JSON array, so that every statement is prepared once.
+const (
+	sqlInsertEntry   = "INSERT INTO inbox (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
+	sqlInsertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+	sqlEntries       = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND position > ? AND position <= ? ORDER BY position"
+	sqlFirstAfter    = "SELECT position FROM inbox WHERE username = ? AND position > ? ORDER BY position LIMIT 1"
+	sqlTail          = "SELECT max(coalesce((SELECT position FROM inbox WHERE username = ?1 ORDER BY position DESC LIMIT 1), 0)," +
+		" coalesce((SELECT removed FROM inbox_tails WHERE username = ?1), 0))"
+	sqlMarkRead = "UPDATE inbox SET read_at = coalesce(read_at, ?) WHERE username = ? AND message = ?"
+	sqlReceipts = "SELECT message, username, read_at FROM inbox WHERE username IN (SELECT value FROM json_each(?))" +
+		" AND message IN (SELECT unhex(value) FROM json_each(?)) AND read_at IS NOT NULL"
+
+	sqlAccount = "SELECT a.display, a.password_hash, a.generation, a.created_at, a.last_login, k.version, k.pem, k.fingerprint, k.created_at" +
+		" FROM accounts a JOIN keys k ON k.username = a.username AND k.version = a.key_version WHERE a.username = ?"
+	sqlKeyVersions = "SELECT username, display, key_version FROM accounts WHERE username IN (SELECT value FROM json_each(?))"
+	sqlListKeys    = "SELECT a.display, k.version, k.pem, k.fingerprint, k.created_at FROM accounts a" +
+		" JOIN keys k ON k.username = a.username AND k.version = a.key_version WHERE a.username > ? ORDER BY a.username LIMIT ?"
+	sqlKeyHistory = "SELECT a.display, k.version, k.pem, k.fingerprint, k.created_at FROM accounts a" +
+		" JOIN keys k ON k.username = a.username WHERE a.username = ? ORDER BY k.version"
+
+	sqlSessionCursor = "SELECT coalesce((SELECT cursor FROM sessions WHERE username = ?1 AND session = ?2)," +
+		" (SELECT furthest FROM accounts WHERE username = ?1), 0)"
+	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
+)
+
+// statements are those that run often enough to be prepared ahead.
+type statements struct {
+	// on the writing connection
+	insertEntry, entry, insertMessage *sql.Stmt
+	// on the reading ones
+	messages, entries, firstAfter, tail, findEntry, receipts        *sql.Stmt
+	account, keyVersions, listKeys, keyHistory, cursor, revocations *sql.Stmt
+}
+
+func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql.DB) error {
+	type preparer interface {
+		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	}
+	for _, p := range []struct {
+		on   preparer
+		text string
+		to   **sql.Stmt
+	}{
+		{writer, sqlInsertEntry, &st.insertEntry},
+		{writer, sqlEntry, &st.entry},
+		{writer, sqlInsertMessage, &st.insertMessage},
+		{reader, sqlMessages, &st.messages},
+		{reader, sqlEntries, &st.entries},
+		{reader, sqlFirstAfter, &st.firstAfter},
+		{reader, sqlTail, &st.tail},
+		{reader, sqlEntry, &st.findEntry},
+		{reader, sqlReceipts, &st.receipts},
+		{reader, sqlAccount, &st.account},
+		{reader, sqlKeyVersions, &st.keyVersions},
+		{reader, sqlListKeys, &st.listKeys},
+		{reader, sqlKeyHistory, &st.keyHistory},
+		{reader, sqlSessionCursor, &st.cursor},
+		{reader, sqlRevocationsAfter, &st.revocations},
+	} {
+		s, err := p.on.PrepareContext(ctx, p.text)
+		if err != nil {
+			return fmt.Errorf("prepare %q: %w", p.text, err)
+		}
+		*p.to = s
+	}
+	return nil
+}
