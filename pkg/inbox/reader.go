@@ -108,6 +108,10 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 		}
 		return batch, nil, nil
 	}
+	if first == batch.Next+1 {
+		batch.More = true // it came between the two reads
+		return batch, nil, nil
+	}
 	if old := first - 1 - maxFill; old > batch.Next {
 		for p := batch.Next + 1; p <= old && len(batch.Skipped) < maxSkipped; p++ {
 			batch.Skipped = append(batch.Skipped, p)

@@ -1,0 +1,32 @@
+package inbox_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestTheInboxLogOnSQLite(t *testing.T) {
+	inboxtest.Run(t, inboxtest.Adapter{
+		Open: func(t *testing.T) store.Store {
+			s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "sealpost.db"))
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, s.Close()) })
+			return s
+		},
+		Purge: func(ctx context.Context, s store.Store, now time.Time) error {
+			_, err := s.(*sqlite.Store).Purge(ctx, now)
+			return err
+		},
+	})
+}

@@ -1,0 +1,387 @@
+package inboxtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// mortal is a store as a process sees it that may be killed in the middle of a bulk insert: a prefix is written, and
+// the process does not learn of it.
+type mortal struct {
+	store.Log
+	// oneIn is how many bulk inserts there are to one death.
+	oneIn int
+	dead  atomic.Bool
+}
+
+func (m *mortal) dies() bool {
+	if m.oneIn > 0 && rand.N(m.oneIn) == 0 {
+		m.dead.Store(true)
+	}
+	return m.dead.Load()
+}
+
+func (m *mortal) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	if m.dies() {
+		_, _ = m.Log.InsertEntries(ctx, entries[:rand.N(len(entries)+1)])
+		return nil, errDeath
+	}
+	return m.Log.InsertEntries(ctx, entries)
+}
+
+func (m *mortal) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	if m.dies() {
+		// A dead process settles nothing: only what it had under way may arrive.
+		if !messages[0].Tombstone {
+			_, _ = m.Log.InsertMessages(ctx, messages[:rand.N(len(messages)+1)])
+		}
+		return nil, errDeath
+	}
+	return m.Log.InsertMessages(ctx, messages)
+}
+
+// survivesDeaths runs senders on writers that die at every step, and readers that keep a cursor. Afterwards every
+// acknowledged message must have come once to each of its recipients, and every other one to all of them or to none.
+func survivesDeaths(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	users := []string{"Ann", "Ben", "Cid", "Dot"}
+	const senders, sends = 6, 15
+	log := &history{acknowledged: map[string]bool{}, to: map[string][]string{}}
+	var sending, reading sync.WaitGroup
+	for s := range senders {
+		sending.Go(func() {
+			for i := range sends {
+				w.mortalSend(log, fmt.Sprintf("s%d-m%d", s, i), users)
+			}
+		})
+	}
+	done := make(chan struct{})
+	seen := make([]map[string]int, len(users))
+	next := make([]int64, len(users))
+	for i, user := range users {
+		seen[i] = map[string]int{}
+		reading.Go(func() {
+			for {
+				ended := isClosed(done)
+				items, at := w.readAll(store.Canonical(user), next[i])
+				for _, item := range items {
+					seen[i][item.Message.Content]++
+				}
+				next[i] = at
+				if ended {
+					return
+				}
+			}
+		})
+	}
+	sending.Wait()
+	close(done)
+	reading.Wait()
+	log.check(t, users, seen)
+	for i, user := range users {
+		fresh, _ := w.readAll(store.Canonical(user), 0)
+		require.Len(t, fresh, len(seen[i]), "%s: a second reading differs from the first", user)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// mortalSend sends one message with a writer that may die anywhere, and again with new writers, as a client retries.
+func (w *world) mortalSend(log *history, content string, users []string) {
+	to := []string{users[rand.N(len(users))]}
+	for _, user := range users {
+		if user != to[0] && rand.N(2) == 0 {
+			to = append(to, user)
+		}
+	}
+	d := draft("Sam", content, to...)
+	d.ClientMessageID = content
+	log.sending(content, to)
+	for range rand.N(4) + 1 {
+		cfg := w.config()
+		steps := []inbox.Step{"", inbox.StepPositions, inbox.StepEntries, inbox.StepCommit}
+		dying(steps[rand.N(len(steps))])(&cfg)
+		cfg.Store = &mortal{Log: w.store, oneIn: 8}
+		writer := inbox.NewWriter(cfg)
+		_, err := writer.Append(context.Background(), d)
+		writer.Stop()
+		if err == nil {
+			log.acknowledge(content)
+			return
+		}
+	}
+}
+
+// history is what the senders of a test know.
+type history struct {
+	mu           sync.Mutex
+	acknowledged map[string]bool
+	to           map[string][]string
+}
+
+func (h *history) sending(content string, to []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.to[content] = to
+}
+
+func (h *history) acknowledge(content string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.acknowledged[content] = true
+}
+
+func (h *history) check(t *testing.T, users []string, seen []map[string]int) {
+	delivered := 0
+	for content, to := range h.to {
+		got := map[string]int{}
+		for i, user := range users {
+			if n := seen[i][content]; n > 0 {
+				got[user] = n
+			}
+		}
+		if len(got) == 0 {
+			require.False(t, h.acknowledged[content], "%s was acknowledged and reached nobody", content)
+			continue
+		}
+		delivered++
+		require.Len(t, got, len(to), "%s reached only some: %v of %v", content, got, to)
+		for _, user := range to {
+			require.Equal(t, 1, got[user], "%s came to %s %d times", content, user, got[user])
+		}
+	}
+	require.Positive(t, delivered)
+	t.Logf("%d sends, %d acknowledged, %d delivered", len(h.to), len(h.acknowledged), delivered)
+}
+
+// blocked requires that a reader of user stops before the first position, and is not held up for ever.
+func (w *world) blocked(user string) {
+	w.t.Helper()
+	b, err := w.Read(context.Background(), user, 0, 10)
+	require.NoError(w.t, err)
+	require.True(w.t, b.Blocked)
+	require.Zero(w.t, b.Next)
+}
+
+// held is a store that keeps back the bulk inserts of one writer until it is told to let go.
+type held struct {
+	store.Log
+	entries, messages chan struct{}
+	reached           chan struct{}
+}
+
+func hold(log store.Log) *held {
+	return &held{Log: log, entries: make(chan struct{}), messages: make(chan struct{}), reached: make(chan struct{}, 100)}
+}
+
+func (h *held) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	h.reached <- struct{}{}
+	<-h.entries
+	return h.Log.InsertEntries(ctx, entries)
+}
+
+func (h *held) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	h.reached <- struct{}{}
+	<-h.messages
+	return h.Log.InsertMessages(ctx, messages)
+}
+
+// late starts a send that gets no further than h lets it.
+func (w *world) late(h *held, d inbox.Draft) <-chan error {
+	writer := w.writer(func(c *inbox.Config) { c.Store = h })
+	done := make(chan error, 1)
+	go func() {
+		_, err := writer.Append(context.Background(), d)
+		done <- err
+	}()
+	<-h.reached
+	return done
+}
+
+func holeWonByReader(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	h := hold(w.store)
+	late := w.late(h, draft("Alice", "late", "Bob"))
+	w.send(w.writer(), draft("Dave", "second", "Bob"))
+	w.blocked("bob")
+	items, next := w.readAll("bob", 0)
+	require.Equal(t, []string{"second"}, contents(items))
+	require.EqualValues(t, 2, next)
+	close(h.entries)
+	close(h.messages)
+	require.NoError(t, <-late)
+	items, next = w.readAll("bob", 2)
+	require.Equal(t, []string{"late"}, contents(items))
+	require.EqualValues(t, 3, next)
+}
+
+func holeWonByWriter(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	h := hold(w.store)
+	late := w.late(h, draft("Alice", "late", "Bob"))
+	w.send(w.writer(), draft("Dave", "second", "Bob"))
+	w.blocked("bob")
+	close(h.entries)
+	close(h.messages)
+	require.NoError(t, <-late)
+	items, _ := w.readAll("bob", 0)
+	require.Equal(t, []string{"late", "second"}, contents(items))
+}
+
+func preparedWonByReader(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), draft("Alice", "lost", "Bob", "Carol"))
+	require.ErrorIs(t, err, errDeath)
+	w.send(w.writer(), draft("Dave", "second", "Bob", "Carol"))
+	w.blocked("bob")
+	for _, user := range []string{"bob", "carol"} {
+		items, next := w.readAll(user, 0)
+		require.Equal(t, []string{"second"}, contents(items))
+		require.EqualValues(t, 2, next)
+	}
+	require.Empty(t, w.history("alice", 1, 10))
+}
+
+func preparedWonByWriter(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	h := hold(w.store)
+	close(h.entries)
+	late := w.late(h, draft("Alice", "late", "Bob"))
+	<-h.reached // the entries are in, the message is held
+	w.blocked("bob")
+	close(h.messages)
+	require.NoError(t, <-late)
+	items, _ := w.readAll("bob", 0)
+	require.Equal(t, []string{"late"}, contents(items))
+}
+
+func settledSendGoesOn(t *testing.T, a Adapter) {
+	for _, clientID := range []string{"", "c1"} {
+		w := newWorld(t, a)
+		h := hold(w.store)
+		close(h.entries)
+		d := draft("Alice", "late", "Bob")
+		d.ClientMessageID = clientID
+		late := w.late(h, d)
+		<-h.reached
+		w.blocked("bob")
+		items, next := w.readAll("bob", 0) // the reader wins: position 1 is empty for good
+		require.Empty(t, items)
+		require.EqualValues(t, 1, next)
+		close(h.messages)
+		require.NoError(t, <-late)
+		items, _ = w.readAll("bob", 1)
+		require.Equal(t, []string{"late"}, contents(items))
+		if clientID != "" {
+			again := w.send(w.writer(), d)
+			require.True(t, again.Duplicate)
+			require.Equal(t, items[0].Message.ID, again.Message.ID)
+		}
+	}
+}
+
+// faulty is a sequencer whose faults a test switches.
+type faulty struct {
+	inner atomic.Pointer[memseq.Sequencer]
+	away  atomic.Bool
+}
+
+var errAway = errors.New("sequencer away")
+
+func (f *faulty) Next(ctx context.Context, users []string) ([]int64, error) {
+	if f.away.Load() {
+		return nil, errAway
+	}
+	return f.inner.Load().Next(ctx, users)
+}
+
+func (f *faulty) Raise(ctx context.Context, floors map[string]int64) error {
+	if f.away.Load() {
+		return errAway
+	}
+	return f.inner.Load().Raise(ctx, floors)
+}
+
+func sequencerFaults(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	seq := &faulty{}
+	seq.inner.Store(memseq.New(1000))
+	w.seq = seq
+	writers := []*inbox.Writer{w.writer(), w.writer()}
+	const phases, sends = 5, 20
+	faults := []func(){
+		func() {},
+		func() { seq.inner.Store(memseq.New(1000)) }, // emptied
+		func() { // rolled back
+			old := memseq.New(1000)
+			require.NoError(t, old.Raise(context.Background(), map[string]int64{"bob": 3, "carol": 1}))
+			seq.inner.Store(old)
+		},
+		func() { seq.away.Store(true) },
+		func() { seq.away.Store(false) },
+	}
+	sent := map[string]bool{}
+	for phase, fault := range faults {
+		fault()
+		var all sync.WaitGroup
+		for i := range sends {
+			content := fmt.Sprintf("p%d-%d", phase, i)
+			sent[content] = true
+			all.Go(func() {
+				d := draft("Alice", content, "Bob", "Carol")
+				d.ClientMessageID = content
+				_, err := writers[i%2].Append(context.Background(), d)
+				require.NoError(t, err)
+			})
+		}
+		all.Wait()
+	}
+	for _, user := range []string{"bob", "carol"} {
+		items, _ := w.readAll(user, 0)
+		require.Len(t, items, phases*sends)
+		for _, item := range items {
+			require.True(t, sent[item.Message.Content])
+		}
+	}
+}
+
+func skewedReader(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	cfg := w.config()
+	cfg.HoleTimeout, cfg.MaxClockSkew = time.Hour, 2*time.Minute
+	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) }
+	ahead := inbox.NewReader(cfg)
+	h := hold(w.store)
+	close(h.entries)
+	late := w.late(h, draft("Alice", "in time", "Bob"))
+	<-h.reached
+	for range 3 {
+		b, err := ahead.Read(context.Background(), "bob", 0, 10)
+		require.NoError(t, err)
+		require.True(t, b.Blocked)
+	}
+	close(h.messages)
+	require.NoError(t, <-late)
+	items, next := w.readAll("bob", 0)
+	require.Equal(t, []string{"in time"}, contents(items))
+	require.EqualValues(t, 1, next)
+}

@@ -1,0 +1,351 @@
+// Package inboxtest is the contract suite of the inbox log over a store: every adapter passes it unchanged. Deaths are
+// injected between any two steps of a send, and in the middle of its bulk inserts.
+package inboxtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Adapter is what the suite needs of a store.
+type Adapter struct {
+	// Open makes an empty store, closed when the test ends.
+	Open func(t *testing.T) store.Store
+	// Purge removes what has passed its time.
+	Purge func(ctx context.Context, s store.Store, now time.Time) error
+}
+
+// patience bounds waiting for a condition; no test takes it unless it fails.
+const patience = 30 * time.Second
+
+// holeTimeout is short here: what a test waits for is the settling, not the time.
+const holeTimeout = 100 * time.Millisecond
+
+// errDeath is what an injected death looks like to the code that would not have survived it.
+var errDeath = errors.New("killed here")
+
+// Run runs the suite.
+func Run(t *testing.T, a Adapter) {
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, Adapter)
+	}{
+		{"a message reaches each recipient once and in order", deliversInOrder},
+		{"the sender's own entry is skipped by reads and shown by the history", sendersEntry},
+		{"readers miss and repeat nothing while writers run and die at any step", survivesDeaths},
+		{"a hole is closed by a tombstone, and its late writer takes another position", holeWonByReader},
+		{"a hole whose writer comes in time is served", holeWonByWriter},
+		{"a prepared entry without its message is settled as failed for all recipients", preparedWonByReader},
+		{"a prepared entry whose message comes in time is served", preparedWonByWriter},
+		{"a send that a reader settled as failed succeeds under the next id", settledSendGoesOn},
+		{"concurrent repeats of a send make one message", concurrentRepeats},
+		{"another content under the same client message id is refused and shown to nobody", mismatchLeaksNothing},
+		{"a half-written send of another content gives way once it is old", foreignLeftover},
+		{"a repeat after the message has expired and gone is sent anew", repeatAfterExpiry},
+		{"a sequencer that forgets, repeats or is away loses and repeats nothing", sequencerFaults},
+		{"a reader whose clock runs ahead aborts no send", skewedReader},
+		{"a history page costs the same on page 1 and on page 10,000", historyCost},
+		{"history pages by number and by position agree", historyPages},
+		{"expired messages are not shown and their positions are skipped", expiry},
+		{"what was purged at the old end is skipped, and positions go on", purgedOldEnd},
+		{"a position past the head is recognised", pastHead},
+		{"a read of large messages is bounded in bytes and goes on where it stopped", largeMessages},
+		{"nobody finds or marks what is neither theirs nor addressed to them", strangers},
+		{"a read receipt counts once and is shown by recipient", receipts},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, a)
+		})
+	}
+}
+
+// world is a store with a reader, from which tests make writers.
+type world struct {
+	t     *testing.T
+	store store.Store
+	seq   inbox.Sequencer
+	*inbox.Reader
+}
+
+func newWorld(t *testing.T, a Adapter) *world {
+	s := a.Open(t)
+	w := &world{t: t, store: s, seq: memseq.New(1 << 16)}
+	w.Reader = inbox.NewReader(w.config())
+	return w
+}
+
+func (w *world) config() inbox.Config {
+	return inbox.Config{
+		Store: w.store, Sequencer: w.seq, HoleTimeout: holeTimeout, WriteTimeout: 20 * time.Second, MaxClockSkew: 10 * time.Minute,
+	}
+}
+
+func (w *world) writer(change ...func(*inbox.Config)) *inbox.Writer {
+	cfg := w.config()
+	for _, f := range change {
+		f(&cfg)
+	}
+	writer := inbox.NewWriter(cfg)
+	w.t.Cleanup(writer.Stop)
+	return writer
+}
+
+// dying makes a writer die at a step.
+func dying(at inbox.Step) func(*inbox.Config) {
+	return func(c *inbox.Config) {
+		c.Failpoint = func(_ context.Context, s inbox.Step) error {
+			if s == at {
+				return errDeath
+			}
+			return nil
+		}
+	}
+}
+
+func draft(sender, content string, to ...string) inbox.Draft {
+	d := inbox.Draft{Sender: sender, Content: content, IV: "iv"}
+	for _, name := range to {
+		d.Recipients = append(d.Recipients, inbox.Recipient{Username: name, WrappedKey: "key of " + content + " for " + name})
+	}
+	return d
+}
+
+func (w *world) send(writer *inbox.Writer, d inbox.Draft) inbox.Receipt {
+	w.t.Helper()
+	r, err := writer.Append(context.Background(), d)
+	require.NoError(w.t, err)
+	return r
+}
+
+// readAll reads from a position until the inbox's head, waiting for what is undecided, and checks that every position
+// is accounted for once.
+func (w *world) readAll(user string, after int64) (items []inbox.Item, next int64) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		b, err := w.Read(context.Background(), user, after, 10)
+		require.NoError(w.t, err)
+		require.False(w.t, b.PastHead)
+		checkContiguous(w.t, after, b)
+		items = append(items, b.Items...)
+		after = b.Next
+		if !b.More && !b.Blocked {
+			return items, after
+		}
+		require.True(w.t, time.Now().Before(deadline), "%s is blocked at %d", user, after)
+	}
+}
+
+// checkContiguous holds a batch to its promise: each position after the one asked for is an item's or skipped.
+func checkContiguous(t require.TestingT, after int64, b inbox.Batch) {
+	covered := slices.Clone(b.Skipped)
+	for _, item := range b.Items {
+		covered = append(covered, item.Entry.Position)
+	}
+	slices.Sort(covered)
+	require.Len(t, covered, int(b.Next-after))
+	for i, p := range covered {
+		require.Equal(t, after+int64(i)+1, p)
+	}
+}
+
+func contents(items []inbox.Item) []string {
+	list := make([]string, len(items))
+	for i, item := range items {
+		list[i] = item.Message.Content
+	}
+	return list
+}
+
+func deliversInOrder(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	writer := w.writer()
+	for i := range 25 {
+		w.send(writer, draft("Alice", fmt.Sprint("m", i), "Bob", "Carol"))
+	}
+	for _, user := range []string{"bob", "carol"} {
+		items, next := w.readAll(user, 0)
+		require.EqualValues(t, 25, next)
+		for i, item := range items {
+			require.Equal(t, fmt.Sprint("m", i), item.Message.Content)
+			require.EqualValues(t, i+1, item.Entry.Position)
+			require.Equal(t, []string{"Bob", "Carol"}, item.Message.Recipients)
+			require.Contains(t, item.Entry.WrappedKey, "for "+map[string]string{"bob": "Bob", "carol": "Carol"}[user])
+		}
+	}
+}
+
+func sendersEntry(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	writer := w.writer()
+	w.send(writer, draft("Alice", "to bob", "Bob"))
+	w.send(writer, draft("Alice", "to both", "Alice", "Bob"))
+	items, next := w.readAll("alice", 0)
+	require.Equal(t, []string{"to both"}, contents(items))
+	require.EqualValues(t, 2, next)
+	require.Equal(t, []string{"to both", "to bob"}, contents(w.history("alice", 1, 10)))
+}
+
+func (w *world) history(user string, page, limit int64) []inbox.Item {
+	w.t.Helper()
+	window, err := w.Page(context.Background(), user, page, limit)
+	require.NoError(w.t, err)
+	return w.window(window)
+}
+
+func (w *world) window(window inbox.Window) []inbox.Item {
+	w.t.Helper()
+	var items []inbox.Item
+	for item, err := range w.Messages(context.Background(), window) {
+		require.NoError(w.t, err)
+		items = append(items, item)
+	}
+	return items
+}
+
+func concurrentRepeats(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	writers := []*inbox.Writer{w.writer(), w.writer()}
+	d := draft("Alice", "once", "Bob", "Carol")
+	d.ClientMessageID = "c1"
+	const repeats = 32
+	results := make([]inbox.Receipt, repeats)
+	var all sync.WaitGroup
+	for i := range repeats {
+		all.Go(func() {
+			var err error
+			results[i], err = writers[i%2].Append(context.Background(), d)
+			require.NoError(t, err)
+		})
+	}
+	all.Wait()
+	fresh := 0
+	for _, r := range results {
+		require.Equal(t, results[0].Message.ID, r.Message.ID)
+		if !r.Duplicate {
+			fresh++
+		}
+	}
+	require.Equal(t, 1, fresh)
+	for _, user := range []string{"bob", "carol"} {
+		items, _ := w.readAll(user, 0)
+		require.Equal(t, []string{"once"}, contents(items))
+	}
+	d.Sender = "Dave"
+	require.NotEqual(t, results[0].Message.ID, w.send(writers[0], d).Message.ID, "another sender's client message id is another one")
+}
+
+func mismatchLeaksNothing(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	writer := w.writer()
+	first, other := draft("Alice", "for bob", "Bob"), draft("Alice", "for carol", "Carol")
+	first.ClientMessageID, other.ClientMessageID = "c1", "c1"
+	// Both at once, so that each may have its entries in place when the other commits.
+	var errs [2]error
+	var all sync.WaitGroup
+	for i, d := range []inbox.Draft{first, other} {
+		all.Go(func() { _, errs[i] = writer.Append(context.Background(), d) })
+	}
+	all.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+		} else if !errors.Is(err, inbox.ErrNotCommitted) { // the two are in each other's way
+			require.ErrorIs(t, err, inbox.ErrIdempotencyMismatch)
+		}
+	}
+	require.LessOrEqual(t, won, 1)
+	bob, _ := w.readAll("bob", 0)
+	carol, _ := w.readAll("carol", 0)
+	for _, item := range bob {
+		require.Equal(t, "for bob", item.Message.Content)
+	}
+	for _, item := range carol {
+		require.Equal(t, "for carol", item.Message.Content)
+	}
+	require.Equal(t, won, len(bob)+len(carol))
+
+	settled := draft("Alice", "settled", "Bob")
+	settled.ClientMessageID = "c2"
+	w.send(writer, settled)
+	settled.Recipients = draft("Alice", "settled", "Carol").Recipients
+	_, err := writer.Append(context.Background(), settled)
+	require.ErrorIs(t, err, inbox.ErrIdempotencyMismatch)
+	after, _ := w.readAll("carol", 0)
+	require.Equal(t, contents(carol), contents(after))
+}
+
+func foreignLeftover(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	d := draft("Alice", "first try", "Bob")
+	d.ClientMessageID = "c1"
+	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), d)
+	require.ErrorIs(t, err, errDeath)
+	again := draft("Alice", "sealed anew", "Bob")
+	again.ClientMessageID = "c1"
+	writer := w.writer()
+	require.Eventually(t, func() bool {
+		_, err := writer.Append(context.Background(), again)
+		return err == nil
+	}, patience, 10*time.Millisecond)
+	items, _ := w.readAll("bob", 0)
+	require.Equal(t, []string{"sealed anew"}, contents(items))
+}
+
+func pastHead(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	w.send(w.writer(), draft("Alice", "one", "Bob"))
+	for after, want := range map[int64]bool{0: false, 1: false, 2: true, 1 << 50: true} {
+		b, err := w.Read(context.Background(), "bob", after, 10)
+		require.NoError(t, err)
+		require.Equal(t, want, b.PastHead, "after %d", after)
+	}
+}
+
+func strangers(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	id := w.send(w.writer(), draft("Alice", "secret", "Bob")).Message.ID
+	for _, user := range []string{"alice", "bob"} {
+		item, err := w.Message(context.Background(), user, id)
+		require.NoError(t, err)
+		require.Equal(t, "secret", item.Message.Content)
+	}
+	_, err := w.Message(context.Background(), "mallory", id)
+	require.ErrorIs(t, err, inbox.ErrNotFound)
+	require.ErrorIs(t, w.MarkRead(context.Background(), "mallory", id), inbox.ErrNotFound)
+	require.ErrorIs(t, w.MarkRead(context.Background(), "bob", store.MessageID{1}), inbox.ErrNotFound)
+	require.Empty(t, w.history("mallory", 1, 10))
+}
+
+func receipts(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	m := w.send(w.writer(), draft("Alice", "hello", "Carol", "Bob")).Message
+	require.NoError(t, w.MarkRead(context.Background(), "alice", m.ID), "the sender's marking does nothing")
+	list, err := w.Receipts(context.Background(), m)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	require.NoError(t, w.MarkRead(context.Background(), "carol", m.ID))
+	first, err := w.Receipts(context.Background(), m)
+	require.NoError(t, err)
+	require.NoError(t, w.MarkRead(context.Background(), "carol", m.ID))
+	require.NoError(t, w.MarkRead(context.Background(), "bob", m.ID))
+	list, err = w.Receipts(context.Background(), m)
+	require.NoError(t, err)
+	require.Equal(t, "Bob", list[0].User)
+	require.Equal(t, first, list[1:])
+	item, err := w.Message(context.Background(), "carol", m.ID)
+	require.NoError(t, err)
+	require.False(t, item.Unread())
+}
