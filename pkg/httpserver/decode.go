@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -46,7 +47,7 @@ func DecodeJSON(c *gin.Context, dst any) error {
 	if !utf8.Valid(body) {
 		return api.InvalidJSON("is not valid UTF-8")
 	}
-	if trimmed := strings.TrimLeft(string(body[:min(len(body), 64)]), " \t\r\n"); trimmed != "" && trimmed[0] != '{' {
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] != '{' {
 		return api.InvalidJSON("must be a JSON object")
 	}
 	if err := json.Unmarshal(body, dst); err != nil {

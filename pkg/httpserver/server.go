@@ -152,6 +152,9 @@ func (s *Server) Routes() gin.IRouter { return s.engine }
 // Handler answers as the public port does.
 func (s *Server) Handler() http.Handler { return s.public.Handler }
 
+// AdminHandler answers as the admin port does.
+func (s *Server) AdminHandler() http.Handler { return s.admin.Handler }
+
 // Address is where the public port listens.
 func (s *Server) Address() string { return s.publicL.Addr().String() }
 

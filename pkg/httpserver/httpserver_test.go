@@ -1,0 +1,383 @@
+package httpserver_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/metrics"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a server with a few routes, and what it logged.
+type rig struct {
+	t      *testing.T
+	server *httpserver.Server
+	logs   bytes.Buffer
+}
+
+var errDomain = errors.New("the domain's own error")
+
+func newRig(t *testing.T, cfg httpserver.Config, routes func(r gin.IRouter)) *rig {
+	r := &rig{t: t}
+	log, err := logging.New(&r.logs, "info", "test")
+	require.NoError(t, err)
+	cfg.AdminAddress, cfg.IdleTimeout, cfg.MaxHeaderBytes = "127.0.0.1:0", time.Minute, 16384
+	r.server, err = httpserver.New(cfg, httpserver.Options{Address: "127.0.0.1:0", Log: log, Registry: metrics.NewRegistry()})
+	require.NoError(t, err)
+	if routes != nil {
+		routes(r.server.Routes())
+	}
+	served := make(chan error, 1)
+	go func() { served <- r.server.Serve() }()
+	t.Cleanup(func() {
+		require.NoError(t, r.server.Shutdown(context.Background()))
+		require.NoError(t, <-served)
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return r
+}
+
+func (r *rig) do(req *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r.server.Handler().ServeHTTP(w, req)
+	return w
+}
+
+func (r *rig) get(path string) *httptest.ResponseRecorder {
+	return r.do(httptest.NewRequest(http.MethodGet, path, nil))
+}
+
+func (r *rig) post(path, contentType, body string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	req.Header.Set("Content-Type", contentType)
+	return r.do(req)
+}
+
+func fault(t *testing.T, w *httptest.ResponseRecorder) api.Error {
+	var e api.Error
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &e), w.Body.String())
+	e.Status = w.Code
+	require.Equal(t, w.Header().Get("X-Request-ID"), e.RequestID)
+	return e
+}
+
+type body struct {
+	Name string            `json:"name"`
+	Age  int               `json:"age"`
+	Keys map[string]string `json:"keys"`
+}
+
+func decoding(r gin.IRouter) {
+	table := httpserver.ErrorTable{}
+	r.POST("/decode", table.Handle(func(c *gin.Context) error {
+		var b body
+		if err := httpserver.DecodeJSON(c, &b); err != nil {
+			return err
+		}
+		c.JSON(http.StatusOK, b)
+		return nil
+	}))
+	r.POST("/small", httpserver.LimitBody(10), table.Handle(func(c *gin.Context) error {
+		return httpserver.DecodeJSON(c, &body{})
+	}))
+}
+
+func TestABodyThatIsNotWhatTheRouteTakesIsRefusedByNameOfTheField(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, decoding)
+	for _, c := range []struct {
+		name, contentType, body string
+		status                  int
+		code                    api.Code
+		field                   string
+	}{
+		{"good", "application/json", `{"name":"x"}`, 200, "", ""},
+		{"good with charset", "application/json; charset=utf-8", `{"name":"x","other":[1,{}]}`, 200, "", ""},
+		{"empty object", "application/json", ` {} `, 200, "", ""},
+		{"no content type", "", `{}`, 415, api.CodeUnsupportedMediaType, ""},
+		{"form", "application/x-www-form-urlencoded", `name=x`, 415, api.CodeUnsupportedMediaType, ""},
+		{"nothing", "application/json", ``, 400, api.CodeInvalidJSON, ""},
+		{"white space", "application/json", ` `, 400, api.CodeInvalidJSON, ""},
+		{"null", "application/json", `null`, 400, api.CodeInvalidJSON, ""},
+		{"array", "application/json", `[]`, 400, api.CodeInvalidJSON, ""},
+		{"string", "application/json", `"x"`, 400, api.CodeInvalidJSON, ""},
+		{"many blanks, then an array", "application/json", strings.Repeat(" ", 500) + `[]`, 400, api.CodeInvalidJSON, ""},
+		{"many blanks, then null", "application/json", strings.Repeat(" ", 500) + `null`, 400, api.CodeInvalidJSON, ""},
+		{"truncated", "application/json", `{"name":"x"`, 400, api.CodeInvalidJSON, ""},
+		{"trailing data", "application/json", `{} {}`, 400, api.CodeInvalidJSON, ""},
+		{"invalid UTF-8", "application/json", "{\"name\":\"\xff\"}", 400, api.CodeInvalidJSON, ""},
+		{"deep nesting", "application/json", `{"other":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`, 400, api.CodeInvalidJSON, ""},
+		{"wrong type", "application/json", `{"name":5}`, 400, api.CodeInvalidField, "name"},
+		{"wrong type inside", "application/json", `{"keys":{"bob":5}}`, 400, api.CodeInvalidField, "keys"},
+		{"number too large", "application/json", `{"age":1e99}`, 400, api.CodeInvalidField, "age"},
+		{"fraction", "application/json", `{"age":1.5}`, 400, api.CodeInvalidField, "age"},
+		{"NUL", "application/json", `{"name":"a\u0000b"}`, 400, api.CodeInvalidField, "name"},
+		{"NUL in a key", "application/json", `{"keys":{"a\u0000b":"x"}}`, 400, api.CodeInvalidField, "keys"},
+		{"too large", "application/json", `{"name":"` + strings.Repeat("x", httpserver.DefaultBodyBytes) + `"}`, 413, api.CodeBodyTooLarge, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := r.post("/decode", c.contentType, c.body)
+			require.Equal(t, c.status, w.Code, w.Body.String())
+			if c.code != "" {
+				e := fault(t, w)
+				require.Equal(t, c.code, e.Code)
+				require.Equal(t, c.field, e.Field)
+			}
+		})
+	}
+}
+
+func TestABodyWithoutALengthIsLimitedToo(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, decoding)
+	req := httptest.NewRequest(http.MethodPost, "/small", io.MultiReader(strings.NewReader(`{"name":"`), strings.NewReader(`xxxxxxxxxx"}`)))
+	req.ContentLength = -1
+	req.Header.Set("Content-Type", "application/json")
+	require.Equal(t, api.CodeBodyTooLarge, fault(t, r.do(req)).Code)
+	require.Equal(t, http.StatusOK, r.post("/small", "application/json", `{}`).Code)
+}
+
+func FuzzDecodeJSON(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"name":"x"}`, `{"name":5}`, `[]`, `null`, "{\"name\":\"\xff\"}", `{"keys":{"a":"b"}}`} {
+		f.Add([]byte(seed))
+	}
+	engine := gin.New()
+	decoding(engine)
+	f.Fuzz(func(t *testing.T, text []byte) {
+		req := httptest.NewRequest(http.MethodPost, "/decode", bytes.NewReader(text))
+		req.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, req)
+		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest && w.Code != http.StatusRequestEntityTooLarge {
+			t.Fatalf("status %d for %q", w.Code, text)
+		}
+		if w.Code == http.StatusOK && !json.Valid(text) {
+			t.Fatalf("took %q", text)
+		}
+	})
+}
+
+func TestAnErrorIsAnsweredByTheTable(t *testing.T) {
+	table := httpserver.ErrorTable{
+		{Err: errDomain, Answer: httpserver.Always(http.StatusConflict, api.CodeUsernameTaken, "taken")},
+		{Err: io.ErrUnexpectedEOF, Answer: httpserver.Away("the store")},
+	}
+	cause := map[string]error{
+		"known": fmt.Errorf("wrapped: %w", errDomain), "away": io.ErrUnexpectedEOF, "ready": fmt.Errorf("x: %w", api.MissingField("name")),
+		"unknown": errors.New("secret detail"), "late": context.DeadlineExceeded,
+	}
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.GET("/fail/:how", table.Handle(func(c *gin.Context) error { return cause[c.Param("how")] }))
+		r.GET("/panic", func(*gin.Context) { panic("secret detail") })
+	})
+	for how, want := range map[string]api.Error{
+		"known": {Status: 409, Code: api.CodeUsernameTaken}, "away": {Status: 503, Code: api.CodeUnavailable},
+		"ready": {Status: 400, Code: api.CodeMissingField}, "unknown": {Status: 500, Code: api.CodeInternal}, "late": {Status: 503, Code: api.CodeUnavailable},
+	} {
+		w := r.get("/fail/" + how)
+		e := fault(t, w)
+		require.Equal(t, want.Status, e.Status, how)
+		require.Equal(t, want.Code, e.Code, how)
+		require.Equal(t, want.Status == 503, w.Header().Get("Retry-After") != "", how)
+		require.NotContains(t, w.Body.String(), "secret")
+	}
+	e := fault(t, r.get("/panic"))
+	require.Equal(t, 500, e.Status)
+	require.Contains(t, r.logs.String(), e.RequestID)
+	require.Contains(t, r.logs.String(), "secret detail", "the log knows what the client is not told")
+}
+
+func TestPathsAndMethodsThatAreNotServedAreJSONErrors(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, decoding)
+	require.Equal(t, api.CodeNotFound, fault(t, r.get("/nowhere")).Code)
+	w := r.get("/decode")
+	require.Equal(t, api.CodeMethodNotAllowed, fault(t, w).Code)
+	require.Equal(t, "POST", w.Header().Get("Allow"))
+}
+
+func TestEveryAnswerCarriesSecurityHeadersAndARequestID(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, nil)
+	for _, w := range []*httptest.ResponseRecorder{r.get("/api/health"), r.get("/nowhere")} {
+		require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+		require.Contains(t, w.Header().Get("Content-Security-Policy"), "default-src 'none'")
+		require.NotEmpty(t, w.Header().Get("X-Request-ID"))
+	}
+	for given, kept := range map[string]bool{"abc-123": true, "": false, "a b": false, "x\ny": false, strings.Repeat("x", 65): false} {
+		req := httptest.NewRequest(http.MethodGet, "/api/health", nil)
+		req.Header["X-Request-Id"] = []string{given}
+		require.Equal(t, kept, r.do(req).Header().Get("X-Request-ID") == given, "%q", given)
+	}
+}
+
+func TestForwardedAddressesAreBelievedOnlyFromTrustedProxies(t *testing.T) {
+	seen := func(c *gin.Context) { c.String(http.StatusOK, c.ClientIP()) }
+	for trusted, want := range map[string]string{"": "192.0.2.1", "192.0.2.0/24": "203.0.113.9", "198.51.100.7": "192.0.2.1"} {
+		var proxies []string
+		if trusted != "" {
+			proxies = []string{trusted}
+		}
+		r := newRig(t, httpserver.Config{TrustedProxies: proxies}, func(r gin.IRouter) { r.GET("/ip", seen) })
+		req := httptest.NewRequest(http.MethodGet, "/ip", nil) // from 192.0.2.1
+		req.Header.Set("X-Forwarded-For", "203.0.113.9")
+		require.Equal(t, want, r.do(req).Body.String(), "trusted %q", trusted)
+	}
+}
+
+func TestPagesOfOtherOriginsMayCallOnlyIfSet(t *testing.T) {
+	preflight := func(r *rig) http.Header {
+		req := httptest.NewRequest(http.MethodOptions, "/api/health", nil)
+		req.Header.Set("Origin", "https://chat.example")
+		req.Header.Set("Access-Control-Request-Method", "GET")
+		req.Header.Set("Access-Control-Request-Headers", "authorization")
+		return r.do(req).Header()
+	}
+	closed := newRig(t, httpserver.Config{}, nil)
+	require.Empty(t, preflight(closed).Get("Access-Control-Allow-Origin"))
+	open := newRig(t, httpserver.Config{CORSOrigins: []string{"https://chat.example"}}, nil)
+	require.Equal(t, "https://chat.example", preflight(open).Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "authorization", preflight(open).Get("Access-Control-Allow-Headers"))
+}
+
+// door lets tokens pass as a test says.
+type door map[string]error
+
+func (d door) Check(_ context.Context, raw string) (token.Identity, error) {
+	return token.Identity{Username: "Bob", Subject: "bob"}, d[raw]
+}
+
+func TestABearerTokenIsRequired(t *testing.T) {
+	checker := door{"expired": token.ErrExpired, "revoked": token.ErrRevoked, "bad": token.ErrInvalid, "stale": token.ErrUnavailable}
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.GET("/me", httpserver.RequireToken(checker), func(c *gin.Context) { c.String(http.StatusOK, httpserver.Caller(c).Username) })
+	})
+	for header, want := range map[string]api.Code{
+		"Bearer good": "", "bearer good": "", "": api.CodeNoToken, "Basic x": api.CodeNoToken, "Bearer": api.CodeNoToken, "Bearer ": api.CodeNoToken,
+		"Bearer expired": api.CodeTokenExpired, "Bearer revoked": api.CodeTokenRevoked, "Bearer bad": api.CodeInvalidToken, "Bearer stale": api.CodeUnavailable,
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/me", nil)
+		req.Header.Set("Authorization", header)
+		w := r.do(req)
+		if want == "" {
+			require.Equal(t, "Bob", w.Body.String())
+			continue
+		}
+		require.Equal(t, want, fault(t, w).Code, header)
+		require.Equal(t, w.Code == http.StatusUnauthorized, w.Header().Get("WWW-Authenticate") != "")
+	}
+}
+
+// quota gives one decision.
+type quota struct {
+	result ratelimit.Result
+	err    error
+}
+
+func (q quota) Allow(context.Context, string) (ratelimit.Result, error) { return q.result, q.err }
+
+func TestAUsersQuotaIsToldAndKept(t *testing.T) {
+	for _, c := range []struct {
+		quota  quota
+		status int
+		header string
+	}{
+		{quota{result: ratelimit.Result{Allowed: true}}, 200, ""},
+		{quota{result: ratelimit.Result{Allowed: true, Limit: 10, Remaining: 9, ResetAfter: 1500 * time.Millisecond}}, 200, "limit=10, remaining=9, reset=2"},
+		{quota{result: ratelimit.Result{Limit: 10, ResetAfter: time.Minute, RetryAfter: 7 * time.Second}}, 429, "limit=10, remaining=0, reset=60"},
+		{quota{err: ratelimit.ErrUnavailable}, 503, ""},
+	} {
+		r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+			r.GET("/", httpserver.RequireToken(door{}), httpserver.LimitUser(c.quota), func(c *gin.Context) { c.Status(http.StatusOK) })
+		})
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Header.Set("Authorization", "Bearer x")
+		w := r.do(req)
+		require.Equal(t, c.status, w.Code)
+		require.Equal(t, c.header, w.Header().Get("RateLimit"))
+		if c.status == 429 {
+			require.Contains(t, []string{"7", "8"}, w.Header().Get("Retry-After"))
+		}
+	}
+}
+
+func TestTheAdminPortTellsLifeReadinessAndMetrics(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, decoding)
+	admin := func(path string) (int, string) {
+		res, err := http.Get("http://" + r.server.AdminAddress() + path)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, res.Body.Close()) }()
+		text, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return res.StatusCode, string(text)
+	}
+	r.get("/nowhere")
+	for path, want := range map[string]string{
+		"/livez": "ok", "/readyz": "ok", "/metrics": `sealpost_http_requests_total{method="GET",route="unmatched",status="404"} 1`, "/debug/pprof/": "goroutine",
+	} {
+		status, text := admin(path)
+		require.Equal(t, 200, status, path)
+		require.Contains(t, text, want)
+	}
+	require.NoError(t, r.server.Drain(context.Background()))
+	status, _ := admin("/readyz")
+	require.Equal(t, 503, status)
+	status, _ = admin("/livez")
+	require.Equal(t, 200, status)
+	require.NotEqual(t, 200, r.get("/metrics").Code, "the public port shows metrics")
+}
+
+func TestReadinessNamesWhatIsMissing(t *testing.T) {
+	s, err := httpserver.New(httpserver.Config{AdminAddress: "127.0.0.1:0", MaxHeaderBytes: 8192}, httpserver.Options{
+		Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: metrics.NewRegistry(),
+		Checks: []httpserver.Check{{Name: "revocations", Ready: func(context.Context) error { return errors.New("still reading") }}},
+	})
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	res, err := http.Get("http://" + s.AdminAddress() + "/readyz")
+	require.NoError(t, err)
+	text, err := io.ReadAll(res.Body)
+	require.NoError(t, errors.Join(err, res.Body.Close()))
+	require.Equal(t, 503, res.StatusCode)
+	require.Contains(t, string(text), "revocations: still reading")
+	http.DefaultClient.CloseIdleConnections()
+	require.NoError(t, s.Shutdown(context.Background()))
+	require.NoError(t, <-served)
+}
+
+func TestAMethodOfAStrangersInventionIsNoMetricLabel(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, nil)
+	for i := range 20 {
+		r.do(httptest.NewRequest(fmt.Sprintf("M%d", i), "/api/health", nil))
+	}
+	w := httptest.NewRecorder()
+	r.server.AdminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.NotContains(t, w.Body.String(), `method="M1`)
+	require.Contains(t, w.Body.String(), `method="other"`)
+}
+
+func TestASettingThatCannotBeIsNamed(t *testing.T) {
+	cfg := httpserver.Config{LameDuck: -1, MaxHeaderBytes: 1, TrustedProxies: []string{"nonsense"}}
+	err := cfg.Validate()
+	for _, name := range []string{"LAME_DUCK", "IDLE_TIMEOUT", "MAX_HEADER_BYTES", "TRUSTED_PROXIES"} {
+		require.ErrorContains(t, err, name)
+	}
+}
