@@ -1,0 +1,63 @@
+package ratelimit
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// DefaultMaxKeys is room enough for the keys of a busy hour, in some ten megabytes.
+const DefaultMaxKeys = 1 << 16
+
+// InProcess is a Limiter for a deployment of one process. It is the generic cell rate algorithm (ITU-T I.371, annex A, in
+// the form of virtual scheduling): all it keeps for a key is the time at which the whole quota is there again.
+//
+// It remembers the keys used last. Somebody who is refused can make it forget that only by using more keys than it
+// holds in the meantime, for being refused is use.
+type InProcess struct {
+	quota Quota
+	// interval is how long it takes to gain one event.
+	interval time.Duration
+	// start is what times are counted from, on the monotonic clock: setting the wall clock grants and refuses nothing.
+	start time.Time
+
+	mu   sync.Mutex
+	full *simplelru.LRU[string, time.Duration]
+}
+
+// NewInProcess makes a Limiter that remembers up to maxKeys keys; 0 means DefaultMaxKeys. It panics on a quota that is no
+// quota: settings are checked before they get here.
+func NewInProcess(q Quota, maxKeys int) *InProcess {
+	if q.Events < 1 || q.Period < time.Duration(q.Events) {
+		panic(fmt.Sprintf("ratelimit: %d events in %s is no quota", q.Events, q.Period))
+	}
+	if maxKeys == 0 {
+		maxKeys = DefaultMaxKeys
+	}
+	full, err := simplelru.NewLRU[string, time.Duration](maxKeys, nil)
+	if err != nil {
+		panic(fmt.Sprintf("ratelimit: room for %d keys", maxKeys))
+	}
+	return &InProcess{quota: q, interval: q.Period / time.Duration(q.Events), start: time.Now(), full: full}
+}
+
+// Allow implements Limiter. It never fails.
+func (l *InProcess) Allow(_ context.Context, key string) (Result, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Since(l.start)
+	full, _ := l.full.Get(key)
+	full = max(full, now)
+	burst := l.interval * time.Duration(l.quota.Events)
+	if wait := full + l.interval - burst - now; wait > 0 {
+		return Result{Limit: l.quota.Events, ResetAfter: full - now, RetryAfter: wait}, nil
+	}
+	full += l.interval
+	l.full.Add(key, full)
+	return Result{
+		Allowed: true, Limit: l.quota.Events, Remaining: int((burst - (full - now)) / l.interval), ResetAfter: full - now,
+	}, nil
+}

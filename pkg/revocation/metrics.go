@@ -1,0 +1,27 @@
+package revocation
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	failures prometheus.Counter
+}
+
+// newMetrics registers the metrics of m with reg; nil registers them nowhere.
+func newMetrics(reg prometheus.Registerer, m *Mirror) *metrics {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sealpost_revocation_staleness_seconds",
+		Help: "Time since this node was last certain to know every revocation. Above REVOCATION_MAX_STALENESS it refuses all tokens.",
+	}, func() float64 { return m.Staleness().Seconds() })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sealpost_revocation_records",
+		Help: "Revocations known to this node that have not expired.",
+	}, func() float64 { return float64(m.size()) })
+	return &metrics{failures: f.NewCounter(prometheus.CounterOpts{
+		Name: "sealpost_revocation_log_failures_total",
+		Help: "Times the revocation log was lost and had to be followed anew.",
+	})}
+}

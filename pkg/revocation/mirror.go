@@ -1,0 +1,183 @@
+package revocation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 5 * time.Second
+)
+
+// Mirror is a node's copy of the revocation log in memory. What it once knew holds while the log is away; Staleness says
+// how much it may be missing.
+type Mirror struct {
+	log     Log
+	logger  *slog.Logger
+	metrics *metrics
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	// currentAt is when nothing was missing last; nil until then.
+	currentAt atomic.Pointer[time.Time]
+
+	mu    sync.RWMutex
+	known knowledge
+
+	// watching is held while watchers are called, so that none is called once its stop has returned.
+	watching sync.Mutex
+	watchers map[int]func(Record)
+	lastID   int
+}
+
+// Option changes how a Mirror is made.
+type Option func(*Mirror)
+
+// WithLogger makes the Mirror say when it loses the log.
+func WithLogger(l *slog.Logger) Option { return func(m *Mirror) { m.logger = l } }
+
+// WithRegistry makes the Mirror register its metrics.
+func WithRegistry(reg prometheus.Registerer) Option {
+	return func(m *Mirror) { m.metrics = newMetrics(reg, m) }
+}
+
+// New makes a Mirror of log. It knows nothing until Run.
+func New(log Log, opts ...Option) *Mirror {
+	m := &Mirror{
+		log: log, logger: slog.New(slog.DiscardHandler), ready: make(chan struct{}),
+		known: newKnowledge(), watchers: map[int]func(Record){},
+	}
+	m.metrics = newMetrics(nil, m)
+	for _, o := range opts {
+		o(m)
+	}
+	return m
+}
+
+// Run follows the log until ctx ends, and starts again, after a pause, whenever the log fails.
+func (m *Mirror) Run(ctx context.Context) {
+	backoff := minBackoff
+	for {
+		err := m.log.Follow(ctx, m.apply, func() {
+			backoff = minBackoff
+			m.current()
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		m.metrics.failures.Inc()
+		m.logger.Warn("revocation log lost", "error", fmt.Sprint(err), "stalenessSeconds", m.Staleness().Seconds())
+		select {
+		case <-time.After(jittered(backoff)):
+		case <-ctx.Done():
+			return
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// jittered spreads d over its upper half, so that nodes that lost the log together do not come back together.
+func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// Ready is closed once the Mirror has read the whole log.
+func (m *Mirror) Ready() <-chan struct{} { return m.ready }
+
+// Revoked implements token.Revocations.
+func (m *Mirror) Revoked(id token.Identity) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.known.refuses(id)
+}
+
+// MinGeneration is the lowest generation of the account's tokens that is not known to be refused.
+func (m *Mirror) MinGeneration(subject string) int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.known.accounts[subject].minGeneration
+}
+
+// Staleness is how long ago the Mirror was last certain to miss nothing. Before Ready it is longer than any bound.
+func (m *Mirror) Staleness() time.Duration {
+	at := m.currentAt.Load()
+	if at == nil {
+		return math.MaxInt64
+	}
+	return time.Since(*at)
+}
+
+// Revoke appends a record to the log. When it returns nil the record is durable, holds here, and soon everywhere. Its
+// errors wrap ErrUnavailable, unless the record refuses nothing.
+func (m *Mirror) Revoke(ctx context.Context, r Record) error {
+	if !r.meaningful() || r.ExpiresAt.IsZero() {
+		return errors.New("revocation: the record refuses nothing")
+	}
+	if err := m.log.Append(ctx, r); err != nil {
+		return err
+	}
+	m.apply(r)
+	return nil
+}
+
+// Watch calls f for each record that is news to this node, after it has come to hold here, until stop is called. f is
+// called by one goroutine at a time, and not any more once stop has returned. It must be quick, and must not call Watch,
+// Revoke or stop.
+func (m *Mirror) Watch(f func(Record)) (stop func()) {
+	m.watching.Lock()
+	defer m.watching.Unlock()
+	m.lastID++
+	id := m.lastID
+	m.watchers[id] = f
+	return func() {
+		m.watching.Lock()
+		defer m.watching.Unlock()
+		delete(m.watchers, id)
+	}
+}
+
+// apply makes a record hold here. The log hands over all its records each time it is followed anew, and a record that
+// was made here comes back from it: neither is news.
+func (m *Mirror) apply(r Record) {
+	m.mu.Lock()
+	news := m.known.add(r, time.Now())
+	m.mu.Unlock()
+	if news {
+		m.tell(r)
+	}
+}
+
+func (m *Mirror) tell(r Record) {
+	m.watching.Lock()
+	defer m.watching.Unlock()
+	for _, f := range m.watchers {
+		f(r)
+	}
+}
+
+// current notes that nothing is missing at this moment.
+func (m *Mirror) current() {
+	now := time.Now()
+	m.currentAt.Store(&now)
+	m.readyOnce.Do(func() { close(m.ready) })
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known.trim(now)
+}
+
+// size is how many records are known.
+func (m *Mirror) size() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.known.tokens) + len(m.known.accounts)
+}

@@ -1,0 +1,79 @@
+package token
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// SignerConfig says what a Signer puts into tokens.
+type SignerConfig struct {
+	Key              ed25519.PrivateKey
+	Issuer, Audience string
+	// Lifetime of a token: whole seconds, at most MaxLifetime.
+	Lifetime time.Duration
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Signer issues tokens.
+type Signer struct {
+	cfg   SignerConfig
+	keyID string
+}
+
+// NewSigner makes a Signer, or says what is wrong with cfg.
+func NewSigner(cfg SignerConfig) (*Signer, error) {
+	switch {
+	case len(cfg.Key) != ed25519.PrivateKeySize:
+		return nil, errors.New("token: not an Ed25519 private key")
+	case cfg.Issuer == "" || cfg.Audience == "":
+		return nil, errors.New("token: an issuer and an audience are required")
+	case cfg.Lifetime < time.Second || cfg.Lifetime > MaxLifetime || cfg.Lifetime%time.Second != 0:
+		return nil, fmt.Errorf("token: the lifetime must be whole seconds, at most %s", MaxLifetime)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Signer{cfg: cfg, keyID: KeyID(cfg.Key.Public().(ed25519.PublicKey))}, nil
+}
+
+// PublicKey verifies what the Signer signs.
+func (s *Signer) PublicKey() ed25519.PublicKey { return s.cfg.Key.Public().(ed25519.PublicKey) }
+
+// Lifetime is how long an issued token is good for.
+func (s *Signer) Lifetime() time.Duration { return s.cfg.Lifetime }
+
+// Issue makes a token for the user, by its display name, and says what it says.
+func (s *Signer) Issue(username, sessionID string, generation int64) (raw string, id Identity, err error) {
+	if !api.ValidUsername(username) || !validID(sessionID) || generation < 0 {
+		return "", Identity{}, errors.New("token: no token can say this")
+	}
+	// Tokens tell time in whole seconds; so does the identity, that both agree.
+	issuedAt := s.cfg.Now().UTC().Truncate(time.Second)
+	id = Identity{
+		Username: username, Subject: store.Canonical(username), SessionID: sessionID, TokenID: newID(),
+		Generation: generation, IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(s.cfg.Lifetime),
+	}
+	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, newClaims(s.cfg.Issuer, s.cfg.Audience, id))
+	t.Header["kid"] = s.keyID
+	if raw, err = t.SignedString(s.cfg.Key); err != nil {
+		return "", Identity{}, fmt.Errorf("token: sign: %w", err)
+	}
+	return raw, id, nil
+}
+
+// newID is 16 random bytes: nobody guesses or repeats one.
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}

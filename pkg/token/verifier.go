@@ -1,0 +1,109 @@
+package token
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// KeySet holds the keys whose tokens are good.
+type KeySet interface {
+	// Key returns the key that kid names.
+	Key(kid string) (key ed25519.PublicKey, ok bool)
+}
+
+// VerifierConfig says which tokens are good.
+type VerifierConfig struct {
+	Keys             KeySet
+	Issuer, Audience string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Verifier reads tokens and checks all that can be checked without knowing what was revoked.
+type Verifier struct {
+	keys   KeySet
+	parser *jwt.Parser
+}
+
+// NewVerifier makes a Verifier, or says what is missing from cfg.
+func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
+	if cfg.Keys == nil || cfg.Issuer == "" || cfg.Audience == "" {
+		// An empty issuer or audience would make the parser skip its check.
+		return nil, errors.New("token: keys, an issuer and an audience are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Verifier{keys: cfg.Keys, parser: jwt.NewParser(
+		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
+		jwt.WithStrictDecoding(),
+		jwt.WithIssuer(cfg.Issuer), jwt.WithAudience(cfg.Audience),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithTimeFunc(cfg.Now),
+	)}, nil
+}
+
+// Verify says what a token says, if it is one of ours. Its errors wrap ErrInvalid or, for a token with nothing wrong but
+// its age, ErrExpired.
+func (v *Verifier) Verify(raw string) (Identity, error) {
+	if !plausible(raw) {
+		return Identity{}, fmt.Errorf("%w: not a compact JWT", ErrInvalid)
+	}
+	var c claims
+	_, err := v.parser.ParseWithClaims(raw, &c, v.key)
+	if err != nil && !onlyExpired(err) {
+		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	id, fault := c.identity()
+	switch {
+	case fault != nil:
+		return Identity{}, fault
+	case err != nil:
+		return Identity{}, ErrExpired
+	}
+	return id, nil
+}
+
+// plausible lets nothing through that a token cannot contain: base64 decoders skip line ends, even strict ones, and one
+// token must not have many spellings.
+func plausible(raw string) bool {
+	if raw == "" || len(raw) > maxTokenBytes {
+		return false
+	}
+	return strings.IndexFunc(raw, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}) < 0
+}
+
+func (v *Verifier) key(t *jwt.Token) (any, error) {
+	kid, ok := t.Header["kid"].(string)
+	if !ok {
+		return nil, errors.New("no kid")
+	}
+	key, ok := v.keys.Key(kid)
+	if !ok {
+		return nil, errors.New("unknown kid")
+	}
+	return key, nil
+}
+
+// onlyExpired reports whether the token's age is all that the parser found wrong: it joins all faults of the claims,
+// and looks at them only once the signature is found good.
+func onlyExpired(err error) bool {
+	if !errors.Is(err, jwt.ErrTokenExpired) {
+		return false
+	}
+	for _, other := range []error{
+		jwt.ErrTokenInvalidIssuer, jwt.ErrTokenInvalidAudience, jwt.ErrTokenUsedBeforeIssued, jwt.ErrTokenNotValidYet,
+		jwt.ErrTokenRequiredClaimMissing, jwt.ErrTokenInvalidSubject, jwt.ErrTokenInvalidId,
+	} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return true
+}
