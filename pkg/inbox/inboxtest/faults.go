@@ -185,29 +185,43 @@ func (w *world) blocked(user string) {
 // held is a store that keeps back the bulk inserts of one writer until it is told to let go.
 type held struct {
 	store.Log
-	entries, messages chan struct{}
+	entries, messages gate
 	reached           chan struct{}
 }
 
 func hold(log store.Log) *held {
-	return &held{Log: log, entries: make(chan struct{}), messages: make(chan struct{}), reached: make(chan struct{}, 100)}
+	return &held{Log: log, entries: newGate(), messages: newGate(), reached: make(chan struct{}, 100)}
 }
+
+// gate is closed until it is opened.
+type gate struct {
+	opened chan struct{}
+	once   *sync.Once
+}
+
+func newGate() gate { return gate{make(chan struct{}), &sync.Once{}} }
+
+func (g gate) open() { g.once.Do(func() { close(g.opened) }) }
 
 func (h *held) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
 	h.reached <- struct{}{}
-	<-h.entries
+	<-h.entries.opened
 	return h.Log.InsertEntries(ctx, entries)
 }
 
 func (h *held) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
 	h.reached <- struct{}{}
-	<-h.messages
+	<-h.messages.opened
 	return h.Log.InsertMessages(ctx, messages)
 }
 
 // late starts a send that gets no further than h lets it.
 func (w *world) late(h *held, d inbox.Draft) <-chan error {
 	writer := w.writer(func(c *inbox.Config) { c.Store = h })
+	w.t.Cleanup(func() { // or a test that fails would wait for its writer for ever
+		h.entries.open()
+		h.messages.open()
+	})
 	done := make(chan error, 1)
 	go func() {
 		_, err := writer.Append(context.Background(), d)
@@ -226,8 +240,8 @@ func holeWonByReader(t *testing.T, a Adapter) {
 	items, next := w.readAll("bob", 0)
 	require.Equal(t, []string{"second"}, contents(items))
 	require.EqualValues(t, 2, next)
-	close(h.entries)
-	close(h.messages)
+	h.entries.open()
+	h.messages.open()
 	require.NoError(t, <-late)
 	items, next = w.readAll("bob", 2)
 	require.Equal(t, []string{"late"}, contents(items))
@@ -240,8 +254,8 @@ func holeWonByWriter(t *testing.T, a Adapter) {
 	late := w.late(h, draft("Alice", "late", "Bob"))
 	w.send(w.writer(), draft("Dave", "second", "Bob"))
 	w.blocked("bob")
-	close(h.entries)
-	close(h.messages)
+	h.entries.open()
+	h.messages.open()
 	require.NoError(t, <-late)
 	items, _ := w.readAll("bob", 0)
 	require.Equal(t, []string{"late", "second"}, contents(items))
@@ -264,11 +278,11 @@ func preparedWonByReader(t *testing.T, a Adapter) {
 func preparedWonByWriter(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	h := hold(w.store)
-	close(h.entries)
+	h.entries.open()
 	late := w.late(h, draft("Alice", "late", "Bob"))
 	<-h.reached // the entries are in, the message is held
 	w.blocked("bob")
-	close(h.messages)
+	h.messages.open()
 	require.NoError(t, <-late)
 	items, _ := w.readAll("bob", 0)
 	require.Equal(t, []string{"late"}, contents(items))
@@ -278,7 +292,7 @@ func settledSendGoesOn(t *testing.T, a Adapter) {
 	for _, clientID := range []string{"", "c1"} {
 		w := newWorld(t, a)
 		h := hold(w.store)
-		close(h.entries)
+		h.entries.open()
 		d := draft("Alice", "late", "Bob")
 		d.ClientMessageID = clientID
 		late := w.late(h, d)
@@ -287,7 +301,7 @@ func settledSendGoesOn(t *testing.T, a Adapter) {
 		items, next := w.readAll("bob", 0) // the reader wins: position 1 is empty for good
 		require.Empty(t, items)
 		require.EqualValues(t, 1, next)
-		close(h.messages)
+		h.messages.open()
 		require.NoError(t, <-late)
 		items, _ = w.readAll("bob", 1)
 		require.Equal(t, []string{"late"}, contents(items))
@@ -371,7 +385,7 @@ func skewedReader(t *testing.T, a Adapter) {
 	cfg.Now = func() time.Time { return time.Now().Add(time.Minute) }
 	ahead := inbox.NewReader(cfg)
 	h := hold(w.store)
-	close(h.entries)
+	h.entries.open()
 	late := w.late(h, draft("Alice", "in time", "Bob"))
 	<-h.reached
 	for range 3 {
@@ -379,7 +393,7 @@ func skewedReader(t *testing.T, a Adapter) {
 		require.NoError(t, err)
 		require.True(t, b.Blocked)
 	}
-	close(h.messages)
+	h.messages.open()
 	require.NoError(t, <-late)
 	items, next := w.readAll("bob", 0)
 	require.Equal(t, []string{"in time"}, contents(items))

@@ -1,0 +1,265 @@
+// Package historycheck judges a run of the system from the outside: from what senders were answered and what readers
+// were given, and nothing else. It proves, or refutes, that what was acknowledged was delivered once to each recipient
+// and that positions mean the same to everybody.
+package historycheck
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Attempt is one try to send one message. A sender that retries makes several attempts with the same Key.
+type Attempt struct {
+	Sender string
+	// Key is the client message id.
+	Key string
+	// Content tells the message from all others.
+	Content    string
+	Recipients []string
+	// Began and Ended order attempts in real time; any unit.
+	Began, Ended int64
+	// Acknowledged means that the answer was 200 or 201, and MessageID is from it.
+	Acknowledged bool
+	MessageID    string
+}
+
+// Seen is a message in an answer to a reader.
+type Seen struct {
+	Position  int64
+	MessageID string
+	Sender    string
+	Content   string
+}
+
+// Answer is one answer to one poll of a reader that kept its cursor.
+type Answer struct {
+	Reader string
+	// After is the position that the poll asked for what is after; Cursor is the one that the answer told to go on from.
+	After, Cursor int64
+	Messages      []Seen
+	Skipped       []int64
+}
+
+// Report is the verdict. The run was right if there are no Faults.
+type Report struct {
+	Attempts, Acknowledged, Messages, Deliveries, Answers int
+	Faults                                                []string
+}
+
+// maxFaults keeps a run that went thoroughly wrong readable.
+const maxFaults = 20
+
+// Check judges a run. The readers must have read on after the last send, until nothing more came.
+func Check(attempts []Attempt, answers []Answer) Report {
+	c := &checker{
+		sends: map[string]*send{}, byContent: map[string]*send{}, inboxes: map[string]*inbox{},
+		report: Report{Attempts: len(attempts), Answers: len(answers)},
+	}
+	for _, a := range attempts {
+		c.attempt(a)
+	}
+	for _, a := range answers {
+		c.answer(a)
+	}
+	for _, key := range sorted(c.sends) {
+		c.judge(c.sends[key])
+	}
+	c.order()
+	return c.report
+}
+
+// send is all attempts with one sender and key.
+type send struct {
+	Attempt
+	acknowledgedAt int64
+}
+
+// inbox is what all answers to one reader say.
+type inbox struct {
+	// at is what stands at each position; an empty id stands for a skipped one.
+	at map[int64]Seen
+	// of is where each message stands.
+	of map[string]int64
+}
+
+type checker struct {
+	sends     map[string]*send
+	byContent map[string]*send
+	inboxes   map[string]*inbox
+	report    Report
+}
+
+func (c *checker) fault(format string, args ...any) {
+	if len(c.report.Faults) < maxFaults {
+		c.report.Faults = append(c.report.Faults, fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *checker) attempt(a Attempt) {
+	key := a.Sender + "\x00" + a.Key
+	s := c.sends[key]
+	if s == nil {
+		s = &send{Attempt: a}
+		s.Acknowledged, s.MessageID = false, ""
+		c.sends[key] = s
+		c.byContent[a.Content] = s
+	}
+	s.Began = min(s.Began, a.Began)
+	if !a.Acknowledged {
+		return
+	}
+	if s.Acknowledged && s.MessageID != a.MessageID {
+		c.fault("one key, two messages: %s of %s was acknowledged as %s and as %s", a.Key, a.Sender, s.MessageID, a.MessageID)
+	}
+	if !s.Acknowledged {
+		c.report.Acknowledged++
+		s.acknowledgedAt = a.Ended
+	}
+	s.Acknowledged, s.MessageID, s.acknowledgedAt = true, a.MessageID, min(s.acknowledgedAt, a.Ended)
+}
+
+// answer holds an answer to its own promise, that every position up to its cursor is accounted for, and to what other
+// answers have said.
+func (c *checker) answer(a Answer) {
+	box := c.inboxes[a.Reader]
+	if box == nil {
+		box = &inbox{at: map[int64]Seen{}, of: map[string]int64{}}
+		c.inboxes[a.Reader] = box
+	}
+	covered := slices.Clone(a.Skipped)
+	for _, p := range a.Skipped {
+		c.place(a.Reader, box, Seen{Position: p})
+	}
+	last := int64(0)
+	for _, m := range a.Messages {
+		if m.Position <= last {
+			c.fault("%s was given position %d after %d in one answer", a.Reader, m.Position, last)
+		}
+		last = m.Position
+		covered = append(covered, m.Position)
+		c.place(a.Reader, box, m)
+	}
+	slices.Sort(covered)
+	for i, p := range covered {
+		if p != a.After+int64(i)+1 {
+			c.fault("%s asked after %d and was told of positions %v: not contiguous", a.Reader, a.After, covered)
+			return
+		}
+	}
+	if a.Cursor != a.After+int64(len(covered)) {
+		c.fault("%s asked after %d, was told of %d positions and to go on from %d", a.Reader, a.After, len(covered), a.Cursor)
+	}
+}
+
+func (c *checker) place(reader string, box *inbox, m Seen) {
+	if before, there := box.at[m.Position]; there && before != m {
+		c.fault("%s: position %d held %q and later %q", reader, m.Position, before.MessageID, m.MessageID)
+		return
+	}
+	box.at[m.Position] = m
+	if m.MessageID == "" {
+		return
+	}
+	if p, there := box.of[m.MessageID]; there && p != m.Position {
+		c.fault("%s was given message %s at position %d and at %d", reader, m.MessageID, p, m.Position)
+		return
+	}
+	if _, there := box.of[m.MessageID]; !there {
+		box.of[m.MessageID] = m.Position
+		c.report.Deliveries++
+		c.belongs(reader, m)
+	}
+}
+
+// belongs requires that somebody sent m, as it is, to the reader.
+func (c *checker) belongs(reader string, m Seen) {
+	s := c.byContent[m.Content]
+	switch {
+	case s == nil:
+		c.fault("%s was given message %s, which nobody sent", reader, m.MessageID)
+	case s.Sender != m.Sender:
+		c.fault("%s was given a message of %s as one of %s", reader, s.Sender, m.Sender)
+	case !slices.Contains(s.Recipients, reader):
+		c.fault("%s was given message %s, which is for %v", reader, m.MessageID, s.Recipients)
+	}
+}
+
+// judge requires that a send reached all its recipients once, if it was acknowledged, and else all or none.
+func (c *checker) judge(s *send) {
+	reached := map[string]string{}
+	for _, reader := range s.Recipients {
+		for id, p := range c.inboxOf(reader).of {
+			if c.inboxOf(reader).at[p].Content != s.Content {
+				continue
+			}
+			if first, twice := reached[reader]; twice {
+				c.fault("%s was given %s of %s twice: as %s and as %s", reader, s.Key, s.Sender, first, id)
+			}
+			reached[reader] = id
+			if s.Acknowledged && id != s.MessageID {
+				c.fault("%s of %s was acknowledged as %s and delivered as %s", s.Key, s.Sender, s.MessageID, id)
+			}
+		}
+	}
+	if len(reached) > 0 {
+		c.report.Messages++
+	}
+	if len(reached) == len(s.Recipients) {
+		return
+	}
+	if s.Acknowledged {
+		c.fault("%s of %s was acknowledged, for %v, and reached %v", s.Key, s.Sender, s.Recipients, sorted(reached))
+	} else if len(reached) > 0 {
+		c.fault("%s of %s, for %v, reached only %v", s.Key, s.Sender, s.Recipients, sorted(reached))
+	}
+}
+
+func (c *checker) inboxOf(reader string) *inbox {
+	if box := c.inboxes[reader]; box != nil {
+		return box
+	}
+	return &inbox{}
+}
+
+// order requires that of two messages in one inbox, one acknowledged before the other was first tried, the former
+// stands first.
+func (c *checker) order() {
+	for _, reader := range sorted(c.inboxes) {
+		box := c.inboxes[reader]
+		// Walking from the newest position down, the earliest acknowledgement seen so far must not precede the
+		// beginning of what stands lower.
+		earliest := int64(1<<63 - 1)
+		var of Seen
+		for _, p := range slices.Backward(sorted(box.at)) {
+			s := c.byContent[box.at[p].Content]
+			if s == nil || box.at[p].MessageID == "" {
+				continue
+			}
+			if earliest < s.Began {
+				c.fault("%s: %s stands at %d, before %s at %d, which was acknowledged before it was sent", reader, s.Key, p, of.MessageID, of.Position)
+			}
+			if s.Acknowledged && s.acknowledgedAt < earliest {
+				earliest, of = s.acknowledgedAt, box.at[p]
+			}
+		}
+	}
+}
+
+func sorted[K int64 | string, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// String sums a report up in one line, and lists its faults.
+func (r Report) String() string {
+	text := fmt.Sprintf("%d attempts, %d sends acknowledged, %d messages delivered, %d deliveries, %d poll answers, %d faults",
+		r.Attempts, r.Acknowledged, r.Messages, r.Deliveries, r.Answers, len(r.Faults))
+	for _, f := range r.Faults {
+		text += "\n  " + f
+	}
+	return text
+}
