@@ -90,7 +90,9 @@ func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox
 	return b, nil
 }
 
-func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) { return nil, nil }
+func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) {
+	return nil, nil
+}
 
 func (s *shelf) Head(context.Context, string) (int64, error) {
 	s.mu.Lock()

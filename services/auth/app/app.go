@@ -1,0 +1,84 @@
+// Package app puts the auth service together.
+package app
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/auth/internal/accounts"
+	"github.com/sealpost/sealpost/services/auth/internal/httpapi"
+	"github.com/sealpost/sealpost/services/auth/internal/password"
+)
+
+// Sessions and Revocations are what the service needs beside the accounts.
+type (
+	Sessions    = accounts.Sessions
+	Revocations = accounts.Revocations
+)
+
+// Deps are what the service stands on.
+type Deps struct {
+	Accounts    store.Accounts
+	Sessions    Sessions
+	Revocations Revocations
+	Tokens      httpserver.TokenChecker
+	// SigningKey signs tokens. VerifyKeys are others to publish: those that signed before, and those that are to sign.
+	SigningKey ed25519.PrivateKey
+	VerifyKeys []ed25519.PublicKey
+	// Limiter makes a limiter of a quota, for what name says.
+	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+// App is an auth service.
+type App struct{ api *httpapi.API }
+
+// New makes the service, or says what is wrong with its configuration or its key. It has nothing to be stopped.
+func New(cfg Config, d Deps) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	signer, err := token.NewSigner(token.SignerConfig{
+		Key: d.SigningKey, Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience, Lifetime: cfg.TokenLifetime,
+	})
+	if err != nil {
+		return nil, err
+	}
+	hashing := cfg.hashing()
+	hashing.Registry = d.Registry
+	hasher, err := password.New(hashing)
+	if err != nil {
+		return nil, fmt.Errorf("password hashing: %w", err)
+	}
+	limits := func(name string) httpapi.Limits {
+		return httpapi.Limits{
+			PerName:    d.Limiter(name, ratelimit.Quota{Events: cfg.LoginAttempts, Period: cfg.LoginPeriod}),
+			PerAddress: d.Limiter(name+"-address", ratelimit.Quota{Events: cfg.LoginAttemptsPerAddress, Period: cfg.LoginPeriod}),
+		}
+	}
+	return &App{api: &httpapi.API{
+		Accounts: &accounts.Service{
+			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: hasher, Tokens: signer,
+			MinPasswordBytes: cfg.MinPasswordBytes, Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
+		},
+		Tokens: d.Tokens, KeySet: token.NewKeySet(append(d.VerifyKeys[:len(d.VerifyKeys):len(d.VerifyKeys)], signer.PublicKey())...).JWKS(),
+		RegisterLimits: limits("register"), LoginLimits: limits("login"),
+	}}, nil
+}
+
+// Routes adds the service's routes.
+func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
+
+// The revocations the service is given in production fit.
+var _ Revocations = (*revocation.Mirror)(nil)

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/auth/internal/password"
+)
+
+// Config is what an operator sets of the auth service.
+type Config struct {
+	TokenIssuer   string        `env:"JWT_ISSUER" envDefault:"sealpost" desc:"who issues the tokens (claim iss); the same in every service"`
+	TokenAudience string        `env:"JWT_AUDIENCE" envDefault:"sealpost" desc:"who the tokens are for (claim aud); the same in every service"`
+	TokenLifetime time.Duration `env:"JWT_EXPIRATION" envDefault:"24h" desc:"how long a token is good for: whole seconds, at most 720h"`
+
+	MinPasswordBytes int `env:"MIN_PASSWORD_BYTES" envDefault:"8" desc:"shortest password that may be chosen, in bytes; at least 8"`
+
+	Argon2Memory      config.Bytes  `env:"ARGON2_MEMORY" envDefault:"64MiB" desc:"memory that hashing one password takes, in bytes or with a unit; existing hashes follow at the next login"`
+	Argon2Time        int           `env:"ARGON2_TIME" envDefault:"3" desc:"passes over that memory"`
+	Argon2Parallelism int           `env:"ARGON2_PARALLELISM" envDefault:"1" desc:"lanes of one hash, each on a core of its own if there is one"`
+	Argon2Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core. Each takes ARGON2_MEMORY"`
+	Argon2Queue       int           `env:"ARGON2_QUEUE" envDefault:"64" desc:"requests that may wait for their password to be hashed; above it 503"`
+	Argon2QueueWait   time.Duration `env:"ARGON2_QUEUE_WAIT" envDefault:"5s" desc:"how long a request waits for its password to be hashed; after it 503"`
+
+	LoginAttempts           int           `env:"LOGIN_ATTEMPTS" envDefault:"10" desc:"logins, and separately registrations, allowed in LOGIN_PERIOD for a username from one address"`
+	LoginAttemptsPerAddress int           `env:"LOGIN_ATTEMPTS_PER_ADDRESS" envDefault:"100" desc:"the same for one address and all usernames; an IPv6 address counts as its /64"`
+	LoginPeriod             time.Duration `env:"LOGIN_PERIOD" envDefault:"15m" desc:"period of the two limits"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	var faults []error
+	require := func(ok bool, rule string) {
+		if !ok {
+			faults = append(faults, errors.New(rule))
+		}
+	}
+	require(c.TokenIssuer != "", "JWT_ISSUER must not be empty")
+	require(c.TokenAudience != "", "JWT_AUDIENCE must not be empty")
+	require(c.TokenLifetime >= time.Second && c.TokenLifetime <= token.MaxLifetime && c.TokenLifetime%time.Second == 0,
+		"JWT_EXPIRATION must be whole seconds, from 1s to 720h")
+	require(c.MinPasswordBytes >= api.MinPasswordBytes && c.MinPasswordBytes <= api.MaxPasswordBytes,
+		fmt.Sprintf("MIN_PASSWORD_BYTES must be from %d to %d", api.MinPasswordBytes, api.MaxPasswordBytes))
+	require(c.Argon2Parallelism >= 1 && c.Argon2Parallelism <= password.MaxParallelism,
+		fmt.Sprintf("ARGON2_PARALLELISM must be from 1 to %d", password.MaxParallelism))
+	require(c.Argon2Memory >= config.Bytes(8<<10*max(c.Argon2Parallelism, 1)) && c.Argon2Memory <= password.MaxMemoryKiB<<10 && c.Argon2Memory%1024 == 0,
+		"ARGON2_MEMORY must be whole KiB, from 8KiB a lane to 1GiB")
+	require(c.Argon2Time >= 1 && c.Argon2Time <= password.MaxTime, fmt.Sprintf("ARGON2_TIME must be from 1 to %d", password.MaxTime))
+	require(c.Argon2Workers >= 0, "ARGON2_WORKERS must not be negative")
+	require(c.Argon2Queue >= 0, "ARGON2_QUEUE must not be negative")
+	require(c.Argon2QueueWait > 0, "ARGON2_QUEUE_WAIT must be positive")
+	require(c.LoginAttempts > 0, "LOGIN_ATTEMPTS must be positive")
+	require(c.LoginAttemptsPerAddress > 0, "LOGIN_ATTEMPTS_PER_ADDRESS must be positive")
+	require(c.LoginPeriod >= time.Second, "LOGIN_PERIOD must be at least 1s")
+	return errors.Join(faults...)
+}
+
+func (c *Config) hashing() password.Config {
+	return password.Config{
+		Params: password.Params{
+			MemoryKiB: uint32(c.Argon2Memory >> 10), Time: uint32(c.Argon2Time), Parallelism: uint8(c.Argon2Parallelism),
+		},
+		Workers: c.Argon2Workers, Queue: c.Argon2Queue, QueueWait: c.Argon2QueueWait,
+	}
+}

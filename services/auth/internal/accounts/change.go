@@ -1,0 +1,83 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// ChangePassword replaces the caller's password, refuses all tokens of the account, and opens a new session. A fault of
+// the request is an *api.Error, a wrong current password ErrInvalidCredentials. If the tokens cannot be refused, nothing
+// is changed and the error wraps revocation.ErrUnavailable; if that shows only afterwards, it wraps ErrSessionsRemain.
+func (s *Service) ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (Session, error) {
+	session, err := s.changePassword(ctx, caller, r)
+	s.Metrics.passwordChanged(err)
+	return session, err
+}
+
+func (s *Service) changePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (Session, error) {
+	if err := s.checkChange(r); err != nil {
+		return Session{}, err
+	}
+	if s.Revocations.Staleness() > freshEnough {
+		return Session{}, fmt.Errorf("change a password: %w", revocation.ErrUnavailable)
+	}
+	account, err := s.replacePassword(ctx, caller, r)
+	if err != nil {
+		return Session{}, err
+	}
+	ctx, cancel := settling(ctx)
+	defer cancel()
+	if err := s.refuseBefore(ctx, caller.Subject, account.Generation); err != nil {
+		return Session{}, fmt.Errorf("%w: %w", ErrSessionsRemain, err)
+	}
+	session, err := s.issue(account.Username, account.Generation)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := s.openSession(ctx, session); err != nil {
+		// As at registration: the password is changed, and the new token is good without it.
+		s.Log.WarnContext(ctx, "session not opened after a password change", "error", err.Error())
+	}
+	return session, nil
+}
+
+func (s *Service) checkChange(r api.PasswordRequest) error {
+	switch {
+	case r.CurrentPassword == "":
+		return api.MissingField("currentPassword")
+	case r.NewPassword == "":
+		return api.MissingField("newPassword")
+	}
+	return s.checkNewPassword("newPassword", r.NewPassword)
+}
+
+// replacePassword returns the account with its new generation. A hash that has changed since it was read may be that of
+// the same password (see strengthen) or of another: it is read again.
+func (s *Service) replacePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (store.Account, error) {
+	next, err := "", error(nil)
+	for range maxConflicts {
+		var account store.Account
+		if account, _, err = s.authenticate(ctx, caller.Subject, r.CurrentPassword); err != nil {
+			return store.Account{}, err
+		}
+		if next == "" {
+			if next, err = s.Passwords.Hash(ctx, r.NewPassword); err != nil {
+				return store.Account{}, err
+			}
+		}
+		account.Generation, err = s.Accounts.ChangePassword(ctx, caller.Subject, account.PasswordHash, next)
+		if err == nil {
+			return account, nil
+		}
+		if !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	return store.Account{}, fmt.Errorf("change the password: %w", err)
+}

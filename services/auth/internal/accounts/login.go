@@ -1,0 +1,97 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Login opens a session. An unknown user and a wrong password are the same ErrInvalidCredentials, after the same time; a
+// machine that is too busy is password.ErrAtCapacity.
+func (s *Service) Login(ctx context.Context, r api.LoginRequest) (Session, error) {
+	session, err := s.login(ctx, r)
+	s.Metrics.loggedIn(err)
+	return session, err
+}
+
+func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error) {
+	switch {
+	case r.Username == "":
+		return Session{}, api.MissingField("username")
+	case r.Password == "":
+		return Session{}, api.MissingField("password")
+	}
+	account, weak, err := s.authenticate(ctx, r.Username, r.Password)
+	if err != nil {
+		return Session{}, err
+	}
+	if weak {
+		s.strengthen(ctx, account, r.Password)
+	}
+	if err := s.makeUp(ctx, account); err != nil {
+		return Session{}, err
+	}
+	session, err := s.issue(account.Username, account.Generation)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := s.openSession(ctx, session); err != nil {
+		return Session{}, err
+	}
+	if err := s.Accounts.RecordLogin(ctx, session.Identity.Subject, s.Now().UTC()); err != nil {
+		return Session{}, fmt.Errorf("record the login: %w", err)
+	}
+	return session, nil
+}
+
+// authenticate finds the account whose password this is, and whether its hash is weaker than one made now.
+func (s *Service) authenticate(ctx context.Context, username, password string) (account store.Account, weak bool, err error) {
+	if !api.ValidUsername(username) {
+		// The pattern is public, so an answer that comes early tells nobody anything; and the name must not reach a query.
+		return store.Account{}, false, ErrInvalidCredentials
+	}
+	account, err = s.Accounts.Account(ctx, username)
+	if errors.Is(err, store.ErrNotFound) {
+		if err := s.Passwords.VerifyNobodys(ctx, password); err != nil {
+			return store.Account{}, false, err
+		}
+		return store.Account{}, false, ErrInvalidCredentials
+	}
+	if err != nil {
+		return store.Account{}, false, err
+	}
+	match, weak, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
+	if err == nil && !match {
+		err = ErrInvalidCredentials
+	}
+	return account, weak, err
+}
+
+// strengthen stores a hash of today's cost. That it fails, or that the password has changed meanwhile, is no reason to
+// refuse the login.
+func (s *Service) strengthen(ctx context.Context, account store.Account, password string) {
+	hash, err := s.Passwords.Hash(ctx, password)
+	if err == nil {
+		err = s.Accounts.ReplaceHash(ctx, store.Canonical(account.Username), account.PasswordHash, hash)
+	}
+	if err != nil {
+		s.Log.InfoContext(ctx, "password hash not replaced by a stronger one", "error", err.Error())
+		return
+	}
+	s.Metrics.strengthened.Inc()
+}
+
+// makeUp refuses what an earlier call could not, because the revocation log failed just after the generation was raised.
+func (s *Service) makeUp(ctx context.Context, account store.Account) error {
+	subject := store.Canonical(account.Username)
+	if account.Generation <= s.Revocations.MinGeneration(subject) {
+		return nil
+	}
+	if err := s.refuseBefore(ctx, subject, account.Generation); err != nil {
+		return fmt.Errorf("refuse the tokens of earlier generations: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/services/auth/internal/password"
+)
+
+// Metrics of a Service.
+type Metrics struct {
+	logins, registrations, passwordChanges *prometheus.CounterVec
+	logouts                                *prometheus.CounterVec
+	strengthened                           prometheus.Counter
+}
+
+// NewMetrics registers the metrics with reg; nil registers them nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	const outcomes = " success, invalid_credentials, username_taken, invalid_request, at_capacity, canceled, or failed."
+	return &Metrics{
+		logins:          counter("sealpost_auth_logins_total", "Logins, by outcome:"+outcomes, "outcome"),
+		registrations:   counter("sealpost_auth_registrations_total", "Registrations, by outcome:"+outcomes, "outcome"),
+		passwordChanges: counter("sealpost_auth_password_changes_total", "Password changes, by outcome:"+outcomes, "outcome"),
+		logouts:         counter("sealpost_auth_logouts_total", "Logouts of one token or of all, by outcome.", "kind", "outcome"),
+		strengthened: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_auth_password_hashes_strengthened_total",
+			Help: "Stored hashes that a login replaced, because hashes cost more now.",
+		}),
+	}
+}
+
+func (m *Metrics) loggedIn(err error)            { m.logins.WithLabelValues(outcome(err)).Inc() }
+func (m *Metrics) registered(err error)          { m.registrations.WithLabelValues(outcome(err)).Inc() }
+func (m *Metrics) passwordChanged(err error)     { m.passwordChanges.WithLabelValues(outcome(err)).Inc() }
+func (m *Metrics) logout(kind string, err error) { m.logouts.WithLabelValues(kind, outcome(err)).Inc() }
+
+func outcome(err error) string {
+	var request *api.Error
+	switch {
+	case err == nil:
+		return "success"
+	case errors.Is(err, ErrInvalidCredentials):
+		return "invalid_credentials"
+	case errors.Is(err, store.ErrUsernameTaken):
+		return "username_taken"
+	case errors.As(err, &request), errors.Is(err, publickey.ErrInvalid):
+		return "invalid_request"
+	case errors.Is(err, password.ErrAtCapacity):
+		return "at_capacity"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	return "failed"
+}

@@ -1,0 +1,82 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Register opens an account and its first session. A fault of the request is an *api.Error or wraps
+// publickey.ErrInvalid; a name in use is store.ErrUsernameTaken; a machine that is too busy password.ErrAtCapacity.
+func (s *Service) Register(ctx context.Context, r api.RegisterRequest) (Session, error) {
+	session, err := s.register(ctx, r)
+	s.Metrics.registered(err)
+	return session, err
+}
+
+func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session, error) {
+	key, err := s.checkRegistration(r)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := s.requireFree(ctx, r.Username); err != nil {
+		return Session{}, err
+	}
+	hash, err := s.Passwords.Hash(ctx, r.Password)
+	if err != nil {
+		return Session{}, err
+	}
+	session, err := s.issue(r.Username, 0)
+	if err != nil {
+		return Session{}, err
+	}
+	now := s.Now().UTC()
+	err = s.Accounts.CreateAccount(ctx, store.Account{
+		Username: r.Username, PasswordHash: hash, CreatedAt: now, LastLogin: now,
+		Key: store.Key{Version: 1, PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: now},
+	})
+	if err != nil {
+		return Session{}, fmt.Errorf("create the account: %w", err)
+	}
+	ctx, cancel := settling(ctx)
+	defer cancel()
+	if err := s.openSession(ctx, session); err != nil {
+		// The account is there: to refuse now would be a lie, and the name would be taken at the next try. A session that is
+		// not known starts at the account's furthest, which is the very beginning.
+		s.Log.WarnContext(ctx, "first session not opened", "error", err.Error())
+	}
+	return session, nil
+}
+
+func (s *Service) checkRegistration(r api.RegisterRequest) (publickey.Key, error) {
+	switch {
+	case r.Username == "":
+		return publickey.Key{}, api.MissingField("username")
+	case r.Password == "":
+		return publickey.Key{}, api.MissingField("password")
+	case r.PublicKey == "":
+		return publickey.Key{}, api.MissingField("publicKey")
+	case !api.ValidUsername(r.Username):
+		return publickey.Key{}, api.InvalidField("username", "must be 3 to 30 letters, digits or underscores")
+	}
+	if err := s.checkNewPassword("password", r.Password); err != nil {
+		return publickey.Key{}, err
+	}
+	return publickey.Parse(r.PublicKey)
+}
+
+// requireFree keeps a hash from being made for nothing. Two who ask for one name at a time are told apart by the store.
+func (s *Service) requireFree(ctx context.Context, username string) error {
+	_, err := s.Accounts.Account(ctx, username)
+	switch {
+	case err == nil:
+		return store.ErrUsernameTaken
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,201 @@
+// Package httpapi is the auth service's part of the HTTP contract.
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/auth/internal/accounts"
+	"github.com/sealpost/sealpost/services/auth/internal/password"
+)
+
+// keySetCaching lets verifiers keep the key set for a while; a key is published long before it first signs.
+const keySetCaching = "public, max-age=300"
+
+// Accounts is what the routes are about. See accounts.Service.
+type Accounts interface {
+	Register(ctx context.Context, r api.RegisterRequest) (accounts.Session, error)
+	Login(ctx context.Context, r api.LoginRequest) (accounts.Session, error)
+	Profile(ctx context.Context, caller token.Identity) (store.Account, error)
+	Logout(ctx context.Context, caller token.Identity) error
+	LogoutAll(ctx context.Context, caller token.Identity) error
+	ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (accounts.Session, error)
+}
+
+// API answers for accounts, sessions and the keys that verify tokens.
+type API struct {
+	Accounts Accounts
+	Tokens   httpserver.TokenChecker
+	KeySet   api.JWKS
+	// RegisterLimits bound registrations, LoginLimits whatever checks a password.
+	RegisterLimits, LoginLimits Limits
+}
+
+// Routes adds the service's routes.
+func (a *API) Routes(r gin.IRouter) {
+	table := errorTable()
+	token := httpserver.RequireToken(a.Tokens)
+	r.GET("/.well-known/jwks.json", a.keySet)
+	r.POST("/api/auth/register", table.Handle(a.register))
+	r.POST("/api/auth/login", table.Handle(a.login))
+	r.POST("/api/auth/verify", table.Handle(a.verify))
+	r.GET("/api/auth/profile", token, table.Handle(a.profile))
+	r.POST("/api/auth/logout", token, table.Handle(a.logout))
+	r.POST("/api/auth/logout-all", token, table.Handle(a.logoutAll))
+	r.POST("/api/auth/password", token, table.Handle(a.changePassword))
+}
+
+func errorTable() httpserver.ErrorTable {
+	return append(httpserver.ErrorTable{
+		{Err: accounts.ErrInvalidCredentials, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidCredentials, "the username or the password is wrong")},
+		{Err: accounts.ErrNoAccount, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
+		{Err: accounts.ErrSessionsRemain, Answer: func(error) *api.Error {
+			e := api.Unavailable("the revocation log", httpserver.RetryAfter(2*time.Second))
+			e.Message = "the password was changed, but older tokens are not refused yet: log in with the new password"
+			return e
+		}},
+		{Err: store.ErrUsernameTaken, Answer: func(error) *api.Error {
+			e := api.New(http.StatusConflict, api.CodeUsernameTaken, "the username is taken")
+			e.Field = "username"
+			return e
+		}},
+		{Err: publickey.ErrInvalid, Answer: func(err error) *api.Error {
+			e := api.New(http.StatusBadRequest, api.CodeInvalidPublicKey, err.Error())
+			e.Field = "publicKey"
+			return e
+		}},
+		{Err: password.ErrAtCapacity, Answer: func(error) *api.Error {
+			e := api.New(http.StatusServiceUnavailable, api.CodeAtCapacity, "too many passwords are being checked at the moment")
+			e.RetryAfter = httpserver.RetryAfter(2 * time.Second)
+			return e
+		}},
+		{Err: ratelimit.ErrUnavailable, Answer: httpserver.Away("the rate limiter")},
+		{Err: revocation.ErrUnavailable, Answer: httpserver.Away("the revocation log")},
+		{Err: store.ErrUnavailable, Answer: httpserver.Away("the account store")},
+		{Err: store.ErrConflict, Answer: httpserver.Away("the account")},
+	}, httpserver.TokenErrors()...)
+}
+
+func (a *API) register(c *gin.Context) error {
+	var r api.RegisterRequest
+	if err := httpserver.DecodeJSON(c, &r); err != nil {
+		return err
+	}
+	if err := a.RegisterLimits.allow(c, r.Username); err != nil {
+		return err
+	}
+	session, err := a.Accounts.Register(c.Request.Context(), r)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusCreated, answer("account created", session))
+	return nil
+}
+
+func (a *API) login(c *gin.Context) error {
+	var r api.LoginRequest
+	if err := httpserver.DecodeJSON(c, &r); err != nil {
+		return err
+	}
+	if err := a.LoginLimits.allow(c, r.Username); err != nil {
+		return err
+	}
+	session, err := a.Accounts.Login(c.Request.Context(), r)
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, answer("logged in", session))
+	return nil
+}
+
+func (a *API) changePassword(c *gin.Context) error {
+	var r api.PasswordRequest
+	if err := httpserver.DecodeJSON(c, &r); err != nil {
+		return err
+	}
+	caller := httpserver.Caller(c)
+	if err := a.LoginLimits.allow(c, caller.Subject); err != nil {
+		return err
+	}
+	session, err := a.Accounts.ChangePassword(c.Request.Context(), caller, r)
+	if err != nil {
+		return err
+	}
+	changed := answer("password changed; all other sessions have ended", session)
+	changed.Username = ""
+	c.JSON(http.StatusOK, changed)
+	return nil
+}
+
+func answer(message string, s accounts.Session) api.SessionResponse {
+	return api.SessionResponse{
+		Message: message, Token: s.Token, Username: s.Identity.Username, ExpiresAt: api.At(s.Identity.ExpiresAt),
+	}
+}
+
+func (a *API) profile(c *gin.Context) error {
+	account, err := a.Accounts.Profile(c.Request.Context(), httpserver.Caller(c))
+	if err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, api.ProfileResponse{
+		Username: account.Username, PublicKey: account.Key.PEM, KeyVersion: account.Key.Version,
+		CreatedAt: api.At(account.CreatedAt), LastLogin: api.At(account.LastLogin),
+	})
+	return nil
+}
+
+func (a *API) logout(c *gin.Context) error {
+	if err := a.Accounts.Logout(c.Request.Context(), httpserver.Caller(c)); err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, api.MessageResponse{Message: "logged out"})
+	return nil
+}
+
+func (a *API) logoutAll(c *gin.Context) error {
+	if err := a.Accounts.LogoutAll(c.Request.Context(), httpserver.Caller(c)); err != nil {
+		return err
+	}
+	c.JSON(http.StatusOK, api.MessageResponse{Message: "all sessions have ended"})
+	return nil
+}
+
+// verify answers a question about a token. That it is not good is an answer like another, in the shape of one.
+func (a *API) verify(c *gin.Context) error {
+	var r api.VerifyRequest
+	if err := httpserver.DecodeJSON(c, &r); err != nil {
+		return err
+	}
+	if r.Token == "" {
+		return api.MissingField("token")
+	}
+	id, err := a.Tokens.Check(c.Request.Context(), r.Token)
+	switch {
+	case errors.Is(err, token.ErrInvalid), errors.Is(err, token.ErrExpired), errors.Is(err, token.ErrRevoked):
+		c.Header("WWW-Authenticate", "Bearer")
+		c.JSON(http.StatusUnauthorized, api.VerifyResponse{Valid: false})
+		return nil
+	case err != nil:
+		return err
+	}
+	expiresAt := api.At(id.ExpiresAt)
+	c.JSON(http.StatusOK, api.VerifyResponse{Valid: true, Username: id.Username, ExpiresAt: &expiresAt})
+	return nil
+}
+
+func (a *API) keySet(c *gin.Context) {
+	c.Header("Cache-Control", keySetCaching)
+	c.JSON(http.StatusOK, a.KeySet)
+}

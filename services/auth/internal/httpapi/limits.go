@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"net/netip"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Limits bound attempts twice: for a name from an address, so that nobody who tries a user's passwords elsewhere locks
+// that user out, and, more widely, for an address, so that names cannot be tried one after the other.
+type Limits struct {
+	PerName, PerAddress ratelimit.Limiter
+}
+
+// allow counts an attempt on a name, and tells the client about the limit that it is closer to. Attempts that succeed
+// count, too: otherwise a success of one's own would let one go on guessing. An attempt that the address has no quota
+// left for is not held against the name.
+func (l Limits) allow(c *gin.Context, username string) error {
+	ctx, from := c.Request.Context(), network(c.ClientIP())
+	address, err := l.PerAddress.Allow(ctx, from)
+	if err != nil {
+		return err
+	}
+	if !address.Allowed {
+		return httpserver.ApplyRateLimit(c, address)
+	}
+	name, err := l.PerName.Allow(ctx, nameKey(username)+"|"+from)
+	if err != nil {
+		return err
+	}
+	if name.Allowed && name.Limit > 0 && address.Limit > 0 && address.Remaining < name.Remaining {
+		return httpserver.ApplyRateLimit(c, address)
+	}
+	return httpserver.ApplyRateLimit(c, name)
+}
+
+// nameKey is one key for all names that nobody can have, so that no key is longer than a name.
+func nameKey(username string) string {
+	if !api.ValidUsername(username) {
+		return ""
+	}
+	return store.Canonical(username)
+}
+
+// network is what an address is counted as: IPv6 hands each subscriber a /64 at least, and with it 2^64 addresses.
+func network(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, _ := ip.Prefix(64) // 64 is in range
+	return prefix.String()
+}

@@ -1,0 +1,102 @@
+// Package password turns passwords into hashes and compares them, with Argon2id, and no more at a time than the machine
+// has room for.
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ErrAtCapacity means that more hashes are asked for than can be made in time.
+var ErrAtCapacity = errors.New("password hashing is at capacity")
+
+// Config says what hashes cost and how many are made.
+type Config struct {
+	Params Params
+	// Workers is how many hashes are computed at a time; 0 means one a core. Each takes Params.MemoryKiB of memory.
+	Workers int
+	// Queue is how many more may wait for a worker, and QueueWait how long.
+	Queue     int
+	QueueWait time.Duration
+	// Registry takes the metrics; nil means nowhere.
+	Registry prometheus.Registerer
+}
+
+// Hasher makes and checks hashes.
+type Hasher struct {
+	params  Params
+	queue   *queue
+	metrics *metrics
+	// nobodys is a hash no password is known to match: what the password of an unknown user is compared with, at the
+	// same cost as that of a known one.
+	nobodys digest
+}
+
+// New makes a Hasher, or says what is wrong with cfg. It computes one hash.
+func New(cfg Config) (*Hasher, error) {
+	if err := cfg.Params.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Workers < 0 || cfg.Queue < 0 || cfg.QueueWait <= 0 {
+		return nil, errors.New("workers and queue must not be negative, and the wait must be positive")
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	h := &Hasher{params: cfg.Params, queue: newQueue(cfg.Workers, cfg.Queue, cfg.QueueWait), metrics: newMetrics(cfg.Registry)}
+	h.nobodys = compute(cfg.Params, hex.EncodeToString(randomBytes(keyBytes)), randomBytes(saltBytes))
+	return h, nil
+}
+
+// Hash returns the hash of a password in the PHC string format. Its errors wrap ErrAtCapacity or the context's.
+func (h *Hasher) Hash(ctx context.Context, password string) (encoded string, err error) {
+	err = h.work(ctx, func() { encoded = compute(h.params, password, randomBytes(saltBytes)).encode() })
+	return encoded, err
+}
+
+// Verify reports whether a password is the one that was hashed, and whether the hash is weaker than one made now would
+// be. Its errors wrap ErrMalformed, ErrAtCapacity or the context's.
+func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, weak bool, err error) {
+	d, err := decode(encoded)
+	if err != nil {
+		return false, false, err
+	}
+	err = h.work(ctx, func() { match = d.matches(password) })
+	return match, d.weakerThan(h.params), err
+}
+
+// VerifyNobodys takes the time of a Verify whose password is wrong.
+func (h *Hasher) VerifyNobodys(ctx context.Context, password string) error {
+	return h.work(ctx, func() { h.nobodys.matches(password) })
+}
+
+// work runs f when a worker is free.
+func (h *Hasher) work(ctx context.Context, f func()) error {
+	began := time.Now()
+	h.metrics.waiting.Inc()
+	release, err := h.queue.enter(ctx)
+	h.metrics.waiting.Dec()
+	if err != nil {
+		h.metrics.refused(err)
+		return fmt.Errorf("wait to hash a password: %w", err)
+	}
+	defer release()
+	started := time.Now()
+	h.metrics.wait.Observe(started.Sub(began).Seconds())
+	f()
+	h.metrics.hash.Observe(time.Since(started).Seconds())
+	return nil
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // crypto/rand.Read never fails
+	return b
+}

@@ -1,0 +1,253 @@
+// Package app puts all four services together in one process.
+package app
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/lifecycle"
+	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/metrics"
+	"github.com/sealpost/sealpost/pkg/nodes"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/token"
+	authapp "github.com/sealpost/sealpost/services/auth/app"
+	keysapp "github.com/sealpost/sealpost/services/keys/app"
+	messagesapp "github.com/sealpost/sealpost/services/messages/app"
+	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
+)
+
+const (
+	databaseFile = "sealpost.db"
+	lockFile     = "lock"
+	nodeID       = "standalone"
+	// sequencerUsers is how many inboxes' counters are kept in memory; the others are read from the store again.
+	sequencerUsers = 1 << 20
+	// limiterKeys is how many users, or pairs of user and address, each rate limit remembers.
+	limiterKeys = 1 << 16
+)
+
+// Run serves until ctx ends, and then stops.
+func Run(ctx context.Context, cfg Config, logs io.Writer) error {
+	log, err := logging.New(logs, cfg.LogLevel, nodeID)
+	if err != nil {
+		return err
+	}
+	a, err := New(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- a.Serve() }()
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+	defer cancel()
+	return errors.Join(err, a.Stop(stopping))
+}
+
+// App is the whole server.
+type App struct {
+	cfg      Config
+	log      *slog.Logger
+	stack    *lifecycle.Stack
+	registry *prometheus.Registry
+	store    *sqlite.Store
+	mirror   *revocation.Mirror
+
+	signingKey ed25519.PrivateKey
+	tokens     *token.Guard
+	inbox      inbox.Config
+	gateway    *gatewayapp.App
+	bus        *natsbus.Bus
+	server     *httpserver.Server
+}
+
+// New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
+func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
+	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
+	for _, step := range []func(context.Context) error{
+		a.lockDataDir, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
+		}
+	}
+	return a, nil
+}
+
+// lockDataDir keeps a second process out: it would not hear of this one's messages.
+func (a *App) lockDataDir(context.Context) error {
+	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("DATA_DIR: %w", err)
+	}
+	lock := flock.New(filepath.Join(a.cfg.DataDir, lockFile), flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("DATA_DIR: %w", err)
+	}
+	if !locked {
+		return fmt.Errorf("DATA_DIR %s is in use by another process", a.cfg.DataDir)
+	}
+	a.stack.Push("lock", func(context.Context) error { return lock.Unlock() })
+	return nil
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	var err error
+	if a.store, err = sqlite.Open(ctx, filepath.Join(a.cfg.DataDir, databaseFile)); err != nil {
+		return err
+	}
+	a.stack.Push("store", func(context.Context) error { return a.store.Close() })
+	a.stack.Go("purge", a.purge)
+	return nil
+}
+
+// purge removes what has expired, now and then.
+func (a *App) purge(ctx context.Context) {
+	tick := time.NewTicker(a.cfg.PurgeEvery)
+	defer tick.Stop()
+	for {
+		if _, err := a.store.Purge(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			a.log.Warn("purge failed", "error", err.Error())
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *App) followRevocations(ctx context.Context) error {
+	a.mirror = revocation.New(a.store.Revocations(), revocation.WithLogger(a.log), revocation.WithRegistry(a.registry))
+	a.stack.Go("revocations", a.mirror.Run)
+	select {
+	case <-a.mirror.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// checkTokens reads or makes the signing key and sets up who checks tokens.
+func (a *App) checkTokens(context.Context) error {
+	var err error
+	if a.signingKey, err = signingKey(a.cfg.DataDir); err != nil {
+		return fmt.Errorf("signing key: %w", err)
+	}
+	verifier, err := token.NewVerifier(token.VerifierConfig{
+		Keys:   token.NewKeySet(a.signingKey.Public().(ed25519.PublicKey)),
+		Issuer: a.cfg.Auth.TokenIssuer, Audience: a.cfg.Auth.TokenAudience,
+	})
+	a.tokens = &token.Guard{Verifier: verifier, Revocations: a.mirror, MaxStaleness: a.cfg.RevocationMaxStaleness}
+	return err
+}
+
+// startGateway starts the bus and the gateway, which is the bus's receiver.
+func (a *App) startGateway(context.Context) error {
+	broker, err := startBroker()
+	if err != nil {
+		return err
+	}
+	a.stack.Push("broker", stopBroker(broker))
+	a.inbox = inbox.Config{Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry), Retention: a.cfg.Messages.Retention}
+	a.gateway = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
+		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
+		Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	a.bus, err = natsbus.Connect("", natsbus.Options{
+		Name: nodeID, Log: a.log, Registerer: a.registry, Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
+	})
+	if err != nil {
+		return err
+	}
+	a.gateway.Attach(a.bus)
+	a.stack.Push("bus", func(context.Context) error { a.bus.Close(); return nil })
+	a.stack.Push("gateway", func(context.Context) error { a.gateway.Stop(); return nil })
+	stop, err := nodes.Announce(a.bus, nodeID, nodeID, a.gateway)
+	a.stack.Push("node directory", func(context.Context) error { return stop() })
+	return err
+}
+
+// startServices binds the ports and puts all routes on them.
+func (a *App) startServices(context.Context) error {
+	serverKey, err := serverPublicKey(a.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("server key: %w", err)
+	}
+	auth, err := authapp.New(a.cfg.Auth, authapp.Deps{
+		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKey: a.signingKey,
+		Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
+		Inbox: a.inbox, Directory: a.store, Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
+	a.server, err = httpserver.New(a.cfg.HTTP, httpserver.Options{
+		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry,
+		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open,
+	})
+	if err != nil {
+		return err
+	}
+	a.stack.Push("server", a.server.Shutdown)
+	a.stack.Push("polls", a.gateway.Drain)
+	a.stack.Push("readiness", a.server.Drain)
+	for _, service := range []interface{ Routes(r gin.IRouter) }{auth, keys, messages, a.gateway} {
+		service.Routes(a.server.Routes())
+	}
+	return nil
+}
+
+// Serve answers requests until Stop.
+func (a *App) Serve() error {
+	a.log.Info("listening", "address", a.server.Address(), "admin", a.server.AdminAddress(), "data", a.cfg.DataDir)
+	return a.server.Serve()
+}
+
+// Stop answers what is under way and closes everything, last in first out.
+func (a *App) Stop(ctx context.Context) error { return a.stack.Stop(ctx) }
+
+// URL is where the server answers.
+func (a *App) URL() string { return "http://" + a.server.Address() }
+
+// limiter makes a rate limit, or none if they are off.
+func (a *App) limiter(_ string, q ratelimit.Quota) ratelimit.Limiter {
+	if a.cfg.RateLimit == "off" {
+		return ratelimit.Off{}
+	}
+	return ratelimit.NewInProcess(q, limiterKeys)
+}
