@@ -103,6 +103,9 @@ type Config struct {
 	// MaxClockSkew is how far the clocks of two nodes may be apart. An undecided position that this reader has not
 	// itself watched for HoleTimeout counts as old only if the writer's clock says so by this much more.
 	MaxClockSkew time.Duration
+	// AloneSince is set where this process is the only writer there is: whatever was written before that moment and is
+	// undecided was left by a process that is gone, and need not be waited for.
+	AloneSince time.Time
 	// QueueLength is how many sends may wait for a group commit.
 	QueueLength int
 	Now         func() time.Time

@@ -16,6 +16,8 @@ type watch struct {
 	now       func() time.Time
 	timeout   time.Duration
 	maxSkew   time.Duration
+	// aloneSince: see Config.AloneSince.
+	aloneSince time.Time
 }
 
 func newWatch(cfg Config) *watch {
@@ -23,14 +25,14 @@ func newWatch(cfg Config) *watch {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &watch{firstSeen: cache, now: cfg.Now, timeout: cfg.HoleTimeout, maxSkew: cfg.MaxClockSkew}
+	return &watch{firstSeen: cache, now: cfg.Now, timeout: cfg.HoleTimeout, maxSkew: cfg.MaxClockSkew, aloneSince: cfg.AloneSince}
 }
 
 // tooLong reports whether what key names has been undecided for the timeout: as watched from here or, with the clock
 // skew added, by the clock of the writer who wrote at writtenAt.
 func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 	now := w.now()
-	if now.Sub(writtenAt) >= w.timeout+w.maxSkew {
+	if now.Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince) {
 		return true
 	}
 	first, seen := w.firstSeen.Get(key)

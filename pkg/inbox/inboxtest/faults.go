@@ -275,6 +275,18 @@ func preparedWonByReader(t *testing.T, a Adapter) {
 	require.Empty(t, w.history("alice", 1, 10))
 }
 
+func aloneReader(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), draft("Alice", "lost", "Bob"))
+	require.ErrorIs(t, err, errDeath)
+	cfg := w.config()
+	cfg.HoleTimeout, cfg.AloneSince = time.Hour, time.Now().Add(time.Second)
+	b, err := inbox.NewReader(cfg).Read(context.Background(), "bob", 0, 10)
+	require.NoError(t, err)
+	require.False(t, b.Blocked)
+	require.Equal(t, []int64{1}, b.Skipped)
+}
+
 func preparedWonByWriter(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	h := hold(w.store)

@@ -134,6 +134,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.turn <- struct{}{}
 		close(s.closed)
+		faults = append(faults, s.stmts.close())
 		if s.writer != nil {
 			faults = append(faults, s.writer.Close())
 		}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 )
 
@@ -45,6 +46,18 @@ type statements struct {
 	// on the reading ones
 	messages, entries, firstAfter, tail, findEntry, receipts        *sql.Stmt
 	account, keyVersions, listKeys, keyHistory, cursor, revocations *sql.Stmt
+
+	all []*sql.Stmt
+}
+
+// close gives the statements up: a connection that still has some is not closed for good, and its log not taken over
+// into the file.
+func (st *statements) close() error {
+	var faults []error
+	for _, s := range st.all {
+		faults = append(faults, s.Close())
+	}
+	return errors.Join(faults...)
 }
 
 func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql.DB) error {
@@ -77,6 +90,7 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 			return fmt.Errorf("prepare %q: %w", p.text, err)
 		}
 		*p.to = s
+		st.all = append(st.all, s)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -10,30 +11,36 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
-	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
 	"github.com/sealpost/sealpost/services/keys/internal/httpapi"
 )
 
+// minServerKeyBits is the contract's: clients expect RSA-4096.
+const minServerKeyBits = 4096
+
 // Config is what an operator sets of the keys service.
 type Config struct {
-	KeyRotationsPerHour  int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"key rotations that one user may ask for in an hour"`
-	DirectoryPagesPerMin int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
+	RotationsPerHour        int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
+	DirectoryPagesPerMinute int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
 }
 
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
-	if c.KeyRotationsPerHour < 1 || c.DirectoryPagesPerMin < 1 {
+	if c.RotationsPerHour < 1 || c.DirectoryPagesPerMinute < 1 {
 		return errors.New("KEY_ROTATIONS_PER_HOUR and DIRECTORY_PAGES_PER_MINUTE must be positive")
 	}
 	return nil
 }
 
+// Keys is what the service needs of the store.
+type Keys = directory.Store
+
 // Deps are what the service stands on.
 type Deps struct {
-	Keys store.Keys
-	// ServerKey is the deployment's own public key, PEM.
+	Keys Keys
+	// ServerKey is the deployment's public key: one PEM block PUBLIC KEY, RSA, 4096 bits or more; the same at every node.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
 	// Limiter makes a limiter of a quota, for what name says.
@@ -45,15 +52,24 @@ type Deps struct {
 // App is a keys service.
 type App struct{ api *httpapi.API }
 
-// New makes the service. It has nothing to be stopped.
+// New makes the service, or says what is wrong with its configuration or the server's key. It has nothing to be stopped.
 func New(cfg Config, d Deps) (*App, error) {
-	if d.ServerKey == "" {
-		return nil, errors.New("keys: the server key is missing")
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
+	serverKey, err := publickey.Parse(d.ServerKey)
+	if err != nil {
+		return nil, fmt.Errorf("server key: %w", err)
+	}
+	if serverKey.Bits < minServerKeyBits {
+		return nil, fmt.Errorf("server key: it has %d bits, and must have at least %d", serverKey.Bits, minServerKeyBits)
+	}
+	d.Log.Info("server key", "fingerprint", serverKey.Fingerprint)
 	return &App{api: &httpapi.API{
-		Directory: &directory.Service{Keys: d.Keys, Now: time.Now}, ServerKey: d.ServerKey, Tokens: d.Tokens,
-		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMin, Period: time.Minute}),
-		RotateLimit: d.Limiter("rotate", ratelimit.Quota{Events: cfg.KeyRotationsPerHour, Period: time.Hour}),
+		Directory: &directory.Service{Store: d.Keys, Now: time.Now, Metrics: directory.NewMetrics(d.Registry)},
+		ServerKey: serverKey.PEM, Tokens: d.Tokens,
+		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMinute, Period: time.Minute}),
+		RotateLimit: d.Limiter("rotate", ratelimit.Quota{Events: cfg.RotationsPerHour, Period: time.Hour}),
 	}}, nil
 }
 

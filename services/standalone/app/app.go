@@ -174,7 +174,10 @@ func (a *App) startGateway(context.Context) error {
 		return err
 	}
 	a.stack.Push("broker", stopBroker(broker))
-	a.inbox = inbox.Config{Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry), Retention: a.cfg.Messages.Retention}
+	a.inbox = inbox.Config{
+		Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry),
+		Retention: a.cfg.Messages.Retention, AloneSince: time.Now(),
+	}
 	a.gateway = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
 		Limiter: a.limiter, Log: a.log, Registry: a.registry,

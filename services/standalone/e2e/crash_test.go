@@ -125,22 +125,23 @@ func slicesOf(names []string) []string {
 	return picked
 }
 
-// read polls with a cursor until stop is closed and nothing more comes. Now and then it goes back to an older cursor,
-// as a client that lost its newest one.
+// read polls with a cursor until stop is closed and it has come to what is then the inbox's head. Now and then it goes
+// back to an older cursor, as a client that lost its newest one.
 func (r *recorder) read(c *client, name string, stop <-chan struct{}) {
 	after, older := "0", "0"
 	for {
-		last := closed(stop)
 		var p api.PollResponse
+		if closed(stop) && c.call(context.Background(), http.MethodGet, "/api/messages/poll?wait=0&after=latest", nil, &p) == http.StatusOK &&
+			position(after) >= position(p.Cursor) {
+			return
+		}
+		p = api.PollResponse{}
 		if c.call(context.Background(), http.MethodGet, "/api/messages/poll?limit=20&wait=1&after="+after, nil, &p) != http.StatusOK {
 			continue
 		}
 		r.record(name, after, p)
-		if p.Type == api.PollTimeout && last {
-			return
-		}
-		if rand.N(20) == 0 {
-			after, older = older, after
+		if rand.N(20) == 0 && !closed(stop) {
+			after, older = older, after // what was given once must be given again, and the same
 		} else {
 			after = p.Cursor
 		}

@@ -53,7 +53,7 @@ func network(address string) string {
 	if err != nil {
 		return ""
 	}
-	ip = ip.Unmap().WithZone("")
+	ip = ip.Unmap()
 	if ip.Is4() {
 		return ip.String()
 	}

@@ -1,4 +1,4 @@
-// Package directory is the public-key directory: who has which key now, and had before.
+// Package directory tells whose public key is which, and replaces keys.
 package directory
 
 import (
@@ -13,69 +13,89 @@ import (
 )
 
 var (
-	// ErrUserNotFound means that nobody is registered under the name.
+	// ErrUserNotFound means that nobody is registered under a name.
 	ErrUserNotFound = errors.New("user not found")
-	// ErrNoAccount means that the caller's account does not exist any more.
+	// ErrNoAccount means that a token is good, but its account is gone: the store was set back to before it was opened.
 	ErrNoAccount = errors.New("the token's account does not exist")
 )
 
+// Store is what the directory needs of the store. See store.Accounts and store.Keys.
+type Store interface {
+	Account(ctx context.Context, username string) (store.Account, error)
+	RotateKey(ctx context.Context, username string, key store.Key) (version int, err error)
+	KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error)
+	ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error)
+}
+
 // Service is the directory of a deployment.
 type Service struct {
-	Keys store.Keys
-	Now  func() time.Time
+	Store   Store
+	Now     func() time.Time
+	Metrics *Metrics
 }
 
-// History is a user's display name and keys, oldest first, the current one last.
-type History struct {
-	Username string
-	Keys     []store.Key
-}
-
-// Current is the key to seal messages for the user with.
-func (h History) Current() store.Key { return h.Keys[len(h.Keys)-1] }
-
-// History finds all keys of a user, by the name in any case. A name that nobody can have is not looked for.
-func (s *Service) History(ctx context.Context, username string) (History, error) {
+// Current finds a user's current key by the name in any case, or returns ErrUserNotFound.
+func (s *Service) Current(ctx context.Context, username string) (store.UserKey, error) {
 	if !api.ValidUsername(username) {
-		return History{}, ErrUserNotFound
+		return store.UserKey{}, ErrUserNotFound // nobody can have the name, and it must not reach a query
 	}
-	display, keys, err := s.Keys.KeyHistory(ctx, username)
-	if errors.Is(err, store.ErrNotFound) {
-		return History{}, ErrUserNotFound
+	account, err := s.Store.Account(ctx, username)
+	if err != nil {
+		return store.UserKey{}, missing(err, ErrUserNotFound)
 	}
-	return History{Username: display, Keys: keys}, err
+	return store.UserKey{Username: account.Username, Key: account.Key}, nil
 }
 
-// List returns up to limit users with their current keys, those after the name after, in the order of their canonical
-// names. next is the name to go on from, empty after the last page.
-func (s *Service) List(ctx context.Context, after string, limit int) (users []store.UserKey, next string, err error) {
-	// One more than asked for tells whether there is a further page.
-	users, err = s.Keys.ListKeys(ctx, store.Canonical(after), limit+1)
+// History lists all keys of a user, oldest first, the current one last, or returns ErrUserNotFound.
+func (s *Service) History(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+	if !api.ValidUsername(username) {
+		return "", nil, ErrUserNotFound
+	}
+	display, keys, err = s.Store.KeyHistory(ctx, store.Canonical(username))
+	return display, keys, missing(err, ErrUserNotFound)
+}
+
+// Page lists up to limit users in the order of their canonical names, those after the name after, which nobody need
+// have. next is what to ask for the page behind this one; empty if this is the last.
+func (s *Service) Page(ctx context.Context, after string, limit int) (users []store.UserKey, next string, err error) {
+	users, err = s.Store.ListKeys(ctx, store.Canonical(after), limit+1)
 	if err != nil || len(users) <= limit {
 		return users, "", err
 	}
 	users = users[:limit]
-	return users, store.Canonical(users[limit-1].Username), nil
+	return users, users[limit-1].Username, nil
 }
 
-// Rotate makes publicKey the caller's key and returns its version. The key that is current already stays so, with its
-// version: a repeated request changes nothing.
-func (s *Service) Rotate(ctx context.Context, caller token.Identity, publicKey string) (version int, err error) {
-	key, err := publickey.Parse(publicKey)
+// Rotate makes a key the caller's current one and returns its version. If it is the current one already, nothing is
+// changed, so that a client may ask again that has not heard an answer. Its errors wrap publickey.ErrInvalid,
+// ErrNoAccount or the store's.
+func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string) (version int, changed bool, err error) {
+	key, err := publickey.Parse(text)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	_, keys, err := s.Keys.KeyHistory(ctx, caller.Subject)
-	if err == nil {
-		if current := keys[len(keys)-1]; current.Fingerprint == key.Fingerprint {
-			return current.Version, nil
-		}
-		version, err = s.Keys.RotateKey(ctx, caller.Subject, store.Key{
-			PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC().Truncate(time.Millisecond),
-		})
+	account, err := s.Store.Account(ctx, caller.Subject)
+	if err != nil {
+		return 0, false, missing(err, ErrNoAccount)
 	}
+	if account.Key.Fingerprint == key.Fingerprint {
+		s.Metrics.rotated("unchanged")
+		return account.Key.Version, false, nil
+	}
+	version, err = s.Store.RotateKey(ctx, caller.Subject, store.Key{
+		PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC(),
+	})
+	if err != nil {
+		return 0, false, missing(err, ErrNoAccount)
+	}
+	s.Metrics.rotated("rotated")
+	return version, true, nil
+}
+
+// missing says of an account that is not there what that means here.
+func missing(err, meaning error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return 0, ErrNoAccount
+		return meaning
 	}
-	return version, err
+	return err
 }

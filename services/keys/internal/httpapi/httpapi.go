@@ -15,10 +15,13 @@ import (
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
 )
 
-// API answers for public keys.
+// serverKeyCaching lets clients keep the server's key for a while: it is one key for the whole deployment and its life.
+const serverKeyCaching = "public, max-age=300"
+
+// API answers for the server's key and those of the users.
 type API struct {
 	Directory *directory.Service
-	// ServerKey is the deployment's own public key, PEM.
+	// ServerKey is the deployment's own public key, in PEM.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
 	// ListLimit bounds pages of the directory, RotateLimit rotations, a user.
@@ -29,16 +32,17 @@ type API struct {
 func (a *API) Routes(r gin.IRouter) {
 	table := errorTable()
 	token := httpserver.RequireToken(a.Tokens)
+	list := httpserver.LimitUser(a.ListLimit)
 	r.GET("/api/keys/server-public", a.serverKey)
-	r.GET("/api/keys/user/:username", table.Handle(a.user))
+	r.GET("/api/keys/user/:username", table.Handle(a.userKey))
 	r.GET("/api/keys/user/:username/history", table.Handle(a.history))
-	r.GET("/api/keys/users", token, httpserver.LimitUser(a.ListLimit), table.Handle(a.list))
-	r.GET("/api/users/public-keys", token, httpserver.LimitUser(a.ListLimit), table.Handle(a.list))
+	r.GET("/api/keys/users", token, list, table.Handle(a.users))
+	r.GET("/api/users/public-keys", token, list, table.Handle(a.users))
 	r.POST("/api/users/update-key", token, httpserver.LimitUser(a.RotateLimit), table.Handle(a.rotate))
 }
 
 func errorTable() httpserver.ErrorTable {
-	return append(httpserver.ErrorTable{
+	return httpserver.ErrorTable{
 		{Err: directory.ErrUserNotFound, Answer: httpserver.Always(http.StatusNotFound, api.CodeUserNotFound, "there is no such user")},
 		{Err: directory.ErrNoAccount, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
 		{Err: publickey.ErrInvalid, Answer: func(err error) *api.Error {
@@ -46,62 +50,76 @@ func errorTable() httpserver.ErrorTable {
 			e.Field = "publicKey"
 			return e
 		}},
-		{Err: store.ErrUnavailable, Answer: httpserver.Away("the key directory")},
-		{Err: store.ErrConflict, Answer: httpserver.Away("the key directory")},
-	}, httpserver.TokenErrors()...)
+		{Err: store.ErrUnavailable, Answer: httpserver.Away("the key store")},
+	}
 }
 
 func (a *API) serverKey(c *gin.Context) {
+	c.Header("Cache-Control", serverKeyCaching)
 	c.JSON(http.StatusOK, api.ServerKeyResponse{PublicKey: a.ServerKey})
 }
 
-func (a *API) user(c *gin.Context) error {
-	h, err := a.Directory.History(c.Request.Context(), c.Param("username"))
+func (a *API) userKey(c *gin.Context) error {
+	user, err := a.Directory.Current(c.Request.Context(), c.Param("username"))
 	if err != nil {
 		return err
 	}
-	key := h.Current()
 	c.JSON(http.StatusOK, api.UserKeyResponse{
-		Username: h.Username, PublicKey: key.PEM, Version: key.Version, Fingerprint: key.Fingerprint, UpdatedAt: api.At(key.CreatedAt),
+		Username: user.Username, PublicKey: user.Key.PEM, Version: user.Key.Version, Fingerprint: user.Key.Fingerprint,
+		UpdatedAt: api.At(user.Key.CreatedAt),
 	})
 	return nil
 }
 
 func (a *API) history(c *gin.Context) error {
-	h, err := a.Directory.History(c.Request.Context(), c.Param("username"))
+	display, keys, err := a.Directory.History(c.Request.Context(), c.Param("username"))
 	if err != nil {
 		return err
 	}
-	answer := api.KeyHistoryResponse{Username: h.Username, Versions: make([]api.KeyVersion, len(h.Keys))}
-	for i, k := range h.Keys {
-		answer.Versions[i] = api.KeyVersion{Version: k.Version, PublicKey: k.PEM, Fingerprint: k.Fingerprint, CreatedAt: api.At(k.CreatedAt)}
+	answer := api.KeyHistoryResponse{Username: display, Versions: make([]api.KeyVersion, 0, len(keys))}
+	for _, key := range keys {
+		answer.Versions = append(answer.Versions, api.KeyVersion{
+			Version: key.Version, PublicKey: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: api.At(key.CreatedAt),
+		})
 	}
 	c.JSON(http.StatusOK, answer)
 	return nil
 }
 
-func (a *API) list(c *gin.Context) error {
-	limit, err := strconv.Atoi(c.DefaultQuery("limit", strconv.Itoa(api.MaxDirectoryLimit)))
-	if err != nil || limit < 1 || limit > api.MaxDirectoryLimit {
-		return api.InvalidField("limit", "must be a whole number from 1 to 1000")
+func (a *API) users(c *gin.Context) error {
+	limit, err := pageLimit(c)
+	if err != nil {
+		return err
 	}
 	after := c.Query("after")
 	if after != "" && !api.ValidUsername(after) {
 		return api.InvalidField("after", "must be a username")
 	}
-	users, next, err := a.Directory.List(c.Request.Context(), after, limit)
+	users, next, err := a.Directory.Page(c.Request.Context(), after, limit)
 	if err != nil {
 		return err
 	}
-	answer := api.DirectoryResponse{Users: make([]api.DirectoryUser, len(users))}
-	for i, u := range users {
-		answer.Users[i] = api.DirectoryUser{Username: u.Username, PublicKey: u.Key.PEM, Version: u.Key.Version}
+	answer := api.DirectoryResponse{Users: make([]api.DirectoryUser, 0, len(users))}
+	for _, user := range users {
+		answer.Users = append(answer.Users, api.DirectoryUser{Username: user.Username, PublicKey: user.Key.PEM, Version: user.Key.Version})
 	}
 	if next != "" {
 		answer.Next = &next
 	}
 	c.JSON(http.StatusOK, answer)
 	return nil
+}
+
+func pageLimit(c *gin.Context) (int, error) {
+	text, given := c.GetQuery("limit")
+	if !given {
+		return api.MaxDirectoryLimit, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > api.MaxDirectoryLimit {
+		return 0, api.InvalidField("limit", "must be a whole number from 1 to "+strconv.Itoa(api.MaxDirectoryLimit))
+	}
+	return n, nil
 }
 
 func (a *API) rotate(c *gin.Context) error {
@@ -112,10 +130,14 @@ func (a *API) rotate(c *gin.Context) error {
 	if r.PublicKey == "" {
 		return api.MissingField("publicKey")
 	}
-	version, err := a.Directory.Rotate(c.Request.Context(), httpserver.Caller(c), r.PublicKey)
+	version, changed, err := a.Directory.Rotate(c.Request.Context(), httpserver.Caller(c), r.PublicKey)
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, api.UpdateKeyResponse{Message: "this is your key now", Version: version})
+	message := "public key updated"
+	if !changed {
+		message = "this is your public key already"
+	}
+	c.JSON(http.StatusOK, api.UpdateKeyResponse{Message: message, Version: version})
 	return nil
 }

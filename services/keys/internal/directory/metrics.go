@@ -1,0 +1,19 @@
+package directory
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics of a Service.
+type Metrics struct{ rotations *prometheus.CounterVec }
+
+// NewMetrics registers the metrics with reg; nil registers them nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	return &Metrics{rotations: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "sealpost_keys_rotations_total",
+		Help: "Keys that users submitted, by whether they rotated the key or it was unchanged.",
+	}, []string{"outcome"})}
+}
+
+func (m *Metrics) rotated(outcome string) { m.rotations.WithLabelValues(outcome).Inc() }
