@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -67,12 +68,13 @@ func New(cfg Config, d Deps) (*App, error) {
 			PerAddress: d.Limiter(name+"-address", ratelimit.Quota{Events: cfg.LoginAttemptsPerAddress, Period: cfg.LoginPeriod}),
 		}
 	}
+	published := token.NewKeySet(append(slices.Clone(d.VerifyKeys), signer.PublicKey())...)
 	return &App{api: &httpapi.API{
 		Accounts: &accounts.Service{
 			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: hasher, Tokens: signer,
 			MinPasswordBytes: cfg.MinPasswordBytes, Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
 		},
-		Tokens: d.Tokens, KeySet: token.NewKeySet(append(d.VerifyKeys[:len(d.VerifyKeys):len(d.VerifyKeys)], signer.PublicKey())...).JWKS(),
+		Tokens: d.Tokens, KeySet: published.JWKS(),
 		RegisterLimits: limits("register"), LoginLimits: limits("login"),
 	}}, nil
 }

@@ -1,0 +1,293 @@
+package app_test
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/keys/app"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// key is the n-th of many keys. Nothing here needs their factors, so none are looked for.
+func key(t *testing.T, bits uint, n int64) string {
+	t.Helper()
+	modulus := new(big.Int).Lsh(big.NewInt(1), bits-1)
+	modulus.Add(modulus, big.NewInt(2*n+1))
+	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus, E: 65537})
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+// names takes a token for the name in it.
+type names struct{}
+
+func (names) Check(_ context.Context, raw string) (token.Identity, error) {
+	if !api.ValidUsername(raw) {
+		return token.Identity{}, token.ErrInvalid
+	}
+	return token.Identity{Username: raw, Subject: store.Canonical(raw)}, nil
+}
+
+type node struct {
+	t      *testing.T
+	engine *gin.Engine
+	store  *sqlite.Store
+}
+
+func deps(t *testing.T) app.Deps {
+	return app.Deps{
+		ServerKey: key(t, 4096, 0), Tokens: names{},
+		Limiter: func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },
+		Log:     slog.New(slog.DiscardHandler), Registry: prometheus.NewPedanticRegistry(),
+	}
+}
+
+func newNode(t *testing.T, environ ...string) *node {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	d := deps(t)
+	d.Keys = db
+	var cfg app.Config
+	require.NoError(t, config.Load(&cfg, environ))
+	a, err := app.New(cfg, d)
+	require.NoError(t, err)
+	gin.SetMode(gin.ReleaseMode)
+	n := &node{t: t, engine: gin.New(), store: db}
+	a.Routes(n.engine)
+	return n
+}
+
+// add registers a user with the n-th key.
+func (n *node) add(name string, number int64) {
+	n.t.Helper()
+	k, err := publickey.Parse(key(n.t, 2048, number))
+	require.NoError(n.t, err)
+	now := time.Date(2026, 3, 4, 5, 6, 7, 890_000_000, time.UTC)
+	require.NoError(n.t, n.store.CreateAccount(n.t.Context(), store.Account{
+		Username: name, PasswordHash: "h", CreatedAt: now, LastLogin: now,
+		Key: store.Key{Version: 1, PEM: k.PEM, Fingerprint: k.Fingerprint, CreatedAt: now},
+	}))
+}
+
+// call sends a request, as a user or as nobody, and reads the answer into dst.
+func (n *node) call(method, path, as, body string, dst any) *httptest.ResponseRecorder {
+	n.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	if as != "" {
+		r.Header.Set("Authorization", "Bearer "+as)
+	}
+	w := httptest.NewRecorder()
+	n.engine.ServeHTTP(w, r)
+	require.NoError(n.t, json.Unmarshal(w.Body.Bytes(), dst), "%s", w.Body)
+	return w
+}
+
+func (n *node) requireError(status int, code api.Code, method, path, as, body string) {
+	n.t.Helper()
+	var e api.Error
+	w := n.call(method, path, as, body, &e)
+	require.Equal(n.t, status, w.Code, "%s", w.Body)
+	require.Equal(n.t, code, e.Code)
+}
+
+func update(t *testing.T, text string) string {
+	t.Helper()
+	body, err := json.Marshal(api.UpdateKeyRequest{PublicKey: text})
+	require.NoError(t, err)
+	return string(body)
+}
+
+func TestTheServersKeyIsForEverybody(t *testing.T) {
+	n := newNode(t)
+	var answer map[string]string
+	w := n.call("GET", "/api/keys/server-public", "", "", &answer)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, map[string]string{"publicKey": key(t, 4096, 0)}, answer)
+	require.Contains(t, w.Header().Get("Cache-Control"), "max-age=")
+}
+
+func TestAUsersKeyAndItsHistoryAreForEverybody(t *testing.T) {
+	n := newNode(t)
+	n.add("Alice", 1)
+	k, err := publickey.Parse(key(t, 2048, 1))
+	require.NoError(t, err)
+	var user map[string]any
+	w := n.call("GET", "/api/keys/user/alice", "", "", &user)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Equal(t, map[string]any{
+		"username": "Alice", "publicKey": k.PEM, "version": 1.0, "fingerprint": k.Fingerprint, "updatedAt": "2026-03-04T05:06:07.890Z",
+	}, user)
+	var history map[string]any
+	n.call("GET", "/api/keys/user/ALICE/history", "", "", &history)
+	require.Equal(t, map[string]any{"username": "Alice", "versions": []any{map[string]any{
+		"publicKey": k.PEM, "version": 1.0, "fingerprint": k.Fingerprint, "createdAt": "2026-03-04T05:06:07.890Z",
+	}}}, history)
+}
+
+func TestNobodyIs404(t *testing.T) {
+	n := newNode(t)
+	for _, name := range []string{"nobody", "a", "al.ice", "%00%00%00", "%24where", strings.Repeat("x", 1000)} {
+		n.requireError(404, api.CodeUserNotFound, "GET", "/api/keys/user/"+name, "", "")
+		n.requireError(404, api.CodeUserNotFound, "GET", "/api/keys/user/"+name+"/history", "", "")
+	}
+}
+
+func TestARotationIsSeenByTheNextWhoAsks(t *testing.T) {
+	n := newNode(t)
+	n.add("Alice", 1)
+	var answer map[string]any
+	w := n.call("POST", "/api/users/update-key", "Alice", update(t, key(t, 2048, 2)), &answer)
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Len(t, answer, 2)
+	require.EqualValues(t, 2, answer["version"])
+	require.NotEmpty(t, answer["message"])
+
+	var again map[string]any
+	n.call("POST", "/api/users/update-key", "Alice", update(t, key(t, 2048, 2)), &again)
+	require.EqualValues(t, 2, again["version"], "asked again, nothing changes")
+	require.NotEqual(t, answer["message"], again["message"])
+
+	var user api.UserKeyResponse
+	n.call("GET", "/api/keys/user/alice", "", "", &user)
+	require.Equal(t, 2, user.Version)
+	require.Equal(t, key(t, 2048, 2), user.PublicKey)
+	var history api.KeyHistoryResponse
+	n.call("GET", "/api/keys/user/alice/history", "", "", &history)
+	require.Len(t, history.Versions, 2)
+}
+
+func TestARotationThatIsRefusedSaysWhy(t *testing.T) {
+	n := newNode(t)
+	n.add("alice", 1)
+	const path = "/api/users/update-key"
+	n.requireError(401, api.CodeNoToken, "POST", path, "", update(t, key(t, 2048, 2)))
+	n.requireError(401, api.CodeInvalidToken, "POST", path, "!", update(t, key(t, 2048, 2)))
+	n.requireError(401, api.CodeInvalidToken, "POST", path, "ghost", update(t, key(t, 2048, 2)))
+	n.requireError(400, api.CodeMissingField, "POST", path, "alice", `{}`)
+	n.requireError(400, api.CodeInvalidField, "POST", path, "alice", `{"publicKey":7}`)
+	n.requireError(400, api.CodeInvalidJSON, "POST", path, "alice", `[]`)
+	n.requireError(400, api.CodeInvalidPublicKey, "POST", path, "alice", update(t, key(t, 1024, 2)))
+	n.requireError(400, api.CodeInvalidPublicKey, "POST", path, "alice", update(t, key(t, 2048, 2)+"-----BEGIN RSA PRIVATE KEY-----"))
+}
+
+func TestRotationsAreLimitedByUser(t *testing.T) {
+	n := newNode(t, "KEY_ROTATIONS_PER_HOUR=2")
+	n.add("alice", 1)
+	n.add("bob", 2)
+	var answer map[string]any
+	for i := range int64(2) {
+		require.Equal(t, 200, n.call("POST", "/api/users/update-key", "alice", update(t, key(t, 2048, 10+i)), &answer).Code)
+	}
+	n.requireError(429, api.CodeRateLimited, "POST", "/api/users/update-key", "alice", update(t, key(t, 2048, 20)))
+	require.Equal(t, 200, n.call("POST", "/api/users/update-key", "bob", update(t, key(t, 2048, 20)), &answer).Code)
+}
+
+func TestTheDirectoryIsReadInPages(t *testing.T) {
+	n := newNode(t)
+	for i, name := range []string{"Cid", "ann", "Bob"} {
+		n.add(name, int64(i))
+	}
+	for _, path := range []string{"/api/keys/users", "/api/users/public-keys"} {
+		var got []string
+		for after, more := "", true; more; {
+			var page map[string]any
+			w := n.call("GET", fmt.Sprintf("%s?limit=2&after=%s", path, after), "ann", "", &page)
+			require.Equal(t, http.StatusOK, w.Code)
+			require.Len(t, page, 2)
+			for _, u := range page["users"].([]any) {
+				user := u.(map[string]any)
+				require.Len(t, user, 3)
+				require.NotEmpty(t, user["publicKey"])
+				require.EqualValues(t, 1, user["version"])
+				got = append(got, user["username"].(string))
+			}
+			after, more = page["next"].(string)
+		}
+		require.Equal(t, []string{"ann", "Bob", "Cid"}, got)
+	}
+	var everybody api.DirectoryResponse
+	n.call("GET", "/api/keys/users", "ann", "", &everybody)
+	require.Len(t, everybody.Users, 3)
+	require.Nil(t, everybody.Next)
+	var nobody map[string]any
+	n.call("GET", "/api/keys/users?after=zzz", "ann", "", &nobody)
+	require.Equal(t, map[string]any{"users": []any{}, "next": nil}, nobody)
+}
+
+func TestAPageThatCannotBeIsRefusedByField(t *testing.T) {
+	n := newNode(t)
+	n.requireError(401, api.CodeNoToken, "GET", "/api/keys/users", "", "")
+	n.requireError(401, api.CodeNoToken, "GET", "/api/users/public-keys", "", "")
+	for _, query := range []string{"limit=0", "limit=1001", "limit=-1", "limit=x", "limit=", "limit=99999999999999999999", "after=a", "after=al.ice", "after=%00%00%00"} {
+		n.requireError(400, api.CodeInvalidField, "GET", "/api/keys/users?"+query, "ann", "")
+	}
+}
+
+func TestPagesAreLimitedByUserOverBothRoutes(t *testing.T) {
+	n := newNode(t, "DIRECTORY_PAGES_PER_MINUTE=2")
+	var answer map[string]any
+	require.Equal(t, 200, n.call("GET", "/api/keys/users", "ann", "", &answer).Code)
+	require.Equal(t, 200, n.call("GET", "/api/users/public-keys", "ann", "", &answer).Code)
+	n.requireError(429, api.CodeRateLimited, "GET", "/api/keys/users", "ann", "")
+}
+
+func TestAStoreThatIsAwayIs503(t *testing.T) {
+	n := newNode(t)
+	n.add("alice", 1)
+	require.NoError(t, n.store.Close())
+	n.requireError(503, api.CodeUnavailable, "GET", "/api/keys/user/alice", "", "")
+	n.requireError(503, api.CodeUnavailable, "GET", "/api/keys/user/alice/history", "", "")
+	n.requireError(503, api.CodeUnavailable, "GET", "/api/keys/users", "alice", "")
+	n.requireError(503, api.CodeUnavailable, "POST", "/api/users/update-key", "alice", update(t, key(t, 2048, 2)))
+}
+
+func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
+	var good app.Config
+	require.NoError(t, config.Load(&good, nil))
+	for name, c := range map[string]struct {
+		cfg   app.Config
+		spoil func(*app.Deps)
+	}{
+		"no limit on rotations":   {app.Config{DirectoryPagesPerMinute: 1}, func(*app.Deps) {}},
+		"no limit on pages":       {app.Config{RotationsPerHour: 1}, func(*app.Deps) {}},
+		"no server key":           {good, func(d *app.Deps) { d.ServerKey = "" }},
+		"a server key too short":  {good, func(d *app.Deps) { d.ServerKey = key(t, 2048, 1) }},
+		"a private server key":    {good, func(d *app.Deps) { d.ServerKey = "-----BEGIN PRIVATE KEY-----" }},
+		"two server keys for one": {good, func(d *app.Deps) { d.ServerKey += d.ServerKey }},
+	} {
+		d := deps(t)
+		c.spoil(&d)
+		_, err := app.New(c.cfg, d)
+		require.Error(t, err, name)
+		require.False(t, errors.Is(err, store.ErrUnavailable), name)
+	}
+}

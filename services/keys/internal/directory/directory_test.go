@@ -1,0 +1,276 @@
+package directory_test
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/keys/internal/directory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// key is the n-th of many keys. Nothing here needs their factors, so none are looked for.
+func key(t *testing.T, n int64) publickey.Key {
+	t.Helper()
+	modulus := new(big.Int).Lsh(big.NewInt(1), 2047)
+	modulus.Add(modulus, big.NewInt(2*n+1))
+	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus, E: 65537})
+	require.NoError(t, err)
+	k, err := publickey.Parse(string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	require.NoError(t, err)
+	return k
+}
+
+// world is a directory on a real store.
+type world struct {
+	*directory.Service
+	store *sqlite.Store
+	reg   *prometheus.Registry
+	now   time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	w := &world{store: db, reg: prometheus.NewPedanticRegistry(), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
+	w.Service = &directory.Service{Store: db, Now: func() time.Time { return w.now }, Metrics: directory.NewMetrics(w.reg)}
+	return w
+}
+
+// add registers a user with the n-th key.
+func (w *world) add(t *testing.T, name string, n int64) token.Identity {
+	t.Helper()
+	k := key(t, n)
+	require.NoError(t, w.store.CreateAccount(t.Context(), store.Account{
+		Username: name, PasswordHash: "h", CreatedAt: w.now, LastLogin: w.now,
+		Key: store.Key{Version: 1, PEM: k.PEM, Fingerprint: k.Fingerprint, CreatedAt: w.now},
+	}))
+	return token.Identity{Username: name, Subject: store.Canonical(name)}
+}
+
+func (w *world) rotate(t *testing.T, who token.Identity, n int64) int {
+	t.Helper()
+	version, changed, err := w.Rotate(t.Context(), who, key(t, n).PEM)
+	require.NoError(t, err)
+	require.True(t, changed)
+	return version
+}
+
+func TestAUsersKeyIsFoundByTheNameInAnyCase(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "Alice", 1)
+	for _, name := range []string{"Alice", "alice", "ALICE"} {
+		user, err := w.Current(t.Context(), name)
+		require.NoError(t, err)
+		require.Equal(t, "Alice", user.Username)
+		require.Equal(t, 1, user.Key.Version)
+		require.Equal(t, key(t, 1).PEM, user.Key.PEM)
+		require.Equal(t, key(t, 1).Fingerprint, user.Key.Fingerprint)
+		require.True(t, w.now.Equal(user.Key.CreatedAt))
+	}
+}
+
+// refusing fails the test if the store is asked at all.
+type refusing struct{ directory.Store }
+
+func TestNamesThatNobodyHasOrCanHaveAreNotFound(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.Current(t.Context(), "nobody")
+	require.ErrorIs(t, err, directory.ErrUserNotFound)
+	_, _, err = w.History(t.Context(), "nobody")
+	require.ErrorIs(t, err, directory.ErrUserNotFound)
+
+	w.Store = refusing{} // a call would be a nil dereference
+	for _, name := range []string{"", "al", "al.ice", "alice\x00", "$where", "a b c"} {
+		_, err := w.Current(t.Context(), name)
+		require.ErrorIs(t, err, directory.ErrUserNotFound)
+		_, _, err = w.History(t.Context(), name)
+		require.ErrorIs(t, err, directory.ErrUserNotFound)
+	}
+}
+
+func TestARotationMakesAVersionAndKeepsTheOthers(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "Alice", 1)
+	registered := w.now
+	w.now = w.now.Add(time.Hour)
+	require.Equal(t, 2, w.rotate(t, alice, 2))
+	require.Equal(t, 3, w.rotate(t, alice, 3))
+	require.Equal(t, 4, w.rotate(t, alice, 1), "an earlier key may come back, as a version of its own")
+
+	user, err := w.Current(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Equal(t, 4, user.Key.Version)
+	require.Equal(t, key(t, 1).PEM, user.Key.PEM)
+
+	display, keys, err := w.History(t.Context(), "ALICE")
+	require.NoError(t, err)
+	require.Equal(t, "Alice", display)
+	require.Len(t, keys, 4)
+	for i, n := range []int64{1, 2, 3, 1} {
+		require.Equal(t, i+1, keys[i].Version)
+		require.Equal(t, key(t, n).Fingerprint, keys[i].Fingerprint)
+	}
+	require.True(t, registered.Equal(keys[0].CreatedAt))
+	require.True(t, w.now.Equal(keys[1].CreatedAt))
+}
+
+func TestTheCurrentKeyAgainChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "alice", 1)
+	w.rotate(t, alice, 2)
+	version, changed, err := w.Rotate(t.Context(), alice, "\n"+key(t, 2).PEM+"\r\n")
+	require.NoError(t, err)
+	require.False(t, changed)
+	require.Equal(t, 2, version)
+	_, keys, err := w.History(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Len(t, keys, 2)
+	require.NoError(t, testutil.GatherAndCompare(w.reg, strings.NewReader(`
+# HELP sealpost_keys_rotations_total Keys that users submitted, by whether they rotated the key or it was unchanged.
+# TYPE sealpost_keys_rotations_total counter
+sealpost_keys_rotations_total{outcome="rotated"} 1
+sealpost_keys_rotations_total{outcome="unchanged"} 1
+`)))
+}
+
+func TestConcurrentRotationsAllGetAVersionOfTheirOwn(t *testing.T) {
+	const rotations = 8
+	w := newWorld(t)
+	alice := w.add(t, "alice", 1)
+	versions := make(chan int, rotations)
+	var wg sync.WaitGroup
+	for n := range rotations {
+		text := key(t, int64(n+2)).PEM
+		wg.Go(func() {
+			version, _, err := w.Rotate(context.WithoutCancel(t.Context()), alice, text)
+			if err == nil {
+				versions <- version
+			}
+		})
+	}
+	wg.Wait()
+	close(versions)
+	var got []int
+	for v := range versions {
+		got = append(got, v)
+	}
+	require.ElementsMatch(t, []int{2, 3, 4, 5, 6, 7, 8, 9}, got)
+}
+
+func TestAKeyThatMayNotBeUsedRotatesNothing(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "alice", 1)
+	for _, text := range []string{"", "no key", key(t, 2).PEM + key(t, 3).PEM} {
+		_, _, err := w.Rotate(t.Context(), alice, text)
+		require.ErrorIs(t, err, publickey.ErrInvalid)
+	}
+	user, err := w.Current(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Equal(t, 1, user.Key.Version)
+}
+
+func TestATokenWithoutAnAccountRotatesNothing(t *testing.T) {
+	w := newWorld(t)
+	_, _, err := w.Rotate(t.Context(), token.Identity{Username: "Ghost", Subject: "ghost"}, key(t, 1).PEM)
+	require.ErrorIs(t, err, directory.ErrNoAccount)
+}
+
+func TestPagesListEachUserOnceInTheOrderOfTheirNames(t *testing.T) {
+	w := newWorld(t)
+	names := []string{"Ann", "bob", "Cid", "dan", "Eve"}
+	for _, i := range []int{3, 0, 4, 2, 1} {
+		w.add(t, names[i], int64(i))
+	}
+	for limit := 1; limit <= len(names)+1; limit++ {
+		var got []string
+		after, pages := "", 0
+		for {
+			users, next, err := w.Page(t.Context(), after, limit)
+			require.NoError(t, err)
+			require.LessOrEqual(t, len(users), limit)
+			for _, u := range users {
+				got = append(got, u.Username)
+				require.Equal(t, 1, u.Key.Version)
+				require.NotEmpty(t, u.Key.PEM)
+			}
+			pages++
+			if next == "" {
+				break
+			}
+			require.Equal(t, users[len(users)-1].Username, next)
+			after = next
+		}
+		require.Equal(t, names, got, "limit %d", limit)
+		require.Equal(t, (len(names)+limit-1)/limit, pages, "no empty last page, limit %d", limit)
+	}
+}
+
+func TestAPageMayStartBehindANameThatNobodyHas(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "ann", 1)
+	w.add(t, "dan", 2)
+	users, next, err := w.Page(t.Context(), "BOB", 10)
+	require.NoError(t, err)
+	require.Empty(t, next)
+	require.Len(t, users, 1)
+	require.Equal(t, "dan", users[0].Username)
+}
+
+// away is a store that is not there.
+type away struct{ failRotation bool }
+
+func (a away) Account(context.Context, string) (store.Account, error) {
+	if a.failRotation {
+		return store.Account{}, nil
+	}
+	return store.Account{}, fmt.Errorf("%w: away", store.ErrUnavailable)
+}
+
+func (away) RotateKey(context.Context, string, store.Key) (int, error) {
+	return 0, fmt.Errorf("%w: away", store.ErrUnavailable)
+}
+
+func (away) KeyHistory(context.Context, string) (string, []store.Key, error) {
+	return "", nil, fmt.Errorf("%w: away", store.ErrUnavailable)
+}
+
+func (away) ListKeys(context.Context, string, int) ([]store.UserKey, error) {
+	return nil, fmt.Errorf("%w: away", store.ErrUnavailable)
+}
+
+func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
+	w := newWorld(t)
+	for _, s := range []away{{}, {failRotation: true}} {
+		w.Store = s
+		_, _, err := w.Rotate(t.Context(), token.Identity{Subject: "alice"}, key(t, 1).PEM)
+		require.ErrorIs(t, err, store.ErrUnavailable)
+	}
+	w.Store = away{}
+	_, err := w.Current(t.Context(), "alice")
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	_, _, err = w.History(t.Context(), "alice")
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	_, _, err = w.Page(t.Context(), "", 10)
+	require.ErrorIs(t, err, store.ErrUnavailable)
+}
