@@ -22,11 +22,11 @@ const MaxInline = 256 << 10
 type Kind byte
 
 const (
-	// Inline: the event carries the message object.
+	// Inline means that the event carries the message object.
 	Inline Kind = 'm'
-	// Reference: there is a message at the position, to be read from the store.
+	// Reference means that there is a message at the position, to be read from the store.
 	Reference Kind = 'r'
-	// Empty: there is nothing for the inbox's owner at the position: its own send.
+	// Empty means that there is nothing for the inbox's owner at the position: its own send.
 	Empty Kind = 'e'
 )
 

@@ -42,7 +42,7 @@ func newRig(t *testing.T, cfg httpserver.Config, routes func(r gin.IRouter)) *ri
 	log, err := logging.New(&r.logs, "info", "test")
 	require.NoError(t, err)
 	cfg.AdminAddress, cfg.IdleTimeout, cfg.MaxHeaderBytes = "127.0.0.1:0", time.Minute, 16384
-	r.server, err = httpserver.New(cfg, httpserver.Options{Address: "127.0.0.1:0", Log: log, Registry: metrics.NewRegistry()})
+	r.server, err = httpserver.New(t.Context(), cfg, httpserver.Options{Address: "127.0.0.1:0", Log: log, Registry: metrics.NewRegistry()})
 	require.NoError(t, err)
 	if routes != nil {
 		routes(r.server.Routes())
@@ -345,7 +345,7 @@ func TestTheAdminPortTellsLifeReadinessAndMetrics(t *testing.T) {
 }
 
 func TestReadinessNamesWhatIsMissing(t *testing.T) {
-	s, err := httpserver.New(httpserver.Config{AdminAddress: "127.0.0.1:0", MaxHeaderBytes: 8192}, httpserver.Options{
+	s, err := httpserver.New(t.Context(), httpserver.Config{AdminAddress: "127.0.0.1:0", MaxHeaderBytes: 8192}, httpserver.Options{
 		Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: metrics.NewRegistry(),
 		Checks: []httpserver.Check{{Name: "revocations", Ready: func(context.Context) error { return errors.New("still reading") }}},
 	})

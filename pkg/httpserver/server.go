@@ -88,7 +88,7 @@ type Server struct {
 }
 
 // New binds both listeners; Serve answers on them.
-func New(cfg Config, opts Options) (*Server, error) {
+func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 	s := &Server{cfg: cfg, opts: opts, started: time.Now()}
 	if opts.Connections == nil {
 		s.opts.Connections = func() int64 { return 0 }
@@ -101,11 +101,12 @@ func New(cfg Config, opts Options) (*Server, error) {
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
 	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
+	var listen net.ListenConfig
 	var err error
-	if s.publicL, err = net.Listen("tcp", opts.Address); err != nil {
+	if s.publicL, err = listen.Listen(ctx, "tcp", opts.Address); err != nil {
 		return nil, fmt.Errorf("public port: %w", err)
 	}
-	if s.adminL, err = net.Listen("tcp", cfg.AdminAddress); err != nil {
+	if s.adminL, err = listen.Listen(ctx, "tcp", cfg.AdminAddress); err != nil {
 		return nil, errors.Join(fmt.Errorf("admin port: %w", err), s.publicL.Close())
 	}
 	return s, nil

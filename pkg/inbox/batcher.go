@@ -79,7 +79,7 @@ func (b *batcher[T, R]) loop() {
 	for {
 		var first batchRequest[T, R]
 		if held != nil {
-			first, held = *held, nil
+			first = *held
 		} else {
 			select {
 			case first = <-b.queue:

@@ -34,13 +34,13 @@ func TestTenInAQuarterOfAnHour(t *testing.T) {
 		refused := ratelimit.Result{Limit: 10, ResetAfter: 15 * time.Minute, RetryAfter: 90 * time.Second}
 		require.Equal(t, refused, allow(t, l, "k"))
 
-		time.Sleep(90*time.Second - 1)
+		<-time.After(90*time.Second - 1)
 		require.Equal(t, time.Duration(1), allow(t, l, "k").RetryAfter)
-		time.Sleep(1)
+		<-time.After(1)
 		require.True(t, allow(t, l, "k").Allowed, "one event came back")
 		require.Equal(t, refused, allow(t, l, "k"), "and only one")
 
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		for range 10 {
 			require.True(t, allow(t, l, "k").Allowed, "the whole quota came back, and no more than it")
 		}

@@ -21,9 +21,11 @@ import (
 	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
-// Sessions and Revocations are what the service needs beside the accounts.
+// What the service needs beside the accounts.
 type (
-	Sessions    = accounts.Sessions
+	// Sessions keeps delivery cursors.
+	Sessions = accounts.Sessions
+	// Revocations refuses tokens.
 	Revocations = accounts.Revocations
 )
 

@@ -60,10 +60,12 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Inbox and Sessions are what the gateway needs of the store.
+// What the gateway needs of the store.
 type (
+	// Sessions keeps the cursors of clients that keep none.
 	Sessions = httpapi.Sessions
-	Inbox    = gateway.Inbox
+	// Inbox is the inbox log.
+	Inbox = gateway.Inbox
 )
 
 // Revocations tells of tokens that are refused.

@@ -197,7 +197,7 @@ func (a *App) startGateway(context.Context) error {
 }
 
 // startServices binds the ports and puts all routes on them.
-func (a *App) startServices(context.Context) error {
+func (a *App) startServices(ctx context.Context) error {
 	serverKey, err := serverPublicKey(a.cfg.DataDir)
 	if err != nil {
 		return fmt.Errorf("server key: %w", err)
@@ -219,7 +219,7 @@ func (a *App) startServices(context.Context) error {
 		Inbox: a.inbox, Directory: a.store, Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
-	a.server, err = httpserver.New(a.cfg.HTTP, httpserver.Options{
+	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
 		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open,
 	})

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -142,7 +141,8 @@ func (s *Service) openSession(ctx context.Context, session Session) error {
 func (s *Service) checkNewPassword(field, text string) error {
 	switch {
 	case len(text) < s.MinPasswordBytes:
-		e := api.New(http.StatusBadRequest, api.CodeWeakPassword, fmt.Sprintf("%s must be at least %d bytes long", field, s.MinPasswordBytes))
+		e := api.InvalidField(field, fmt.Sprintf("must be at least %d bytes long", s.MinPasswordBytes))
+		e.Code = api.CodeWeakPassword
 		e.Field = field
 		return e
 	case len(text) > api.MaxPasswordBytes:

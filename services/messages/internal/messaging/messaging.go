@@ -2,7 +2,6 @@
 package messaging
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -192,7 +191,7 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 		}
 	}
 	if len(unknown) > 0 {
-		slices.SortFunc(unknown, func(a, b string) int { return cmp.Compare(a, b) })
+		slices.Sort(unknown)
 		return nil, &UnknownRecipientsError{Names: unknown}
 	}
 	return known, nil

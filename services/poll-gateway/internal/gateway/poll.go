@@ -8,7 +8,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// FromHead, as a Query's After, asks for what comes from now on.
+// FromHead is the After of a Query that asks for what comes from now on.
 const FromHead = -1
 
 // maxRounds bounds how often one poll goes between mailbox and store without having anything to tell.

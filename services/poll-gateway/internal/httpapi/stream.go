@@ -30,17 +30,19 @@ func (a *API) stream(c *gin.Context) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would otherwise hold events back
 	c.Status(http.StatusOK)
-	for {
-		if err := a.writeEvents(c, answer); err != nil || answer.Close {
-			return nil
-		}
+	a.streamOn(c, q, answer)
+	return nil
+}
+
+// streamOn writes answers until the stream ends. The status is out: whatever goes wrong, all that can be told is the end.
+func (a *API) streamOn(c *gin.Context, q gateway.Query, answer gateway.Answer) {
+	var err error
+	for err == nil && a.writeEvents(c, answer) && !answer.Close {
 		q.After, q.Wait = answer.Position, untilExpiry(heartbeat, q)
 		if q.Wait == 0 {
-			return nil
+			return
 		}
-		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
-			return nil
-		}
+		answer, err = a.Gateway.Poll(c.Request.Context(), q)
 	}
 }
 
@@ -53,17 +55,18 @@ func (a *API) streamStart(c *gin.Context) (position int64, known bool, err error
 	return a.position(c.Request.Context(), "after", c.DefaultQuery("after", "0"))
 }
 
-func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) error {
+// writeEvents reports whether the client has taken the events of an answer.
+func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
 	epoch, err := a.Epochs.Current(c.Request.Context())
 	if err != nil {
-		return err
+		return false
 	}
 	rc := http.NewResponseController(c.Writer)
 	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
 	if _, err := c.Writer.Write(events(answer, epoch)); err != nil {
-		return err
+		return false
 	}
-	return rc.Flush()
+	return rc.Flush() == nil
 }
 
 // events makes the text of an answer's events (WHATWG HTML, Server-sent events). The id of a message is its position.
