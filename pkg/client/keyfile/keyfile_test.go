@@ -1,0 +1,72 @@
+package keyfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/client/envelope"
+	"github.com/sealpost/sealpost/pkg/client/keyfile"
+)
+
+const quick = 10 // scrypt's work factor in tests
+
+func ring(t *testing.T, versions ...int) *keyfile.Ring {
+	r := &keyfile.Ring{}
+	for _, v := range versions {
+		key, err := envelope.GenerateKey(2048)
+		require.NoError(t, err)
+		r.Keys = append(r.Keys, keyfile.Key{Version: v, Private: key})
+	}
+	return r
+}
+
+func TestARingIsReadBackWithItsPassphraseAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.age")
+	saved := ring(t, 1, 2)
+	require.NoError(t, keyfile.Save(path, "open sesame", saved, quick))
+	loaded, err := keyfile.Load(path, "open sesame")
+	require.NoError(t, err)
+	require.Len(t, loaded.Keys, 2)
+	for i, k := range loaded.Keys {
+		require.Equal(t, saved.Keys[i].Version, k.Version)
+		require.True(t, saved.Keys[i].Private.Equal(k.Private))
+	}
+	_, err = keyfile.Load(path, "open barley")
+	require.ErrorIs(t, err, keyfile.ErrWrongPassphrase)
+}
+
+func TestTheFileIsForItsOwnerAloneAndShowsNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.age")
+	require.NoError(t, keyfile.Save(path, "p", ring(t, 1), quick))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "PRIVATE")
+	require.Contains(t, string(text), "age-encryption.org/v1")
+}
+
+func TestADamagedFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.age")
+	require.NoError(t, keyfile.Save(path, "p", ring(t, 1), quick))
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	text[len(text)-1] ^= 1
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	_, err = keyfile.Load(path, "p")
+	require.Error(t, err)
+	_, err = keyfile.Load(filepath.Join(t.TempDir(), "nothing"), "p")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestTheKeyOfTheRightVersionIsTriedFirst(t *testing.T) {
+	r := ring(t, 1, 2, 3)
+	require.Equal(t, 3, r.Current().Version)
+	require.Equal(t, r.Keys[1].Private, r.Candidates(2)[0])
+	require.Equal(t, r.Keys[2].Private, r.Candidates(0)[0])
+	require.Len(t, r.Candidates(2), 3)
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/client"
+)
+
+const (
+	// shownAtStart is how much of the conversation so far a chat begins with.
+	shownAtStart = 10
+	// lineQueue is how many lines may wait to be sent while there is no connection.
+	lineQueue = 1000
+	// forever is a patience that does not end before the chat does.
+	forever = 365 * 24 * time.Hour
+)
+
+func (a *app) chatCommand() *cobra.Command {
+	wait := time.Duration(0)
+	cmd := &cobra.Command{
+		Use: "chat USER", Short: "talk to a user", Args: args(1, 1, "one name"),
+		Long: `Shows the end of the conversation with USER and what comes in, and sends each line that is typed. Ctrl-D ends it.
+
+A connection that is lost is made again; lines that are typed meanwhile are sent then, each once. Where standard input is
+not a terminal, its lines are sent, and the chat ends when all are acknowledged and --wait is over.`,
+		RunE: func(cmd *cobra.Command, names []string) error { return a.chat(cmd.Context(), names[0], wait) },
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to go on receiving after the end of the input")
+	return cmd
+}
+
+func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
+	s := &chatSession{app: a, shown: map[string]bool{}}
+	p, m, err := a.messenger(client.WithPatience(forever), client.WithRetryHook(s.connection))
+	if err != nil {
+		return err
+	}
+	s.m = m
+	if err := s.begin(ctx, name); err != nil {
+		return err
+	}
+	console, restore, err := a.console()
+	if err != nil {
+		return err
+	}
+	defer restore()
+	s.console = console
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := m.Receive(ctx, client.FileCursor{Path: p.path(cursorFile)}, s.receive); err != nil {
+			cancel(err)
+		}
+	})
+	err = s.sendLines(ctx)
+	if err == nil && wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+	if cause := context.Cause(ctx); err == nil || errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	cancel(nil)
+	work.Wait()
+	return err
+}
+
+// chatSession is one running chat.
+type chatSession struct {
+	app     *app
+	m       *client.Messenger
+	peer    string
+	console console
+
+	mu sync.Mutex
+	// shown holds the ids of messages that are on the screen already.
+	shown map[string]bool
+	lost  bool
+}
+
+// begin finds the other user and shows the end of the conversation so far.
+func (s *chatSession) begin(ctx context.Context, name string) error {
+	_, found, err := s.m.TrustedKey(ctx, name)
+	if err != nil {
+		return err
+	}
+	s.peer = found.Username
+	past, err := latest(ctx, s.m, s.peer, shownAtStart)
+	if err != nil {
+		return err
+	}
+	s.app.note("Talking to %s. Ctrl-D ends the chat; `sealpost keys verify %s` shows your safety number.", printable(s.peer), printable(s.peer))
+	for _, in := range past {
+		s.app.say("%s  %s", in.Timestamp.Local().Format("15:04"), line(in, s.m.Username))
+		s.shown[in.MessageID] = true
+	}
+	return nil
+}
+
+// receive shows a message that came in.
+func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
+	s.mu.Lock()
+	known := s.shown[in.MessageID] || s.shown[in.ClientMessageID]
+	s.shown[in.MessageID] = true
+	s.mu.Unlock()
+	fromPeer := strings.EqualFold(in.Sender, s.peer)
+	switch {
+	case known:
+	case fromPeer || concerns(in.Message, s.peer, s.m.Username):
+		s.console.println(in.Timestamp.Local().Format("15:04") + "  " + line(in, s.m.Username))
+	case !strings.EqualFold(in.Sender, s.m.Username):
+		s.console.println("(new message from " + printable(in.Sender) + ")")
+	}
+	if fromPeer && in.IsUnread {
+		// A receipt that does not get through now is not worth stopping for.
+		if err := s.m.MarkRead(ctx, in.MessageID); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// connection tells, once each time, that the connection is lost and that it is back.
+func (s *chatSession) connection(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if lost := err != nil; lost != s.lost && s.console != nil {
+		s.lost = lost
+		if lost {
+			s.console.println("(connection lost, trying again …)")
+		} else {
+			s.console.println("(connected again)")
+		}
+	}
+}
+
+// sendLines sends each line of the input, in order, until its end. Typing goes on while a line waits for its
+// acknowledgement.
+func (s *chatSession) sendLines(ctx context.Context) error {
+	lines := make(chan string, lineQueue)
+	ended := make(chan error, 1)
+	go func() {
+		defer close(lines)
+		for {
+			text, err := s.console.readLine()
+			if err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case lines <- text:
+			case <-ctx.Done():
+				ended <- ctx.Err()
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case text, more := <-lines:
+			if !more {
+				if err := <-ended; !errors.Is(err, io.EOF) {
+					return err
+				}
+				return nil
+			}
+			if err := s.sendLine(ctx, text); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *chatSession) sendLine(ctx context.Context, text string) error {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	id := client.NewMessageID()
+	s.mu.Lock()
+	s.shown[id] = true // it is on the screen: it was typed there
+	s.mu.Unlock()
+	sealed, err := s.m.Seal(ctx, []byte(text), id, s.peer)
+	if err == nil {
+		_, err = s.m.SendWrappingAgain(ctx, sealed, []byte(text), s.peer)
+	}
+	var answered *api.Error
+	if errors.As(err, &answered) && answered.Status < 500 && answered.Status != 401 {
+		s.console.println("(not sent: " + explain(err) + ")")
+		return nil
+	}
+	return err
+}
+
+// console is where a chat reads lines and shows messages.
+type console interface {
+	readLine() (string, error)
+	println(text string)
+}
+
+// console takes the terminal over, if there is one, so that what comes in does not tear what is being typed.
+func (a *app) console() (c console, restore func(), err error) {
+	in, inFile := a.in.(*os.File)
+	out, outFile := a.out.(*os.File)
+	if !inFile || !outFile || !term.IsTerminal(int(in.Fd())) || !term.IsTerminal(int(out.Fd())) {
+		return &pipe{in: bufio.NewReader(a.in), out: a.out}, func() {}, nil
+	}
+	old, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, nil, err
+	}
+	t := term.NewTerminal(struct {
+		io.Reader
+		io.Writer
+	}{in, out}, "> ")
+	if width, height, err := term.GetSize(int(out.Fd())); err == nil {
+		_ = t.SetSize(width, height)
+	}
+	return &screen{t}, func() {
+		_ = term.Restore(int(in.Fd()), old)
+		_, _ = fmt.Fprintln(out)
+	}, nil
+}
+
+// screen is a terminal in raw mode.
+type screen struct{ *term.Terminal }
+
+func (s *screen) readLine() (string, error) { return s.ReadLine() }
+
+func (s *screen) println(text string) { _, _ = fmt.Fprintln(s.Terminal, text) }
+
+// pipe is input and output that are no terminal.
+type pipe struct {
+	in  *bufio.Reader
+	mu  sync.Mutex
+	out io.Writer
+}
+
+func (p *pipe) readLine() (string, error) {
+	text, err := p.in.ReadString('\n')
+	if errors.Is(err, io.EOF) && text != "" {
+		return text, nil
+	}
+	return strings.TrimRight(text, "\r\n"), err
+}
+
+func (p *pipe) println(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = fmt.Fprintln(p.out, text)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sealpost/sealpost/pkg/client"
+	"github.com/sealpost/sealpost/pkg/client/envelope"
+	"github.com/sealpost/sealpost/pkg/client/keyfile"
+)
+
+func (a *app) keysCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "keys", Short: "show, rotate and verify keys",
+		Args: args(0, 0, "one of show, rotate, verify"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	accept := false
+	verify := &cobra.Command{
+		Use: "verify USER", Short: "show the safety number to compare with USER", Args: args(1, 1, "one name"),
+		RunE: func(cmd *cobra.Command, names []string) error { return a.verifyKey(cmd, names[0], accept) },
+	}
+	verify.Flags().BoolVar(&accept, "accept", false, "trust the key that the server gives now; compare safety numbers first")
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "show [USER]", Short: "show the public key of a user, or yours", Args: args(0, 1, "at most one name"),
+			RunE: a.showKey,
+		},
+		&cobra.Command{
+			Use: "rotate", Short: "make a new key; old messages stay readable", Args: args(0, 0, "no arguments"),
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.rotateKey(cmd) },
+		},
+		verify,
+	)
+	return cmd
+}
+
+func (a *app) showKey(cmd *cobra.Command, names []string) error {
+	p, err := a.open()
+	if err != nil {
+		return err
+	}
+	name := p.Username
+	if len(names) == 1 {
+		name = names[0]
+	}
+	c, err := p.client()
+	if err != nil {
+		return err
+	}
+	key, err := c.UserKey(cmd.Context(), name)
+	if err != nil {
+		return err
+	}
+	a.say("%s, key version %d, since %s\nfingerprint %s\n%s", printable(key.Username), key.Version,
+		key.UpdatedAt.Local().Format("2006-01-02 15:04"), printable(key.Fingerprint), printable(key.PublicKey))
+	return nil
+}
+
+func (a *app) rotateKey(cmd *cobra.Command) error {
+	p, err := a.open()
+	if err != nil {
+		return err
+	}
+	passphrase, err := a.passphrase("Passphrase of your keys: ")
+	if err != nil {
+		return err
+	}
+	keys, err := keyfile.Load(p.path(keyFile), passphrase)
+	if err != nil {
+		return err
+	}
+	c, err := p.client()
+	if err != nil {
+		return err
+	}
+	m := &client.Messenger{Client: c, Username: p.Username, Keys: keys}
+	a.note("making a new key …")
+	version, err := m.RotateKey(cmd.Context(), a.keyBits, func(r *keyfile.Ring) error {
+		return keyfile.Save(p.path(keyFile), passphrase, r, a.workFactor)
+	})
+	if err != nil {
+		return err
+	}
+	a.say("Your key is now version %d. Those you talk to will be warned, and may ask for your safety number.", version)
+	return nil
+}
+
+func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
+	p, m, err := a.messenger()
+	if err != nil {
+		return err
+	}
+	public, found, err := m.TrustedKey(cmd.Context(), name)
+	var changed *client.KeyChangedError
+	if err != nil && !errors.As(err, &changed) {
+		return err
+	}
+	other := printable(found.Username)
+	number, err := envelope.SafetyNumber(p.Username, &m.Keys.Current().Private.PublicKey, found.Username, public)
+	if err != nil {
+		return err
+	}
+	a.say("Safety number of %s and %s:\n\n  %s\n\nCompare it with %s by another way, in person or by telephone. If both see the same, the server has given each of you the other's true key.",
+		p.Username, other, number, other)
+	switch {
+	case changed == nil:
+		return nil
+	case !accept:
+		return changed
+	}
+	if err := m.Pins.Pin(found.Username, changed.Offered); err != nil {
+		return err
+	}
+	a.say("The new key of %s is trusted from now on.", other)
+	return nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/client"
+	"github.com/sealpost/sealpost/pkg/client/keyfile"
+)
+
+const (
+	defaultServer = "http://localhost:3001"
+	profileFile   = "profile.json"
+	keyFile       = "keys.age"
+	pinFile       = "known_keys.json"
+	cursorFile    = "cursor.json"
+)
+
+// app is what all commands share.
+type app struct {
+	terminal
+	server, user, home           string
+	passwordFile, passphraseFile string
+	// keyBits and workFactor are smaller in tests.
+	keyBits, workFactor int
+}
+
+// profile is one user on one server, and the folder that holds what belongs to it.
+type profile struct {
+	dir      string
+	Server   string `json:"server"`
+	Username string `json:"username"`
+	// Token is that of the current session, empty after a logout.
+	Token string `json:"token"`
+}
+
+func (p *profile) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *profile) save() error {
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(p.path(profileFile), append(text, '\n'), 0o600)
+}
+
+func (a *app) homeDir() (string, error) {
+	if a.home != "" {
+		return a.home, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("no folder for profiles: use --home: %w", err)
+	}
+	return filepath.Join(dir, "sealpost"), nil
+}
+
+// newProfile is a user's place on this machine, whether or not there is anything in it yet.
+func (a *app) newProfile(username string) (*profile, error) {
+	if !api.ValidUsername(username) {
+		return nil, usagef("%q cannot be a username: 3 to 30 letters, digits and underscores", username)
+	}
+	server := a.server
+	if server == "" {
+		server = defaultServer
+	}
+	u, err := url.Parse(server)
+	if err != nil || u.Host == "" {
+		return nil, usagef("%q is not the address of a server, such as %s", server, defaultServer)
+	}
+	home, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	place := strings.NewReplacer(":", "_", "/", "_").Replace(u.Host)
+	return &profile{dir: filepath.Join(home, place, strings.ToLower(username)), Server: server, Username: username}, nil
+}
+
+// open finds the profile to use: the one of --user, or the only one.
+func (a *app) open() (*profile, error) {
+	all, err := a.profiles()
+	if err != nil {
+		return nil, err
+	}
+	var fit []*profile
+	var names []string
+	for _, p := range all {
+		if a.user != "" && !strings.EqualFold(p.Username, a.user) || a.server != "" && p.Server != a.server {
+			continue
+		}
+		fit, names = append(fit, p), append(names, p.Username+" on "+p.Server)
+	}
+	switch {
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) == 0:
+		return nil, errors.New("there is no such profile here: make one with `sealpost register NAME`, or `sealpost login NAME`")
+	}
+	return nil, usagef("which profile? Choose one with --user (or SEALPOST_USER) and --server: %s", strings.Join(names, ", "))
+}
+
+func (a *app) profiles() ([]*profile, error) {
+	home, err := a.homeDir()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob(filepath.Join(home, "*", "*", profileFile))
+	if err != nil {
+		return nil, err
+	}
+	var list []*profile
+	for _, path := range paths {
+		p, err := readProfile(filepath.Dir(path))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+func readProfile(dir string) (*profile, error) {
+	p := &profile{dir: dir}
+	text, err := os.ReadFile(p.path(profileFile))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, fmt.Errorf("%s: %w", p.path(profileFile), err)
+	}
+	return p, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// patience is how long a command goes on trying. A person waits for it.
+const patience = 5 * time.Second
+
+func (p *profile) client(options ...client.Option) (*client.Client, error) {
+	return client.New(p.Server, append([]client.Option{client.WithToken(p.Token), client.WithPatience(patience)}, options...)...)
+}
+
+// messenger unlocks the keys of the profile to use.
+func (a *app) messenger(options ...client.Option) (*profile, *client.Messenger, error) {
+	p, err := a.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Token == "" {
+		return nil, nil, fmt.Errorf("%s is not logged in: log in with `sealpost login %s`", p.Username, p.Username)
+	}
+	keys, err := a.unlock(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := p.client(options...)
+	return p, &client.Messenger{Client: c, Username: p.Username, Keys: keys, Pins: &client.FilePins{Path: p.path(pinFile)}}, err
+}
+
+func (a *app) unlock(p *profile) (*keyfile.Ring, error) {
+	passphrase, err := a.passphrase("Passphrase of your keys (your password, unless you chose another): ")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keyfile.Load(p.path(keyFile), passphrase)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the keys of %s are not on this machine: copy %s from the one they are on", p.Username, p.path(keyFile))
+	}
+	return keys, err
+}
