@@ -68,7 +68,8 @@ func (a *app) register(cmd *cobra.Command, name string) error {
 		return errors.Join(err, os.RemoveAll(p.dir))
 	}
 	if err != nil { // the account may be there all the same
-		return fmt.Errorf("%w (if `sealpost login %s` does not work later, remove %s and register again)", err, name, p.dir)
+		a.note("Try `sealpost login %s` later. If there is no such account, remove %s and register again.", name, p.dir)
+		return err
 	}
 	p.Token = session.Token
 	if err := p.save(); err != nil {

@@ -66,11 +66,7 @@ func explain(err error) string {
 	var changed *client.KeyChangedError
 	switch {
 	case errors.Is(err, client.ErrNoConnection):
-		_, hint, _ := strings.Cut(err.Error(), " (if ")
-		if hint != "" {
-			hint = " (if " + hint
-		}
-		return "the server cannot be reached: is it running, and is --server right?" + hint
+		return "the server cannot be reached: is it running, and is --server right?"
 	case client.IsCode(err, api.CodeTokenExpired), client.IsCode(err, api.CodeTokenRevoked), client.IsCode(err, api.CodeInvalidToken):
 		return "the session has ended: log in again with `sealpost login`"
 	case errors.As(err, &changed):

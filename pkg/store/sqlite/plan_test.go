@@ -1,0 +1,43 @@
+package sqlite
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNoStatementOfARequestPathScansATable(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	for _, text := range []string{
+		sqlEntry, sqlMessages, sqlEntries, sqlFirstAfter, sqlTail, sqlMarkRead, sqlReceipts, sqlAccount, sqlKeyVersions, sqlListKeys,
+		sqlKeyHistory, sqlSessionCursor, sqlRevocationsAfter,
+	} {
+		args := make([]any, strings.Count(text, "?"))
+		if strings.Contains(text, "?2") {
+			args = args[:2]
+		} else if strings.Contains(text, "?1") {
+			args = args[:1]
+		}
+		rows, err := s.readDB.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...)
+		require.NoError(t, err, text)
+		searches := 0
+		for rows.Next() {
+			var id, parent, unused int
+			var step string
+			require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+			// Lists that travel as JSON, and constants, may be walked.
+			if strings.HasPrefix(step, "SCAN") && !strings.Contains(step, "json_each") && !strings.Contains(step, "CONSTANT ROW") {
+				t.Errorf("%s\n  %s", text, step)
+			}
+			if strings.HasPrefix(step, "SEARCH") {
+				searches++
+			}
+		}
+		require.NoError(t, rows.Err())
+		require.Positive(t, searches, text)
+	}
+}

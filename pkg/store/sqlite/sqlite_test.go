@@ -1,0 +1,103 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/revocation/revocationtest"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(context.Background(), path)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func TestTheStoreContract(t *testing.T) {
+	paths := map[store.Store]string{}
+	lock := make(chan struct{}, 1)
+	remember := func(s store.Store, path string) store.Store {
+		lock <- struct{}{}
+		paths[s] = path
+		<-lock
+		return s
+	}
+	pathOf := func(s store.Store) string {
+		lock <- struct{}{}
+		defer func() { <-lock }()
+		return paths[s]
+	}
+	storetest.Run(t, storetest.Adapter{
+		Open: func(t *testing.T) store.Store {
+			path := filepath.Join(t.TempDir(), "odd name #?%41 ä.db")
+			return remember(open(t, path), path)
+		},
+		Reopen: func(t *testing.T, s store.Store) store.Store {
+			require.NoError(t, s.Close())
+			return remember(open(t, pathOf(s)), pathOf(s))
+		},
+		Purge: func(ctx context.Context, s store.Store, now time.Time) error {
+			_, err := s.(*sqlite.Store).Purge(ctx, now)
+			return err
+		},
+	})
+}
+
+func TestTheRevocationLogContract(t *testing.T) {
+	revocationtest.Run(t, func(t *testing.T) revocation.Log {
+		return open(t, filepath.Join(t.TempDir(), "db")).Revocations()
+	})
+}
+
+func TestTheFileIsForItsOwnerAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	open(t, path)
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), path+suffix)
+	}
+}
+
+func TestAFileOfANewerVersionIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	require.NoError(t, open(t, path).Close())
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	_, err = db.Exec("PRAGMA user_version = 1000")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	_, err = sqlite.Open(t.Context(), path)
+	require.ErrorIs(t, err, sqlite.ErrNewerSchema)
+}
+
+func TestAFileThatIsNoDatabaseIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("not a database ", 1000)), 0o600))
+	_, err := sqlite.Open(t.Context(), path)
+	require.Error(t, err)
+	_, err = sqlite.Open(t.Context(), filepath.Join(path, "below a file"))
+	require.Error(t, err)
+}
+
+func TestACloseTakesTheLogOverIntoTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	require.NoError(t, open(t, path).Close())
+	require.NoFileExists(t, path+"-wal")
+}

@@ -1,0 +1,301 @@
+package storetest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// id is the message id of a number.
+func id(n int) store.MessageID {
+	var m store.MessageID
+	binary.BigEndian.PutUint64(m[4:], uint64(n))
+	return m
+}
+
+func entry(user string, position int64, message int) store.Entry {
+	at := now()
+	return store.Entry{
+		User: user, Position: position, Kind: store.Received, Message: id(message), Digest: store.Digest{byte(message)},
+		WrappedKey: fmt.Sprint("key ", message), KeyVersion: 2, At: at, ExpiresAt: at.Add(time.Hour), PurgeAt: at.Add(2 * time.Hour),
+	}
+}
+
+func message(n int) store.Message {
+	at := now()
+	return store.Message{
+		ID: id(n), Sender: "Alice", SenderKeyVersion: 4, Recipients: []string{"Bob", "Carol"}, Content: fmt.Sprint("content ", n), IV: "iv",
+		ClientMessageID: "client id", Digest: store.Digest{byte(n)}, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+	}
+}
+
+// insert writes entries that nothing stands in the way of.
+func insert(t *testing.T, s store.Log, entries ...store.Entry) {
+	t.Helper()
+	results, err := s.InsertEntries(t.Context(), entries)
+	require.NoError(t, err)
+	require.Equal(t, make([]store.EntryResult, len(entries)), results)
+}
+
+var logTests = []test{
+	{"a position is written by exactly one of many", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		const positions = 10
+		var won [positions]atomic.Int64
+		together(writers, func(w int) {
+			entries := make([]store.Entry, positions)
+			for i := range entries {
+				entries[i] = entry("bob", int64(i+1), w*positions+i)
+			}
+			results, err := s.InsertEntries(t.Context(), entries)
+			require.NoError(t, err)
+			for i, r := range results {
+				require.Nil(t, r.Existing)
+				if !r.PositionTaken {
+					won[i].Add(1)
+				}
+			}
+		})
+		for i := range won {
+			require.EqualValues(t, 1, won[i].Load(), "position %d", i+1)
+		}
+	}},
+	{"a message comes into an inbox once, and the others learn where it stands", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		var won atomic.Int64
+		seen := make([]int64, writers)
+		together(writers, func(w int) {
+			results, err := s.InsertEntries(t.Context(), []store.Entry{entry("bob", int64(w+1), 1)})
+			require.NoError(t, err)
+			if results[0].Existing == nil {
+				require.False(t, results[0].PositionTaken)
+				won.Add(1)
+				seen[w] = int64(w + 1)
+				return
+			}
+			seen[w] = results[0].Existing.Position
+		})
+		require.EqualValues(t, 1, won.Load())
+		for _, p := range seen {
+			require.Equal(t, seen[0], p)
+		}
+		insert(t, s, entry("carol", 1, 1))
+	}},
+	{"a message id is written by exactly one of many, and its content stays", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		var won atomic.Int64
+		winner := atomic.Int64{}
+		together(writers, func(w int) {
+			m := message(1)
+			m.Content = fmt.Sprint(w)
+			written, err := s.InsertMessages(t.Context(), []store.Message{m})
+			require.NoError(t, err)
+			if written[0] {
+				won.Add(1)
+				winner.Store(int64(w))
+			}
+		})
+		require.EqualValues(t, 1, won.Load())
+		found, err := s.Messages(t.Context(), []store.MessageID{id(1)})
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(winner.Load()), found[id(1)].Content)
+	}},
+	{"an entry that is refused keeps no other out, and the results are in order", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		first := entry("bob", 2, 2)
+		insert(t, s, first)
+		results, err := s.InsertEntries(t.Context(), []store.Entry{
+			entry("bob", 1, 1), entry("bob", 2, 9), entry("carol", 2, 2), entry("bob", 3, 2), entry("bob", 2, 2), entry("bob", 4, 4), entry("bob", 5, 4),
+		}[:4])
+		require.NoError(t, err)
+		require.Equal(t, []store.EntryResult{{}, {PositionTaken: true}, {}, {Existing: &first}}, results)
+		stands, err := s.Entries(t.Context(), "bob", 0, 100)
+		require.NoError(t, err)
+		require.Len(t, stands, 2)
+	}},
+	{"where both stand in the way, the entry that exists is reported", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		first := entry("bob", 2, 2)
+		insert(t, s, first, entry("bob", 3, 3))
+		for _, again := range []store.Entry{first, entry("bob", 3, 2)} {
+			results, err := s.InsertEntries(t.Context(), []store.Entry{again})
+			require.NoError(t, err)
+			require.Equal(t, []store.EntryResult{{Existing: &first}}, results)
+		}
+	}},
+	{"one message twice in one slice is written once", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		results, err := s.InsertEntries(t.Context(), []store.Entry{entry("bob", 1, 1), entry("bob", 2, 1)})
+		require.NoError(t, err)
+		require.Equal(t, store.EntryResult{}, results[0])
+		require.EqualValues(t, 1, results[1].Existing.Position)
+		written, err := s.InsertMessages(t.Context(), []store.Message{message(1), message(2), message(1)})
+		require.NoError(t, err)
+		require.Equal(t, []bool{true, true, false}, written)
+	}},
+	{"entries are read back as they were written, within the bounds, in order", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		hole := entry("bob", 5, 50)
+		hole.Kind, hole.WrappedKey, hole.KeyVersion, hole.Digest = store.Hole, "", 0, store.Digest{}
+		all := []store.Entry{entry("bob", 1, 1), entry("bob", 2, 2), entry("bob", 4, 4), hole}
+		insert(t, s, all[2], all[0], all[3], all[1], entry("bobby", 3, 3), entry("bo", 3, 3))
+		for _, c := range []struct{ after, upTo, from, to int64 }{{0, 100, 0, 4}, {-1, 2, 0, 2}, {1, 4, 1, 3}, {4, 5, 3, 4}, {5, 100, 4, 4}, {2, 3, 2, 2}} {
+			got, err := s.Entries(t.Context(), "bob", c.after, c.upTo)
+			require.NoError(t, err)
+			require.Equal(t, append([]store.Entry(nil), all[c.from:c.to]...), got, "after %d up to %d", c.after, c.upTo)
+		}
+	}},
+	{"the first position after another is found", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		insert(t, s, entry("bob", 3, 3), entry("bob", 900, 9), entry("bob", 100_000, 10))
+		for after, want := range map[int64]int64{0: 3, 2: 3, 3: 900, 899: 900, 900: 100_000, 100_000: 0, 1 << 50: 0} {
+			got, err := s.FirstAfter(t.Context(), "bob", after)
+			require.NoError(t, err)
+			require.Equal(t, want, got, "after %d", after)
+		}
+		got, err := s.FirstAfter(t.Context(), "carol", 0)
+		require.NoError(t, err)
+		require.Zero(t, got)
+	}},
+	{"the tail is the highest position that holds an entry", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		requireTail(t, s, 0)
+		for _, p := range []int64{1, 2, 7, 300, 5000, 4000} {
+			insert(t, s, entry("bob", p, int(p)))
+			entries, err := s.Entries(t.Context(), "bob", 0, 1<<40)
+			require.NoError(t, err)
+			requireTail(t, s, entries[len(entries)-1].Position)
+		}
+	}},
+	{"the tail does not go back when all has expired", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		const entries = 200
+		for p := range int64(entries) {
+			insert(t, s, entry("bob", p+1, int(p)))
+		}
+		require.NoError(t, a.Purge(t.Context(), s, now().Add(3*time.Hour)))
+		left, err := s.Entries(t.Context(), "bob", 0, 1<<40)
+		require.NoError(t, err)
+		require.Empty(t, left)
+		tail, err := s.Tail(t.Context(), "bob")
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, tail, int64(entries))
+		insert(t, s, entry("bob", tail+1, 1000))
+		requireTail(t, s, tail+1)
+	}},
+	{"entries go when they are to be purged, and messages when they have expired, and nothing else", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		old, young := entry("bob", 1, 1), entry("bob", 2, 2)
+		old.PurgeAt = now().Add(-time.Second)
+		expired, lasting := message(1), message(2)
+		expired.ExpiresAt = now().Add(-time.Second)
+		insert(t, s, old, young)
+		_, err := s.InsertMessages(t.Context(), []store.Message{expired, lasting})
+		require.NoError(t, err)
+		require.NoError(t, a.Purge(t.Context(), s, now()))
+		entries, err := s.Entries(t.Context(), "bob", 0, 100)
+		require.NoError(t, err)
+		require.Equal(t, []store.Entry{young}, entries)
+		messages, err := s.Messages(t.Context(), []store.MessageID{id(1), id(2)})
+		require.NoError(t, err)
+		require.Equal(t, map[store.MessageID]store.Message{id(2): lasting}, messages)
+		requireTail(t, s, 2)
+	}},
+	{"messages are read back as they were written, tombstones too, and what is not there is missing", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		plain, large, tombstone := message(1), message(2), store.Message{ID: id(3), Tombstone: true, CreatedAt: now(), ExpiresAt: now().Add(time.Hour)}
+		large.Content = strings.Repeat("x", 5<<20)
+		plain.Content, plain.IV, plain.ClientMessageID = "Grüße, 世界 👋 \u202e \"'\\ $.{}", "", "日本"
+		want := map[store.MessageID]store.Message{plain.ID: plain, large.ID: large, tombstone.ID: tombstone}
+		written, err := s.InsertMessages(t.Context(), []store.Message{plain, large, tombstone})
+		require.NoError(t, err)
+		require.Equal(t, []bool{true, true, true}, written)
+		got, err := s.Messages(t.Context(), []store.MessageID{id(1), id(2), id(3), id(4)})
+		require.NoError(t, err)
+		require.True(t, got[large.ID].Content == large.Content)
+		for id, m := range got {
+			m.Content, m.Recipients = want[id].Content[:min(len(m.Content), 100)], slices.Clone(m.Recipients)
+			w := want[id]
+			w.Content = m.Content
+			require.Equal(t, w, m)
+		}
+		require.Len(t, got, 3)
+		none, err := s.Messages(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, none)
+	}},
+	{"an entry is found by its message, in its own inbox alone", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		want := entry("bob", 4, 1)
+		insert(t, s, want, entry("bob", 5, 2))
+		got, err := s.Entry(t.Context(), "bob", id(1))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		for _, c := range []struct {
+			user    string
+			message int
+		}{{"carol", 1}, {"bob", 3}} {
+			_, err := s.Entry(t.Context(), c.user, id(c.message))
+			require.ErrorIs(t, err, store.ErrNotFound)
+			require.ErrorIs(t, s.MarkRead(t.Context(), c.user, id(c.message), now()), store.ErrNotFound)
+		}
+	}},
+	{"the first reading counts, whoever comes later", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		insert(t, s, entry("bob", 1, 1))
+		first := now().Add(-time.Hour)
+		require.NoError(t, s.MarkRead(t.Context(), "bob", id(1), first))
+		together(writers, func(i int) {
+			require.NoError(t, s.MarkRead(t.Context(), "bob", id(1), first.Add(time.Duration(i+1)*time.Second)))
+		})
+		got, err := s.Entry(t.Context(), "bob", id(1))
+		require.NoError(t, err)
+		require.Equal(t, first, got.ReadAt)
+	}},
+	{"receipts tell of the users and messages asked for, once they are read", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		insert(t, s, entry("bob", 1, 1), entry("bob", 2, 2), entry("carol", 1, 1), entry("dave", 1, 1))
+		at := now()
+		require.NoError(t, s.MarkRead(t.Context(), "bob", id(1), at))
+		require.NoError(t, s.MarkRead(t.Context(), "bob", id(2), at))
+		require.NoError(t, s.MarkRead(t.Context(), "dave", id(1), at))
+		got, err := s.Receipts(t.Context(), []string{"bob", "carol"}, []store.MessageID{id(1)})
+		require.NoError(t, err)
+		require.Equal(t, []store.ReadReceipt{{Message: id(1), User: "bob", ReadAt: at}}, got)
+		got, err = s.Receipts(t.Context(), []string{"bob", "dave"}, []store.MessageID{id(1), id(2)})
+		require.NoError(t, err)
+		require.Len(t, got, 3)
+		got, err = s.Receipts(t.Context(), nil, nil)
+		require.NoError(t, err)
+		require.Empty(t, got)
+	}},
+	{"the log survives a restart", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		want := entry("bob", 1, 1)
+		insert(t, s, want)
+		_, err := s.InsertMessages(t.Context(), []store.Message{message(1)})
+		require.NoError(t, err)
+		s = a.Reopen(t, s)
+		got, err := s.Entries(t.Context(), "bob", 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, []store.Entry{want}, got)
+		results, err := s.InsertEntries(t.Context(), []store.Entry{entry("bob", 1, 2)})
+		require.NoError(t, err)
+		require.True(t, results[0].PositionTaken)
+	}},
+}
+
+func requireTail(t *testing.T, s store.Log, want int64) {
+	t.Helper()
+	tail, err := s.Tail(t.Context(), "bob")
+	require.NoError(t, err)
+	require.Equal(t, want, tail)
+}
