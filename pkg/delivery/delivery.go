@@ -36,6 +36,8 @@ type Event struct {
 	Kind     Kind
 	// AcceptedAt is when the server accepted the send, by the sending node's clock, in milliseconds.
 	AcceptedAt time.Time
+	// ExpiresAt is when the message ceases to be shown, also by who has it in memory.
+	ExpiresAt time.Time
 	// Object is the message's JSON, for Inline.
 	Object []byte
 }
@@ -45,7 +47,7 @@ var ErrMalformed = errors.New("malformed event")
 
 // For makes the event of one entry of a committed message.
 func For(item inbox.Item) (Event, error) {
-	e := Event{Position: item.Entry.Position, AcceptedAt: item.Message.CreatedAt}
+	e := Event{Position: item.Entry.Position, AcceptedAt: item.Message.CreatedAt, ExpiresAt: item.Entry.ExpiresAt}
 	switch {
 	case item.Entry.Kind != store.Received:
 		e.Kind = Empty
@@ -68,16 +70,19 @@ func Stored(item inbox.Item, receipts []store.ReadReceipt) (Event, error) {
 	if err != nil {
 		return Event{}, fmt.Errorf("encode message object: %w", err)
 	}
-	return Event{Position: item.Entry.Position, Kind: Inline, AcceptedAt: item.Message.CreatedAt, Object: object}, nil
+	return Event{
+		Position: item.Entry.Position, Kind: Inline, AcceptedAt: item.Message.CreatedAt, ExpiresAt: item.Entry.ExpiresAt, Object: object,
+	}, nil
 }
 
-// Encode makes a payload: kind, position and acceptance in one line of text, then the object.
+// Encode makes a payload: kind, position, acceptance and expiry in one line of text, then the object.
 func (e Event) Encode() []byte {
-	b := make([]byte, 0, len(e.Object)+48)
-	b = append(b, byte(e.Kind), ' ')
-	b = strconv.AppendInt(b, e.Position, 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, e.AcceptedAt.UnixMilli(), 10)
+	b := make([]byte, 0, len(e.Object)+64)
+	b = append(b, byte(e.Kind))
+	for _, n := range []int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli()} {
+		b = append(b, ' ')
+		b = strconv.AppendInt(b, n, 10)
+	}
 	b = append(b, '\n')
 	return append(b, e.Object...)
 }
@@ -86,15 +91,16 @@ func (e Event) Encode() []byte {
 func Decode(payload []byte) (Event, error) {
 	line, object, found := bytes.Cut(payload, []byte{'\n'})
 	fields := bytes.Split(line, []byte{' '})
-	if !found || len(fields) != 3 || len(fields[0]) != 1 {
+	if !found || len(fields) != 4 || len(fields[0]) != 1 {
 		return Event{}, ErrMalformed
 	}
 	position, err1 := strconv.ParseInt(string(fields[1]), 10, 64)
 	accepted, err2 := strconv.ParseInt(string(fields[2]), 10, 64)
-	e := Event{Kind: Kind(fields[0][0]), Position: position, AcceptedAt: time.UnixMilli(accepted)}
-	if err1 != nil || err2 != nil || position < 1 {
+	expires, err3 := strconv.ParseInt(string(fields[3]), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil || position < 1 {
 		return Event{}, ErrMalformed
 	}
+	e := Event{Kind: Kind(fields[0][0]), Position: position, AcceptedAt: time.UnixMilli(accepted), ExpiresAt: time.UnixMilli(expires)}
 	switch {
 	case e.Kind == Inline && len(object) > 0:
 		e.Object = object

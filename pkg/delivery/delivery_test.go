@@ -17,7 +17,7 @@ import (
 
 func item(reader string, kind store.EntryKind) inbox.Item {
 	return inbox.Item{
-		Entry: store.Entry{User: reader, Position: 7, Kind: kind, WrappedKey: "key for " + reader, KeyVersion: 3},
+		Entry: store.Entry{User: reader, Position: 7, Kind: kind, WrappedKey: "key for " + reader, KeyVersion: 3, ExpiresAt: time.UnixMilli(1800000000000)},
 		Message: store.Message{
 			ID: store.MessageID{1}, Sender: "Alice", Recipients: []string{"Alice", "Bob"}, Content: "c1pher", IV: "iv",
 			CreatedAt: time.UnixMilli(1700000000123),
@@ -34,6 +34,7 @@ func TestAnEventSurvivesItsEncoding(t *testing.T) {
 		require.Equal(t, event.Position, again.Position)
 		require.Equal(t, event.Kind, again.Kind)
 		require.Equal(t, event.AcceptedAt.UnixMilli(), again.AcceptedAt.UnixMilli())
+		require.Equal(t, event.ExpiresAt.UnixMilli(), again.ExpiresAt.UnixMilli())
 		require.True(t, bytes.Equal(event.Object, again.Object))
 	}
 }
@@ -65,7 +66,7 @@ func TestOnlyTheSenderSeesReceipts(t *testing.T) {
 }
 
 func TestWhatIsNoEventIsRefused(t *testing.T) {
-	for _, payload := range []string{"", "m", "m 1 2", "m 1 2\n", "x 1 2\n{}", "m 0 2\n{}", "m -1 2\n{}", "m one 2\n{}", "e 1 2\n{}", "mm 1 2\n{}", "m 1 2 3\n{}"} {
+	for _, payload := range []string{"", "m", "m 1 2 3", "m 1 2 3\n", "x 1 2 3\n{}", "m 0 2 3\n{}", "m -1 2 3\n{}", "m one 2 3\n{}", "m 1 2 x\n{}", "e 1 2 3\n{}", "mm 1 2 3\n{}", "m 1 2\n{}", "m 1 2 3 4\n{}"} {
 		_, err := delivery.Decode([]byte(payload))
 		require.ErrorIs(t, err, delivery.ErrMalformed, payload)
 	}
@@ -74,7 +75,7 @@ func TestWhatIsNoEventIsRefused(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	event, _ := delivery.For(item("bob", store.Received))
 	f.Add(event.Encode())
-	f.Add([]byte("e 1 2\n"))
+	f.Add([]byte("e 1 2 3\n"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		event, err := delivery.Decode(payload)
 		if err != nil {

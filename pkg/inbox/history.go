@@ -27,7 +27,7 @@ func (w Window) Total() int64 {
 }
 
 // Whole reports whether the window covers the whole inbox.
-func (w Window) Whole() bool { return w.Above < w.First && w.Top >= w.Head }
+func (w Window) Whole() bool { return w.Above < max(w.First, 1) && w.Top >= w.Head }
 
 // Page finds the window of a page of limit positions, pages counting from 1 at the newest. It costs the same for every
 // page.
@@ -127,20 +127,20 @@ func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) 
 // Receipts returns who has read a message, in the order of its recipients, by display name.
 func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error) {
 	users := make([]string, len(m.Recipients))
-	display := make(map[string]string, len(m.Recipients))
+	place := make(map[string]int, len(m.Recipients))
 	for i, name := range m.Recipients {
 		users[i] = store.Canonical(name)
-		display[users[i]] = name
+		place[users[i]] = i
 	}
 	receipts, err := r.cfg.Store.Receipts(ctx, users, []store.MessageID{m.ID})
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(receipts, func(a, b store.ReadReceipt) int {
-		return slices.Index(users, a.User) - slices.Index(users, b.User)
+		return place[a.User] - place[b.User]
 	})
 	for i := range receipts {
-		receipts[i].User = display[receipts[i].User]
+		receipts[i].User = m.Recipients[place[receipts[i].User]]
 	}
 	return receipts, nil
 }

@@ -72,6 +72,34 @@ func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("%w: %d attempts were settled as failed", ErrNotCommitted, maxAttempts)
 }
 
+// Committed finds the message that an earlier send of d, with its client message id, has committed, without sending
+// anything. The receipt holds no entries. ErrIdempotencyMismatch means that it was of other content.
+func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool, err error) {
+	if d.ClientMessageID == "" {
+		return Receipt{}, false, nil
+	}
+	d.Recipients = sortRecipients(d.Recipients)
+	sum := digest(d)
+	for attempt := range maxAttempts {
+		id := clientMessageID(d.Sender, d.ClientMessageID, attempt)
+		messages, err := w.cfg.Store.Messages(ctx, []store.MessageID{id})
+		if err != nil {
+			return Receipt{}, false, err
+		}
+		m, there := messages[id]
+		switch {
+		case !there:
+			return Receipt{}, false, nil
+		case m.Tombstone:
+			continue
+		case m.Digest != sum:
+			return Receipt{}, false, ErrIdempotencyMismatch
+		}
+		return Receipt{Message: m, Duplicate: true}, true, nil
+	}
+	return Receipt{}, false, nil
+}
+
 func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
 	message, entries := w.build(d, sum, attempt)
 	if touched, err := w.prepare(ctx, entries); err != nil {

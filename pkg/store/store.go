@@ -107,7 +107,8 @@ type Sessions interface {
 
 // Meta is the port for what there is one of in a deployment.
 type Meta interface {
-	// Epoch is the random id of this history of the log: made with the store, the same for every node.
+	// Epoch is the random id of this history of the log, the same for every node: 8 to 64 lower-case letters and digits,
+	// a letter first. The first call makes it.
 	Epoch(ctx context.Context) (string, error)
 	// NewEpoch replaces the epoch, after a restore, and returns the new one.
 	NewEpoch(ctx context.Context) (string, error)

@@ -216,7 +216,7 @@ func (s *Store) NewEpoch(ctx context.Context) (string, error) {
 func newEpoch() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return hex.EncodeToString(b[:])
+	return "e" + hex.EncodeToString(b[:])
 }
 
 // PutOnce implements store.Meta.

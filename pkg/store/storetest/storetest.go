@@ -165,7 +165,7 @@ var metaTests = []test{
 			require.NoError(t, err)
 		})
 		for _, e := range epochs {
-			require.Regexp(t, "^[a-z0-9]{8,64}$", e)
+			require.Regexp(t, "^[a-z][a-z0-9]{7,63}$", e)
 			require.Equal(t, epochs[0], e)
 		}
 		s = a.Reopen(t, s)

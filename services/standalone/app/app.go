@@ -122,6 +122,9 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.stack.Push("store", func(context.Context) error { return a.store.Close() })
+	if _, err := a.store.Epoch(ctx); err != nil { // made now, so that no poll has to write
+		return err
+	}
 	a.stack.Go("purge", a.purge)
 	return nil
 }

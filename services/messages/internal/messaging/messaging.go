@@ -52,6 +52,7 @@ type Directory interface {
 // Appender is the inbox log's writing side. See inbox.Writer.
 type Appender interface {
 	Append(ctx context.Context, d inbox.Draft) (inbox.Receipt, error)
+	Committed(ctx context.Context, d inbox.Draft) (r inbox.Receipt, found bool, err error)
 }
 
 // Service sends messages.
@@ -78,17 +79,30 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 	if err := s.check(r); err != nil {
 		return Sent{}, err
 	}
-	draft, err := s.draft(ctx, caller, r)
+	draft, stale, err := s.draft(ctx, caller, r)
 	if err != nil {
 		return Sent{}, err
 	}
-	receipt, err := s.Inbox.Append(ctx, draft)
+	receipt, err := s.append(ctx, draft, stale)
 	if err != nil {
 		return Sent{}, err
 	}
 	s.Metrics.sent(receipt)
 	s.publish(receipt)
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
+}
+
+// append sends, unless the draft is wrapped for old keys; but a send that was committed before they became old is
+// answered as any repeat is.
+func (s *Service) append(ctx context.Context, draft inbox.Draft, stale map[string]int) (inbox.Receipt, error) {
+	if len(stale) == 0 {
+		return s.Inbox.Append(ctx, draft)
+	}
+	receipt, found, err := s.Inbox.Committed(ctx, draft)
+	if err == nil && !found {
+		err = &StaleKeysError{Current: stale}
+	}
+	return receipt, err
 }
 
 // check judges the request by itself.
@@ -137,24 +151,25 @@ func checkKeys(r api.SendRequest) error {
 	return nil
 }
 
-// draft looks the names up and makes of a request what the inbox log takes.
-func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRequest) (inbox.Draft, error) {
+// draft looks the names up and makes of a request what the inbox log takes. stale gives the current version of each key
+// that is not the one the message was wrapped for.
+func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRequest) (d inbox.Draft, stale map[string]int, err error) {
 	known, err := s.lookUp(ctx, caller, r)
 	if err != nil {
-		return inbox.Draft{}, err
+		return d, nil, err
 	}
 	sender, there := known[caller.Subject]
 	if !there {
-		return inbox.Draft{}, ErrNoSender
+		return d, nil, ErrNoSender
 	}
-	d := inbox.Draft{
+	d = inbox.Draft{
 		Sender: sender.Username, SenderKeyVersion: sender.Key.Version,
 		Content: r.EncryptedContent, IV: r.IV, ClientMessageID: r.ClientMessageID,
 	}
 	if r.ExpiresIn != nil {
 		d.Lifetime = time.Duration(*r.ExpiresIn) * time.Second
 	}
-	stale := map[string]int{}
+	stale = map[string]int{}
 	for name, key := range r.RecipientKeys {
 		user := known[store.Canonical(name)]
 		version := r.RecipientKeyVersions[name]
@@ -163,10 +178,7 @@ func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRe
 		}
 		d.Recipients = append(d.Recipients, inbox.Recipient{Username: user.Username, WrappedKey: key, KeyVersion: version})
 	}
-	if len(stale) > 0 {
-		return inbox.Draft{}, &StaleKeysError{Current: stale}
-	}
-	return d, nil
+	return d, stale, nil
 }
 
 // lookUp finds the recipients and the sender, by canonical name. All recipients exist, or it is an error.

@@ -45,8 +45,9 @@ func Parse(text string) (Cursor, error) {
 	return Cursor{Epoch: epoch, Position: int64(position)}, nil
 }
 
+// validEpoch wants a letter first, so that no number with a decimal point passes for a cursor.
 func validEpoch(s string) bool {
-	if s == "" || len(s) > maxEpochChars {
+	if s == "" || len(s) > maxEpochChars || s[0] < 'a' || s[0] > 'z' {
 		return false
 	}
 	for _, r := range s {

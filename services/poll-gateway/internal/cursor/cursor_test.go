@@ -18,7 +18,7 @@ func TestACursorIsReadBackAsWritten(t *testing.T) {
 
 func TestWhatIsNoCursorIsRefused(t *testing.T) {
 	for _, text := range []string{
-		"", "-1", "+1", " 1", "1 ", "01", "1.5.2", "x.", ".1", "x.-1", "x.1e3", "1e3", "0x1", "9223372036854775808",
+		"", "1.5", "-1", "+1", " 1", "1 ", "01", "1.5.2", "x.", ".1", "x.-1", "x.1e3", "1e3", "0x1", "9223372036854775808",
 		"99999999999999999999999", "LATEST", "A.1", "é.1", "a b.1", "x.1\n", "\x00", "x\x00.1",
 	} {
 		_, err := cursor.Parse(text)

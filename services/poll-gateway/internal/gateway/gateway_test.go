@@ -34,6 +34,15 @@ type shelf struct {
 	visible int64
 	reads   int
 	fail    error
+	// short makes messages expire after a second.
+	short bool
+}
+
+func (s *shelf) lifetime() time.Duration {
+	if s.short {
+		return time.Second
+	}
+	return time.Hour
 }
 
 func (s *shelf) add(kind store.EntryKind) inbox.Item {
@@ -49,7 +58,7 @@ func (s *shelf) addUndecided(kind store.EntryKind) inbox.Item {
 	defer s.mu.Unlock()
 	position := int64(len(s.entries) + 1)
 	item := inbox.Item{
-		Entry:   store.Entry{User: "bob", Position: position, Kind: kind, Message: store.MessageID{byte(position), byte(position >> 8)}},
+		Entry:   store.Entry{User: "bob", Position: position, Kind: kind, Message: store.MessageID{byte(position), byte(position >> 8)}, ExpiresAt: time.Now().Add(s.lifetime())},
 		Message: store.Message{ID: store.MessageID{byte(position), byte(position >> 8)}, Sender: "Alice", Recipients: []string{"Bob"}, CreatedAt: time.Now()},
 	}
 	s.entries = append(s.entries, item)
@@ -267,6 +276,22 @@ func TestAPollShortlyBehindIsServedFromTheRing(t *testing.T) {
 	})
 }
 
+func TestAMessageInTheRingIsNotShownAfterItHasExpired(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.shelf.short = true
+		first := r.start(r.query(0, time.Minute))
+		r.send()
+		require.Equal(t, []int64{1}, positions(t, (<-first).Answer))
+		pass(2 * time.Second)
+		got := <-r.start(r.query(0, time.Second))
+		require.NoError(t, got.err)
+		require.Empty(t, got.Objects)
+		require.Equal(t, []int64{1}, got.Skipped)
+		require.EqualValues(t, 1, got.Position)
+	})
+}
+
 func TestEventsInTheWrongOrderAreDeliveredInTheRightOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -361,7 +386,7 @@ func TestALargeMessageIsFetchedFromTheStore(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
 		item := r.shelf.add(store.Received)
-		r.Receive("bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now()}.Encode())
+		r.Receive("bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}.Encode())
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 	})

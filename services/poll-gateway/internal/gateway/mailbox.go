@@ -221,8 +221,9 @@ func (m *mailbox) fromRing(at *Answer, limit int) bool {
 
 // gather adds events to an answer, up to limit messages.
 func gather(at *Answer, events []delivery.Event, limit int) {
+	now := time.Now()
 	for _, e := range events {
-		if e.Kind == delivery.Empty {
+		if e.Kind == delivery.Empty || !e.ExpiresAt.After(now) {
 			at.Skipped = append(at.Skipped, e.Position)
 		} else {
 			if len(at.Objects) == limit {
