@@ -75,9 +75,9 @@ func registration(d *deployment) []claim {
 			longest += strings.Repeat("x", 30-len(longest))
 			d.tryName(t, longest, "")
 			d.tryName(t, longest+"x", api.CodeInvalidField)
-			d.tryName(t, d.suite.run[:3], "")
-			d.tryName(t, d.suite.run[:2], api.CodeInvalidField)
-			d.tryName(t, "__proto__"+d.suite.run, "") // a name like any other
+			d.tryName(t, d.run[:3], "")
+			d.tryName(t, d.run[:2], api.CodeInvalidField)
+			d.tryName(t, "__proto__"+d.run, "") // a name like any other
 		}},
 		{"takes passwords of 8 to 1024 bytes", func(t *testing.T) {
 			for password, code := range map[string]api.Code{

@@ -40,16 +40,27 @@ func badInput(t *testing.T, d *deployment) {
 	_, sent := bob.sends(t, bob)
 	bob.receives(t, 1)
 	w := &world{d: d, ann: ann, bob: bob, eve: eve, hidden: sent.MessageID}
-	table := w.table(t)
-	require.GreaterOrEqual(t, len(table), leastBadInputs)
-	before := w.state(t)
-	for _, row := range table {
-		t.Run(row.name, func(t *testing.T) {
-			fault := d.must(t, row.call).refused(t, row.status, row.code)
-			require.Equal(t, row.field, fault.Field)
-			require.Equal(t, before, w.state(t), "the request changed something")
+	before, total := w.state(t), 0
+	for _, subject := range []struct {
+		name string
+		rows []badRequest
+	}{
+		{"bodies", w.bodies()}, {"fields", w.fields()}, {"usernames", w.usernames()}, {"public keys", w.publicKeys(t)}, {"sends", w.sends()},
+		{"parameters", w.parameters()}, {"message ids", w.messageIDs()}, {"tokens", w.tokens()}, {"paths", w.paths()}, {"methods", w.methods()},
+		{"content types", w.contentTypes()},
+	} {
+		total += len(subject.rows)
+		t.Run(subject.name, func(t *testing.T) {
+			for _, row := range subject.rows {
+				t.Run(row.name, func(t *testing.T) {
+					fault := d.must(t, row.call).refused(t, row.status, row.code)
+					require.Equal(t, row.field, fault.Field)
+				})
+			}
+			require.Equal(t, before, w.state(t), "one of the requests changed something")
 		})
 	}
+	require.GreaterOrEqual(t, total, leastBadInputs)
 }
 
 // world is what bad requests are made in: Ann makes them, mostly about what Bob has.
@@ -76,17 +87,6 @@ func (w *world) state(t *testing.T) string {
 	}
 	b.Write(w.ann.get(t, "/api/keys/users").body)
 	return b.String()
-}
-
-func (w *world) table(t *testing.T) []badRequest {
-	t.Helper()
-	var table []badRequest
-	for _, rows := range [][]badRequest{
-		w.bodies(), w.fields(), w.usernames(), w.publicKeys(t), w.sends(), w.parameters(), w.messageIDs(), w.paths(), w.methods(), w.contentTypes(),
-	} {
-		table = append(table, rows...)
-	}
-	return table
 }
 
 // bodyRoutes are the routes that take a body, each with one that is good, field by field in JSON.
@@ -378,9 +378,23 @@ func (w *world) messageIDs() []badRequest {
 			badRequest{"read " + name, call{method: http.MethodPost, path: path + "/read", token: w.ann.token}, http.StatusNotFound, api.CodeMessageNotFound, ""},
 		)
 	}
+	return rows
+}
+
+// tokens are none, on each route that needs one. Those that are forged are the business of the claims about tokens.
+func (w *world) tokens() []badRequest {
+	var rows []badRequest
 	for _, route := range guarded {
 		method, path, _ := strings.Cut(route, " ")
-		rows = append(rows, badRequest{route + " without a token", call{method: method, path: path}, http.StatusUnauthorized, api.CodeNoToken, ""})
+		for header, code := range map[string]api.Code{
+			"": api.CodeNoToken, "Basic dTpw": api.CodeNoToken, "Bearer": api.CodeNoToken, w.ann.token: api.CodeNoToken,
+			"Bearer null": api.CodeInvalidToken, "Bearer undefined": api.CodeInvalidToken, "Bearer a.b.c": api.CodeInvalidToken,
+			"Bearer " + w.ann.token + " x": api.CodeInvalidToken, "Bearer " + w.ann.token[1:]: api.CodeInvalidToken,
+			"Bearer " + strings.ToLower(w.ann.token): api.CodeInvalidToken,
+		} {
+			c := call{method: method, path: path, header: map[string]string{"Authorization": header}}
+			rows = append(rows, badRequest{route + " with " + quoted(header[:min(len(header), 20)]), c, http.StatusUnauthorized, code, ""})
+		}
 	}
 	return rows
 }

@@ -37,7 +37,7 @@ func (u *user) opens(t *testing.T, query, lastEventID string) *stream {
 	}
 	req, body, err := u.d.request(ctx, c)
 	require.NoError(t, err)
-	res, err := u.d.http.Do(req)
+	res, err := u.d.http.Do(req) //nolint:bodyclose // s.close does that
 	require.NoError(t, err)
 	s := &stream{lines: bufio.NewReader(res.Body), answer: answer{status: res.StatusCode, header: res.Header}}
 	s.close = func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,7 +92,7 @@ func transport(d *deployment) []claim {
 			u := d.newUser(t, "Ann")
 			text, err := json.Marshal(api.VerifyRequest{Token: u.token})
 			require.NoError(t, err)
-			body := append(text, bytes.Repeat([]byte(" "), defaultBody-len(text))...)
+			body := slices.Concat(text, bytes.Repeat([]byte(" "), defaultBody-len(text)))
 			for _, chunked := range []bool{false, true} {
 				require.Equal(t, http.StatusOK, d.must(t, call{path: "/api/auth/verify", body: body, chunked: chunked}).status)
 				d.must(t, call{path: "/api/auth/verify", body: append(body, ' '), chunked: chunked}).

@@ -19,7 +19,7 @@ type Publisher interface {
 
 // Subscriber receives events.
 type Subscriber interface {
-	// Subscribe asks for the events of a user's inbox, to be handed to the Receiver. Once it has returned nil, every
+	// Subscribe asks for the events of a user's inbox, to be handed to the Receiver. It waits a bounded time. Once it has returned nil, every
 	// event published through the same server is handed over, unless the bus reports a disruption. With
 	// ErrDisconnected the subscription exists all the same, and begins when the connection is back.
 	Subscribe(ctx context.Context, user string) (Subscription, error)

@@ -23,6 +23,8 @@ const (
 	nodeSubject = "nodes.v1"
 	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
 	queueLength = 1 << 16
+	// subscribeTimeout bounds waiting for the server to take a subscription.
+	subscribeTimeout = 2 * time.Second
 	// askStall ends an Ask when no further answer has come for this long; askLimit ends it in any case.
 	askStall = 100 * time.Millisecond
 	askLimit = 500 * time.Millisecond
@@ -175,6 +177,8 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, err
 	if !b.conn.IsConnected() {
 		return s, bus.ErrDisconnected
 	}
+	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
+	defer cancel()
 	// The answer to a ping comes after the server has taken all that was sent before it.
 	if err := b.conn.FlushWithContext(ctx); err != nil {
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)

@@ -21,8 +21,6 @@ const (
 	lastRecheck  = time.Second
 	// refillLimit is how many messages one read of the store brings for waiting polls.
 	refillLimit = 100
-	// subscribeTimeout bounds waiting for the bus's server to take a subscription.
-	subscribeTimeout = 2 * time.Second
 	// maxPending bounds the events that wait for a predecessor. What is beyond is found in the store.
 	maxPending = 256
 )
@@ -78,9 +76,7 @@ func newMailbox(g *Gateway, user string) *mailbox {
 // they find, what is committed after is published to the subscription.
 func (m *mailbox) warm(ctx context.Context) {
 	m.warming.Do(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), subscribeTimeout)
-		defer cancel()
-		s, err := m.g.bus.Subscribe(ctx, m.user)
+		s, err := m.g.bus.Subscribe(context.WithoutCancel(ctx), m.user) // it is for all polls of the user
 		if err != nil {
 			m.g.log.Debug("subscription not confirmed", "error", err.Error())
 		}
