@@ -1,13 +1,24 @@
 # Everything here runs with Go alone, but for test-engines, which installs the engines it needs.
 MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone
-GOLANGCI_VERSION := v2.15.0
+PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 BIN      := $(CURDIR)/bin
+
+GOLANGCI_VERSION := v2.15.0
+NATS_VERSION     := v2.15.2
+
 # The race detector needs a C compiler.
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 # How long each fuzz target runs in `make test`.
 FUZZTIME ?= $(if $(CI),30s,3s)
-# Statement coverage below which `make test` fails, for the packages that hold the domain.
+# The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
+ROOT     := github.com/sealpost/sealpost
+DOMAIN   := $(addprefix $(ROOT)/pkg/,delivery inbox publickey ratelimit revocation token) \
+            $(addprefix $(ROOT)/services/,auth/internal/accounts auth/internal/password keys/internal/directory \
+              messages/internal/messaging poll-gateway/internal/cursor poll-gateway/internal/gateway)
 COVERAGE := 85
+empty    :=
+comma    := ,
+space    := $(empty) $(empty)
 
 .PHONY: help
 help: ## list the commands
@@ -22,32 +33,29 @@ run: build ## start the standalone server on :3001, data in ./data
 	exec $(BIN)/standalone
 
 .PHONY: test
-test: vet unit coverage fuzz ## vet, unit, contract and end-to-end tests on the embedded default
-
-.PHONY: vet
-vet:
-	go vet $(foreach m,$(MODULES),./$(m)/...)
-
-.PHONY: unit
-unit:
+test: ## vet, unit, contract and end-to-end tests on the embedded default, with coverage; then the fuzz targets
+	go vet $(PACKAGES)
 	@test -n "$(RACE)" || echo "no C compiler: running without the race detector"
-	go test $(RACE) $(foreach m,$(MODULES),./$(m)/...)
+	@mkdir -p $(BIN)
+	go test $(RACE) -covermode=atomic -coverpkg=$(subst $(space),$(comma),$(strip $(DOMAIN))) -coverprofile=$(BIN)/cover.out $(PACKAGES)
+	@awk -v least=$(COVERAGE) -f .ci/coverage.awk $(BIN)/cover.out
+	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
-.PHONY: coverage
-coverage:
-	go run ./pkg/internal/coverage -least $(COVERAGE)
-
-.PHONY: fuzz
-fuzz:
-	FUZZTIME=$(FUZZTIME) bash deploy/ci/fuzz.sh
+.PHONY: test-engines
+test-engines: $(BIN)/nats-server ## the contract suites of what speaks to engines, on real servers
+	bash .ci/engines.sh $(BIN)/nats-server
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## formatting, linters, module tidiness, import rules
-	bash deploy/ci/lint.sh $(BIN)/golangci-lint $(MODULES)
+lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness
+	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES)
 
 $(BIN)/golangci-lint: Makefile
 	GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
-	touch $@
+	@touch $@
+
+$(BIN)/nats-server: Makefile
+	GOWORK=off GOBIN=$(BIN) go install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
+	@touch $@
 
 .PHONY: clean
 clean: ## remove what was built

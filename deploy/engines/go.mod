@@ -1,0 +1,3 @@
+module github.com/sealpost/sealpost/deploy/engines
+
+go 1.26.0

@@ -1,0 +1,227 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// shelf holds messages at positions 1, 2 …; fail makes it fail.
+type shelf struct {
+	messages []string
+	fail     error
+}
+
+func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox.Batch, error) {
+	b := inbox.Batch{Next: after, PastHead: after > int64(len(s.messages))}
+	for p := after; p < int64(len(s.messages)) && len(b.Items) < limit; p++ {
+		b.Items = append(b.Items, inbox.Item{
+			Entry:   store.Entry{User: "bob", Position: p + 1, Kind: store.Received, ExpiresAt: time.Now().Add(time.Hour)},
+			Message: store.Message{Sender: "Alice", Recipients: []string{"Bob"}, Content: s.messages[p]},
+		})
+		b.Next = p + 1
+	}
+	return b, s.fail
+}
+
+func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) {
+	return nil, nil
+}
+func (s *shelf) Head(context.Context, string) (int64, error) { return int64(len(s.messages)), s.fail }
+
+type silence struct{}
+
+func (silence) Subscribe(context.Context, string) (bus.Subscription, error) { return silence{}, nil }
+func (silence) Unsubscribe() error                                          { return nil }
+func (silence) Connected() bool                                             { return true }
+
+// sessions is one session's cursor.
+type sessions struct {
+	mu     sync.Mutex
+	cursor int64
+	fail   error
+}
+
+func (s *sessions) SessionCursor(context.Context, string, string) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cursor, s.fail
+}
+
+func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursor = max(s.cursor, position)
+	return nil
+}
+
+func (s *sessions) ResetSession(_ context.Context, _, _ string, position int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cursor = position
+	return nil
+}
+
+type open struct{}
+
+func (open) Check(context.Context, string) (token.Identity, error) {
+	return token.Identity{Username: "Bob", Subject: "bob", SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}, nil
+}
+
+type rig struct {
+	t        testing.TB
+	shelf    *shelf
+	sessions *sessions
+	gateway  *gateway.Gateway
+	engine   *gin.Engine
+}
+
+func newRig(t testing.TB, messages ...string) *rig {
+	r := &rig{t: t, shelf: &shelf{messages: messages}, sessions: &sessions{}, engine: gin.New()}
+	r.gateway = gateway.New(gateway.Config{
+		MaxPolls: 100, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, VerifyEvery: time.Minute, AwayEvery: time.Second,
+		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
+	}, r.shelf, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
+	r.gateway.Attach(silence{})
+	t.Cleanup(r.gateway.Stop)
+	a := &API{
+		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
+		Tokens: open{}, Limiter: ratelimit.Off{}, PollWait: time.Millisecond,
+	}
+	a.Routes(r.engine)
+	return r
+}
+
+func (r *rig) get(path string, w http.ResponseWriter) {
+	req := httptest.NewRequest(http.MethodGet, "/api/messages/"+path, nil)
+	req.Header.Set("Authorization", "Bearer x")
+	r.engine.ServeHTTP(w, req)
+}
+
+func (r *rig) poll(query string) api.PollResponse {
+	w := httptest.NewRecorder()
+	r.get("poll"+query, w)
+	require.Equal(r.t, http.StatusOK, w.Code, w.Body.String())
+	var p api.PollResponse
+	require.NoError(r.t, json.Unmarshal(w.Body.Bytes(), &p))
+	return p
+}
+
+// broken is a connection whose client has gone.
+type broken struct{ *httptest.ResponseRecorder }
+
+var errGone = errors.New("the client has gone")
+
+func (b broken) Write([]byte) (int, error) { return 0, errGone }
+
+func TestAMessageWhoseAnswerCouldNotBeWrittenIsGivenAgain(t *testing.T) {
+	r := newRig(t, "one", "two")
+	r.get("poll", broken{httptest.NewRecorder()})
+	require.Zero(t, r.sessions.cursor)
+	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.EqualValues(t, 1, r.sessions.cursor)
+	require.Equal(t, "two", r.poll("").Data.EncryptedContent)
+	require.Equal(t, api.PollResponse{Type: api.PollTimeout}, r.poll(""))
+}
+
+func TestASessionPastTheHeadStartsOver(t *testing.T) {
+	r := newRig(t, "one")
+	r.sessions.cursor = 9
+	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.EqualValues(t, 1, r.sessions.cursor)
+}
+
+func TestAStoreThatIsAwayIsToldAsSuch(t *testing.T) {
+	r := newRig(t)
+	r.shelf.fail, r.sessions.fail = store.ErrUnavailable, store.ErrUnavailable
+	for _, path := range []string{"poll", "poll?after=0", "poll?after=latest", "stream"} {
+		w := httptest.NewRecorder()
+		r.get(path, w)
+		require.Equal(t, http.StatusServiceUnavailable, w.Code, path)
+		require.Contains(t, w.Body.String(), api.CodeUnavailable)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+	}
+}
+
+func TestANodeThatDrainsSaysSo(t *testing.T) {
+	r := newRig(t)
+	require.NoError(t, r.gateway.Drain(t.Context(), 0))
+	w := httptest.NewRecorder()
+	r.get("poll?after=0", w)
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.Contains(t, w.Body.String(), api.CodeDraining)
+}
+
+func TestAStreamGivesMessagesWithTheirPositionsAndEndsWithItsClient(t *testing.T) {
+	r := newRig(t, "one", "two")
+	server := httptest.NewServer(r.engine)
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/messages/stream?after=1", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer x")
+	res, err := server.Client().Do(req)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
+	var first [12]byte
+	_, err = io.ReadFull(res.Body, first[:])
+	require.NoError(t, err)
+	require.Equal(t, "id: 2\ndata: ", string(first[:]))
+	cancel()
+	require.Eventually(t, func() bool { return r.gateway.Open() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestEventsAreWellFormed(t *testing.T) {
+	require.Equal(t, ": heartbeat\n\n", string(events(gateway.Answer{Position: 3}, "e")))
+	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(events(gateway.Answer{Reset: true}, "e")))
+	got := string(events(gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: []byte(`{}`)}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
+	require.Equal(t, "id: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[4,6]}\n\n", got)
+}
+
+// FuzzPoll holds a poll with any parameters to one of three ends: an answer, a 400 that names a parameter, or 401.
+func FuzzPoll(f *testing.F) {
+	r := newRig(f, "one", "two", "three")
+	for _, seed := range []string{"after=0", "after=latest&wait=0", "after=epoch.1&limit=2", "after=-1", "limit=x", "after=1&after=x", "%zz", "wait=61&after=0"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		req := &http.Request{Method: http.MethodGet, Header: http.Header{"Authorization": {"Bearer x"}}}
+		req.URL = httptest.NewRequest(http.MethodGet, "/api/messages/poll", nil).URL
+		// No fuzzing of how long a poll waits.
+		req.URL.RawQuery = "wait=0&" + query
+		w := httptest.NewRecorder()
+		r.engine.ServeHTTP(w, req)
+		switch w.Code {
+		case http.StatusOK:
+		case http.StatusBadRequest:
+			if !strings.Contains(w.Body.String(), `"field":"`) {
+				t.Fatalf("%q: %s", query, w.Body)
+			}
+		default:
+			t.Fatalf("%q: status %d", query, w.Code)
+		}
+	})
+}
