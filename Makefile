@@ -1,4 +1,5 @@
-# Everything here runs with Go alone, but for test-engines, which installs the engines it needs.
+# Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
+SHELL    := bash -o pipefail
 MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone
 PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 BIN      := $(CURDIR)/bin
@@ -37,7 +38,8 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	go vet $(PACKAGES)
 	@test -n "$(RACE)" || echo "no C compiler: running without the race detector"
 	@mkdir -p $(BIN)
-	go test $(RACE) -covermode=atomic -coverpkg=$(subst $(space),$(comma),$(strip $(DOMAIN))) -coverprofile=$(BIN)/cover.out $(PACKAGES)
+	go test $(RACE) -covermode=atomic -coverpkg=$(subst $(space),$(comma),$(strip $(DOMAIN))) -coverprofile=$(BIN)/cover.out $(PACKAGES) \
+		| sed -E 's/\tcoverage: .*//'
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk $(BIN)/cover.out
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 

@@ -15,7 +15,10 @@ import (
 
 const usage = `standalone is the Sealpost server in one process.
 
-It takes no arguments; it is set by environment variables:
+  standalone            serve
+  standalone new-epoch  after a restore from a backup, with the server stopped: tell clients that the log is another one
+
+It is set by environment variables:
 
 `
 
@@ -27,7 +30,9 @@ func main() {
 }
 
 func run() error {
-	if len(os.Args) > 1 {
+	args := os.Args[1:]
+	newEpoch := len(args) == 1 && args[0] == "new-epoch"
+	if len(args) > 0 && !newEpoch {
 		fmt.Fprint(os.Stderr, usage)
 		return config.WriteHelp(os.Stderr, app.Config{})
 	}
@@ -37,5 +42,10 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if newEpoch {
+		epoch, err := app.NewEpoch(ctx, cfg)
+		fmt.Fprintln(os.Stdout, epoch)
+		return err
+	}
 	return app.Run(ctx, cfg, os.Stderr)
 }

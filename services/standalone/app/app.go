@@ -69,6 +69,21 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	return errors.Join(err, a.Stop(stopping))
 }
 
+// NewEpoch makes the log in the data folder another one, after a restore: clients whose cursors are of the old one are
+// told to begin anew. No server may be running on the folder.
+func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
+	log := slog.New(slog.DiscardHandler)
+	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log)}
+	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
+	if err := a.lockDataDir(ctx); err != nil {
+		return "", err
+	}
+	if err := a.openStore(ctx); err != nil {
+		return "", err
+	}
+	return a.store.NewEpoch(ctx)
+}
+
 // App is the whole server.
 type App struct {
 	cfg      Config

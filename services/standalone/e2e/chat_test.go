@@ -102,6 +102,7 @@ func (s *chat) waitFor(t *testing.T, text string) {
 }
 
 func TestTwoPeopleTalkWhileTheServerIsKilled(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	server := start(t, dir, 0)
 	port := portOf(t, server.url)
@@ -146,6 +147,7 @@ func TestTwoPeopleTalkWhileTheServerIsKilled(t *testing.T) {
 }
 
 func TestTheCommandLineSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	server := start(t, t.TempDir(), 0)
 	c := buildCommandLine(t, server.url)
 	c.mustRun("register", "Alice")
@@ -178,6 +180,7 @@ func TestTheCommandLineSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestARotatedKeyIsWarnedOfAndOldMessagesStayReadable(t *testing.T) {
+	t.Parallel()
 	server := start(t, t.TempDir(), 0)
 	c := buildCommandLine(t, server.url)
 	c.mustRun("register", "Alice")

@@ -17,12 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/historycheck"
+	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
 // TestWhatWasAcknowledgedSurvivesKill9 runs senders and readers against a server that is killed again and again, and
 // lets the checker of histories judge from their logs alone.
 func TestWhatWasAcknowledgedSurvivesKill9(t *testing.T) {
+	t.Parallel()
 	const kills, senders = 5, 4
 	dir := t.TempDir()
 	server := start(t, dir, 0)
@@ -174,4 +177,30 @@ func closed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+func TestAfterANewEpochReadersAreToldToBeginAnew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server := start(t, dir, 0)
+	ann := newClient(t, server.url)
+	ann.register(t, "Ann")
+	require.Equal(t, http.StatusCreated, ann.call(t.Context(), http.MethodPost, "/api/messages/send", sendRequest("one", "Ann"), nil))
+	poll := func(after string) (p api.PollResponse) {
+		require.Equal(t, http.StatusOK, ann.call(t.Context(), http.MethodGet, "/api/messages/poll?wait=10&after="+after, nil, &p))
+		return p
+	}
+	before := poll("0").Cursor
+	var cfg app.Config
+	require.NoError(t, config.Load(&cfg, []string{"DATA_DIR=" + dir}))
+	_, err := app.NewEpoch(t.Context(), cfg)
+	require.ErrorContains(t, err, "in use")
+	require.NoError(t, server.stop())
+	epoch, err := app.NewEpoch(t.Context(), cfg)
+	require.NoError(t, err)
+	server = start(t, dir, 0)
+	ann.url = server.url
+	reset := poll(before)
+	require.Equal(t, api.PollResponse{Type: api.PollReset, Cursor: epoch + ".0"}, reset)
+	require.Equal(t, "one", poll(reset.Cursor).Messages[0].EncryptedContent)
 }
