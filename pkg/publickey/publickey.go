@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// MinBits and MaxBits bound the modulus.
+	// MinBits is the least length of the modulus.
 	MinBits = 2048
+	// MaxBits is its greatest length.
 	MaxBits = 8192
 
 	blockType = "PUBLIC KEY"

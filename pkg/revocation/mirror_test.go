@@ -96,7 +96,7 @@ func TestAMirrorIsReadyOnceItHasReadEverything(t *testing.T) {
 		require.NoError(t, log.Append(t.Context(), oneToken("a1")))
 		log.SetAway(true)
 		m := run(t, log)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		select {
 		case <-m.Ready():
 			t.Fatal("ready without the log")
@@ -116,16 +116,16 @@ func TestWhatIsKnownHoldsWhileTheLogIsAwayAndStalenessTells(t *testing.T) {
 		log := &revocationtest.Log{}
 		m := run(t, log)
 		require.NoError(t, m.Revoke(t.Context(), oneToken("a1")))
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		require.LessOrEqual(t, m.Staleness(), time.Second, "a log that is there keeps it fresh")
 
 		log.SetAway(true)
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		require.True(t, m.Revoked(holder("alice", "a1", 0)))
 		require.GreaterOrEqual(t, m.Staleness(), 10*time.Minute)
 
 		log.SetAway(false)
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		require.LessOrEqual(t, m.Staleness(), time.Second, "followed anew within the longest pause")
 	})
 }
@@ -177,12 +177,12 @@ func TestExpiredRecordsAreForgotten(t *testing.T) {
 		}
 		requireMetric(t, reg, "sealpost_revocation_records", 3)
 
-		time.Sleep(time.Hour + 2*time.Second)
+		<-time.After(time.Hour + 2*time.Second)
 		requireMetric(t, reg, "sealpost_revocation_records", 1)
 		require.False(t, m.Revoked(holder("alice", "a1", 0)))
 		require.True(t, m.Revoked(holder("bob", "", 2)), "a later record made it longer")
 
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		requireMetric(t, reg, "sealpost_revocation_records", 0)
 		require.False(t, m.Revoked(holder("bob", "", 0)))
 	})
@@ -220,10 +220,10 @@ func TestWatchersAreToldEachPieceOfNewsOnce(t *testing.T) {
 
 		// After a loss the log hands everything over again. That is no news.
 		log.SetAway(true)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		log.SetAway(false)
 		require.NoError(t, log.Append(t.Context(), allBefore("bob", 1)))
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		require.Len(t, told, 3)
 
 		stop()
@@ -252,7 +252,7 @@ func TestALogThatFailsIsTriedAgainEverMoreSlowly(t *testing.T) {
 		log := &dead{}
 		reg := prometheus.NewPedanticRegistry()
 		run(t, log, revocation.WithRegistry(reg))
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		log.mu.Lock()
 		defer log.mu.Unlock()
 		require.Less(t, log.tries[1].Sub(log.tries[0]), 101*time.Millisecond)

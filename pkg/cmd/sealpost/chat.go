@@ -61,9 +61,7 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	defer cancel(nil)
 	var work sync.WaitGroup
 	work.Go(func() {
-		if err := m.Receive(ctx, client.FileCursor{Path: p.path(cursorFile)}, s.receive); err != nil {
-			cancel(err)
-		}
+		cancel(m.Receive(ctx, client.FileCursor{Path: p.path(cursorFile)}, s.receive))
 	})
 	err = s.sendLines(ctx)
 	if err == nil && wait > 0 {
