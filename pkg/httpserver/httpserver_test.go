@@ -381,3 +381,21 @@ func TestASettingThatCannotBeIsNamed(t *testing.T) {
 		require.ErrorContains(t, err, name)
 	}
 }
+
+func TestANumberInTheQueryIsHeldToItsBounds(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.GET("/", httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
+			n, err := httpserver.QueryInt(c, "limit", 50, 1, 200)
+			c.Header("Seen", fmt.Sprint(n))
+			return err
+		}))
+	})
+	for query, want := range map[string]string{"": "50", "?limit=1": "1", "?limit=200": "200"} {
+		require.Equal(t, want, r.get("/"+query).Header().Get("Seen"), query)
+	}
+	for _, query := range []string{"?limit=", "?limit=0", "?limit=201", "?limit=x", "?limit=1.5", "?limit=9223372036854775808"} {
+		e := fault(t, r.get("/"+query))
+		require.Equal(t, "limit", e.Field, query)
+		require.Equal(t, api.CodeInvalidField, e.Code)
+	}
+}

@@ -3,7 +3,6 @@ package httpapi
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/gin-gonic/gin"
 
@@ -87,7 +86,7 @@ func (a *API) history(c *gin.Context) error {
 }
 
 func (a *API) users(c *gin.Context) error {
-	limit, err := pageLimit(c)
+	limit, err := httpserver.QueryInt(c, "limit", api.MaxDirectoryLimit, 1, api.MaxDirectoryLimit)
 	if err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (a *API) users(c *gin.Context) error {
 	if after != "" && !api.ValidUsername(after) {
 		return api.InvalidField("after", "must be a username")
 	}
-	users, next, err := a.Directory.Page(c.Request.Context(), after, limit)
+	users, next, err := a.Directory.Page(c.Request.Context(), after, int(limit))
 	if err != nil {
 		return err
 	}
@@ -108,18 +107,6 @@ func (a *API) users(c *gin.Context) error {
 	}
 	c.JSON(http.StatusOK, answer)
 	return nil
-}
-
-func pageLimit(c *gin.Context) (int, error) {
-	text, given := c.GetQuery("limit")
-	if !given {
-		return api.MaxDirectoryLimit, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > api.MaxDirectoryLimit {
-		return 0, api.InvalidField("limit", "must be a whole number from 1 to "+strconv.Itoa(api.MaxDirectoryLimit))
-	}
-	return n, nil
 }
 
 func (a *API) rotate(c *gin.Context) error {

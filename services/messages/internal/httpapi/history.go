@@ -53,13 +53,13 @@ func (a *API) history(c *gin.Context) error {
 }
 
 func (a *API) window(c *gin.Context) (page int64, w inbox.Window, limit int64, err error) {
-	if page, err = intParam(c, "page", 1, 1, maxPage); err != nil {
+	if page, err = httpserver.QueryInt(c, "page", 1, 1, maxPage); err != nil {
 		return page, w, limit, err
 	}
-	if limit, err = intParam(c, "limit", defaultHistoryLimit, 1, api.MaxHistoryLimit); err != nil {
+	if limit, err = httpserver.QueryInt(c, "limit", defaultHistoryLimit, 1, api.MaxHistoryLimit); err != nil {
 		return page, w, limit, err
 	}
-	before, err := intParam(c, "before", 0, 1, 1<<62)
+	before, err := httpserver.QueryInt(c, "before", 0, 1, 1<<62)
 	if err != nil {
 		return page, w, limit, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -157,16 +156,4 @@ func (a *API) status(c *gin.Context) error {
 	}
 	c.JSON(http.StatusOK, api.StatusResponse{Status: "online", Stats: stats})
 	return nil
-}
-
-func intParam(c *gin.Context, name string, absent, least, most int64) (int64, error) {
-	text, given := c.GetQuery(name)
-	if !given {
-		return absent, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < least || n > most {
-		return 0, api.InvalidField(name, "must be a whole number from "+strconv.FormatInt(least, 10)+" to "+strconv.FormatInt(most, 10))
-	}
-	return n, nil
 }

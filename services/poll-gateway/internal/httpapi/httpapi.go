@@ -105,16 +105,16 @@ func (a *API) poll(c *gin.Context) error {
 
 // query reads limit and wait.
 func (a *API) query(c *gin.Context) (gateway.Query, error) {
-	limit, err := intParam(c, "limit", defaultLimit, 1, api.MaxPollLimit)
+	limit, err := httpserver.QueryInt(c, "limit", defaultLimit, 1, api.MaxPollLimit)
 	if err != nil {
 		return gateway.Query{}, err
 	}
-	wait, err := intParam(c, "wait", -1, 0, api.MaxPollWaitSeconds)
+	wait, err := httpserver.QueryInt(c, "wait", -1, 0, api.MaxPollWaitSeconds)
 	if err != nil {
 		return gateway.Query{}, err
 	}
 	q := a.defaultQuery(c)
-	q.Limit = limit
+	q.Limit = int(limit)
 	if wait >= 0 {
 		q.Wait = untilExpiry(time.Duration(wait)*time.Second, q)
 	}
@@ -147,18 +147,6 @@ func (a *API) position(ctx context.Context, name, text string) (position int64, 
 	}
 	known, err = a.Epochs.Is(ctx, at.Epoch)
 	return at.Position, known, err
-}
-
-func intParam(c *gin.Context, name string, absent, least, most int) (int, error) {
-	text, given := c.GetQuery(name)
-	if !given {
-		return absent, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		return 0, api.InvalidField(name, "must be a whole number from "+strconv.Itoa(least)+" to "+strconv.Itoa(most))
-	}
-	return n, nil
 }
 
 // write sends a JSON body and reports whether the connection took all of it.
