@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -44,8 +45,8 @@ func run() error {
 	defer stop()
 	if newEpoch {
 		epoch, err := app.NewEpoch(ctx, cfg)
-		fmt.Fprintln(os.Stdout, epoch)
-		return err
+		_, printing := fmt.Fprintln(os.Stdout, epoch)
+		return errors.Join(err, printing)
 	}
 	return app.Run(ctx, cfg, os.Stderr)
 }
