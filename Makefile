@@ -1,11 +1,11 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone
-PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines
+# The engines are for `make test-engines` alone.
+PACKAGES := $(foreach m,$(filter-out deploy/engines,$(MODULES)),./$(m)/...)
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
-NATS_VERSION     := v2.15.2
 
 # The race detector needs a C compiler.
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
@@ -44,8 +44,9 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
 .PHONY: test-engines
-test-engines: $(BIN)/nats-server ## the contract suites of what speaks to engines, on real servers
-	bash .ci/engines.sh $(BIN)/nats-server
+test-engines: ## the contract suites of the adapters on real engines, which it installs and starts
+	go run ./deploy/engines/cmd/engines run -- \
+		env SEALPOST_ENGINES=required go test $(RACE) -count=1 ./pkg/store/mongo/... ./pkg/bus/... ./deploy/engines/...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness
@@ -53,10 +54,6 @@ lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness
 
 $(BIN)/golangci-lint: Makefile
 	GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
-	@touch $@
-
-$(BIN)/nats-server: Makefile
-	GOWORK=off GOBIN=$(BIN) go install github.com/nats-io/nats-server/v2@$(NATS_VERSION)
 	@touch $@
 
 .PHONY: clean

@@ -1,0 +1,112 @@
+package engines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// folder is a folder of one engine of this process. It is locked while the process lives; what a process that was
+// killed has left behind is removed by the next one.
+type folder struct {
+	path    string
+	lock    *os.File
+	backups int
+}
+
+// lockName is the file that is locked in a folder while its process lives.
+const lockName = ".lock"
+
+// newFolder makes a folder in parent and removes those there that nobody uses any more.
+func newFolder(parent, name string) (*folder, error) {
+	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // other users' processes look into their own
+		return nil, err
+	}
+	guard, err := lockFile(filepath.Join(parent, lockName), syscall.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = guard.Close() }()
+	removeStale(parent)
+	path, err := os.MkdirTemp(parent, name+"-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o755); err != nil { //nolint:gosec // as above
+		return nil, err
+	}
+	lock, err := lockFile(filepath.Join(path, lockName), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(path))
+	}
+	return &folder{path: path, lock: lock}, nil
+}
+
+// data is where the engine keeps what it must not lose.
+func (f *folder) data() string { return f.file("data") }
+
+func (f *folder) file(name string) string { return filepath.Join(f.path, name) }
+
+// remove removes the folder; it does nothing to one that was removed.
+func (f *folder) remove() error {
+	err := f.lock.Close()
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return errors.Join(err, os.RemoveAll(f.path))
+}
+
+func removeStale(parent string) {
+	locks, _ := filepath.Glob(filepath.Join(parent, "*", lockName))
+	for _, name := range locks {
+		if lock, err := lockFile(name, syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			_ = os.RemoveAll(filepath.Dir(name))
+			_ = lock.Close()
+		}
+	}
+}
+
+func lockFile(name string, how int) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), how); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return f, nil
+}
+
+// Ports are taken from a range that the system does not use for outgoing connections, so that an engine that is
+// started again finds its port free.
+const firstPort, lastPort = 20000, 32000
+
+// freePort finds a port of 127.0.0.1 that nobody listens on.
+func freePort() (int, error) {
+	var err error
+	for range 100 {
+		port := firstPort + rand.N(lastPort-firstPort)
+		var l net.Listener
+		l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, fmt.Errorf("no free port: %w", err)
+}
+
+func freePorts(n int) ([]int, error) {
+	ports := make([]int, n)
+	for i := range ports {
+		var err error
+		if ports[i], err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	return ports, nil
+}

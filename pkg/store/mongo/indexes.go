@@ -1,0 +1,77 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// indexes are those besides _id, by collection. The promises of the log rest on the unique one: it must never be dropped
+// while the service runs.
+func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
+	return map[*driver.Collection][]driver.IndexModel{
+		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}, expiry("purgeAt")},
+		s.messages: {expiry("expiresAt")},
+		s.sessions: {expiry("expiresAt")},
+		s.keys:     {{Keys: both("u", "v")}},
+	}
+}
+
+func both(first, second string) bson.D {
+	return bson.D{{Key: first, Value: 1}, {Key: second, Value: 1}}
+}
+
+// expiry removes a document some time after the moment that its field says.
+func expiry(field string) driver.IndexModel {
+	return driver.IndexModel{Keys: ascending(field), Options: options.Index().SetExpireAfterSeconds(0)}
+}
+
+// The codes of an index that is there in another form; waiting does not help.
+const (
+	indexOptionsConflict     = 85
+	indexKeySpecsConflict    = 86
+	maxIndexCreationInterval = time.Second
+)
+
+// createIndexes makes the indexes that are missing. All nodes do so when they start, perhaps at once, and a server may
+// refuse one of two that make the same index or collection: it is tried again until ctx ends.
+func (s *Store) createIndexes(ctx context.Context) error {
+	for interval := 10 * time.Millisecond; ; interval = min(2*interval, maxIndexCreationInterval) {
+		err := s.tryIndexes(ctx)
+		if err == nil || permanent(err) {
+			return unavailable(err)
+		}
+		select {
+		case <-time.After(interval/2 + rand.N(interval)):
+		case <-ctx.Done():
+			return unavailable(errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+func (s *Store) tryIndexes(ctx context.Context) error {
+	for collection, models := range s.indexes() {
+		if _, err := collection.Indexes().CreateMany(ctx, models); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func permanent(err error) bool {
+	var server driver.ServerError
+	if !errors.As(err, &server) {
+		return errors.Is(err, driver.ErrClientDisconnected)
+	}
+	for _, code := range []int{indexOptionsConflict, indexKeySpecsConflict, 13 /* unauthorized */, 18 /* authentication failed */} {
+		if server.HasErrorCode(code) {
+			return true
+		}
+	}
+	return false
+}

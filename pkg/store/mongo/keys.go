@@ -1,0 +1,97 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// keyFields is a public key, inside the account or archived.
+type keyFields struct {
+	Version     int       `bson:"v"`
+	PEM         string    `bson:"pem"`
+	Fingerprint string    `bson:"fingerprint"`
+	CreatedAt   time.Time `bson:"createdAt"`
+}
+
+func fieldsOf(k store.Key) keyFields { return keyFields(k) }
+
+func (f keyFields) key() store.Key { return store.Key(f) }
+
+// archivedKey is a key that is no longer current, or is about to be that. It is written once: its id is made of the name
+// and the version.
+type archivedKey struct {
+	ID   string    `bson:"_id"`
+	User string    `bson:"u"`
+	Key  keyFields `bson:",inline"`
+}
+
+// RotateKey implements store.Keys. The current key is archived first and replaced second, so that at no moment a version
+// is missing; an archived copy of a key that is still current does no harm, because KeyHistory leaves it out.
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
+	name := store.Canonical(username)
+	for {
+		current, err := s.Account(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := insertOne(ctx, s.keys, archivedKey{
+			ID: fmt.Sprintf("%s/%d", name, current.Key.Version), User: name, Key: fieldsOf(current.Key),
+		}); err != nil {
+			return 0, err
+		}
+		key.Version = current.Key.Version + 1
+		replaced, err := s.users.UpdateOne(ctx, bson.D{eq("_id", name), eq("key.v", current.Key.Version)}, bson.D{set("key", fieldsOf(key))})
+		if err != nil {
+			return 0, unavailable(err)
+		}
+		if replaced.MatchedCount == 1 {
+			return key.Version, nil
+		}
+		// Another rotation came first. Each round that is lost was won by one, so this ends.
+	}
+}
+
+// KeyHistory implements store.Keys.
+func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+	name := store.Canonical(username)
+	account, err := s.Account(ctx, name)
+	if err != nil {
+		return "", nil, err
+	}
+	archive, err := all[archivedKey](ctx, s.keys, queryArchive(name, account.Key.Version))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, a := range archive {
+		keys = append(keys, a.Key.key())
+	}
+	return account.Username, append(keys, account.Key), nil
+}
+
+// ListKeys implements store.Keys.
+func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
+	found, err := all[userDocument](ctx, s.users, queryDirectory(after, limit))
+	users := make([]store.UserKey, len(found))
+	for i, d := range found {
+		users[i] = store.UserKey{Username: d.Name, Key: d.Key.key()}
+	}
+	return users, err
+}
+
+// KeyVersions implements store.Keys.
+func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
+	versions := make(map[string]store.UserKey, len(usernames))
+	if len(usernames) == 0 {
+		return versions, nil
+	}
+	found, err := all[userDocument](ctx, s.users, queryVersions(usernames))
+	for _, d := range found {
+		versions[d.ID] = store.UserKey{Username: d.Name, Key: store.Key{Version: d.Key.Version}}
+	}
+	return versions, err
+}

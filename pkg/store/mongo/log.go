@@ -1,0 +1,290 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// entryDocument is an entry of an inbox. Its id is made of the inbox and the message, so it is unique by both, on a
+// sharded collection too, where all of an inbox is on one shard. The position is unique by the index on (u, s).
+type entryDocument struct {
+	ID         string          `bson:"_id"`
+	User       string          `bson:"u"`
+	Position   int64           `bson:"s"`
+	Kind       store.EntryKind `bson:"kind"`
+	Message    bson.ObjectID   `bson:"m"`
+	Digest     []byte          `bson:"digest"`
+	WrappedKey string          `bson:"k,omitempty"`
+	KeyVersion int             `bson:"kv,omitempty"`
+	At         time.Time       `bson:"at"`
+	ReadAt     time.Time       `bson:"readAt,omitempty"`
+	ExpiresAt  time.Time       `bson:"expiresAt"`
+	PurgeAt    time.Time       `bson:"purgeAt"`
+}
+
+func entryID(user string, id store.MessageID) string { return user + "/" + id.String() }
+
+func documentOfEntry(e store.Entry) entryDocument {
+	return entryDocument{
+		ID: entryID(e.User, e.Message), User: e.User, Position: e.Position, Kind: e.Kind, Message: bson.ObjectID(e.Message),
+		Digest: e.Digest[:], WrappedKey: e.WrappedKey, KeyVersion: e.KeyVersion,
+		At: e.At, ReadAt: e.ReadAt, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt,
+	}
+}
+
+func (d entryDocument) entry() store.Entry {
+	e := store.Entry{
+		User: d.User, Position: d.Position, Kind: d.Kind, Message: store.MessageID(d.Message), WrappedKey: d.WrappedKey,
+		KeyVersion: d.KeyVersion, At: d.At, ReadAt: d.ReadAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt,
+	}
+	copy(e.Digest[:], d.Digest)
+	return e
+}
+
+// messageDocument is a message. Its id is the message's.
+type messageDocument struct {
+	ID               bson.ObjectID `bson:"_id"`
+	Sender           string        `bson:"sender"`
+	SenderKeyVersion int           `bson:"senderKeyVersion,omitempty"`
+	Recipients       []string      `bson:"recipients,omitempty"`
+	Content          string        `bson:"content"`
+	IV               string        `bson:"iv"`
+	ClientMessageID  string        `bson:"clientMessageId,omitempty"`
+	Digest           []byte        `bson:"digest"`
+	CreatedAt        time.Time     `bson:"createdAt"`
+	ExpiresAt        time.Time     `bson:"expiresAt"`
+	Tombstone        bool          `bson:"tombstone,omitempty"`
+}
+
+func documentOfMessage(m store.Message) messageDocument {
+	return messageDocument{
+		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
+		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
+		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt, Tombstone: m.Tombstone,
+	}
+}
+
+func (d messageDocument) message() store.Message {
+	m := store.Message{
+		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients,
+		Content: d.Content, IV: d.IV, ClientMessageID: d.ClientMessageID,
+		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, Tombstone: d.Tombstone,
+	}
+	copy(m.Digest[:], d.Digest)
+	return m
+}
+
+// InsertEntries implements store.Log.
+//
+// An entry that an earlier call has written without learning of it is refused, and reported as the Existing one.
+func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	results := make([]store.EntryResult, len(entries))
+	if len(entries) == 0 {
+		return results, nil
+	}
+	marks := s.marks.missing(entries)
+	documents := make([]any, 0, len(marks)+len(entries))
+	for _, m := range marks { // the marks first: see marks
+		documents = append(documents, m)
+	}
+	for _, e := range entries {
+		documents = append(documents, documentOfEntry(e))
+	}
+	refused, err := insertMany(ctx, s.inbox, documents)
+	if err != nil {
+		return nil, err
+	}
+	s.marks.stand(marks, refused[:len(marks)])
+	return results, s.explain(ctx, entries, refused[len(marks):], results)
+}
+
+// explain finds out why entries were refused.
+func (s *Store) explain(ctx context.Context, entries []store.Entry, refused []bool, results []store.EntryResult) error {
+	var users, ids []string
+	for i, e := range entries {
+		if refused[i] {
+			users, ids = append(users, e.User), append(ids, entryID(e.User, e.Message))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	held, err := all[entryDocument](ctx, s.inbox, queryHeld(slices.Compact(slices.Sorted(slices.Values(users))), ids))
+	if err != nil {
+		return err
+	}
+	existing := make(map[string]store.Entry, len(held))
+	for _, d := range held {
+		existing[d.ID] = d.entry()
+	}
+	for i, e := range entries {
+		if !refused[i] {
+			continue
+		}
+		if found, ok := existing[entryID(e.User, e.Message)]; ok {
+			results[i].Existing = &found
+		} else {
+			results[i].PositionTaken = true
+		}
+	}
+	return nil
+}
+
+// InsertMessages implements store.Log.
+func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	written := make([]bool, len(messages))
+	if len(messages) == 0 {
+		return written, nil
+	}
+	documents := make([]any, len(messages))
+	for i, m := range messages {
+		documents[i] = documentOfMessage(m)
+	}
+	refused, err := insertMany(ctx, s.messages, documents)
+	if err != nil {
+		return nil, err
+	}
+	for i := range written {
+		written[i] = !refused[i]
+	}
+	return written, nil
+}
+
+// Messages implements store.Log.
+func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
+	messages := make(map[store.MessageID]store.Message, len(ids))
+	if len(ids) == 0 {
+		return messages, nil
+	}
+	wanted := make([]bson.ObjectID, len(ids))
+	for i, id := range ids {
+		wanted[i] = bson.ObjectID(id)
+	}
+	found, err := all[messageDocument](ctx, s.messages, queryMessages(wanted))
+	for _, d := range found {
+		messages[store.MessageID(d.ID)] = d.message()
+	}
+	return messages, err
+}
+
+// Entries implements store.Log.
+func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
+	found, err := all[entryDocument](ctx, s.inbox, queryEntries(user, after, upTo))
+	var entries []store.Entry
+	for _, d := range found {
+		entries = append(entries, d.entry())
+	}
+	return entries, err
+}
+
+// firstWindow is how far FirstAfter looks in a bounded range.
+const firstWindow = 1024
+
+// FirstAfter implements store.Log. It looks in a bounded range first: not every server can use an index for the order,
+// and the answer is mostly near.
+func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64, error) {
+	if after > math.MaxInt64-firstWindow {
+		return 0, nil
+	}
+	after = max(0, after)
+	position, err := s.position(ctx, queryFirstWithin(user, after, after+firstWindow))
+	if err != nil || position > 0 {
+		return position, err
+	}
+	return s.position(ctx, queryFirst(user, after+firstWindow))
+}
+
+// position reads the position of the first entry or mark of a query, 0 if there is none.
+func (s *Store) position(ctx context.Context, q query) (int64, error) {
+	d, err := first[entryDocument](ctx, s.inbox, q)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return d.Position, err
+}
+
+// Tail implements store.Log. The highest mark says in which block of positions the tail is. If nothing is there any
+// more, it is the block's end.
+func (s *Store) Tail(ctx context.Context, user string) (int64, error) {
+	mark, err := s.position(ctx, queryMark(user))
+	if err != nil || mark == 0 {
+		return 0, err
+	}
+	b := block(-mark)
+	tail, err := s.position(ctx, queryLastWithin(user, b.before(), b.end()))
+	if err != nil || tail > 0 {
+		return tail, err
+	}
+	return b.end(), nil
+}
+
+// Entry implements store.Log.
+func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (store.Entry, error) {
+	d, err := first[entryDocument](ctx, s.inbox, queryEntry(user, id))
+	return d.entry(), err
+}
+
+// MarkRead implements store.Log.
+func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
+	unread := slices.Concat(queryEntry(user, id).filter, bson.D{op("readAt", "$exists", false)})
+	done, err := s.inbox.UpdateOne(ctx, unread, bson.D{set("readAt", at)})
+	if err != nil || done.MatchedCount == 1 {
+		return unavailable(err)
+	}
+	_, err = s.Entry(ctx, user, id)
+	return err
+}
+
+// receiptsQuery is how many entries one query of Receipts names at most.
+const receiptsQuery = 4096
+
+// Receipts implements store.Log.
+func (s *Store) Receipts(ctx context.Context, users []string, ids []store.MessageID) ([]store.ReadReceipt, error) {
+	var receipts []store.ReadReceipt
+	var entryIDs []string
+	read := func() error {
+		found, err := all[entryDocument](ctx, s.inbox, queryReceipts(users, entryIDs))
+		for _, d := range found {
+			receipts = append(receipts, store.ReadReceipt{Message: store.MessageID(d.Message), User: d.User, ReadAt: d.ReadAt})
+		}
+		entryIDs = entryIDs[:0]
+		return err
+	}
+	for _, id := range ids {
+		for _, user := range users {
+			if entryIDs = append(entryIDs, entryID(user, id)); len(entryIDs) == receiptsQuery {
+				if err := read(); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	if len(entryIDs) == 0 {
+		return receipts, nil
+	}
+	return receipts, read()
+}
+
+// Purge removes what has passed its time at now, and returns how many documents that were. The server does so by
+// itself, about once a minute: this is for who cannot wait.
+func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
+	for collection, models := range s.indexes() {
+		for _, m := range models {
+			if keys := m.Keys.(bson.D); len(keys) == 1 { // an expiry
+				done, err := collection.DeleteMany(ctx, due(keys[0].Key, now))
+				if err != nil {
+					return removed, unavailable(err)
+				}
+				removed += done.DeletedCount
+			}
+		}
+	}
+	return removed, nil
+}

@@ -1,0 +1,199 @@
+// Package mongo keeps the truth in MongoDB: the store of a deployment of many nodes.
+//
+// It needs neither transactions nor change streams. What has to be atomic is one document, and what has to be decided
+// once is a document that is written once: the unique indexes decide.
+//
+// Every write is acknowledged by a majority of the replica set and stands in its journals before a call returns, and
+// every read sees only such writes, so that no client's cursor stands on what a failover can undo. The driver repeats
+// no write (retryWrites is off): a server that does not know retryable writes would report the first write to the
+// second as a conflict. The ports are made so that the caller may repeat each call instead.
+//
+// To shard: users, messages, sessions and meta by hashed _id; keys and inbox by u. Each query on a request path names
+// the shard key of its collection.
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// Config says where the database is and what may be used of it.
+type Config struct {
+	// URI is the connection string. It may hold a password.
+	URI string
+	// Database is the database's name; by default the one that URI names, or DefaultDatabase.
+	Database string
+	// MaxPoolSize bounds the connections to each server.
+	MaxPoolSize uint64
+	// Timeout bounds each operation whose context has no deadline. The server is told of the deadline of every operation
+	// (maxTimeMS), so that it does not work on what nobody waits for.
+	Timeout time.Duration
+}
+
+// The defaults of Config.
+const (
+	DefaultDatabase    = "sealpost"
+	DefaultMaxPoolSize = 100
+	DefaultTimeout     = 10 * time.Second
+)
+
+// closeTimeout bounds giving connections back at the end.
+const closeTimeout = 5 * time.Second
+
+// Store implements store.Store on one database. Its methods may be called concurrently.
+type Store struct {
+	client *driver.Client
+	// users holds an account with its current key; _id is the canonical name.
+	users *driver.Collection
+	// keys holds the keys that are no longer current.
+	keys     *driver.Collection
+	sessions *driver.Collection
+	meta     *driver.Collection
+	messages *driver.Collection
+	// inbox holds the entries, and the marks that outlive them (see marks).
+	inbox *driver.Collection
+	marks *marks
+
+	closing sync.Once
+	closed  error
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open connects to the database and makes the collections and indexes that are missing. It waits until the server
+// answers or ctx ends.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	name, err := databaseName(cfg)
+	if err != nil {
+		return nil, err
+	}
+	client, err := driver.Connect(clientOptions(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("connect to MongoDB: %w", err)
+	}
+	db := client.Database(name)
+	s := &Store{
+		client: client, users: db.Collection("users"), keys: db.Collection("keys"), sessions: db.Collection("sessions"),
+		meta: db.Collection("meta"), messages: db.Collection("messages"), inbox: db.Collection("inbox"),
+	}
+	s.marks = newMarks(s.inbox)
+	if err := s.createIndexes(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", name, err), s.Close())
+	}
+	return s, nil
+}
+
+func clientOptions(cfg Config) *options.ClientOptions {
+	journal := true
+	o := options.Client().ApplyURI(cfg.URI).SetAppName("sealpost").
+		SetMaxPoolSize(DefaultMaxPoolSize).SetTimeout(DefaultTimeout).
+		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journal}).
+		SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary()).
+		SetRetryWrites(false).SetRetryReads(true)
+	if cfg.MaxPoolSize > 0 {
+		o.SetMaxPoolSize(cfg.MaxPoolSize)
+	}
+	if cfg.Timeout > 0 {
+		o.SetTimeout(cfg.Timeout)
+	}
+	return o
+}
+
+func databaseName(cfg Config) (string, error) {
+	if cfg.Database != "" {
+		return cfg.Database, nil
+	}
+	u, err := url.Parse(cfg.URI)
+	if err != nil {
+		return "", errors.New("the MongoDB URI is not one") // the cause would show the password
+	}
+	if name := strings.TrimPrefix(u.Path, "/"); name != "" {
+		return name, nil
+	}
+	return DefaultDatabase, nil
+}
+
+// Ping implements store.Store.
+func (s *Store) Ping(ctx context.Context) error {
+	return unavailable(s.client.Ping(ctx, readpref.Primary()))
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.marks.stop()
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		s.closed = s.client.Disconnect(ctx)
+	})
+	return s.closed
+}
+
+// unavailable makes of whatever the driver reports what the ports promise.
+func unavailable(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, driver.ErrNoDocuments):
+		return store.ErrNotFound
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
+}
+
+// upsertAttempts bounds how often an upsert is tried that met another one of the same document.
+const upsertAttempts = 10
+
+// upserted repeats an upsert that lost against another one: a server may report that as a duplicate key.
+func upserted(do func() error) error {
+	var err error
+	for range upsertAttempts {
+		if err = do(); !driver.IsDuplicateKeyError(err) {
+			break
+		}
+	}
+	return unavailable(err)
+}
+
+// all reads every document of a query.
+func all[T any](ctx context.Context, c *driver.Collection, q query) ([]T, error) {
+	cursor, err := c.Find(ctx, q.filter, q.options())
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	var list []T
+	err = cursor.All(ctx, &list)
+	return list, unavailable(err)
+}
+
+// first reads the first document of a query, or returns ErrNotFound.
+func first[T any](ctx context.Context, c *driver.Collection, q query) (T, error) {
+	var found []T
+	q.limit = 1
+	found, err := all[T](ctx, c, q)
+	if err == nil && len(found) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return found[0], nil
+}
+
+// ascending and descending are sort orders.
+func ascending(field string) bson.D  { return bson.D{{Key: field, Value: 1}} }
+func descending(field string) bson.D { return bson.D{{Key: field, Value: -1}} }
