@@ -14,21 +14,30 @@ func (r Record) meaningful() bool {
 
 // knowledge is the sum of the records that have not expired.
 type knowledge struct {
-	// tokens holds, by jti, when each refused token expires of itself.
-	tokens map[string]time.Time
+	// tokens holds the refused tokens by jti.
+	tokens map[string]refusedToken
 	// accounts holds the account-wide refusals by canonical username.
 	accounts map[string]refusal
 	// expiries orders what may be forgotten. One account can stand in it several times.
 	expiries expiries
 }
 
+type refusedToken struct {
+	subject   string
+	expiresAt time.Time
+	// round is when the log last handed the record over, or took it: see Mirror.Run.
+	round int
+}
+
 type refusal struct {
 	minGeneration int64
 	expiresAt     time.Time
+	// round is when the log last handed this very generation over, or took it.
+	round int
 }
 
 func newKnowledge() knowledge {
-	return knowledge{tokens: map[string]time.Time{}, accounts: map[string]refusal{}}
+	return knowledge{tokens: map[string]refusedToken{}, accounts: map[string]refusal{}}
 }
 
 func (k *knowledge) refuses(id token.Identity) bool {
@@ -38,36 +47,60 @@ func (k *knowledge) refuses(id token.Identity) bool {
 	return id.Generation < k.accounts[id.Subject].minGeneration
 }
 
-// add takes a record in and reports whether it refuses anything that was not refused before.
-func (k *knowledge) add(r Record, now time.Time) (news bool) {
+// add takes a record in, which the log has handed over or taken in a round, and reports whether it refuses anything
+// that was not refused before.
+func (k *knowledge) add(r Record, round int, now time.Time) (news bool) {
 	switch {
 	case !r.meaningful() || !r.ExpiresAt.After(now):
 		return false
 	case r.TokenID != "":
-		return k.addToken(r)
+		return k.addToken(r, round)
 	}
-	return k.addAccount(r)
+	return k.addAccount(r, round)
 }
 
-func (k *knowledge) addToken(r Record) (news bool) {
-	if _, there := k.tokens[r.TokenID]; there {
-		return false
+func (k *knowledge) addToken(r Record, round int) (news bool) {
+	_, there := k.tokens[r.TokenID]
+	k.tokens[r.TokenID] = refusedToken{subject: r.Subject, expiresAt: r.ExpiresAt, round: round}
+	if !there {
+		heap.Push(&k.expiries, expiry{at: r.ExpiresAt, tokenID: r.TokenID})
 	}
-	k.tokens[r.TokenID] = r.ExpiresAt
-	heap.Push(&k.expiries, expiry{at: r.ExpiresAt, tokenID: r.TokenID})
-	return true
+	return !there
 }
 
-func (k *knowledge) addAccount(r Record) (news bool) {
+func (k *knowledge) addAccount(r Record, round int) (news bool) {
 	a := k.accounts[r.Subject]
 	news = r.MinGeneration > a.minGeneration
-	a.minGeneration = max(a.minGeneration, r.MinGeneration)
+	if r.MinGeneration >= a.minGeneration {
+		a.minGeneration, a.round = r.MinGeneration, round
+	}
 	if r.ExpiresAt.After(a.expiresAt) {
 		a.expiresAt = r.ExpiresAt
 		heap.Push(&k.expiries, expiry{at: r.ExpiresAt, subject: r.Subject})
 	}
 	k.accounts[r.Subject] = a
 	return news
+}
+
+// missing lists up to limit records that the log has neither handed over nor taken since a round began.
+func (k *knowledge) missing(since, limit int) (list []Record) {
+	for id, t := range k.tokens {
+		if len(list) == limit {
+			return list
+		}
+		if t.round < since {
+			list = append(list, Record{TokenID: id, Subject: t.subject, ExpiresAt: t.expiresAt})
+		}
+	}
+	for subject, a := range k.accounts {
+		if len(list) == limit {
+			return list
+		}
+		if a.round < since {
+			list = append(list, Record{Subject: subject, MinGeneration: a.minGeneration, ExpiresAt: a.expiresAt})
+		}
+	}
+	return list
 }
 
 // trim forgets what has expired. Its cost is that of what it forgets.

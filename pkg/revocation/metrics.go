@@ -7,6 +7,7 @@ import (
 
 type metrics struct {
 	failures prometheus.Counter
+	restored prometheus.Counter
 }
 
 // newMetrics registers the metrics of m with reg; nil registers them nowhere.
@@ -20,8 +21,14 @@ func newMetrics(reg prometheus.Registerer, m *Mirror) *metrics {
 		Name: "sealpost_revocation_records",
 		Help: "Revocations known to this node that have not expired.",
 	}, func() float64 { return float64(m.size()) })
-	return &metrics{failures: f.NewCounter(prometheus.CounterOpts{
-		Name: "sealpost_revocation_log_failures_total",
-		Help: "Times the revocation log was lost and had to be followed anew.",
-	})}
+	return &metrics{
+		failures: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_revocation_log_failures_total",
+			Help: "Times the revocation log was lost and had to be followed anew.",
+		}),
+		restored: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_revocation_restored_total",
+			Help: "Revocations that the log had lost and that this node appended again.",
+		}),
+	}
 }

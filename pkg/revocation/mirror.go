@@ -19,6 +19,8 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
+	// maxRestoreDelay spreads the nodes that give the log back what it lost.
+	maxRestoreDelay = 2 * time.Second
 )
 
 // Mirror is a node's copy of the revocation log in memory. What it once knew holds while the log is away; Staleness says
@@ -35,6 +37,8 @@ type Mirror struct {
 
 	mu    sync.RWMutex
 	known knowledge
+	// round counts how often the log was followed from its beginning.
+	round int
 
 	// watching is held while watchers are called, so that none is called once its stop has returned.
 	watching sync.Mutex
@@ -66,14 +70,13 @@ func New(log Log, opts ...Option) *Mirror {
 	return m
 }
 
-// Run follows the log until ctx ends, and starts again, after a pause, whenever the log fails.
+// Run follows the log until ctx ends, and starts again, after a pause, whenever the log fails. What the log has lost by
+// then, if it was emptied or set back to an older copy, and is known here, is appended to it again.
 func (m *Mirror) Run(ctx context.Context) {
 	backoff := minBackoff
-	for {
-		err := m.log.Follow(ctx, m.apply, func() {
-			backoff = minBackoff
-			m.current()
-		})
+	for round := 1; ; round++ {
+		m.begin(round)
+		err := m.follow(ctx, round, func() { backoff = minBackoff })
 		if ctx.Err() != nil {
 			return
 		}
@@ -86,6 +89,62 @@ func (m *Mirror) Run(ctx context.Context) {
 		}
 		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// follow follows the log once, from its beginning until it fails, and gives it back what it lacks.
+func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
+	var restoring sync.WaitGroup
+	defer restoring.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := true
+	return m.log.Follow(ctx, m.apply, func() {
+		reached()
+		m.current()
+		if first && round > 1 {
+			restoring.Go(func() { m.restore(ctx, round) })
+		}
+		first = false
+	})
+}
+
+// restorePage is how many records are looked up at a time to be appended again.
+const restorePage = 128
+
+// restore appends what is known here and was not handed over in this round. All nodes that know it do so: after a pause
+// of different lengths, so that most find it done.
+func (m *Mirror) restore(ctx context.Context, round int) {
+	select {
+	case <-time.After(rand.N(maxRestoreDelay)):
+	case <-ctx.Done():
+		return
+	}
+	for {
+		lost := m.missing(round)
+		for _, r := range lost {
+			if err := m.Revoke(ctx, r); err != nil {
+				return // the log is failing again: the next round tries
+			}
+			m.metrics.restored.Inc()
+		}
+		if len(lost) == 0 {
+			return
+		}
+		m.logger.Warn("revocations that the log had lost were appended again", "records", len(lost))
+	}
+}
+
+func (m *Mirror) missing(round int) []Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known.trim(time.Now())
+	return m.known.missing(round, restorePage)
+}
+
+func (m *Mirror) begin(round int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.round = round
 }
 
 // jittered spreads d over its upper half, so that nodes that lost the log together do not come back together.
@@ -150,7 +209,7 @@ func (m *Mirror) Watch(f func(Record)) (stop func()) {
 // was made here comes back from it: neither is news.
 func (m *Mirror) apply(r Record) {
 	m.mu.Lock()
-	news := m.known.add(r, time.Now())
+	news := m.known.add(r, m.round, time.Now())
 	m.mu.Unlock()
 	if news {
 		m.tell(r)

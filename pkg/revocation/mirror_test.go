@@ -282,3 +282,28 @@ func TestReadersAndWritersMayBeConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestWhatTheLogHasLostIsGivenBackToIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &revocationtest.Log{}
+		m := run(t, log)
+		later := allBefore("bob", 3)
+		for _, r := range []revocation.Record{oneToken("a1"), allBefore("bob", 2), later, oneToken("a2")} {
+			require.NoError(t, m.Revoke(t.Context(), r))
+		}
+		log.SetAway(true)
+		synctest.Wait()
+		log.Truncate(2) // as after going back to an older copy
+		log.SetAway(false)
+		<-time.After(time.Minute)
+		records := log.Records()
+		require.Len(t, records, 4, "what was not lost is not appended again: %+v", records)
+		require.ElementsMatch(t, []string{"", "a2"}, []string{records[2].TokenID, records[3].TokenID})
+		require.Contains(t, records, later)
+
+		newcomer := run(t, log)
+		<-newcomer.Ready()
+		require.True(t, newcomer.Revoked(holder("bob", "", 2)))
+		require.True(t, newcomer.Revoked(holder("alice", "a2", 0)))
+	})
+}

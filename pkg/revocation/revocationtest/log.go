@@ -70,6 +70,13 @@ func (l *Log) SetAway(away bool) {
 	l.wake()
 }
 
+// Truncate makes the log lose all records but the first n. Take it away first: a follower would not notice.
+func (l *Log) Truncate(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = l.records[:n]
+}
+
 // Records returns what was appended so far.
 func (l *Log) Records() []revocation.Record {
 	l.mu.Lock()

@@ -1,0 +1,125 @@
+// Package redisclient connects to Redis: one server, a set watched by Sentinels, or a Cluster.
+package redisclient
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealpost/sealpost/pkg/config"
+)
+
+// The modes of Config.
+const (
+	Single   = "single"
+	Sentinel = "sentinel"
+	Cluster  = "cluster"
+)
+
+// Config is what an operator sets.
+type Config struct {
+	URL  config.Secret `env:"REDIS_URL,required" desc:"redis://user:password@host:port/0, or rediss:// for TLS; further addresses as ?addr=host:port&addr=…"`
+	Mode string        `env:"REDIS_MODE" envDefault:"single" desc:"single, sentinel (the URL names the Sentinels, and ?master_name= the set) or cluster"`
+	CA   string        `env:"REDIS_CA_FILE" desc:"PEM file of the authorities that Redis's certificate may come from; the system's by default"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() error {
+	if c.URL == "" {
+		return nil // reported as missing
+	}
+	client, err := Open(*c)
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
+const (
+	dialTimeout = 2 * time.Second
+	// ioTimeout bounds one command whose context has no earlier deadline.
+	ioTimeout = 2 * time.Second
+	// maxRetries is how often a command that met a broken connection is sent again. All commands used here may be
+	// repeated.
+	maxRetries = 2
+)
+
+// Open makes a client. It connects when it is used.
+func Open(c Config) (redis.UniversalClient, error) {
+	switch c.Mode {
+	case Single:
+		return openSingle(c)
+	case Sentinel:
+		return openSentinel(c)
+	case Cluster:
+		return openCluster(c)
+	}
+	return nil, fmt.Errorf("REDIS_MODE %q is none of %s, %s, %s", c.Mode, Single, Sentinel, Cluster)
+}
+
+// errURL does not wrap its cause, which would show the password.
+var errURL = errors.New("REDIS_URL is not an address of the form that REDIS_MODE needs")
+
+func openSingle(c Config) (redis.UniversalClient, error) {
+	o, err := redis.ParseURL(c.URL.Reveal())
+	if err != nil {
+		return nil, errURL
+	}
+	if err := trust(o.TLSConfig, c.CA); err != nil {
+		return nil, err
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
+	o.ContextTimeoutEnabled = true
+	return redis.NewClient(o), nil
+}
+
+func openSentinel(c Config) (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(c.URL.Reveal())
+	if err != nil || o.MasterName == "" {
+		return nil, errURL
+	}
+	if err := trust(o.TLSConfig, c.CA); err != nil {
+		return nil, err
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
+	o.ContextTimeoutEnabled = true
+	return redis.NewFailoverClient(o), nil
+}
+
+func openCluster(c Config) (redis.UniversalClient, error) {
+	o, err := redis.ParseClusterURL(c.URL.Reveal())
+	if err != nil {
+		return nil, errURL
+	}
+	if err := trust(o.TLSConfig, c.CA); err != nil {
+		return nil, err
+	}
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
+	o.ContextTimeoutEnabled = true
+	return redis.NewClusterClient(o), nil
+}
+
+// trust makes a TLS connection accept the authorities in a file.
+func trust(t *tls.Config, file string) error {
+	if file == "" {
+		return nil
+	}
+	if t == nil {
+		return errors.New("REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss://")
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("REDIS_CA_FILE: %w", err)
+	}
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(text) {
+		return fmt.Errorf("REDIS_CA_FILE: %s holds no certificate", file)
+	}
+	t.MinVersion = tls.VersionTLS12
+	return nil
+}

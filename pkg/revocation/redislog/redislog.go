@@ -1,0 +1,169 @@
+// Package redislog is the revocation log of a cluster: a Redis stream that every node tails.
+package redislog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+const (
+	stream = "sealpost:revocations"
+	// page is how many records are read at a time.
+	page = 1000
+	// beat is how long a follower waits for a new record before it makes sure that it misses nothing.
+	beat = time.Second
+	// appendTimeout bounds one append.
+	appendTimeout = 3 * time.Second
+	// trimMargin is how much longer than any token a record is kept, for clocks that differ.
+	trimMargin = time.Hour
+)
+
+// errWentBack means that the stream is not a continuation of what was read: it was emptied, or Redis went back to an
+// older copy of itself. It has to be read anew.
+var errWentBack = errors.New("the revocation stream has gone back")
+
+// Log implements revocation.Log. Redis must keep what it has acknowledged (appendonly yes); a record that it loses all
+// the same is appended again by the nodes that know it (see revocation.Mirror).
+type Log struct{ redis redis.UniversalClient }
+
+// New makes a Log.
+func New(client redis.UniversalClient) *Log { return &Log{client} }
+
+// Append implements revocation.Log. The stream is trimmed to the lifetime of tokens.
+func (l *Log) Append(ctx context.Context, r revocation.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
+	oldest := time.Now().Add(-token.MaxLifetime - trimMargin)
+	err := l.redis.XAdd(ctx, &redis.XAddArgs{
+		Stream: stream, MinID: strconv.FormatInt(oldest.UnixMilli(), 10), Approx: true,
+		Values: []any{"token", r.TokenID, "subject", r.Subject, "generation", r.MinGeneration, "expires", r.ExpiresAt.UnixMilli()},
+	}).Err()
+	return unavailable(err)
+}
+
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", revocation.ErrUnavailable, err)
+}
+
+// Follow implements revocation.Log.
+func (l *Log) Follow(ctx context.Context, apply func(revocation.Record), current func()) error {
+	f := follower{log: l, apply: apply, last: "0-0"}
+	for {
+		done, err := f.catchUp(ctx)
+		if err == nil && done {
+			current()
+			err = f.await(ctx)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return unavailable(err)
+		}
+	}
+}
+
+// follower is where one Follow stands.
+type follower struct {
+	log   *Log
+	apply func(revocation.Record)
+	// last is the id of the last record read.
+	last string
+	// added is how many records had ever been added to the stream when all of them had been read; -1 before that.
+	// Every record read since must account for one more, exactly: else the stream has gone back.
+	added   int64
+	settled bool
+}
+
+// catchUp reads the next page and, in the same transaction, how many records were ever added. done means that there is
+// nothing after the page.
+func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
+	var read *redis.XMessageSliceCmd
+	var info *redis.XInfoStreamCmd
+	_, _ = f.log.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+		read = p.XRangeN(ctx, stream, "("+f.last, "+", page)
+		info = p.XInfoStream(ctx, stream)
+		return nil
+	})
+	records, err := read.Result()
+	if err != nil {
+		return false, err
+	}
+	if err := f.take(records); err != nil {
+		return false, err
+	}
+	if len(records) == page {
+		return false, nil
+	}
+	total := int64(0) // of a stream that is not there
+	switch err := info.Err(); {
+	case err == nil:
+		total = info.Val().EntriesAdded
+	case !redis.HasErrorPrefix(err, "no such key"):
+		return false, err
+	}
+	if f.settled && total != f.added {
+		return false, errWentBack
+	}
+	f.added, f.settled = total, true
+	return true, nil
+}
+
+// take hands records over and counts them.
+func (f *follower) take(records []redis.XMessage) error {
+	for _, m := range records {
+		r, err := parse(m)
+		if err != nil {
+			return err
+		}
+		if r.ExpiresAt.After(time.Now()) {
+			f.apply(r)
+		}
+		f.last = m.ID
+		f.added++
+	}
+	return nil
+}
+
+// await waits for records after the last one, for at most a beat.
+func (f *follower) await(ctx context.Context) error {
+	streams, err := f.log.redis.XRead(ctx, &redis.XReadArgs{Streams: []string{stream, f.last}, Count: page, Block: beat}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range streams {
+		if err := f.take(s.Messages); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parse(m redis.XMessage) (revocation.Record, error) {
+	text := func(name string) string { s, _ := m.Values[name].(string); return s }
+	generation, err := strconv.ParseInt(text("generation"), 10, 64)
+	if err != nil {
+		return revocation.Record{}, fmt.Errorf("record %s: generation: %w", m.ID, err)
+	}
+	expires, err := strconv.ParseInt(text("expires"), 10, 64)
+	if err != nil {
+		return revocation.Record{}, fmt.Errorf("record %s: expires: %w", m.ID, err)
+	}
+	return revocation.Record{
+		TokenID: text("token"), Subject: text("subject"), MinGeneration: generation, ExpiresAt: time.UnixMilli(expires).UTC(),
+	}, nil
+}
