@@ -9,14 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/pprof"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/cors"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -68,23 +65,23 @@ type Options struct {
 	Address  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	// Checks are asked by /readyz.
+	// Checks are asked by /readyz, unless there is an Admin already.
 	Checks []Check
+	// Admin is the admin port, if it serves already; nil has one made.
+	Admin *Admin
 	// Connections tells how many polls and streams are open, for /api/health. Nil means none.
 	Connections func() int64
 }
 
-// Server is a public and an admin listener.
+// Server is a public and an admin port.
 type Server struct {
-	cfg      Config
-	opts     Options
-	engine   *gin.Engine
-	public   *http.Server
-	admin    *http.Server
-	publicL  net.Listener
-	adminL   net.Listener
-	started  time.Time
-	draining atomic.Bool
+	cfg     Config
+	opts    Options
+	engine  *gin.Engine
+	public  *http.Server
+	publicL net.Listener
+	admin   *Admin
+	started time.Time
 }
 
 // New binds both listeners; Serve answers on them.
@@ -100,14 +97,15 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		Handler: s.withCORS(s.engine), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
-	s.admin = &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 10 * time.Second}
 	var listen net.ListenConfig
 	var err error
 	if s.publicL, err = listen.Listen(ctx, "tcp", opts.Address); err != nil {
 		return nil, fmt.Errorf("public port: %w", err)
 	}
-	if s.adminL, err = listen.Listen(ctx, "tcp", cfg.AdminAddress); err != nil {
-		return nil, errors.Join(fmt.Errorf("admin port: %w", err), s.publicL.Close())
+	if s.admin = opts.Admin; s.admin == nil {
+		if s.admin, err = NewAdmin(ctx, cfg, opts.Registry, opts.Checks); err != nil {
+			return nil, errors.Join(err, s.publicL.Close())
+		}
 	}
 	return s, nil
 }
@@ -154,18 +152,18 @@ func (s *Server) Routes() gin.IRouter { return s.engine }
 func (s *Server) Handler() http.Handler { return s.public.Handler }
 
 // AdminHandler answers as the admin port does.
-func (s *Server) AdminHandler() http.Handler { return s.admin.Handler }
+func (s *Server) AdminHandler() http.Handler { return s.admin.server.Handler }
 
 // Address is where the public port listens.
 func (s *Server) Address() string { return s.publicL.Addr().String() }
 
 // AdminAddress is where the admin port listens.
-func (s *Server) AdminAddress() string { return s.adminL.Addr().String() }
+func (s *Server) AdminAddress() string { return s.admin.Address() }
 
 // Serve answers on both ports until Shutdown, or until one of them fails.
 func (s *Server) Serve() error {
 	failed := make(chan error, 2)
-	go func() { failed <- s.admin.Serve(s.adminL) }()
+	go func() { failed <- s.admin.Serve() }()
 	go func() { failed <- s.public.Serve(s.publicL) }()
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -175,7 +173,7 @@ func (s *Server) Serve() error {
 
 // Drain makes the server unready and goes on serving for the lame-duck time, so that load balancers take it out.
 func (s *Server) Drain(ctx context.Context) error {
-	s.draining.Store(true)
+	s.admin.draining.Store(true)
 	select {
 	case <-time.After(s.cfg.LameDuck):
 		return nil
@@ -198,33 +196,4 @@ func (s *Server) health(c *gin.Context) {
 	c.JSON(http.StatusOK, api.HealthResponse{
 		Status: "ok", Connections: s.opts.Connections(), Memory: metrics.Memory(), Uptime: time.Since(s.started).Seconds(),
 	})
-}
-
-func (s *Server) adminHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: s.opts.Registry}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
-}
-
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	if s.draining.Load() {
-		http.Error(w, "draining", http.StatusServiceUnavailable)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	for _, check := range s.opts.Checks {
-		if err := check.Ready(ctx); err != nil {
-			http.Error(w, check.Name+": "+err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-	}
-	_, _ = w.Write([]byte("ok\n"))
 }

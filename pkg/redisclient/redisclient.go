@@ -2,6 +2,7 @@
 package redisclient
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -122,4 +123,44 @@ func trust(t *tls.Config, file string) error {
 	}
 	t.MinVersion = tls.VersionTLS12
 	return nil
+}
+
+// observer is a hook that tells of every command.
+type observer func(operation string, took time.Duration, failed bool)
+
+// Observe makes a client tell observe of every command or pipeline, and how long it took. Commands that wait for something
+// to happen are left out.
+func Observe(client redis.UniversalClient, observe func(operation string, took time.Duration, failed bool)) {
+	client.AddHook(observer(observe))
+}
+
+// DialHook implements redis.Hook.
+func (o observer) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements redis.Hook.
+func (o observer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		began := time.Now()
+		err := next(ctx, cmd)
+		if cmd.Name() != "xread" {
+			o(cmd.Name(), time.Since(began), failure(err))
+		}
+		return err
+	}
+}
+
+// ProcessPipelineHook implements redis.Hook.
+func (o observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		began := time.Now()
+		err := next(ctx, cmds)
+		o("pipeline", time.Since(began), failure(err))
+		return err
+	}
+}
+
+// failure reports whether an error is more than an answer such as "there is none".
+func failure(err error) bool {
+	var answer redis.Error
+	return err != nil && !errors.As(err, &answer)
 }

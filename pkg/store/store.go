@@ -10,6 +10,8 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -114,6 +116,15 @@ type Meta interface {
 	NewEpoch(ctx context.Context) (string, error)
 	// PutOnce stores value under name unless there is one already, and returns the value that stands.
 	PutOnce(ctx context.Context, name string, value []byte) ([]byte, error)
+	// Value returns what stands under name, or ErrNotFound.
+	Value(ctx context.Context, name string) ([]byte, error)
+}
+
+// NewEpochID makes an id for Meta.Epoch. It begins with a letter, so that it is not taken for a position.
+func NewEpochID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
+	return "e" + hex.EncodeToString(b[:])
 }
 
 // Store is everything an adapter implements.

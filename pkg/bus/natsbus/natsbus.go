@@ -103,6 +103,14 @@ func Connect(url string, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
 	b.conn = conn
+	promauto.With(o.Registerer).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",
+	}, func() float64 {
+		if conn.IsConnected() {
+			return 1
+		}
+		return 0
+	})
 	go b.dispatch()
 	return b, nil
 }

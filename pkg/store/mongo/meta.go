@@ -2,8 +2,6 @@ package mongo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -21,13 +19,13 @@ const epochName = "epoch"
 
 // Epoch implements store.Meta.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
-	epoch, err := s.PutOnce(ctx, epochName, []byte(newEpoch()))
+	epoch, err := s.PutOnce(ctx, epochName, []byte(store.NewEpochID()))
 	return string(epoch), err
 }
 
 // NewEpoch implements store.Meta.
 func (s *Store) NewEpoch(ctx context.Context) (string, error) {
-	epoch := newEpoch()
+	epoch := store.NewEpochID()
 	err := upserted(func() error {
 		_, err := s.meta.UpdateOne(ctx, byID(epochName).filter, bson.D{set("value", []byte(epoch))}, options.UpdateOne().SetUpsert(true))
 		return err
@@ -35,23 +33,21 @@ func (s *Store) NewEpoch(ctx context.Context) (string, error) {
 	return epoch, err
 }
 
-// newEpoch makes an id that begins with a letter, so that it is not taken for a position.
-func newEpoch() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return "e" + hex.EncodeToString(b[:])
-}
-
 // PutOnce implements store.Meta.
 func (s *Store) PutOnce(ctx context.Context, name string, value []byte) ([]byte, error) {
-	standing, err := first[metaDocument](ctx, s.meta, byID(name))
+	standing, err := s.Value(ctx, name)
 	if err == nil || !errors.Is(err, store.ErrNotFound) {
-		return standing.Value, err
+		return standing, err
 	}
 	inserted, err := insertOne(ctx, s.meta, metaDocument{Name: name, Value: value})
 	if err != nil || inserted {
 		return value, err
 	}
-	standing, err = first[metaDocument](ctx, s.meta, byID(name))
+	return s.Value(ctx, name)
+}
+
+// Value implements store.Meta.
+func (s *Store) Value(ctx context.Context, name string) ([]byte, error) {
+	standing, err := first[metaDocument](ctx, s.meta, byID(name))
 	return standing.Value, err
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
@@ -42,6 +43,8 @@ type Config struct {
 	// Timeout bounds each operation whose context has no deadline. The server is told of the deadline of every operation
 	// (maxTimeMS), so that it does not work on what nobody waits for.
 	Timeout time.Duration
+	// Observe, if set, is told of every command that the server answered, or did not, and how long that took.
+	Observe func(command string, took time.Duration, failed bool)
 }
 
 // The defaults of Config.
@@ -110,7 +113,22 @@ func clientOptions(cfg Config) *options.ClientOptions {
 	if cfg.Timeout > 0 {
 		o.SetTimeout(cfg.Timeout)
 	}
+	if cfg.Observe != nil {
+		o.SetMonitor(&event.CommandMonitor{
+			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) { cfg.Observe(e.CommandName, e.Duration, false) },
+			Failed:    func(_ context.Context, e *event.CommandFailedEvent) { cfg.Observe(e.CommandName, e.Duration, true) },
+		})
+	}
 	return o
+}
+
+// Validate reports what is wrong with the URI, without showing it.
+func (c Config) Validate() error {
+	if err := clientOptions(c).Validate(); err != nil {
+		return errors.New("the MongoDB URI is not one")
+	}
+	_, err := databaseName(c)
+	return err
 }
 
 func databaseName(cfg Config) (string, error) {

@@ -2,9 +2,8 @@ package sqlite
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
-	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
 
@@ -199,13 +198,13 @@ func (s *Store) moveSession(ctx context.Context, username, sessionID string, pos
 
 // Epoch implements store.Meta.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
-	epoch, err := s.PutOnce(ctx, "epoch", []byte(newEpoch()))
+	epoch, err := s.PutOnce(ctx, "epoch", []byte(store.NewEpochID()))
 	return string(epoch), err
 }
 
 // NewEpoch implements store.Meta.
 func (s *Store) NewEpoch(ctx context.Context) (string, error) {
-	epoch := newEpoch()
+	epoch := store.NewEpochID()
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO UPDATE SET value = excluded.value", []byte(epoch))
 		return err
@@ -213,30 +212,28 @@ func (s *Store) NewEpoch(ctx context.Context) (string, error) {
 	return epoch, err
 }
 
-func newEpoch() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return "e" + hex.EncodeToString(b[:])
-}
-
 // PutOnce implements store.Meta.
 func (s *Store) PutOnce(ctx context.Context, name string, value []byte) ([]byte, error) {
-	var standing []byte
-	read := func() error {
-		return s.readDB.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", name).Scan(&standing)
+	standing, err := s.Value(ctx, name)
+	if err == nil || !errors.Is(err, store.ErrNotFound) {
+		return standing, err
 	}
-	if err := read(); err == nil {
-		return standing, nil
-	}
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, value)
 		return err
 	})
-	if err == nil {
-		err = read()
-	}
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("meta %s: %w", name, err))
 	}
-	return standing, nil
+	return s.Value(ctx, name)
+}
+
+// Value implements store.Meta.
+func (s *Store) Value(ctx context.Context, name string) ([]byte, error) {
+	var value []byte
+	err := s.readDB.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", name).Scan(&value)
+	if err != nil {
+		return nil, unavailable(fmt.Errorf("meta %s: %w", name, err))
+	}
+	return value, nil
 }

@@ -206,6 +206,11 @@ var metaTests = []test{
 		other, err := s.PutOnce(t.Context(), "other", []byte{0, 1, 2, 255})
 		require.NoError(t, err)
 		require.Equal(t, []byte{0, 1, 2, 255}, other)
+		standing, err := s.Value(t.Context(), "other")
+		require.NoError(t, err)
+		require.Equal(t, other, standing)
+		_, err = s.Value(t.Context(), "never put")
+		require.ErrorIs(t, err, store.ErrNotFound)
 	}},
 }
 

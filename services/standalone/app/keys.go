@@ -3,22 +3,19 @@ package app
 import (
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/sealpost/sealpost/pkg/serverkey"
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
 const (
 	signingKeyFile = "signing-key.pem"
 	serverKeyFile  = "server-key.pem"
-	serverKeyBits  = 4096
 )
 
 // signingKey reads the key that signs tokens, and makes it on the first start.
@@ -39,39 +36,15 @@ func signingKey(dir string) (ed25519.PrivateKey, error) {
 // serverPublicKey reads the deployment's own key, makes it on the first start, and returns its public half as PEM.
 func serverPublicKey(dir string) (string, error) {
 	path := filepath.Join(dir, serverKeyFile)
-	text, err := readOrMake(path, makeServerKey)
+	text, err := readOrMake(path, serverkey.New)
 	if err != nil {
 		return "", err
 	}
-	block, _ := pem.Decode(text)
-	if block == nil {
-		return "", fmt.Errorf("%s holds no PEM block", path)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	public, err := serverkey.Public(text)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
-	private, ok := key.(*rsa.PrivateKey)
-	if !ok {
-		return "", fmt.Errorf("%s holds no RSA key", path)
-	}
-	der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
-	if err != nil {
-		return "", err
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
-}
-
-func makeServerKey() ([]byte, error) {
-	key, err := rsa.GenerateKey(rand.Reader, serverKeyBits)
-	if err != nil {
-		return nil, err
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return public, nil
 }
 
 // readOrMake reads a file; if it is not there, it writes what make returns, for the owner alone. The file appears

@@ -1,0 +1,83 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Admin is the admin port of a process: /livez, /readyz, /metrics and /debug/pprof. It can serve before there is
+// anything else, to tell what the process waits for.
+type Admin struct {
+	server   *http.Server
+	listener net.Listener
+	checks   []Check
+	draining atomic.Bool
+	serving  func() error
+}
+
+// NewAdmin binds the admin port; Serve answers on it.
+func NewAdmin(ctx context.Context, cfg Config, reg *prometheus.Registry, checks []Check) (*Admin, error) {
+	var listen net.ListenConfig
+	l, err := listen.Listen(ctx, "tcp", cfg.AdminAddress)
+	if err != nil {
+		return nil, fmt.Errorf("admin port: %w", err)
+	}
+	a := &Admin{listener: l, checks: checks}
+	a.server = &http.Server{Handler: a.handler(reg), ReadHeaderTimeout: 10 * time.Second}
+	a.serving = sync.OnceValue(func() error { return a.server.Serve(l) })
+	return a, nil
+}
+
+// Address is where the port listens.
+func (a *Admin) Address() string { return a.listener.Addr().String() }
+
+// Serve answers until Close. It may be called more than once, and then waits for the first call to end.
+func (a *Admin) Serve() error { return a.serving() }
+
+// Close ends Serve.
+func (a *Admin) Close() error {
+	err := a.server.Close()
+	if closing := a.listener.Close(); !errors.Is(closing, net.ErrClosed) { // it was never served
+		err = errors.Join(err, closing)
+	}
+	return err
+}
+
+func (a *Admin) handler(reg *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", a.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{EnableOpenMetrics: true, Registry: reg}))
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
+	if a.draining.Load() {
+		http.Error(w, "draining", http.StatusServiceUnavailable)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	for _, check := range a.checks {
+		if err := check.Ready(ctx); err != nil {
+			http.Error(w, check.Name+": "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}

@@ -1,0 +1,39 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Engines measures what a process asks of the engines it stands on.
+type Engines struct {
+	duration *prometheus.HistogramVec
+	errors   *prometheus.CounterVec
+}
+
+// NewEngines registers the metrics with reg; nil registers them nowhere.
+func NewEngines(reg prometheus.Registerer) *Engines {
+	f := promauto.With(reg)
+	labels := []string{"engine", "operation"}
+	return &Engines{
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sealpost_engine_operation_duration_seconds",
+			Help:    "Time that an engine (mongodb, redis) took for an operation, as this process saw it.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, labels),
+		errors: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_engine_operation_errors_total",
+			Help: "Operations that an engine failed or did not answer in time.",
+		}, labels),
+	}
+}
+
+// Observe counts one operation. The name of the operation is one of a small set: a command's, not what it is about.
+func (e *Engines) Observe(engine, operation string, took time.Duration, failed bool) {
+	e.duration.WithLabelValues(engine, operation).Observe(took.Seconds())
+	if failed {
+		e.errors.WithLabelValues(engine, operation).Inc()
+	}
+}

@@ -1,0 +1,290 @@
+// Package service is what the services of a cluster have in common as processes: the command line, the engines they
+// stand on and wait for, the admin port, the order of start and stop.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/lifecycle"
+	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/metrics"
+	"github.com/sealpost/sealpost/pkg/nodes"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/ratelimit/redislimit"
+	"github.com/sealpost/sealpost/pkg/redisclient"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/revocation/redislog"
+	"github.com/sealpost/sealpost/pkg/store/mongo"
+	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/token/remotekeys"
+)
+
+const (
+	// limiterKeys is how many users each rate limit of a node remembers.
+	limiterKeys = 1 << 16
+	// attemptTimeout bounds one attempt to reach an engine at start.
+	attemptTimeout = 10 * time.Second
+	minBackoff     = 250 * time.Millisecond
+	maxBackoff     = 5 * time.Second
+	// memoryRatio is how much of the memory that the container may use is left to Go's heap and stacks.
+	memoryRatio = 0.9
+)
+
+// Node is a process of a cluster, with what every service needs.
+type Node struct {
+	Name string
+	// ID tells the node from all others.
+	ID       string
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Stack    *lifecycle.Stack
+	Store    *mongo.Store
+	Redis    redis.UniversalClient
+	Mirror   *revocation.Mirror
+
+	cfg     Config
+	admin   *httpserver.Admin
+	engines *metrics.Engines
+	bus     *natsbus.Bus
+	server  *httpserver.Server
+	// waiting is what the node waits for at start; nil once it is ready.
+	waiting atomic.Pointer[string]
+}
+
+// Run starts a node: the engines first, then what build makes of them, which ends by calling Serve. It returns when ctx
+// ends, or when the node can serve no longer, after everything has been stopped.
+func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build func(context.Context, *Node) error) error {
+	log, err := logging.New(logs, cfg.LogLevel, name)
+	if err != nil {
+		return err
+	}
+	limitMemory(log)
+	n := &Node{Name: name, Log: log, Registry: metrics.NewRegistry(), Stack: lifecycle.NewStack(log), cfg: cfg}
+	n.engines = metrics.NewEngines(n.Registry)
+	failed := make(chan error, 1)
+	err = n.start(ctx, build)
+	if err == nil {
+		go func() { failed <- n.server.Serve() }()
+		n.waiting.Store(nil)
+		log.Info("listening", "address", n.server.Address(), "admin", n.server.AdminAddress(), "node", n.ID)
+		select {
+		case err = <-failed:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		log.Info("stopping")
+		err = nil
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+	defer cancel()
+	return errors.Join(err, n.Stack.Stop(stopping))
+}
+
+// limitMemory makes the collector work harder before the container's limit is reached, rather than be killed at it.
+func limitMemory(log *slog.Logger) {
+	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
+		return
+	}
+	_, err := memlimit.Set(memlimit.WithRatio(memoryRatio), memlimit.WithProvider(memlimit.FromCgroup))
+	if err != nil {
+		log.Debug("no memory limit of a container", "reason", err.Error())
+	}
+}
+
+func (n *Node) start(ctx context.Context, build func(context.Context, *Node) error) error {
+	for _, step := range []func(context.Context) error{n.openAdmin, n.openStore, n.openRedis} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := build(ctx, n); err != nil {
+		return err
+	}
+	if n.server == nil {
+		return errors.New("the service has no server")
+	}
+	return nil
+}
+
+// openAdmin makes the node tell, from the beginning, that it lives and what it waits for.
+func (n *Node) openAdmin(ctx context.Context) error {
+	n.await("the start")
+	var err error
+	n.admin, err = httpserver.NewAdmin(ctx, n.cfg.HTTP, n.Registry, []httpserver.Check{{Name: "start", Ready: n.ready}})
+	if err != nil {
+		return err
+	}
+	n.Stack.Push("admin", func(context.Context) error { return n.admin.Close() })
+	go func() { _ = n.admin.Serve() }() // until it is closed; the server reports what ends it before
+	host, _ := os.Hostname()
+	_, port, _ := net.SplitHostPort(n.admin.Address())
+	n.ID = n.Name + "-" + host + "-" + port
+	return nil
+}
+
+func (n *Node) await(what string) { n.waiting.Store(&what) }
+
+func (n *Node) ready(context.Context) error {
+	if what := n.waiting.Load(); what != nil {
+		return fmt.Errorf("waiting for %s", *what)
+	}
+	return nil
+}
+
+// WaitFor calls try, with pauses that grow, until it succeeds or ctx ends. Readiness and the log tell what is waited for.
+func (n *Node) WaitFor(ctx context.Context, what string, try func(context.Context) error) error {
+	n.await(what)
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		err := try(attempt)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		n.Log.Warn("waiting", "for", what, "error", err.Error())
+		select {
+		case <-time.After(backoff/2 + rand.N(backoff/2)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (n *Node) openStore(ctx context.Context) error {
+	cfg := n.cfg.Mongo.store()
+	cfg.Observe = func(command string, took time.Duration, failed bool) {
+		n.engines.Observe("mongodb", command, took, failed)
+	}
+	err := n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
+		var err error
+		n.Store, err = mongo.Open(ctx, cfg)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	n.Stack.Push("store", func(context.Context) error { return n.Store.Close() })
+	return n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
+		_, err := n.Store.Epoch(ctx) // made now, so that no poll has to write
+		return err
+	})
+}
+
+func (n *Node) openRedis(ctx context.Context) error {
+	var err error
+	if n.Redis, err = redisclient.Open(n.cfg.Redis); err != nil {
+		return err
+	}
+	n.Stack.Push("redis", func(context.Context) error { return n.Redis.Close() })
+	redisclient.Observe(n.Redis, func(operation string, took time.Duration, failed bool) {
+		n.engines.Observe("redis", operation, took, failed)
+	})
+	if err := n.WaitFor(ctx, "Redis", func(ctx context.Context) error { return n.Redis.Ping(ctx).Err() }); err != nil {
+		return err
+	}
+	n.Mirror = revocation.New(redislog.New(n.Redis), revocation.WithLogger(n.Log), revocation.WithRegistry(n.Registry))
+	n.Stack.Go("revocations", n.Mirror.Run)
+	return n.WaitFor(ctx, "the revocations", func(ctx context.Context) error {
+		select {
+		case <-n.Mirror.Ready():
+			return nil
+		case <-ctx.Done():
+			return errors.New("not read yet")
+		}
+	})
+}
+
+// Guard makes what checks tokens, with the keys of a set.
+func (n *Node) Guard(keys token.KeySet, issuer, audience string) (*token.Guard, error) {
+	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: issuer, Audience: audience})
+	if err != nil {
+		return nil, err
+	}
+	return &token.Guard{Verifier: verifier, Revocations: n.Mirror, MaxStaleness: n.cfg.RevocationMaxStaleness}, nil
+}
+
+// RemoteGuard makes what checks tokens, with the keys that the auth service publishes. It waits for them.
+func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, error) {
+	keys := remotekeys.New(c.KeysURL, n.Log, n.Registry)
+	if err := n.WaitFor(ctx, "the keys at JWKS_URL", keys.Fetch); err != nil {
+		return nil, err
+	}
+	n.Stack.Go("token keys", keys.Run)
+	return n.Guard(keys, c.Issuer, c.Audience)
+}
+
+// Bus connects to NATS, for a receiver of events or for nil, and answers there who this node is. It does not wait for the
+// connection: with NATS away messages are late, and no less safe.
+func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, error) {
+	c := n.cfg.NATS
+	var err error
+	n.bus, err = natsbus.Connect(c.URL.Reveal(), natsbus.Options{
+		Name: n.ID, Log: n.Log, Registerer: n.Registry, Receiver: receiver, NATS: c.Options(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.Stack.Push("bus", func(context.Context) error { n.bus.Close(); return nil })
+	if !n.bus.Connected() {
+		n.Log.Warn("NATS is away: messages will be late until it is there")
+	}
+	stop, err := nodes.Announce(n.bus, n.ID, n.Name, polls)
+	if err != nil {
+		return nil, err
+	}
+	n.Stack.Push("node directory", func(context.Context) error { _ = stop(); return nil }) // it ends with the connection
+	return n.bus, nil
+}
+
+// LocalLimiter makes a limiter of this node: a user who spreads requests over n nodes has n times the quota.
+func (n *Node) LocalLimiter(_ string, q ratelimit.Quota) ratelimit.Limiter {
+	if n.cfg.RateLimit == "off" {
+		return ratelimit.Off{}
+	}
+	return ratelimit.NewInProcess(q, limiterKeys)
+}
+
+// SharedLimiter makes a limiter of the whole cluster, in Redis.
+func (n *Node) SharedLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
+	if n.cfg.RateLimit == "off" {
+		return ratelimit.Off{}
+	}
+	return redislimit.New(n.Redis, name, q)
+}
+
+// Serve makes the public port serve the routes of a service, once the node has started. connections may be nil.
+func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), connections func() int64) error {
+	var err error
+	n.server, err = httpserver.New(ctx, n.cfg.HTTP, httpserver.Options{
+		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry,
+		Admin: n.admin, Connections: connections,
+	})
+	if err != nil {
+		return err
+	}
+	n.Stack.Push("server", n.server.Shutdown)
+	routes(n.server.Routes())
+	return nil
+}
+
+// DrainFirst makes the node turn unready before anything else is stopped. Call it last.
+func (n *Node) DrainFirst() { n.Stack.Push("readiness", n.server.Drain) }

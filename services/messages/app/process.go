@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+	"io"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
+	"github.com/sealpost/sealpost/pkg/service"
+)
+
+// Process is what an operator sets of the messages service as a process of its own.
+type Process struct {
+	Service  service.Config
+	Messages Config
+	Tokens   service.TokenConfig
+
+	// Failpoint is called after each step of a send; only tests set it.
+	Failpoint inbox.Failpoint
+}
+
+// Run runs the service until ctx ends.
+func Run(ctx context.Context, p Process, logs io.Writer) error {
+	return service.Run(ctx, "messages", p.Service, logs, func(ctx context.Context, n *service.Node) error {
+		tokens, err := n.RemoteGuard(ctx, p.Tokens)
+		if err != nil {
+			return err
+		}
+		bus, err := n.Bus(nil, nil)
+		if err != nil {
+			return err
+		}
+		a := New(p.Messages, Deps{
+			Inbox: inbox.Config{
+				Store: n.Store, Sequencer: redisseq.New(n.Redis, p.Messages.Retention), Metrics: inbox.NewMetrics(n.Registry),
+				Failpoint: p.Failpoint,
+			},
+			Directory: n.Store, Bus: bus, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+		})
+		n.Stack.Push("sends", func(context.Context) error { a.Stop(); return nil })
+		if err := n.Serve(ctx, a.Routes, nil); err != nil {
+			return err
+		}
+		n.DrainFirst()
+		return nil
+	})
+}

@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/service"
+)
+
+// Process is what an operator sets of the poll gateway as a process of its own.
+type Process struct {
+	Service   service.Config
+	Gateway   Config
+	Tokens    service.TokenConfig
+	Retention RetentionConfig
+}
+
+// RetentionConfig is what the gateway has to know of how long messages are kept.
+type RetentionConfig struct {
+	Retention time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the same as at the messages service"`
+}
+
+// Validate implements config.Validator.
+func (c *RetentionConfig) Validate() error {
+	if c.Retention < time.Second {
+		return errors.New("RETENTION must be at least 1s")
+	}
+	return nil
+}
+
+// Run runs the gateway until ctx ends.
+func Run(ctx context.Context, p Process, logs io.Writer) error {
+	return service.Run(ctx, "poll-gateway", p.Service, logs, func(ctx context.Context, n *service.Node) error {
+		tokens, err := n.RemoteGuard(ctx, p.Tokens)
+		if err != nil {
+			return err
+		}
+		a := New(p.Gateway, Deps{
+			Inbox: inbox.NewReader(inbox.Config{
+				Store: n.Store, Metrics: inbox.NewMetrics(n.Registry), Retention: p.Retention.Retention,
+			}),
+			Sessions: n.Store, Meta: n.Store, Tokens: tokens, Revocations: n.Mirror,
+			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+		})
+		bus, err := n.Bus(a.Receiver(), a)
+		if err != nil {
+			return err
+		}
+		a.Attach(bus)
+		n.Stack.Push("gateway", func(context.Context) error { a.Stop(); return nil })
+		if err := n.Serve(ctx, a.Routes, a.Open); err != nil {
+			return err
+		}
+		n.Stack.Push("polls", a.Drain)
+		n.DrainFirst()
+		return nil
+	})
+}
