@@ -1,8 +1,8 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines
-# The engines are for `make test-engines` alone.
-PACKAGES := $(foreach m,$(filter-out deploy/engines,$(MODULES)),./$(m)/...)
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster
+# What needs engines is for `make test-engines` alone.
+PACKAGES := $(foreach m,$(filter-out deploy/%,$(MODULES)),./$(m)/...)
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
@@ -32,6 +32,11 @@ build: ## build the standalone server and the command line into bin/
 .PHONY: run
 run: build ## start the standalone server on :3001, data in ./data
 	exec $(BIN)/standalone
+
+.PHONY: cluster
+cluster: ## start a whole deployment here: engines, two nodes of each service, a load balancer on :3000
+	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway ./pkg/cmd/sealpost ./deploy/cluster/cmd/cluster
+	exec $(BIN)/cluster
 
 .PHONY: test
 test: ## vet, unit, contract and end-to-end tests on the embedded default, with coverage; then the fuzz targets

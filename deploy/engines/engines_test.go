@@ -209,16 +209,51 @@ func TestNATSCarriesMessagesAcrossARestart(t *testing.T) {
 	require.Error(t, e.Flush(t.Context()), "there is nothing to remove")
 }
 
+func startHAProxy(t *testing.T, configuration string) (*Engine, error) {
+	port, err := freePort()
+	require.NoError(t, err)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	path := filepath.Join(t.TempDir(), "haproxy.cfg")
+	require.NoError(t, os.WriteFile(path, []byte(configuration), 0o600))
+	return StartHAProxy(t.Context(), nil, path, addr, []string{"LISTEN=" + addr})
+}
+
+func TestAProgramThatEndsSaysSoAndIsStartedAgain(t *testing.T) {
+	port, err := freePort()
+	require.NoError(t, err)
+	e, err := StartProgram(t.Context(), nil, Program{
+		Name: "cat", Path: "/bin/sh", Args: []string{"-c", "echo $GREETING; exec sleep 600"}, Env: []string{"GREETING=hello"},
+		Addr: fmt.Sprintf("127.0.0.1:%d", port), Ready: func(context.Context) error { return nil },
+	})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, e.Close()) }()
+	first, err := e.Pid()
+	require.NoError(t, err)
+	ended := e.Ended()
+	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+	<-ended
+	require.NoError(t, e.Restart(t.Context()))
+	second, err := e.Pid()
+	require.NoError(t, err)
+	require.NotEqual(t, first, second)
+	require.Eventually(t, func() bool {
+		text, err := os.ReadFile(e.LogFile())
+		return err == nil && string(text) == "hello\nhello\n"
+	}, patience, time.Millisecond)
+	require.NoError(t, e.Kill())
+	<-e.Ended()
+	_, err = e.Pid()
+	require.Error(t, err)
+}
+
 func TestHAProxyBalances(t *testing.T) {
 	if find("haproxy") == "" && os.Getenv("CI") == "" {
 		t.Skip("not installed")
 	}
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "from behind") }))
 	defer backend.Close()
-	e, err := StartHAProxy(t.Context(), nil, func(listen string) string {
-		return fmt.Sprintf("defaults\n mode http\n timeout connect 1s\n timeout client 5s\n timeout server 5s\n"+
-			"frontend f\n bind %s\n default_backend b\nbackend b\n server s %s\n", listen, backend.Listener.Addr())
-	})
+	e, err := startHAProxy(t, "defaults\n mode http\n timeout connect 1s\n timeout client 5s\n timeout server 5s\n"+
+		"frontend f\n bind \"${LISTEN}\"\n default_backend b\nbackend b\n server s "+backend.Listener.Addr().String()+"\n")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
 	answer, err := http.Get(e.URL())
@@ -234,7 +269,7 @@ func TestAnEngineThatDoesNotStartSaysWhy(t *testing.T) {
 	if find("haproxy") == "" && os.Getenv("CI") == "" {
 		t.Skip("not installed")
 	}
-	_, err := StartHAProxy(t.Context(), nil, func(string) string { return "nonsense in line one\n" })
+	_, err := startHAProxy(t, "nonsense in line one\n")
 	require.ErrorContains(t, err, "ended at once")
 	require.ErrorContains(t, err, "nonsense", "the log's tail")
 }

@@ -20,6 +20,8 @@ type program struct {
 	name string
 	path string
 	args []string
+	// env is added to this process's environment.
+	env []string
 	// root, if set, is the folder that the program sees as its root folder; user is whose rights it has there.
 	root string
 	user *syscall.Credential
@@ -49,6 +51,7 @@ func (p program) start(ctx context.Context) (*process, error) {
 	defer func() { _ = log.Close() }() // the process has its own
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = p.attributes()
 	run := &process{program: p, done: make(chan struct{})}
