@@ -93,13 +93,26 @@ type Keys interface {
 	KeyVersions(ctx context.Context, usernames []string) (map[string]UserKey, error)
 }
 
+// SessionCursor is where a session stands.
+type SessionCursor struct {
+	Position int64
+	// Offered, if it is beyond Position, means that an answer up to there is being written somewhere, or was when its
+	// node died.
+	Offered int64
+}
+
 // Sessions is the port for the delivery cursors of clients that do not keep their own.
 type Sessions interface {
 	// OpenSession makes a cursor for a new session, at the furthest position any session of the account has reached.
 	// It may be forgotten after expiresAt.
 	OpenSession(ctx context.Context, username, sessionID string, expiresAt time.Time) error
 	// SessionCursor returns the session's cursor; for a session that is not known, the account's furthest.
-	SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error)
+	SessionCursor(ctx context.Context, username, sessionID string) (SessionCursor, error)
+	// OfferSession notes that an answer which will move the cursor to position is about to be written, if the cursor is
+	// still what seen says; false means that it is not. For a session that is not known it notes nothing, and is true.
+	OfferSession(ctx context.Context, username, sessionID string, seen SessionCursor, position int64) (bool, error)
+	// WithdrawOffer takes an offer back whose answer could not be written.
+	WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error
 	// AdvanceSession moves the session's cursor, and the account's furthest, forward to position; never back.
 	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
 	// ResetSession sets the session's cursor and the account's furthest to position, forward or back: for when the log

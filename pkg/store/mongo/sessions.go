@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,6 +17,7 @@ import (
 type cursorDocument struct {
 	ID        string    `bson:"_id"`
 	Position  int64     `bson:"p"`
+	Offered   int64     `bson:"offered"`
 	ExpiresAt time.Time `bson:"expiresAt,omitempty"`
 }
 
@@ -29,25 +31,47 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 	if err != nil {
 		return err
 	}
-	_, err = insertOne(ctx, s.sessions, cursorDocument{ID: sessionKey(name, sessionID), Position: furthest, ExpiresAt: expiresAt})
+	_, err = insertOne(ctx, s.sessions, cursorDocument{ID: sessionKey(name, sessionID), Position: furthest.Position, ExpiresAt: expiresAt})
 	return err
 }
 
 // SessionCursor implements store.Sessions.
-func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error) {
+func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
 	return s.cursor(ctx, store.Canonical(username), sessionID)
 }
 
-// cursor returns the session's position, or the furthest for a session that is not there.
-func (s *Store) cursor(ctx context.Context, name, sessionID string) (position int64, err error) {
+// cursor returns the session's, or the furthest position for a session that is not there.
+func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.SessionCursor, err error) {
 	found, err := all[cursorDocument](ctx, s.sessions, queryCursors(name, sessionID))
 	for _, d := range found {
-		position = d.Position
+		c = store.SessionCursor{Position: d.Position, Offered: d.Offered}
 		if d.ID != name {
 			break
 		}
 	}
-	return position, err
+	return c, err
+}
+
+// OfferSession implements store.Sessions.
+func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error) {
+	key := sessionKey(store.Canonical(username), sessionID)
+	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered)}
+	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position)})
+	if err != nil || done.MatchedCount == 1 {
+		return err == nil, unavailable(err)
+	}
+	_, err = first[cursorDocument](ctx, s.sessions, byID(key))
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// WithdrawOffer implements store.Sessions.
+func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error {
+	key := sessionKey(store.Canonical(username), sessionID)
+	_, err := s.sessions.UpdateOne(ctx, bson.D{eq("_id", key), eq("offered", position)}, bson.D{set("offered", int64(0))})
+	return unavailable(err)
 }
 
 // AdvanceSession implements store.Sessions.

@@ -166,9 +166,40 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 }
 
 // SessionCursor implements store.Sessions.
-func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error) {
-	err = s.stmts.cursor.QueryRowContext(ctx, store.Canonical(username), sessionID).Scan(&position)
-	return position, unavailable(err)
+func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
+	var c store.SessionCursor
+	err := s.stmts.cursor.QueryRowContext(ctx, store.Canonical(username), sessionID).Scan(&c.Position, &c.Offered)
+	return c, unavailable(err)
+}
+
+// OfferSession implements store.Sessions.
+func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (ok bool, err error) {
+	name := store.Canonical(username)
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ? WHERE username = ? AND session = ? AND cursor = ? AND offered = ?",
+			position, name, sessionID, seen.Position, seen.Offered)
+		if err != nil {
+			return err
+		}
+		if n, err := done.RowsAffected(); err != nil || n > 0 {
+			ok = n > 0
+			return err
+		}
+		var known bool
+		err = tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM sessions WHERE username = ? AND session = ?)", name, sessionID).Scan(&known)
+		ok = !known
+		return err
+	})
+	return ok, err
+}
+
+// WithdrawOffer implements store.Sessions.
+func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = 0 WHERE username = ? AND session = ? AND offered = ?",
+			store.Canonical(username), sessionID, position)
+		return err
+	})
 }
 
 // AdvanceSession implements store.Sessions.

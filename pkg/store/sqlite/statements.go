@@ -35,7 +35,8 @@ const (
 		" JOIN keys k ON k.username = a.username WHERE a.username = ? ORDER BY k.version"
 
 	sqlSessionCursor = "SELECT coalesce((SELECT cursor FROM sessions WHERE username = ?1 AND session = ?2)," +
-		" (SELECT furthest FROM accounts WHERE username = ?1), 0)"
+		" (SELECT furthest FROM accounts WHERE username = ?1), 0)," +
+		" coalesce((SELECT offered FROM sessions WHERE username = ?1 AND session = ?2), 0)"
 	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
 )
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,6 +130,9 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(s.OpenSession(ctx, "bob", "s", now()))
 	_, err = s.SessionCursor(ctx, "bob", "s")
 	add(err)
+	_, err = s.OfferSession(ctx, "bob", "s", store.SessionCursor{}, 1)
+	add(err)
+	add(s.WithdrawOffer(ctx, "bob", "s", 1))
 	add(s.AdvanceSession(ctx, "bob", "s", 1))
 	add(s.ResetSession(ctx, "bob", "s", 0))
 	_, err = s.NewEpoch(ctx)
@@ -244,6 +248,42 @@ var sessionTests = []test{
 		requireCursor(t, s, "bob", "one", 2)
 		requireCursor(t, s, "bob", "other", 2)
 	}},
+	{"an offer stands until it is withdrawn or the cursor passes it, and only one is made", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
+		made := atomic.Int64{}
+		together(writers, func(i int) {
+			ok, err := s.OfferSession(t.Context(), "bob", "one", store.SessionCursor{}, int64(i+1))
+			require.NoError(t, err)
+			if ok {
+				made.Add(1)
+			}
+		})
+		require.EqualValues(t, 1, made.Load())
+		standing, err := s.SessionCursor(t.Context(), "bob", "one")
+		require.NoError(t, err)
+		require.Positive(t, standing.Offered)
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing.Offered+1))
+		requireState(t, s, "one", standing)
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing.Offered))
+		requireState(t, s, "one", store.SessionCursor{})
+
+		offer := func(seen store.SessionCursor, position int64, want bool) {
+			t.Helper()
+			ok, err := s.OfferSession(t.Context(), "bob", "one", seen, position)
+			require.NoError(t, err)
+			require.Equal(t, want, ok)
+		}
+		offer(store.SessionCursor{}, 3, true)
+		offer(store.SessionCursor{}, 4, false)
+		offer(store.SessionCursor{Offered: 3}, 4, true) // an offer whose node died gives way
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 4))
+		requireState(t, s, "one", store.SessionCursor{Position: 4, Offered: 4})
+		offer(store.SessionCursor{Position: 4, Offered: 4}, 5, true)
+		ok, err := s.OfferSession(t.Context(), "bob", "never opened", store.SessionCursor{Position: 4}, 5)
+		require.NoError(t, err)
+		require.True(t, ok)
+	}},
 	{"opening a session again changes nothing", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
@@ -265,6 +305,13 @@ var sessionTests = []test{
 func requireCursor(t *testing.T, s store.Store, user, session string, want int64) {
 	t.Helper()
 	got, err := s.SessionCursor(t.Context(), user, session)
+	require.NoError(t, err)
+	require.Equal(t, want, got.Position)
+}
+
+func requireState(t *testing.T, s store.Store, session string, want store.SessionCursor) {
+	t.Helper()
+	got, err := s.SessionCursor(t.Context(), "bob", session)
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 }

@@ -83,7 +83,9 @@ type Deps struct {
 	Tokens      httpserver.TokenChecker
 	Revocations Revocations
 	// Limiter makes a limiter of a quota, for what name says.
-	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
+	// Alone means that there is no other gateway.
+	Alone    bool
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -114,7 +116,7 @@ func New(cfg Config, d Deps) *App {
 		cfg: cfg, gateway: g, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
-			Tokens: d.Tokens, PollWait: cfg.PollWait,
+			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
 		},
 	}

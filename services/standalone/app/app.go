@@ -198,7 +198,7 @@ func (a *App) startGateway(context.Context) error {
 	}
 	a.gateway = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
-		Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry,
 	})
 	a.bus, err = natsbus.Connect("", natsbus.Options{
 		Name: nodeID, Log: a.log, Registerer: a.registry, Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},

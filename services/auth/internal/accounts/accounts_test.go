@@ -365,9 +365,9 @@ func TestASessionStartsWhereTheAccountsFurthestStood(t *testing.T) {
 	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, 7))
 	second := w.login(t, "alice", alicesPassword).Identity
 	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, 9))
-	position, err := w.store.SessionCursor(t.Context(), second.Subject, second.SessionID)
+	cursor, err := w.store.SessionCursor(t.Context(), second.Subject, second.SessionID)
 	require.NoError(t, err)
-	require.EqualValues(t, 7, position, "opened at the login, not at the first poll")
+	require.EqualValues(t, 7, cursor.Position, "opened at the login, not at the first poll")
 }
 
 func TestUnknownUsersAndWrongPasswordsAreTheSame(t *testing.T) {

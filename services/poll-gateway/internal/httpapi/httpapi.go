@@ -27,7 +27,9 @@ const (
 
 // Sessions keeps the cursors of clients that keep none. See store.Sessions.
 type Sessions interface {
-	SessionCursor(ctx context.Context, username, sessionID string) (position int64, err error)
+	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
+	OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error)
+	WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error
 	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
 	ResetSession(ctx context.Context, username, sessionID string, position int64) error
 }
@@ -41,6 +43,9 @@ type API struct {
 	Limiter  ratelimit.Limiter
 	// PollWait is how long a poll waits that does not say.
 	PollWait time.Duration
+
+	// Alone means that no other node serves the sessions: then what answers are under way is known here.
+	Alone bool
 
 	inFlight keyedMutex
 }

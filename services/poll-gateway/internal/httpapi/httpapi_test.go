@@ -59,15 +59,35 @@ func (silence) Connected() bool                                             { re
 
 // sessions is one session's cursor.
 type sessions struct {
-	mu     sync.Mutex
-	cursor int64
-	fail   error
+	mu      sync.Mutex
+	cursor  int64
+	offered int64
+	fail    error
 }
 
-func (s *sessions) SessionCursor(context.Context, string, string) (int64, error) {
+func (s *sessions) SessionCursor(context.Context, string, string) (store.SessionCursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cursor, s.fail
+	return store.SessionCursor{Position: s.cursor, Offered: s.offered}, s.fail
+}
+
+func (s *sessions) OfferSession(_ context.Context, _, _ string, seen store.SessionCursor, position int64) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if seen != (store.SessionCursor{Position: s.cursor, Offered: s.offered}) {
+		return false, nil
+	}
+	s.offered = position
+	return true, nil
+}
+
+func (s *sessions) WithdrawOffer(_ context.Context, _, _ string, position int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.offered == position {
+		s.offered = 0
+	}
+	return nil
 }
 
 func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64) error {
@@ -224,4 +244,42 @@ func FuzzPoll(f *testing.F) {
 			t.Fatalf("%q: status %d", query, w.Code)
 		}
 	})
+}
+
+// offered makes the session's cursor say that a node is writing, or was, an answer with the first message.
+func (r *rig) offered() {
+	r.sessions.mu.Lock()
+	defer r.sessions.mu.Unlock()
+	r.sessions.offered = 1
+}
+
+func TestAPollWaitsForTheAnswerOfAnotherNodeAndDoesNotRepeatIt(t *testing.T) {
+	r := newRig(t, "one", "two")
+	r.offered()
+	answered := make(chan api.PollResponse)
+	go func() { answered <- r.poll("") }()
+	require.NoError(t, r.sessions.AdvanceSession(t.Context(), "", "", 1))
+	require.Equal(t, "two", (<-answered).Data.EncryptedContent)
+}
+
+func TestWhatANodeOfferedThatDiedIsOfferedAgain(t *testing.T) {
+	r := newRig(t, "one")
+	r.offered()
+	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.EqualValues(t, 1, r.sessions.cursor)
+}
+
+func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
+	r := newRig(t, "one")
+	a := &API{Sessions: r.sessions}
+	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
+	for _, want := range []bool{true, false} {
+		ok, err := a.offer(t.Context(), gateway.Query{}, store.SessionCursor{}, answer)
+		require.NoError(t, err)
+		require.Equal(t, want, ok)
+	}
+	a.withdraw(t.Context(), gateway.Query{}, answer)
+	ok, err := a.offer(t.Context(), gateway.Query{}, store.SessionCursor{}, answer)
+	require.NoError(t, err)
+	require.True(t, ok)
 }
