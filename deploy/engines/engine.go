@@ -162,7 +162,7 @@ func (e *Engine) Restore(ctx context.Context, b Backup) error {
 
 // copyFolder copies a folder with owners and modes.
 func copyFolder(from, to string) error {
-	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "cp", "-a", from, to).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy %s: %w: %s", from, err, out)
 	}
 	return nil

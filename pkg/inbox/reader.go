@@ -91,8 +91,44 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 		return r.scanGap(ctx, user, batch, known)
 	}
 	batch.More = entries[len(entries)-1].Position == after+window
-	return r.scanRun(ctx, batch, entries, limit)
+	batch, open, err := r.scanRun(ctx, batch, entries, limit)
+	if err == nil && open != nil {
+		err = r.watchBeyond(ctx, user, entries, batch.Next)
+	}
+	return batch, open, err
 }
+
+// watchBeyond begins to watch all that is undecided among entries beyond a position, so that what dead writers left one
+// behind the other is waited for together, not in turn.
+func (r *Reader) watchBeyond(ctx context.Context, user string, entries []store.Entry, position int64) error {
+	now := r.cfg.Now()
+	var ids []store.MessageID
+	for _, e := range entries {
+		if e.Position <= position {
+			continue
+		}
+		if e.Position > position+1 {
+			r.stuck.notice(holeKey(user, position+1))
+		}
+		if e.Kind == store.Received && e.ExpiresAt.After(now) {
+			ids = append(ids, e.Message)
+		}
+		position = e.Position
+	}
+	decided, err := r.cfg.Store.Decided(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !decided[id] {
+			r.stuck.notice(id.String())
+		}
+	}
+	return nil
+}
+
+// holeKey names a run of missing positions by its first.
+func holeKey(user string, first int64) string { return fmt.Sprintf("%s/%d", user, first) }
 
 // scanGap looks beyond the window when there is nothing in it.
 func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bool) (Batch, *undecided, error) {
@@ -180,7 +216,7 @@ func (r *Reader) settle(ctx context.Context, user string, u *undecided) (bool, e
 // settleHoles writes tombstones into missing positions. Where that loses, the entry is there after all; where it
 // wins, the late writer is refused and takes another position.
 func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bool, error) {
-	key := fmt.Sprintf("%s/%d", user, u.holes[0])
+	key := holeKey(user, u.holes[0])
 	if !r.stuck.tooLong(key, u.neighbor.At) {
 		return false, nil
 	}

@@ -43,5 +43,8 @@ func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 	return now.Sub(first) >= w.timeout
 }
 
+// notice begins to watch what key names, unless it is watched already.
+func (w *watch) notice(key string) { w.firstSeen.ContainsOrAdd(key, w.now()) }
+
 // decided forgets key.
 func (w *watch) decided(key string) { w.firstSeen.Remove(key) }

@@ -125,6 +125,8 @@ type Log interface {
 	InsertMessages(ctx context.Context, messages []Message) (written []bool, err error)
 	// Messages finds messages by id, tombstones included; ids that are not there are missing from the answer.
 	Messages(ctx context.Context, ids []MessageID) (map[MessageID]Message, error)
+	// Decided reports which of the ids hold a message or a tombstone. It costs little, however large the messages are.
+	Decided(ctx context.Context, ids []MessageID) (map[MessageID]bool, error)
 	// Entries returns what stands at the positions after < p <= upTo of an inbox, ascending.
 	Entries(ctx context.Context, user string, after, upTo int64) ([]Entry, error)
 	// FirstAfter returns the lowest position above after that holds an entry, 0 if none does.

@@ -212,8 +212,7 @@ func (c *Crowd) sawSkipped(reader string, skipped []int64) {
 func (u *user) readSession() {
 	c := u.crowd
 	last, lastID := int64(0), ""
-	quiet := 0
-	for quiet < 2 {
+	for {
 		var p api.PollResponse
 		status := u.call(http.MethodGet, c.o.URL, "/api/messages/poll", nil, &p)
 		if status != http.StatusOK {
@@ -221,8 +220,8 @@ func (u *user) readSession() {
 			continue
 		}
 		if p.Data == nil {
-			if closed(c.stopReading) {
-				quiet++
+			if closed(c.stopReading) && u.nothingAfter(last) {
+				return
 			}
 			continue
 		}
@@ -240,6 +239,16 @@ func (u *user) readSession() {
 		c.saw(u.name, m.Seq-1, m.Seq, []api.Message{m}, nil)
 		last, lastID = m.Seq, m.MessageID
 	}
+}
+
+// nothingAfter reports whether the inbox holds nothing more after a position.
+func (u *user) nothingAfter(last int64) bool {
+	var head, rest api.PollResponse
+	if u.call(http.MethodGet, u.crowd.o.URL, "/api/messages/poll?wait=0&after=latest", nil, &head) != http.StatusOK ||
+		u.call(http.MethodGet, u.crowd.o.URL, fmt.Sprint("/api/messages/poll?wait=0&after=", last), nil, &rest) != http.StatusOK {
+		return false
+	}
+	return len(rest.Messages) == 0 && position(rest.Cursor) >= position(head.Cursor)
 }
 
 func (c *Crowd) again() {

@@ -275,6 +275,32 @@ func preparedWonByReader(t *testing.T, a Adapter) {
 	require.Empty(t, w.history("alice", 1, 10))
 }
 
+func waitedForTogether(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	cfg := w.config()
+	now := time.Now()
+	cfg.HoleTimeout, cfg.Now = time.Minute, func() time.Time { return now }
+	reader := inbox.NewReader(cfg)
+	for _, step := range []inbox.Step{inbox.StepEntries, inbox.StepPositions, inbox.StepEntries, inbox.StepPositions} {
+		_, err := w.writer(dying(step)).Append(context.Background(), draft("Alice", "lost", "Bob"))
+		require.ErrorIs(t, err, errDeath)
+		w.send(w.writer(), draft("Dave", "sent", "Bob"))
+	}
+	b, err := reader.Read(context.Background(), "bob", 0, 10)
+	require.NoError(t, err)
+	require.True(t, b.Blocked)
+	require.Zero(t, b.Next)
+	now = now.Add(cfg.HoleTimeout) // and no more than that
+	seen := 0
+	for after, reads := int64(0), 0; seen < 4; reads++ {
+		require.Less(t, reads, 10, "still blocked at %d", after)
+		b, err := reader.Read(context.Background(), "bob", after, 10)
+		require.NoError(t, err)
+		seen += len(b.Items)
+		after = b.Next
+	}
+}
+
 func aloneReader(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), draft("Alice", "lost", "Bob"))

@@ -47,6 +47,7 @@ func Run(t *testing.T, a Adapter) {
 		{"a hole is closed by a tombstone, and its late writer takes another position", holeWonByReader},
 		{"a hole whose writer comes in time is served", holeWonByWriter},
 		{"a prepared entry without its message is settled as failed for all recipients", preparedWonByReader},
+		{"what dead writers left one behind the other is waited for together", waitedForTogether},
 		{"what a writer that is known to be gone has left is settled at once", aloneReader},
 		{"a prepared entry whose message comes in time is served", preparedWonByWriter},
 		{"a send that a reader settled as failed succeeds under the next id", settledSendGoesOn},

@@ -163,15 +163,32 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 	if len(ids) == 0 {
 		return messages, nil
 	}
-	wanted := make([]bson.ObjectID, len(ids))
-	for i, id := range ids {
-		wanted[i] = bson.ObjectID(id)
-	}
-	found, err := all[messageDocument](ctx, s.messages, queryMessages(wanted))
+	found, err := all[messageDocument](ctx, s.messages, queryMessages(objectIDs(ids)))
 	for _, d := range found {
 		messages[store.MessageID(d.ID)] = d.message()
 	}
 	return messages, err
+}
+
+// Decided implements store.Log.
+func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
+	decided := make(map[store.MessageID]bool, len(ids))
+	if len(ids) == 0 {
+		return decided, nil
+	}
+	found, err := all[messageDocument](ctx, s.messages, queryDecided(objectIDs(ids)))
+	for _, d := range found {
+		decided[store.MessageID(d.ID)] = true
+	}
+	return decided, err
+}
+
+func objectIDs(ids []store.MessageID) []bson.ObjectID {
+	list := make([]bson.ObjectID, len(ids))
+	for i, id := range ids {
+		list[i] = bson.ObjectID(id)
+	}
+	return list
 }
 
 // Entries implements store.Log.

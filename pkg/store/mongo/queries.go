@@ -105,6 +105,12 @@ func queryMessages(ids []bson.ObjectID) query {
 	return query{filter: bson.D{op("_id", "$in", ids)}, batch: len(ids)}
 }
 
+func queryDecided(ids []bson.ObjectID) query {
+	q := queryMessages(ids)
+	q.projection = fields("_id")
+	return q
+}
+
 func queryArchive(name string, below int) query {
 	return query{filter: bson.D{eq("u", name), op("v", "$lt", below)}, sort: ascending("v"), batch: below}
 }

@@ -132,6 +132,18 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 	return found, err
 }
 
+// Decided implements store.Log.
+func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
+	decided := make(map[store.MessageID]bool, len(ids))
+	err := each(ctx, s.stmts.decided, []any{hexList(ids)}, func(r row) error {
+		var id []byte
+		err := r.Scan(&id)
+		decided[store.MessageID(id)] = err == nil
+		return err
+	})
+	return decided, err
+}
+
 func scanMessage(r row) (store.Message, error) {
 	var m store.Message
 	var id, digest []byte

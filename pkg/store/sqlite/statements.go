@@ -18,6 +18,7 @@ const (
 	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
 	sqlInsertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+	sqlDecided       = "SELECT id FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
 	sqlEntries       = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND position > ? AND position <= ? ORDER BY position"
 	sqlFirstAfter    = "SELECT position FROM inbox WHERE username = ? AND position > ? ORDER BY position LIMIT 1"
 	sqlTail          = "SELECT max(coalesce((SELECT position FROM inbox WHERE username = ?1 ORDER BY position DESC LIMIT 1), 0)," +
@@ -45,8 +46,8 @@ type statements struct {
 	// on the writing connection
 	insertEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
-	messages, entries, firstAfter, tail, findEntry, receipts        *sql.Stmt
-	account, keyVersions, listKeys, keyHistory, cursor, revocations *sql.Stmt
+	messages, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
+	account, keyVersions, listKeys, keyHistory, cursor, revocations   *sql.Stmt
 
 	all []*sql.Stmt
 }
@@ -74,6 +75,7 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 		{writer, sqlEntry, &st.entry},
 		{writer, sqlInsertMessage, &st.insertMessage},
 		{reader, sqlMessages, &st.messages},
+		{reader, sqlDecided, &st.decided},
 		{reader, sqlEntries, &st.entries},
 		{reader, sqlFirstAfter, &st.firstAfter},
 		{reader, sqlTail, &st.tail},

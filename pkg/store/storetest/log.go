@@ -229,6 +229,12 @@ var logTests = []test{
 			require.Equal(t, w, m)
 		}
 		require.Len(t, got, 3)
+		decided, err := s.Decided(t.Context(), []store.MessageID{id(1), id(2), id(3), id(4)})
+		require.NoError(t, err)
+		require.Equal(t, map[store.MessageID]bool{id(1): true, id(2): true, id(3): true}, decided)
+		decided, err = s.Decided(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, decided)
 		none, err := s.Messages(t.Context(), nil)
 		require.NoError(t, err)
 		require.Empty(t, none)

@@ -145,6 +145,8 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(err)
 	_, err = s.Messages(ctx, []store.MessageID{id(1)})
 	add(err)
+	_, err = s.Decided(ctx, []store.MessageID{id(1)})
+	add(err)
 	_, err = s.Entries(ctx, "bob", 0, 10)
 	add(err)
 	_, err = s.FirstAfter(ctx, "bob", 0)

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
@@ -15,8 +16,9 @@ type Process struct {
 	Messages Config
 	Tokens   service.TokenConfig
 
-	// Failpoint is called after each step of a send; only tests set it.
+	// Failpoint is called after each step of a send, and Now is the clock of entries; only tests set them.
 	Failpoint inbox.Failpoint
+	Now       func() time.Time
 }
 
 // Run runs the service until ctx ends.
@@ -33,7 +35,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		a := New(p.Messages, Deps{
 			Inbox: inbox.Config{
 				Store: n.Store, Sequencer: redisseq.New(n.Redis, p.Messages.Retention), Metrics: inbox.NewMetrics(n.Registry),
-				Failpoint: p.Failpoint,
+				Failpoint: p.Failpoint, Now: p.Now,
 			},
 			Directory: n.Store, Bus: bus, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})

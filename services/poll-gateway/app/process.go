@@ -16,6 +16,9 @@ type Process struct {
 	Gateway   Config
 	Tokens    service.TokenConfig
 	Retention RetentionConfig
+
+	// Now is the clock of entries; only tests set it.
+	Now func() time.Time
 }
 
 // RetentionConfig is what the gateway has to know of how long messages are kept.
@@ -40,7 +43,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		}
 		a := New(p.Gateway, Deps{
 			Inbox: inbox.NewReader(inbox.Config{
-				Store: n.Store, Metrics: inbox.NewMetrics(n.Registry), Retention: p.Retention.Retention,
+				Store: n.Store, Metrics: inbox.NewMetrics(n.Registry), Retention: p.Retention.Retention, Now: p.Now,
 			}),
 			Sessions: n.Store, Meta: n.Store, Tokens: tokens, Revocations: n.Mirror,
 			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
