@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -49,9 +50,9 @@ func command(name string, cfg any, common *Config, run func(ctx context.Context,
 		"create-indexes": func() error { return withStore(ctx, common, func(*mongo.Store) error { return nil }) },
 		"new-epoch":      func() error { return newEpoch(ctx, common) },
 	}
-	args := append(os.Args[1:], "")
-	chosen := commands[args[0]]
-	if len(args) > 2 || chosen == nil {
+	args := os.Args[1:]
+	chosen := commands[strings.Join(args, " ")]
+	if chosen == nil {
 		fmt.Fprintf(os.Stderr, usage, name)
 		return config.WriteHelp(os.Stderr, cfg)
 	}

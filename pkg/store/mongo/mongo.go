@@ -45,6 +45,8 @@ type Config struct {
 	Timeout time.Duration
 	// Observe, if set, is told of every command that the server answered, or did not, and how long that took.
 	Observe func(command string, took time.Duration, failed bool)
+	// sent, if set, is told of every command before it goes to the server.
+	sent func(*event.CommandStartedEvent)
 }
 
 // The defaults of Config.
@@ -113,13 +115,19 @@ func clientOptions(cfg Config) *options.ClientOptions {
 	if cfg.Timeout > 0 {
 		o.SetTimeout(cfg.Timeout)
 	}
-	if cfg.Observe != nil {
-		o.SetMonitor(&event.CommandMonitor{
-			Succeeded: func(_ context.Context, e *event.CommandSucceededEvent) { cfg.Observe(e.CommandName, e.Duration, false) },
-			Failed:    func(_ context.Context, e *event.CommandFailedEvent) { cfg.Observe(e.CommandName, e.Duration, true) },
-		})
+	return o.SetMonitor(monitor(cfg))
+}
+
+func monitor(cfg Config) *event.CommandMonitor {
+	m := &event.CommandMonitor{}
+	if cfg.sent != nil {
+		m.Started = func(_ context.Context, e *event.CommandStartedEvent) { cfg.sent(e) }
 	}
-	return o
+	if cfg.Observe != nil {
+		m.Succeeded = func(_ context.Context, e *event.CommandSucceededEvent) { cfg.Observe(e.CommandName, e.Duration, false) }
+		m.Failed = func(_ context.Context, e *event.CommandFailedEvent) { cfg.Observe(e.CommandName, e.Duration, true) }
+	}
+	return m
 }
 
 // Validate reports what is wrong with the URI, without showing it.

@@ -1,0 +1,233 @@
+package mongo
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/sealpost/sealpost/pkg/internal/enginetest"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/storetest"
+)
+
+// TestEveryQueryUsesAnIndex asks the server how it would run each query that the store made while it went through the
+// contract suite, updates and removals included, on collections so large that an index is worth its while.
+func TestEveryQueryUsesAnIndex(t *testing.T) {
+	queries := recordQueries(t)
+	db := filled(t)
+	names := map[string]bool{}
+	for _, shape := range slices.Sorted(maps.Keys(queries)) {
+		q := queries[shape]
+		names[q.collection] = true
+		plan := explain(t, db, q)
+		require.False(t, scans(plan), "%s reads the whole collection:\n%s", shape, plan)
+		require.NotEmpty(t, indexesOf(plan), "no index is named in the plan of %s:\n%s", shape, plan)
+		t.Logf("%s: by %v", shape, indexesOf(plan))
+	}
+	require.Len(t, names, 6, "queries of every collection were seen")
+	scan := explain(t, db, recorded{collection: "messages", filter: raw(bson.D{eq("nowhere", 1)})})
+	require.True(t, scans(scan), "a scan is told as one:\n%s", scan)
+}
+
+// recorded is a query as it was sent.
+type recorded struct {
+	collection   string
+	filter, sort bson.Raw
+	limit        int64
+}
+
+// recordQueries returns what the contract suite made the store ask, one of each shape.
+func recordQueries(t *testing.T) map[string]recorded {
+	t.Helper()
+	var mu sync.Mutex
+	queries := map[string]recorded{}
+	cfg := planDatabase(t)
+	cfg.sent = func(e *event.CommandStartedEvent) {
+		for _, q := range queriesOf(e) {
+			mu.Lock()
+			queries[fmt.Sprint(e.CommandName, " ", q.collection, " ", shapeOf(q.filter), " sort ", shapeOf(q.sort))] = q
+			mu.Unlock()
+		}
+	}
+	var names sync.Map // of the databases
+	open := func(t *testing.T, database string) store.Store {
+		cfg := cfg // the contract's tests run side by side
+		cfg.Database = database
+		s, err := Open(t.Context(), cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		names.Store(s, database)
+		return s
+	}
+	t.Run("contract", func(t *testing.T) {
+		storetest.Run(t, storetest.Adapter{
+			Open: func(t *testing.T) store.Store { return open(t, planDatabase(t).Database) },
+			Reopen: func(t *testing.T, s store.Store) store.Store {
+				require.NoError(t, s.Close())
+				name, _ := names.Load(s)
+				return open(t, name.(string))
+			},
+			Purge: func(ctx context.Context, s store.Store, now time.Time) error {
+				_, err := s.(*Store).Purge(ctx, now)
+				return err
+			},
+		})
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return queries
+}
+
+// queriesOf returns what a command looks for.
+func queriesOf(e *event.CommandStartedEvent) []recorded {
+	c := e.Command
+	one := func(filter bson.RawValue) recorded {
+		document, _ := filter.DocumentOK()
+		return recorded{collection: c.Lookup(e.CommandName).StringValue(), filter: document}
+	}
+	switch e.CommandName {
+	case "find":
+		q := one(c.Lookup("filter"))
+		q.sort, _ = c.Lookup("sort").DocumentOK()
+		q.limit, _ = c.Lookup("limit").AsInt64OK()
+		return []recorded{q}
+	case "findAndModify":
+		return []recorded{one(c.Lookup("query"))}
+	case "update", "delete":
+		list, _ := c.Lookup(e.CommandName + "s").ArrayOK()
+		values, _ := list.Values()
+		var all []recorded
+		for _, v := range values {
+			all = append(all, one(v.Document().Lookup("q")))
+		}
+		return all
+	case "aggregate", "count", "distinct":
+		panic("teach this test to explain " + e.CommandName)
+	}
+	return nil
+}
+
+// shapeOf is a filter without its values.
+func shapeOf(filter bson.Raw) string {
+	elements, _ := filter.Elements()
+	var parts []string
+	for _, e := range elements {
+		part := e.Key()
+		if inner, ok := e.Value().DocumentOK(); ok {
+			part += shapeOf(inner)
+		}
+		parts = append(parts, part)
+	}
+	return "{" + strings.Join(parts, " ") + "}"
+}
+
+func planDatabase(t *testing.T) Config {
+	t.Helper()
+	cfg := Config{URI: enginetest.URL(t, enginetest.Mongo), Database: "test_" + strings.ToLower(rand.Text()), Timeout: time.Minute}
+	t.Cleanup(func() {
+		client, err := driver.Connect(clientOptions(Config{URI: cfg.URI}))
+		require.NoError(t, err)
+		require.NoError(t, client.Database(cfg.Database).Drop(context.Background()))
+		require.NoError(t, client.Disconnect(context.Background()))
+	})
+	return cfg
+}
+
+// filled is a database with some thousand documents in every collection.
+func filled(t *testing.T) *driver.Database {
+	t.Helper()
+	const documents = 5000
+	cfg := planDatabase(t)
+	s, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	db := s.client.Database(cfg.Database)
+	for _, c := range []*driver.Collection{s.users, s.keys, s.sessions, s.meta, s.messages, s.inbox} {
+		list := make([]any, documents)
+		for i := range list {
+			user := fmt.Sprint("user", i%50)
+			list[i] = bson.D{eq("u", user), eq("s", int64(i)), eq("v", i), eq("name", user), eq("expiresAt", time.Now().Add(time.Hour))}
+		}
+		_, err := c.InsertMany(t.Context(), list)
+		require.NoError(t, err)
+	}
+	return db
+}
+
+func raw(v any) bson.Raw {
+	b, err := bson.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// explain asks how a query would be run.
+func explain(t *testing.T, db *driver.Database, q recorded) bson.Raw {
+	t.Helper()
+	find := bson.D{eq("find", q.collection), eq("filter", q.filter)}
+	if q.sort != nil {
+		find = append(find, eq("sort", q.sort))
+	}
+	if q.limit > 0 {
+		find = append(find, eq("limit", q.limit))
+	}
+	var plan bson.Raw
+	command := bson.D{eq("explain", find), eq("verbosity", "queryPlanner")}
+	require.NoError(t, db.RunCommand(t.Context(), command).Decode(&plan), "%s", find)
+	return plan
+}
+
+// scans tells whether a plan reads a whole collection. There are two forms of plan: MongoDB's own, and that of a
+// server that keeps documents in PostgreSQL, where the index of _id can also be walked from end to end.
+func scans(plan bson.Raw) bool {
+	if slices.Contains(valuesOf(plan, "stage"), "COLLSCAN") || slices.Contains(valuesOf(plan, "Node Type"), "Seq Scan") {
+		return true
+	}
+	conditions := valuesOf(plan, "Index Cond")
+	return slices.Contains(valuesOf(plan, "Index Name"), "_id_") &&
+		!slices.ContainsFunc(conditions, func(c string) bool { return strings.Contains(c, "object_id") })
+}
+
+// indexesOf names the indexes that a plan uses.
+func indexesOf(plan bson.Raw) []string {
+	if names := valuesOf(plan, "Index Name"); len(names) > 0 {
+		return names
+	}
+	if slices.Contains(valuesOf(plan, "stage"), "IDHACK") {
+		return []string{"_id_"}
+	}
+	return valuesOf(plan, "indexName")
+}
+
+// valuesOf returns the texts of all fields of that name, at any depth, but not those of plans that were not chosen.
+func valuesOf(document bson.Raw, field string) []string {
+	var found []string
+	elements, _ := document.Elements()
+	for _, e := range elements {
+		if text, ok := e.Value().StringValueOK(); ok && e.Key() == field {
+			found = append(found, text)
+		}
+		if e.Key() == "rejectedPlans" {
+			continue
+		}
+		if inner, ok := e.Value().DocumentOK(); ok {
+			found = append(found, valuesOf(inner, field)...)
+		}
+		if list, ok := e.Value().ArrayOK(); ok {
+			found = append(found, valuesOf(bson.Raw(list), field)...)
+		}
+	}
+	return found
+}
