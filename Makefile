@@ -1,8 +1,10 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster
-# What needs engines is for `make test-engines` alone.
-PACKAGES := $(foreach m,$(filter-out deploy/%,$(MODULES)),./$(m)/...)
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose
+# What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
+PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...)
+ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
+CLUSTERS := ./deploy/cluster/...
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
@@ -49,9 +51,9 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
 .PHONY: test-engines
-test-engines: ## the contract suites of the adapters on real engines, which it installs and starts
-	go run ./deploy/engines/cmd/engines run -- \
-		env SEALPOST_ENGINES=required go test $(RACE) -count=1 ./pkg/store/mongo/... ./pkg/bus/... ./deploy/engines/...
+test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
+	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
+	SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v $(CLUSTERS) 2>&1 | bash .ci/claims.sh
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness

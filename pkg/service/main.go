@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/store/mongo"
 )
 
@@ -27,9 +25,6 @@ const usage = `%[1]s is a service of a Sealpost cluster.
 It is set by environment variables:
 
 `
-
-// healthTimeout bounds a health check.
-const healthTimeout = 5 * time.Second
 
 // Main is the main function of a service, whose whole configuration is cfg and common a part of that. It returns the exit
 // status.
@@ -46,7 +41,7 @@ func command(name string, cfg any, common *Config, run func(ctx context.Context,
 	defer stop()
 	commands := map[string]func() error{
 		"":               func() error { return run(ctx, os.Stderr) },
-		"healthcheck":    func() error { return healthcheck(ctx, common.HTTP.AdminAddress) },
+		"healthcheck":    func() error { return httpserver.Healthcheck(ctx, common.HTTP.AdminAddress) },
 		"create-indexes": func() error { return withStore(ctx, common, func(*mongo.Store) error { return nil }) },
 		"new-epoch":      func() error { return newEpoch(ctx, common) },
 	}
@@ -78,31 +73,4 @@ func newEpoch(ctx context.Context, c *Config) error {
 		}
 		return err
 	})
-}
-
-// healthcheck asks the admin port of the process that runs here.
-func healthcheck(ctx context.Context, address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("ADMIN_ADDRESS: %w", err)
-	}
-	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
-		host = "127.0.0.1"
-	}
-	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 1024))
-		return fmt.Errorf("not ready: %s", text)
-	}
-	return nil
 }

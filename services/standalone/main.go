@@ -8,16 +8,19 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
 const usage = `standalone is the Sealpost server in one process.
 
-  standalone            serve
-  standalone new-epoch  after a restore from a backup, with the server stopped: tell clients that the log is another one
+  standalone             serve
+  standalone healthcheck end with 0 if the server that runs here is ready
+  standalone new-epoch   after a restore from a backup, with the server stopped: tell clients that the log is another one
 
 It is set by environment variables:
 
@@ -31,22 +34,25 @@ func main() {
 }
 
 func run() error {
-	args := os.Args[1:]
-	newEpoch := len(args) == 1 && args[0] == "new-epoch"
-	if len(args) > 0 && !newEpoch {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var cfg app.Config
+	commands := map[string]func() error{
+		"":            func() error { return app.Run(ctx, cfg, os.Stderr) },
+		"healthcheck": func() error { return httpserver.Healthcheck(ctx, cfg.HTTP.AdminAddress) },
+		"new-epoch": func() error {
+			epoch, err := app.NewEpoch(ctx, cfg)
+			_, printing := fmt.Fprintln(os.Stdout, epoch)
+			return errors.Join(err, printing)
+		},
+	}
+	chosen := commands[strings.Join(os.Args[1:], " ")]
+	if chosen == nil {
 		fmt.Fprint(os.Stderr, usage)
 		return config.WriteHelp(os.Stderr, app.Config{})
 	}
-	var cfg app.Config
 	if err := config.Load(&cfg, os.Environ()); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if newEpoch {
-		epoch, err := app.NewEpoch(ctx, cfg)
-		_, printing := fmt.Fprintln(os.Stdout, epoch)
-		return errors.Join(err, printing)
-	}
-	return app.Run(ctx, cfg, os.Stderr)
+	return chosen()
 }

@@ -2,7 +2,6 @@ package redislog_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"

@@ -1,0 +1,240 @@
+package compose
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/config"
+	authapp "github.com/sealpost/sealpost/services/auth/app"
+	keysapp "github.com/sealpost/sealpost/services/keys/app"
+	messagesapp "github.com/sealpost/sealpost/services/messages/app"
+	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
+)
+
+const top = "../.."
+
+// configurations are what each service of ours knows, by the target of its image.
+func configurations() map[string]any {
+	return map[string]any{
+		"auth": &authapp.Process{}, "keys": &keysapp.Process{}, "messages": &messagesapp.Process{}, "poll-gateway": &gatewayapp.Process{},
+	}
+}
+
+// project is docker-compose.yml as Compose itself reads it; whatever Compose's schema does not know is an error.
+func project(t *testing.T) *types.Project {
+	t.Helper()
+	o, err := cli.NewProjectOptions([]string{filepath.Join(top, "docker-compose.yml")}, cli.WithWorkingDirectory(top))
+	require.NoError(t, err)
+	p, err := o.LoadProject(context.Background())
+	require.NoError(t, err)
+	return p
+}
+
+// ours are the services that run an image of ours, by name, with the target of the image.
+func ours(p *types.Project) map[string]string {
+	found := map[string]string{}
+	for name, s := range p.Services {
+		if s.Build != nil {
+			found[name] = s.Build.Target
+		}
+	}
+	return found
+}
+
+func TestThereAreTwoOfEachServiceAndAllThatTheyNeed(t *testing.T) {
+	p := project(t)
+	count := map[string]int{}
+	for _, target := range ours(p) {
+		count[target]++
+	}
+	require.Equal(t, map[string]int{"auth": 2, "keys": 2, "messages": 2, "poll-gateway": 2}, count)
+	for _, name := range []string{"haproxy", "mongo", "redis", "nats", "prometheus", "grafana"} {
+		require.Contains(t, p.Services, name)
+	}
+	require.Contains(t, p.Services["mongo"].Command, "--replSet")
+	require.Contains(t, strings.Join(p.Services["redis"].Command, " "), "--appendonly yes")
+}
+
+func TestEachServiceKnowsTheVariablesItIsGivenAndHasThoseItNeeds(t *testing.T) {
+	p := project(t)
+	for name, target := range ours(p) {
+		environ := p.Services[name].Environment
+		known := map[string]bool{}
+		for _, v := range config.Variables(configurations()[target]) {
+			known[v.Name] = true
+			if v.Secret {
+				known[v.Name+"_FILE"] = true
+			}
+			if v.Required {
+				given := environ[v.Name] != nil || environ[v.Name+"_FILE"] != nil
+				require.True(t, given, "%s needs %s", name, v.Name)
+			}
+		}
+		for variable := range environ {
+			require.True(t, known[variable], "%s does not know %s", name, variable)
+		}
+	}
+}
+
+// TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with a key in the place of the secret.
+func TestEachServiceTakesItsConfiguration(t *testing.T) {
+	p := project(t)
+	key := filepath.Join(t.TempDir(), "key.pem")
+	require.NoError(t, os.WriteFile(key, signingKey(t), 0o600))
+	for name, target := range ours(p) {
+		environ := []string{}
+		for variable, value := range p.Services[name].Environment {
+			if *value == "/run/secrets/jwt-signing-key" {
+				require.Equal(t, "jwt-signing-key", p.Services[name].Secrets[0].Source)
+				value = &key
+			}
+			environ = append(environ, variable+"="+*value)
+		}
+		require.NoError(t, config.Load(configurations()[target], environ), name)
+	}
+}
+
+// host is the host part of an address in a value.
+var host = regexp.MustCompile(`(?:^|://)([a-z][a-z0-9-]*):\d`)
+
+func TestEveryHostIsAServiceThatCanBeReached(t *testing.T) {
+	p := project(t)
+	seen := 0
+	for name, s := range p.Services {
+		for variable, value := range s.Environment {
+			if value == nil {
+				continue
+			}
+			for _, m := range host.FindAllStringSubmatch(*value, -1) {
+				seen++
+				require.True(t, reaches(p, s, m[1]), "%s: no service %q for %s on any of its networks", name, m[1], variable)
+			}
+		}
+	}
+	require.Greater(t, seen, 30)
+}
+
+// reaches tells whether a service has a network in common with one of that name or alias.
+func reaches(p *types.Project, from types.ServiceConfig, name string) bool {
+	for _, to := range p.Services {
+		for network, options := range to.Networks {
+			_, common := from.Networks[network]
+			named := to.Name == name || (options != nil && slices.Contains(options.Aliases, name))
+			if common && named {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestTheLoadBalancerIsToldAllThatItsConfigurationAsks, and nothing else.
+func TestTheLoadBalancerIsToldAllThatItsConfigurationAsks(t *testing.T) {
+	p := project(t)
+	text, err := os.ReadFile(filepath.Join(top, "deploy/lb/haproxy.cfg"))
+	require.NoError(t, err)
+	asked := map[string]bool{}
+	for _, m := range regexp.MustCompile(`\$\{(\w+)\}`).FindAllStringSubmatch(string(text), -1) {
+		asked[m[1]] = true
+	}
+	given := p.Services["haproxy"].Environment
+	for variable := range asked {
+		require.Contains(t, given, variable)
+	}
+	for variable, value := range given {
+		require.True(t, asked[variable], "%s is asked nowhere", variable)
+		if prefix, isAdmin := strings.CutSuffix(variable, "_ADMIN"); isAdmin {
+			require.Equal(t, "9301", *value, variable)
+			require.Equal(t, strings.ToLower(strings.ReplaceAll(prefix, "_", "-"))+":3000", strings.ReplaceAll(*given[prefix], "_", "-"))
+		}
+	}
+}
+
+func TestEveryServiceTellsWhetherItIsHealthy(t *testing.T) {
+	p := project(t)
+	images := dockerfile(t)
+	for name, s := range p.Services {
+		if s.Build == nil {
+			require.NotNil(t, s.HealthCheck, name)
+			require.Equal(t, "CMD", s.HealthCheck.Test[0], name)
+			require.False(t, s.HealthCheck.Disable)
+			continue
+		}
+		require.Equal(t, []string{"/" + s.Build.Target, "healthcheck"}, images[s.Build.Target].health, name)
+	}
+	for name, s := range p.Services {
+		for needed, condition := range s.DependsOn {
+			require.Contains(t, p.Services, needed)
+			if s.Build != nil {
+				require.Equal(t, types.ServiceConditionHealthy, condition.Condition, name)
+			}
+		}
+	}
+}
+
+func TestWhatIsMountedIsThere(t *testing.T) {
+	p := project(t)
+	for name, s := range p.Services {
+		for _, v := range s.Volumes {
+			switch v.Type {
+			case types.VolumeTypeBind:
+				_, err := os.Stat(v.Source)
+				require.NoError(t, err, name)
+				require.True(t, v.ReadOnly, "%s may write to %s", name, v.Source)
+			case types.VolumeTypeVolume:
+				require.Contains(t, p.Volumes, v.Source, name)
+			default:
+				t.Errorf("%s mounts %s as %s", name, v.Source, v.Type)
+			}
+		}
+	}
+}
+
+// published are the ports that the machine has, by service; what is not for clients is for this machine alone.
+func TestNothingIsPublishedButTheLoadBalancerAndOnThisMachineTheMonitoring(t *testing.T) {
+	p := project(t)
+	published := map[string]string{}
+	used := map[string]string{}
+	for name, s := range p.Services {
+		for _, port := range s.Ports {
+			published[name] = strings.TrimPrefix(port.HostIP+":"+port.Published, ":")
+			require.Empty(t, used[port.Published], "the port of %s", name)
+			used[port.Published] = name
+		}
+	}
+	require.Equal(t, map[string]string{"haproxy": "3000", "prometheus": "127.0.0.1:9090", "grafana": "127.0.0.1:3030"}, published)
+	for _, network := range []string{"services", "engines"} {
+		require.True(t, p.Networks[network].Internal, network)
+	}
+	for _, engine := range []string{"mongo", "redis", "nats"} {
+		require.Len(t, p.Services[engine].Networks, 1, engine)
+		require.Contains(t, p.Services[engine].Networks, "engines")
+	}
+}
+
+func TestServicesMayDoNoMoreThanTheyMust(t *testing.T) {
+	p := project(t)
+	for name := range ours(p) {
+		s := p.Services[name]
+		require.True(t, s.ReadOnly, name)
+		require.Equal(t, []string{"ALL"}, s.CapDrop, name)
+		require.Contains(t, s.SecurityOpt, "no-new-privileges:true", name)
+		require.False(t, s.Privileged, name)
+		require.Positive(t, s.MemLimit, name)
+		for variable := range s.Environment {
+			require.NotContains(t, []string{"JWT_SIGNING_KEY", "SERVER_KEY"}, variable, "%s: a secret in the environment, which `docker inspect` shows", name)
+		}
+	}
+	for name, s := range p.Services {
+		require.Regexp(t, `^(sealpost/[a-z-]+|.+:v?\d+\.\d+.*)$`, s.Image, "%s: an image without a version", name)
+	}
+}
