@@ -314,3 +314,6 @@ func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
+
+// RedisServer is the path of the Redis server that Install has installed.
+func RedisServer() string { return cache{}.redisServer() }

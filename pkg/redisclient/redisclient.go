@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -123,6 +124,17 @@ func trust(t *tls.Config, file string) error {
 	}
 	t.MinVersion = tls.VersionTLS12
 	return nil
+}
+
+// LogTo sends what the client library has to say, for all clients of this process, to a log.
+func LogTo(log *slog.Logger) { redis.SetLogger(logger{log}) }
+
+// logger implements the library's idea of a logger.
+type logger struct{ *slog.Logger }
+
+// Printf is called with troubles: connections that fail, masters that change.
+func (l logger) Printf(ctx context.Context, format string, values ...any) {
+	l.WarnContext(ctx, "redis client", "message", fmt.Sprintf(format, values...))
 }
 
 // observer is a hook that tells of every command.

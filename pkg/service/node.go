@@ -190,6 +190,7 @@ func (n *Node) openStore(ctx context.Context) error {
 }
 
 func (n *Node) openRedis(ctx context.Context) error {
+	redisclient.LogTo(n.Log)
 	var err error
 	if n.Redis, err = redisclient.Open(n.cfg.Redis); err != nil {
 		return err
