@@ -29,47 +29,56 @@ It is set by environment variables:
 // Main is the main function of a service, whose whole configuration is cfg and common a part of that. It returns the exit
 // status.
 func Main(name string, cfg any, common *Config, run func(ctx context.Context, logs io.Writer) error) int {
-	if err := command(name, cfg, common, run); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	p := program{name: name, cfg: cfg, common: common, run: run, out: os.Stdout, logs: os.Stderr}
+	if err := p.command(ctx, os.Args[1:], os.Environ()); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		return 1
 	}
 	return 0
 }
 
-func command(name string, cfg any, common *Config, run func(ctx context.Context, logs io.Writer) error) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// program is a service's command line.
+type program struct {
+	name      string
+	cfg       any
+	common    *Config
+	run       func(ctx context.Context, logs io.Writer) error
+	out, logs io.Writer
+}
+
+func (p *program) command(ctx context.Context, args, environ []string) error {
 	commands := map[string]func() error{
-		"":               func() error { return run(ctx, os.Stderr) },
-		"healthcheck":    func() error { return httpserver.Healthcheck(ctx, common.HTTP.AdminAddress) },
-		"create-indexes": func() error { return withStore(ctx, common, func(*mongo.Store) error { return nil }) },
-		"new-epoch":      func() error { return newEpoch(ctx, common) },
+		"":               func() error { return p.run(ctx, p.logs) },
+		"healthcheck":    func() error { return httpserver.Healthcheck(ctx, p.common.HTTP.AdminAddress) },
+		"create-indexes": func() error { return p.withStore(ctx, func(*mongo.Store) error { return nil }) },
+		"new-epoch":      func() error { return p.newEpoch(ctx) },
 	}
-	args := os.Args[1:]
 	chosen := commands[strings.Join(args, " ")]
 	if chosen == nil {
-		fmt.Fprintf(os.Stderr, usage, name)
-		return config.WriteHelp(os.Stderr, cfg)
+		_, err := fmt.Fprintf(p.logs, usage, p.name)
+		return errors.Join(err, config.WriteHelp(p.logs, p.cfg))
 	}
-	if err := config.Load(cfg, os.Environ()); err != nil {
+	if err := config.Load(p.cfg, environ); err != nil {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
 	return chosen()
 }
 
-func withStore(ctx context.Context, c *Config, do func(*mongo.Store) error) error {
-	s, err := mongo.Open(ctx, c.Mongo.store())
+func (p *program) withStore(ctx context.Context, do func(*mongo.Store) error) error {
+	s, err := mongo.Open(ctx, p.common.Mongo.store())
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(s), s.Close())
 }
 
-func newEpoch(ctx context.Context, c *Config) error {
-	return withStore(ctx, c, func(s *mongo.Store) error {
+func (p *program) newEpoch(ctx context.Context) error {
+	return p.withStore(ctx, func(s *mongo.Store) error {
 		epoch, err := s.NewEpoch(ctx)
 		if err == nil {
-			_, err = fmt.Fprintln(os.Stdout, epoch)
+			_, err = fmt.Fprintln(p.out, epoch)
 		}
 		return err
 	})

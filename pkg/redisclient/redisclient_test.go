@@ -1,0 +1,86 @@
+package redisclient_test
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/internal/enginetest"
+	"github.com/sealpost/sealpost/pkg/redisclient"
+)
+
+func TestAnAddressThatCannotBeIsRefusedAndNotShown(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+	for what, c := range map[string]redisclient.Config{
+		"no scheme":                   {URL: "hunter2", Mode: redisclient.Single},
+		"a database that is none":     {URL: "redis://u:hunter2@h:1/x", Mode: redisclient.Single},
+		"no name of a set":            {URL: "redis://u:hunter2@h:1/0", Mode: redisclient.Sentinel},
+		"a mode that is none":         {URL: "redis://u:hunter2@h:1/0", Mode: "many"},
+		"an authority without TLS":    {URL: "redis://u:hunter2@h:1/0", Mode: redisclient.Single, CA: empty},
+		"an authority that is not":    {URL: "rediss://u:hunter2@h:1/0", Mode: redisclient.Cluster, CA: empty},
+		"an authority that is nobody": {URL: "rediss://u:hunter2@h:1/0", Mode: redisclient.Single, CA: empty + "x"},
+	} {
+		err := c.Validate()
+		require.ErrorContains(t, err, "REDIS_", what)
+		require.NotContains(t, err.Error(), "hunter2", what)
+	}
+}
+
+// TestOperationsAreObserved: what failed is a connection, not an answer such as that there is no such key.
+func TestOperationsAreObserved(t *testing.T) {
+	url := enginetest.URL(t, enginetest.Redis)
+	observed := observe(t, url, func(client redis.UniversalClient) {
+		require.ErrorIs(t, client.Get(t.Context(), "sealpost:test:nothing").Err(), redis.Nil)
+		_, _ = client.Pipelined(t.Context(), func(p redis.Pipeliner) error { return p.Ping(t.Context()).Err() })
+		_ = client.XRead(t.Context(), &redis.XReadArgs{Streams: []string{"sealpost:test:none", "$"}, Block: time.Millisecond}).Err()
+	})
+	require.False(t, observed["get"])
+	require.Contains(t, observed, "get")
+	require.Contains(t, observed, "pipeline")
+	require.NotContains(t, observed, "xread", "it waits on purpose")
+}
+
+func TestAConnectionThatFailsIsObservedAndLogged(t *testing.T) {
+	var mu sync.Mutex
+	var text bytes.Buffer
+	redisclient.LogTo(slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return text.Write(b)
+	}), nil)))
+	observed := observe(t, "redis://127.0.0.1:1/0", func(client redis.UniversalClient) {
+		require.Error(t, client.Get(t.Context(), "a").Err())
+	})
+	require.True(t, observed["get"])
+	mu.Lock()
+	defer mu.Unlock()
+	require.Contains(t, text.String(), "connection refused")
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+// observe returns the operations that were observed while use was called, and which of them failed.
+func observe(t *testing.T, url string, use func(redis.UniversalClient)) map[string]bool {
+	t.Helper()
+	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single})
+	require.NoError(t, err)
+	observed := map[string]bool{}
+	redisclient.Observe(client, func(operation string, took time.Duration, failed bool) {
+		require.Positive(t, took)
+		observed[operation] = failed
+	})
+	use(client)
+	require.NoError(t, client.Close())
+	return observed
+}
