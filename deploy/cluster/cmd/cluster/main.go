@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"text/tabwriter"
+	"time"
 
 	"github.com/sealpost/sealpost/deploy/cluster"
 	"github.com/sealpost/sealpost/deploy/engines"
@@ -53,9 +55,36 @@ func run(ctx context.Context, listen, bin, balancer string) (err error) {
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	describe(c, running)
+	var keeping sync.WaitGroup
+	for _, n := range c.All() {
+		keeping.Go(func() { keep(ctx, log, n) })
+	}
 	<-ctx.Done()
 	log.Info("stopping")
+	keeping.Wait()
 	return nil
+}
+
+// pause is how long a node is left alone that could not be started.
+const pause = time.Second
+
+// keep starts a node again whenever it has ended, as an orchestrator would: kill one and see what clients notice.
+func keep(ctx context.Context, log *slog.Logger, n *cluster.Node) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.Ended():
+		}
+		log.Warn("a node has ended and is started again", "node", n.Name())
+		if err := n.Restart(ctx); err != nil && ctx.Err() == nil {
+			log.Error("not started", "node", n.Name(), "error", err.Error())
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	}
 }
 
 // describe prints where everything is.
