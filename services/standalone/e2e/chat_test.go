@@ -34,12 +34,12 @@ func TestTwoPeopleTalkWhileTheServerIsKilled(t *testing.T) {
 	for round := range rounds {
 		question, answer := fmt.Sprintf("question %d?", round), fmt.Sprintf("answer %d!", round)
 		alice.Say(question)
-		bob.WaitFor("Alice: "+question)
+		bob.WaitFor("Alice: " + question)
 		server.kill()
 		bob.Say(answer) // while there is no server
 		bob.WaitFor("(connection lost, trying again …)")
 		server = start(t, dir, port)
-		alice.WaitFor("Bob: "+answer)
+		alice.WaitFor("Bob: " + answer)
 	}
 	for round := range rounds {
 		require.Equal(t, 1, bob.Count(fmt.Sprintf("Alice: question %d?", round)))
