@@ -66,6 +66,8 @@ type user struct {
 	token string
 	kind  kind
 	id    int
+	// repeatsLate: a send that failed is repeated at the end, as by a client that goes away and comes back.
+	repeatsLate bool
 }
 
 // New makes a crowd and registers its users.
@@ -75,7 +77,7 @@ func New(ctx context.Context, o Options) (*Crowd, error) {
 		sendErrors: map[int]int{}, pollErrors: map[int]int{}, ackedAt: map[string]int64{}, arrivedAt: map[arrival]int64{},
 	}
 	for i := range o.Users {
-		u := &user{crowd: c, name: fmt.Sprintf("%s%d", o.Prefix, i), id: i, kind: kinds[i%len(kinds)]}
+		u := &user{crowd: c, name: fmt.Sprintf("%s%d", o.Prefix, i), id: i, kind: kinds[i%len(kinds)], repeatsLate: i%2 == 1}
 		c.users, c.names = append(c.users, u), append(c.names, u.name)
 	}
 	var registering sync.WaitGroup
@@ -168,15 +170,34 @@ func (c *Crowd) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Sprintf(format, args...))
 }
 
-// send sends message after message, and each again until it is acknowledged.
+// unsent is a send that failed and is to be repeated.
+type unsent struct {
+	content string
+	to      []string
+}
+
+// send sends message after message. What fails is repeated until it is acknowledged, at once or, by some users, at the
+// end: by then readers have settled what became of the first attempt.
 func (u *user) send() {
 	c := u.crowd
+	var later []unsent
 	for n := 0; !closed(c.stopSending); n++ {
-		content := fmt.Sprintf("%s-%d", u.name, n)
-		u.sendUntilAcknowledged(content, c.pick())
+		s := unsent{fmt.Sprintf("%s-%d", u.name, n), c.pick()}
+		for !u.try(s) {
+			if u.repeatsLate {
+				later = append(later, s)
+				break
+			}
+			<-time.After(retryPause)
+		}
 		select {
 		case <-time.After(rand.N(c.o.Pause + 1)):
 		case <-c.stopSending:
+		}
+	}
+	for _, s := range later {
+		for !u.try(s) {
+			<-time.After(retryPause)
 		}
 	}
 }
@@ -184,22 +205,20 @@ func (u *user) send() {
 // retryPause is how long a client waits after an error: shorter than a real one's, so that more happens.
 const retryPause = 20 * time.Millisecond
 
-func (u *user) sendUntilAcknowledged(content string, to []string) {
+// try sends once and reports whether that was acknowledged.
+func (u *user) try(s unsent) bool {
 	c := u.crowd
-	for {
-		a := historycheck.Attempt{Sender: u.name, Key: content, Content: content, Recipients: to, Began: c.now()}
-		var answer api.SendResponse
-		status := u.call(http.MethodPost, c.o.URL, "/api/messages/send", sendRequest(content, to), &answer)
-		a.Ended = c.now()
-		a.Acknowledged = status == http.StatusCreated || status == http.StatusOK
-		a.MessageID = answer.MessageID
-		c.record(a, status)
-		if a.Acknowledged {
-			c.acknowledged.Add(1)
-			return
-		}
-		<-time.After(retryPause)
+	a := historycheck.Attempt{Sender: u.name, Key: s.content, Content: s.content, Recipients: s.to, Began: c.now()}
+	var answer api.SendResponse
+	status := u.call(http.MethodPost, c.o.URL, "/api/messages/send", sendRequest(s.content, s.to), &answer)
+	a.Ended = c.now()
+	a.Acknowledged = status == http.StatusCreated || status == http.StatusOK
+	a.MessageID = answer.MessageID
+	c.record(a, status)
+	if a.Acknowledged {
+		c.acknowledged.Add(1)
 	}
+	return a.Acknowledged
 }
 
 func (c *Crowd) record(a historycheck.Attempt, status int) {
