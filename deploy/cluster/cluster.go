@@ -217,7 +217,7 @@ func (c *Cluster) Close() error {
 	var stopping errgroup.Group
 	for _, n := range c.All() {
 		if n.Engine != nil {
-			stopping.Go(n.Engine.Close)
+			stopping.Go(n.Close)
 		}
 	}
 	return errors.Join(err, stopping.Wait())

@@ -16,6 +16,7 @@ replace github.com/sealpost/sealpost/services/poll-gateway => ../../services/pol
 
 require (
 	github.com/Shopify/toxiproxy/v2 v2.5.0
+	github.com/redis/go-redis/v9 v9.23.0
 	github.com/rs/zerolog v1.35.1
 	github.com/sealpost/sealpost/deploy/engines v0.0.0
 	github.com/sealpost/sealpost/pkg v0.0.0
@@ -71,7 +72,6 @@ require (
 	github.com/prometheus/procfs v0.23.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
-	github.com/redis/go-redis/v9 v9.23.0 // indirect
 	github.com/rs/cors v1.11.1 // indirect
 	github.com/rs/xid v1.6.0 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect

@@ -79,9 +79,10 @@ func TestAboveItsCapacityAGatewayAsksForPatience(t *testing.T) {
 			a := ask(t, gateway.URL(), http.MethodGet, "/api/messages/poll?wait=10&after=latest", bob, nil)
 			mu.Lock()
 			defer mu.Unlock()
-			if a.status == http.StatusServiceUnavailable {
+			switch a.status {
+			case http.StatusServiceUnavailable:
 				patience[a.header.Get("Retry-After")]++
-			} else if a.status == http.StatusOK {
+			case http.StatusOK:
 				parked++
 			}
 		})

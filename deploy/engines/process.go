@@ -49,7 +49,8 @@ func (p program) start(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }() // the process has its own
-	cmd := exec.Command(p.path, p.args...)
+	// Its context does not end it: it outlives the call that starts it, and is ended by signals.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.path, p.args...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
