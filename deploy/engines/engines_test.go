@@ -227,6 +227,13 @@ func TestAProgramThatEndsSaysSoAndIsStartedAgain(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
+	printed := func(want string) {
+		require.Eventually(t, func() bool {
+			text, err := os.ReadFile(e.LogFile())
+			return err == nil && string(text) == want
+		}, patience, time.Millisecond)
+	}
+	printed("hello\n")
 	first, err := e.Pid()
 	require.NoError(t, err)
 	ended := e.Ended()
@@ -236,10 +243,7 @@ func TestAProgramThatEndsSaysSoAndIsStartedAgain(t *testing.T) {
 	second, err := e.Pid()
 	require.NoError(t, err)
 	require.NotEqual(t, first, second)
-	require.Eventually(t, func() bool {
-		text, err := os.ReadFile(e.LogFile())
-		return err == nil && string(text) == "hello\nhello\n"
-	}, patience, time.Millisecond)
+	printed("hello\nhello\n")
 	require.NoError(t, e.Kill())
 	<-e.Ended()
 	_, err = e.Pid()

@@ -204,6 +204,45 @@ func TestClocksMayBeApartByTheLeewayAndNoMore(t *testing.T) {
 	}
 }
 
+// TestATokenThatWasGoodIsJudgedAgain, though its signature is not checked a second time.
+func TestATokenThatWasGoodIsJudgedAgain(t *testing.T) {
+	w := newWorld(t)
+	keys := &changingKeys{KeySet: token.NewKeySet(w.signer.PublicKey())}
+	v, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: issuer, Audience: audience, Now: w.clock})
+	require.NoError(t, err)
+	raw, want, err := w.signer.Issue("Alice", "s", 3)
+	require.NoError(t, err)
+	for range 3 {
+		id, err := v.Verify(raw)
+		require.NoError(t, err)
+		require.Equal(t, want, id)
+	}
+	_, err = v.Verify(raw[:len(raw)-4] + "AAAA")
+	require.ErrorIs(t, err, token.ErrInvalid, "another signature under what is known")
+
+	w.now = want.ExpiresAt.Add(token.Leeway)
+	_, err = v.Verify(raw)
+	require.ErrorIs(t, err, token.ErrExpired)
+	w.now = epoch
+	_, err = v.Verify(raw)
+	require.NoError(t, err)
+	other, _, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	for what, set := range map[string]token.KeySet{"the key is gone": token.NewKeySet(other), "the name is another key's": namesake{other}} {
+		keys.KeySet = set
+		_, err = v.Verify(raw)
+		require.ErrorIs(t, err, token.ErrInvalid, what)
+	}
+}
+
+// changingKeys is a key set that can be replaced, as one that is fetched.
+type changingKeys struct{ token.KeySet }
+
+// namesake answers to every name.
+type namesake struct{ key ed25519.PublicKey }
+
+func (n namesake) Key(string) (ed25519.PublicKey, bool) { return n.key, true }
+
 func TestOnlyEd25519SignaturesOfKnownKeysAreGood(t *testing.T) {
 	w := newWorld(t)
 	kid := token.KeyID(w.signer.PublicKey())

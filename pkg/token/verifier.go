@@ -28,6 +28,8 @@ type VerifierConfig struct {
 type Verifier struct {
 	keys   KeySet
 	parser *jwt.Parser
+	now    func() time.Time
+	known  *known
 }
 
 // NewVerifier makes a Verifier, or says what is missing from cfg.
@@ -39,7 +41,7 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Verifier{keys: cfg.Keys, parser: jwt.NewParser(
+	return &Verifier{keys: cfg.Keys, now: cfg.Now, known: newKnown(), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 		jwt.WithStrictDecoding(),
 		jwt.WithIssuer(cfg.Issuer), jwt.WithAudience(cfg.Audience),
@@ -53,8 +55,15 @@ func (v *Verifier) Verify(raw string) (Identity, error) {
 	if !plausible(raw) {
 		return Identity{}, fmt.Errorf("%w: not a compact JWT", ErrInvalid)
 	}
+	if id, ok := v.known.get(raw, v.keys, v.now()); ok {
+		return id, nil
+	}
 	var c claims
-	_, err := v.parser.ParseWithClaims(raw, &c, v.key)
+	var by signedBy
+	_, err := v.parser.ParseWithClaims(raw, &c, func(t *jwt.Token) (key any, err error) {
+		by, err = v.key(t)
+		return by.key, err
+	})
 	if err != nil && !onlyExpired(err) {
 		return Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -65,6 +74,7 @@ func (v *Verifier) Verify(raw string) (Identity, error) {
 	case err != nil:
 		return Identity{}, ErrExpired
 	}
+	v.known.add(raw, by, id)
 	return id, nil
 }
 
@@ -79,16 +89,22 @@ func plausible(raw string) bool {
 	}) < 0
 }
 
-func (v *Verifier) key(t *jwt.Token) (any, error) {
+// signedBy is the key that a token names.
+type signedBy struct {
+	kid string
+	key ed25519.PublicKey
+}
+
+func (v *Verifier) key(t *jwt.Token) (signedBy, error) {
 	kid, ok := t.Header["kid"].(string)
 	if !ok {
-		return nil, errors.New("no kid")
+		return signedBy{}, errors.New("no kid")
 	}
 	key, ok := v.keys.Key(kid)
 	if !ok {
-		return nil, errors.New("unknown kid")
+		return signedBy{}, errors.New("unknown kid")
 	}
-	return key, nil
+	return signedBy{kid, key}, nil
 }
 
 // onlyExpired reports whether the token's age is all that the parser found wrong: it joins all faults of the claims,
