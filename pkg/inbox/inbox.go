@@ -11,6 +11,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -23,7 +24,7 @@ var (
 	// with the same client message id is safe.
 	ErrNotCommitted = errors.New("message not committed")
 	// ErrOverloaded means that more sends are waiting than the queue holds; nothing was written.
-	ErrOverloaded = errors.New("too many sends waiting")
+	ErrOverloaded = batch.ErrFull
 )
 
 // Sequencer hands out positions. It may forget, repeat or skip them: the store refuses what is taken.

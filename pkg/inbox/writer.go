@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -32,8 +33,8 @@ var (
 type Writer struct {
 	cfg       Config
 	positions *positions
-	entries   *batcher[store.Entry, store.EntryResult]
-	messages  *batcher[store.Message, bool]
+	entries   *batch.Batcher[store.Entry, store.EntryResult]
+	messages  *batch.Batcher[store.Message, bool]
 	stuck     *watch
 }
 
@@ -43,15 +44,16 @@ func NewWriter(cfg Config) *Writer {
 	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
 	entrySize := func(e store.Entry) int { return len(e.WrappedKey) + len(e.User) + 128 }
 	messageSize := func(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
-	w.entries = newBatcher(cfg.QueueLength, maxBatchDocuments, maxBatchBytes, entrySize, w.insertEntries)
-	w.messages = newBatcher(cfg.QueueLength, maxBatchDocuments, maxBatchBytes, messageSize, w.insertMessages)
+	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes}
+	w.entries = batch.New(bounds, entrySize, w.insertEntries)
+	w.messages = batch.New(bounds, messageSize, w.insertMessages)
 	return w
 }
 
 // Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
 func (w *Writer) Stop() {
-	w.entries.stop()
-	w.messages.stop()
+	w.entries.Stop()
+	w.messages.Stop()
 }
 
 // Append sends d. When it returns without an error, the message is durable in the inbox of every recipient. With
@@ -113,7 +115,7 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 		// the next id, because nobody can say any more whether the first send was committed.
 		return w.settle(ctx, message, entries)
 	}
-	written, err := w.messages.do(ctx, []store.Message{message})
+	written, err := w.messages.Do(ctx, []store.Message{message})
 	if err != nil {
 		return w.failed(ctx, message, entries, true, err)
 	}
@@ -205,7 +207,7 @@ func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int6
 		e.Position = taken[i]
 		rows[i] = *e
 	}
-	results, err := w.entries.do(ctx, rows)
+	results, err := w.entries.Do(ctx, rows)
 	if err != nil {
 		return nil, err
 	}

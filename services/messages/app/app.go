@@ -63,19 +63,21 @@ type Deps struct {
 
 // App is a messages service.
 type App struct {
-	api    *httpapi.API
-	writer *inbox.Writer
+	api       *httpapi.API
+	writer    *inbox.Writer
+	directory *messaging.SharedDirectory
 }
 
 // New makes the service and starts its group commits. Stop it when done.
 func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
+	directory := messaging.Share(d.Directory, cfg.SendQueue)
 	return &App{
-		writer: writer,
+		writer: writer, directory: directory,
 		api: &httpapi.API{
 			Messages: &messaging.Service{
-				Inbox: writer, Directory: d.Directory, Bus: d.Bus, Log: d.Log,
+				Inbox: writer, Directory: directory, Bus: d.Bus, Log: d.Log,
 				Metrics: messaging.NewMetrics(d.Registry), Retention: cfg.Retention,
 			},
 			Inbox: inbox.NewReader(d.Inbox), Nodes: nodes.NewDirectory(d.Bus), Tokens: d.Tokens,
@@ -90,4 +92,7 @@ func New(cfg Config, d Deps) *App {
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 
 // Stop ends the group commits. No send may be under way.
-func (a *App) Stop() { a.writer.Stop() }
+func (a *App) Stop() {
+	a.directory.Stop()
+	a.writer.Stop()
+}

@@ -1,0 +1,177 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/batch"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gate holds batches back, and tells of each that begins.
+type gate struct {
+	begun chan []int
+	goOn  chan error
+}
+
+func newGate() *gate { return &gate{begun: make(chan []int), goOn: make(chan error)} }
+
+// run doubles, once it may.
+func (g *gate) run(_ context.Context, items []int) ([]int, error) {
+	g.begun <- append([]int(nil), items...)
+	if err := <-g.goOn; err != nil {
+		return nil, err
+	}
+	doubled := make([]int, len(items))
+	for i, n := range items {
+		doubled[i] = 2 * n
+	}
+	return doubled, nil
+}
+
+func start(t *testing.T, c batch.Config, g *gate) *batch.Batcher[int, int] {
+	t.Helper()
+	b := batch.New(c, func(n int) int { return n }, g.run)
+	t.Cleanup(b.Stop)
+	return b
+}
+
+const (
+	patience = 20 * time.Second
+	tick     = time.Millisecond
+)
+
+var wide = batch.Config{Queue: 10, Items: 10, Bytes: 1000}
+
+// enqueue calls Do side by side with the test, once for each list, in order.
+func enqueue(ctx context.Context, b *batch.Batcher[int, int], lists ...[]int) (results []chan []int, errs []chan error) {
+	for _, list := range lists {
+		r, e := make(chan []int, 1), make(chan error, 1)
+		results, errs = append(results, r), append(errs, e)
+		var entered sync.WaitGroup
+		entered.Add(1)
+		go func() {
+			entered.Done()
+			got, err := b.Do(ctx, list)
+			r <- got
+			e <- err
+		}()
+		entered.Wait()
+	}
+	return results, errs
+}
+
+func TestWhoArrivesDuringABatchSharesTheNextAndGetsTheirOwnResults(t *testing.T) {
+	g := newGate()
+	b := start(t, wide, g)
+	first, _ := enqueue(t.Context(), b, []int{1})
+	require.Equal(t, []int{1}, <-g.begun)
+	const callers = 5
+	var others []chan []int
+	for n := range callers {
+		r, _ := enqueue(t.Context(), b, []int{10 + n, 20 + n})
+		others = append(others, r...)
+	}
+	g.goOn <- nil
+	require.Equal(t, []int{2}, <-first[0])
+	for done := 0; done < 2*callers; { // all in one batch, unless one of them came late
+		done += len(<-g.begun)
+		g.goOn <- nil
+	}
+	for n, r := range others {
+		require.Equal(t, []int{2 * (10 + n), 2 * (20 + n)}, <-r)
+	}
+}
+
+func TestAFailureIsThatOfItsBatchAlone(t *testing.T) {
+	g := newGate()
+	b := start(t, wide, g)
+	broken := errors.New("broken")
+	_, errs := enqueue(t.Context(), b, []int{1})
+	<-g.begun
+	g.goOn <- broken
+	require.ErrorIs(t, <-errs[0], broken)
+	results, _ := enqueue(t.Context(), b, []int{2})
+	<-g.begun
+	g.goOn <- nil
+	require.Equal(t, []int{4}, <-results[0])
+}
+
+func TestABatchIsBoundedAndACallersItemsStayTogether(t *testing.T) {
+	for what, c := range map[string]batch.Config{
+		"items": {Queue: 10, Items: 3, Bytes: 1000},
+		"bytes": {Queue: 10, Items: 10, Bytes: 15},
+	} {
+		g := newGate()
+		b := start(t, c, g)
+		results, _ := enqueue(t.Context(), b, []int{5, 5}, []int{5, 5}, []int{5, 5, 5, 5, 5})
+		sizes := map[int]int{}
+		for range 3 {
+			sizes[len(<-g.begun)]++
+			g.goOn <- nil
+		}
+		require.Equal(t, map[int]int{2: 2, 5: 1}, sizes, what)
+		for _, r := range results {
+			<-r
+		}
+	}
+}
+
+func TestAFullQueueIsSaidToBe(t *testing.T) {
+	g := newGate()
+	b := start(t, batch.Config{Queue: 1, Items: 1, Bytes: 1000}, g)
+	_, first := enqueue(t.Context(), b, []int{1})
+	<-g.begun // nothing is in the queue
+	waiting, cancel := context.WithCancel(t.Context())
+	_, _ = enqueue(waiting, b, []int{2})
+	require.Eventually(t, func() bool {
+		gaveUp, end := context.WithCancel(t.Context())
+		end()
+		_, err := b.Do(gaveUp, []int{3})
+		return errors.Is(err, batch.ErrFull)
+	}, patience, tick)
+	cancel()
+	g.goOn <- nil
+	require.NoError(t, <-first[0])
+}
+
+func TestWhoHasGivenUpIsLeftOut(t *testing.T) {
+	g := newGate()
+	b := start(t, wide, g)
+	_, first := enqueue(t.Context(), b, []int{1})
+	<-g.begun
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := b.Do(gone, []int{2})
+	require.ErrorIs(t, err, context.Canceled)
+	results, _ := enqueue(t.Context(), b, []int{3})
+	g.goOn <- nil
+	require.NoError(t, <-first[0])
+	require.Equal(t, []int{3}, <-g.begun)
+	g.goOn <- nil
+	require.Equal(t, []int{6}, <-results[0])
+}
+
+func TestStopWaitsForTheBatchUnderWayAndRefusesTheRest(t *testing.T) {
+	g := newGate()
+	b := start(t, wide, g)
+	first, _ := enqueue(t.Context(), b, []int{1})
+	<-g.begun
+	stopped := make(chan struct{})
+	go func() {
+		b.Stop()
+		close(stopped)
+	}()
+	g.goOn <- nil
+	require.Equal(t, []int{2}, <-first[0])
+	<-stopped
+	_, err := b.Do(t.Context(), []int{2})
+	require.ErrorIs(t, err, batch.ErrStopped)
+}
