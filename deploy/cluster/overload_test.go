@@ -38,7 +38,7 @@ func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
 		t.Logf("%s: %d MiB with %d clients that do not read %d MiB", n.Name(), int(memory)>>20, clients, messages*size>>20)
 	}
 	report := r.judge(c)
-	require.Empty(t, report.SendErrors)
+	notRefused(t, report.SendErrors, report.Attempts)
 }
 
 // askAndDoNotRead asks for all messages and leaves it at that until the test ends.
