@@ -1,6 +1,8 @@
 package httpserver
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -8,6 +10,8 @@ import (
 type httpMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	// endpoints are those whose requests have been detached, so that each is kept once: by route and method.
+	endpoints sync.Map
 }
 
 func newMetrics(reg prometheus.Registerer) *httpMetrics {

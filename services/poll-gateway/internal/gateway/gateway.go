@@ -220,7 +220,7 @@ func (g *Gateway) Revoked(r revocation.Record) {
 // poll on and land elsewhere.
 func (g *Gateway) Drain(ctx context.Context, spread time.Duration) error {
 	g.drainOnce.Do(func() { close(g.draining) })
-	var waiting []*parked
+	var waiting []*Parked
 	g.each(func(m *mailbox) { waiting = append(waiting, m.waiting()...) })
 	if len(waiting) == 0 {
 		return nil

@@ -52,8 +52,8 @@ type mailbox struct {
 	ringBytes int
 	// pending holds events beyond head+1.
 	pending map[int64]delivery.Event
-	polls   map[*parked]struct{}
-	// moved is closed, and replaced, when the head moves and when a refill ends.
+	polls   []*Parked
+	// moved is closed when a refill ends. It is there if somebody waits for that.
 	moved chan struct{}
 
 	// refilling: one read of the store at a time serves all waiting polls; again asks for another one after it.
@@ -67,8 +67,7 @@ type mailbox struct {
 func newMailbox(g *Gateway, user string) *mailbox {
 	return &mailbox{
 		g: g, user: user, head: unknown, verified: unknown,
-		pending: make(map[int64]delivery.Event), polls: make(map[*parked]struct{}), recheck: firstRecheck,
-		moved: make(chan struct{}),
+		recheck: firstRecheck,
 	}
 }
 
@@ -116,6 +115,9 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 	}
 	if position > m.head && len(m.polls) > 0 {
 		m.refillSoon()
+		if m.moved == nil {
+			m.moved = make(chan struct{})
+		}
 		return m.moved
 	}
 	if position > m.head {
@@ -128,8 +130,10 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 
 // news wakes those who wait for the head to move. m.mu is held.
 func (m *mailbox) news() {
-	close(m.moved)
-	m.moved = make(chan struct{})
+	if m.moved != nil {
+		close(m.moved)
+		m.moved = nil
+	}
 }
 
 // receive takes an event from the bus.
@@ -138,6 +142,9 @@ func (m *mailbox) receive(e delivery.Event) {
 	defer m.mu.Unlock()
 	if m.closed || e.Position <= m.head || len(m.pending) >= maxPending {
 		return
+	}
+	if m.pending == nil {
+		m.pending = make(map[int64]delivery.Event)
 	}
 	m.pending[e.Position] = e
 	if m.head == unknown {
@@ -183,6 +190,9 @@ func (m *mailbox) dropStale() {
 		if position <= m.head {
 			delete(m.pending, position)
 		}
+	}
+	if len(m.pending) == 0 {
+		m.pending = nil
 	}
 }
 
