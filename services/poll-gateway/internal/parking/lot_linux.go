@@ -37,6 +37,8 @@ type Lot struct {
 	unread atomic.Int64
 	// ended is closed when the Lot's goroutine has ended.
 	ended chan struct{}
+	// stopped: nobody looks at sockets or at the clock any more.
+	stopped atomic.Bool
 
 	mu sync.Mutex
 	// guests counts those who have not been answered.
@@ -173,6 +175,8 @@ func (l *Lot) Stop() {
 	l.mu.Lock()
 	l.draining = true
 	l.mu.Unlock()
+	// Whoever begins to wait before this line is found below; who comes later sees it.
+	l.stopped.Store(true)
 	l.poller.close()
 	<-l.ended
 	for _, s := range l.all() {

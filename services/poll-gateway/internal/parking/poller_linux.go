@@ -14,6 +14,7 @@ import (
 // reported whatever else is asked for.
 const (
 	forBreak  = unix.EPOLLONESHOT
+	forEnd    = unix.EPOLLONESHOT | unix.EPOLLRDHUP
 	forClient = unix.EPOLLONESHOT | unix.EPOLLIN | unix.EPOLLRDHUP
 	forRoom   = unix.EPOLLONESHOT | unix.EPOLLOUT
 )

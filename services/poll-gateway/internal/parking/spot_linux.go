@@ -76,23 +76,28 @@ func (s *Spot) arm(events uint32) {
 // Wait begins to look at the client and at the clock. If the guest has answered already it does nothing.
 func (s *Spot) Wait(d time.Duration) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.state != fresh {
+		s.mu.Unlock()
 		return
 	}
+	if s.lot.stopped.Load() {
+		guest := s.guest
+		s.mu.Unlock()
+		guest.Gone()
+		return
+	}
+	defer s.mu.Unlock()
 	s.state = waiting
 	s.lot.wheel.set(s, d)
-	if s.more != nil {
-		s.spoken = true
-	}
+	s.spoken = s.more != nil
 	s.armForClient()
 }
 
 // armForClient looks out for the client. One that has sent something ahead of its answer would be reported for ever: from
-// then on it is only noticed when its connection breaks.
+// then on it is only noticed when it ends its connection.
 func (s *Spot) armForClient() {
 	if s.spoken {
-		s.arm(forBreak)
+		s.arm(forEnd)
 		return
 	}
 	s.arm(forClient)
@@ -148,6 +153,10 @@ func (s *Spot) writeLater(rest []byte) {
 			return
 		}
 		l.wheel.set(s, l.cfg.WriteTimeout)
+	}
+	if l.stopped.Load() {
+		s.finish(ErrStopped)
+		return
 	}
 	s.arm(forRoom)
 	s.mu.Unlock()
@@ -212,7 +221,7 @@ func (s *Spot) rest() {
 // linger closes our side and waits a moment for the client's. s.mu is held.
 func (s *Spot) linger() {
 	s.state, s.more = lingering, nil
-	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil {
+	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil || s.lot.stopped.Load() {
 		s.close()
 		return
 	}
@@ -298,7 +307,7 @@ func (s *Spot) event(events uint32) {
 
 // clientEvent reports whether the client of a waiting guest has gone. s.mu is held.
 func (s *Spot) clientEvent(events uint32) (gone bool) {
-	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP|unix.EPOLLRDHUP) != 0 {
 		return true
 	}
 	n, err := s.peek()
