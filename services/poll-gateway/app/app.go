@@ -112,6 +112,8 @@ const linger = time.Minute
 const (
 	// writeTimeout bounds how long a client may take to read the answer to a poll that has waited.
 	writeTimeout = 30 * time.Second
+	// leastWait is the shortest wait for which a poll's connection is taken over.
+	leastWait = time.Second
 	// maxUnread bounds what clients leave unread of such answers, all together.
 	maxUnread = 256 << 20
 )
@@ -137,7 +139,7 @@ func New(cfg Config, d Deps) (*App, error) {
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
-			Lot:     lot,
+			Lot:     lot, LeastWait: leastWait,
 		},
 	}, nil
 }

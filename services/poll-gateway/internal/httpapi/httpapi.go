@@ -47,6 +47,8 @@ type API struct {
 	PollWait time.Duration
 	// Lot keeps the connections of polls that wait; nil keeps none, and each waits in its handler.
 	Lot *parking.Lot
+	// LeastWait is the shortest wait for which it pays to take a connection over.
+	LeastWait time.Duration
 
 	// Alone means that no other node serves the sessions: then what answers are under way is known here.
 	Alone bool

@@ -13,9 +13,6 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// leastWait is the shortest wait for which it pays to take a connection over.
-const leastWait = time.Second
-
 // statusGone is what is counted for a poll whose client has gone: nobody is told.
 const statusGone = 499
 
@@ -48,7 +45,7 @@ type result struct {
 // leave makes a poll wait without this goroutine, and reports whether it could. If so, the request is not this
 // goroutine's any more.
 func (a *API) leave(c *gin.Context, p *gateway.Parked, s *session) bool {
-	if a.Lot == nil || time.Until(p.Until()) < leastWait {
+	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
 	}
 	epoch, err := a.Epochs.Current(c.Request.Context())
