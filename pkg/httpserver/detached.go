@@ -18,7 +18,8 @@ import (
 // is written there later. There may be many, so it keeps only what is needed for that.
 type Detached struct {
 	endpoint *endpoint
-	began    time.Time
+	// began is counted from the start of the metrics.
+	began time.Duration
 	// common are header lines that most requests have alike; own are this one's.
 	common unique.Handle[string]
 	own    string
@@ -33,11 +34,11 @@ var ownHeaders = []string{requestIDHeader, "Ratelimit"}
 // Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
 // middleware. The answer has the headers that are set in c.
 func Detach(c *gin.Context) Detached {
-	d := Detached{id: logging.RequestID(c.Request.Context()), close: c.Request.Close, began: time.Now()}
+	d := Detached{id: logging.RequestID(c.Request.Context()), close: c.Request.Close}
 	if o, ok := c.Get(observationKey); ok {
 		o := o.(*observation)
 		o.detached = true
-		d.began, d.endpoint = o.began, o.metrics.shared(c)
+		d.began, d.endpoint = o.began.Sub(o.metrics.start), o.metrics.shared(c)
 	}
 	h := c.Writer.Header()
 	if h.Get("Connection") == "close" {
@@ -45,6 +46,9 @@ func Detach(c *gin.Context) Detached {
 		h.Del("Connection")
 	}
 	d.common, d.own = head(h)
+	if at := strings.LastIndex(d.own, d.id); at >= 0 {
+		d.id = d.own[at:][:len(d.id)] // one text to keep, not two
+	}
 	return d
 }
 
@@ -63,7 +67,7 @@ func head(h http.Header) (common unique.Handle[string], own string) {
 	common = unique.Make(text.String())
 	text.Reset()
 	_ = mine.Write(&text)
-	return common, text.String()
+	return common, strings.Clone(text.String())
 }
 
 // shared returns the endpoint of c, the same one for all its requests.
@@ -123,6 +127,6 @@ func (d *Detached) response(status int, headers map[string]string, body []byte, 
 // Done counts and logs the request once it has been answered, or its client has gone. size is that of the answer's body.
 func (d *Detached) Done(status, size int) {
 	if d.endpoint != nil {
-		d.endpoint.answered(d.context(), d.began, status, size)
+		d.endpoint.answered(d.context(), d.endpoint.metrics.start.Add(d.began), status, size)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/logging"
 )
 
-const requestIDHeader = "X-Request-ID"
+const requestIDHeader = "X-Request-Id"
 
 // requestIDPattern is what we take over from a client. Anything else could forge log lines, or be used to fill them.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)

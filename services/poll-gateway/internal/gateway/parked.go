@@ -27,10 +27,12 @@ type Parked struct {
 	limit      int
 	tokenID    string
 	generation int64
-	until      time.Time
+	until      time.Duration
 
-	at     Answer
-	waiter Waiter
+	// position is where it stands, and skipped what it has passed.
+	position int64
+	skipped  []int64
+	waiter   Waiter
 	// early is the outcome, if it came before there was a waiter.
 	early *outcome
 }
@@ -44,7 +46,7 @@ type outcome struct {
 
 // park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
 // be asked.
-func (m *mailbox) park(q Query, at Answer, until time.Time) (*Parked, error) {
+func (m *mailbox) park(q Query, at Answer, until time.Duration) (*Parked, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.trusted() || at.Position != m.head {
@@ -55,13 +57,13 @@ func (m *mailbox) park(q Query, at Answer, until time.Time) (*Parked, error) {
 		return nil, ErrTooManyPolls
 	}
 	p := &Parked{
-		mailbox: m, index: len(m.polls), limit: q.Limit, at: at, until: until,
+		mailbox: m, index: len(m.polls), limit: q.Limit, until: until,
+		position: at.Position, skipped: at.Skipped,
 		tokenID: q.Caller.TokenID, generation: q.Caller.Generation,
 	}
 	m.polls = append(m.polls, p)
 	if m.g.isDraining() {
-		p.at.Close = true
-		m.finish(p, outcome{answer: p.at})
+		m.dismiss(p)
 		return p, nil
 	}
 	m.schedule(m.g.period())
@@ -73,7 +75,10 @@ func (m *mailbox) park(q Query, at Answer, until time.Time) (*Parked, error) {
 }
 
 // Until is when the poll's time is over. Whoever watches it calls Expire then.
-func (p *Parked) Until() time.Time { return p.until }
+func (p *Parked) Until() time.Time { return p.mailbox.g.alarms.start.Add(p.until) }
+
+// answer is a timeout where the poll stands.
+func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: p.skipped} }
 
 // Watch hands the outcome to w, at once if it is there already.
 func (p *Parked) Watch(w Waiter) {
@@ -90,7 +95,7 @@ func (p *Parked) Watch(w Waiter) {
 func (p *Parked) Expire() {
 	p.mailbox.mu.Lock()
 	defer p.mailbox.mu.Unlock()
-	p.mailbox.finish(p, outcome{answer: p.at})
+	p.mailbox.finish(p, outcome{answer: p.answer()})
 }
 
 // Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet.
@@ -116,7 +121,7 @@ func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 	defer p.Leave()
 	done := make(signal, 1)
 	p.Watch(done)
-	timer := time.NewTimer(time.Until(p.until))
+	timer := time.NewTimer(time.Until(p.Until()))
 	defer timer.Stop()
 	select {
 	case o := <-done:
@@ -135,11 +140,13 @@ func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 // are given nothing but empty positions wait on. m.mu is held.
 func (m *mailbox) complete(run []delivery.Event, source string) {
 	for _, p := range m.waitingLocked() {
-		gather(&p.at, run, p.limit)
-		if len(p.at.Objects) == 0 && len(p.at.Skipped) < maxSkipped {
+		at := p.answer()
+		gather(&at, run, p.limit)
+		if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
+			p.position, p.skipped = at.Position, at.Skipped
 			continue
 		}
-		m.finish(p, outcome{answer: p.at})
+		m.finish(p, outcome{answer: at})
 		m.g.metrics.completions.WithLabelValues(source).Inc()
 		if at := run[0].AcceptedAt; !at.IsZero() {
 			m.g.metrics.latency.Observe(max(0, time.Since(at).Seconds()))
@@ -169,7 +176,7 @@ func (m *mailbox) finish(p *Parked, o outcome) {
 		return
 	}
 	m.g.count(o.answer, o.err)
-	p.at = Answer{}
+	p.skipped = nil
 	if p.waiter == nil {
 		p.early = &o
 		return
@@ -202,11 +209,14 @@ func (m *mailbox) reset() {
 func (m *mailbox) release(p *Parked) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p.index == notListed {
-		return
-	}
-	p.at.Close = true
-	m.finish(p, outcome{answer: p.at})
+	m.dismiss(p)
+}
+
+// dismiss is release with m.mu held.
+func (m *mailbox) dismiss(p *Parked) {
+	at := p.answer()
+	at.Close = true
+	m.finish(p, outcome{answer: at})
 }
 
 func (m *mailbox) releaseAll() {

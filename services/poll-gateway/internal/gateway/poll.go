@@ -101,7 +101,7 @@ func (g *Gateway) release() {
 }
 
 func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parked, error) {
-	until := time.Now().Add(q.Wait)
+	until := g.alarms.now() + q.Wait
 	m.warm(ctx)
 	if q.After == FromHead {
 		head, err := g.inbox.Head(ctx, m.user)
