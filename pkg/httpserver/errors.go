@@ -55,11 +55,15 @@ func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
 // table decides; an error the table does not know is an opaque 500.
 func (t ErrorTable) Write(c *gin.Context, err error) {
 	answer := t.find(err)
-	if answer.Status >= http.StatusInternalServerError {
-		logger(c).LogAttrs(c.Request.Context(), slog.LevelWarn, "request failed",
-			slog.String("route", c.FullPath()), slog.Int("status", answer.Status), slog.String("error", err.Error()))
-	}
+	logFailure(c.Request.Context(), logger(c), c.FullPath(), answer, err)
 	writeError(c, answer)
+}
+
+func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
+	if answer.Status >= http.StatusInternalServerError {
+		log.LogAttrs(ctx, slog.LevelWarn, "request failed",
+			slog.String("route", route), slog.Int("status", answer.Status), slog.String("error", err.Error()))
+	}
 }
 
 func (t ErrorTable) find(err error) *api.Error {
@@ -81,17 +85,26 @@ func (t ErrorTable) find(err error) *api.Error {
 
 func writeError(c *gin.Context, e *api.Error) {
 	e.RequestID = logging.RequestID(c.Request.Context())
+	for name, value := range errorHeaders(e) {
+		c.Header(name, value)
+	}
+	c.Header("Cache-Control", "no-store")
+	c.AbortWithStatusJSON(e.Status, e)
+}
+
+// errorHeaders are what an error's status asks for.
+func errorHeaders(e *api.Error) map[string]string {
+	h := make(map[string]string)
 	retryAfter := e.RetryAfter
 	if retryAfter == 0 && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests) {
 		retryAfter = RetryAfter(time.Second)
 	}
 	if retryAfter > 0 {
 		seconds := int64((retryAfter + time.Second - 1) / time.Second)
-		c.Header("Retry-After", strconv.FormatInt(seconds, 10))
+		h["Retry-After"] = strconv.FormatInt(seconds, 10)
 	}
 	if e.Status == http.StatusUnauthorized {
-		c.Header("WWW-Authenticate", "Bearer")
+		h["WWW-Authenticate"] = "Bearer"
 	}
-	c.Header("Cache-Control", "no-store")
-	c.AbortWithStatusJSON(e.Status, e)
+	return h
 }

@@ -1,6 +1,9 @@
 package httpserver
 
 import (
+	"sync"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -8,11 +11,15 @@ import (
 type httpMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
+	start    time.Time
+	// endpoints are those whose requests have been detached, so that each is kept once: by route and method.
+	endpoints sync.Map
 }
 
 func newMetrics(reg prometheus.Registerer) *httpMetrics {
 	f := promauto.With(reg)
 	return &httpMetrics{
+		start: time.Now(),
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_http_requests_total",
 			Help: "Requests answered, by route pattern, method and status.",

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -17,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/logging"
 )
 
-const requestIDHeader = "X-Request-ID"
+const requestIDHeader = "X-Request-Id"
 
 // requestIDPattern is what we take over from a client. Anything else could forge log lines, or be used to fill them.
 var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
@@ -85,19 +87,50 @@ func recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
+const observationKey = "sealpost.observation"
+
+// observation is a request in the eyes of the metrics and the log.
+type observation struct {
+	metrics *httpMetrics
+	began   time.Time
+	// detached: the answer comes after the handler has returned.
+	detached bool
+}
+
 func (m *httpMetrics) observe(c *gin.Context) {
-	began := time.Now()
+	o := &observation{metrics: m, began: time.Now()}
+	c.Set(observationKey, o)
 	c.Next()
+	if o.detached {
+		return
+	}
+	e := m.endpoint(c)
+	e.answered(c.Request.Context(), o.began, c.Writer.Status(), c.Writer.Size())
+}
+
+// endpoint is what all requests with one route and method have in common.
+type endpoint struct {
+	metrics       *httpMetrics
+	log           *slog.Logger
+	route, method string
+}
+
+func (m *httpMetrics) endpoint(c *gin.Context) endpoint {
 	route := c.FullPath()
 	if route == "" {
 		route = "unmatched"
 	}
+	return endpoint{m, logger(c), route, methodLabel(c.Request.Method)}
+}
+
+// answered counts and logs a request.
+func (e *endpoint) answered(ctx context.Context, began time.Time, status, size int) {
 	elapsed := time.Since(began)
-	m.requests.WithLabelValues(route, methodLabel(c.Request.Method), fmt.Sprint(c.Writer.Status())).Inc()
-	m.duration.WithLabelValues(route).Observe(elapsed.Seconds())
-	logger(c).LogAttrs(c.Request.Context(), slog.LevelDebug, "request",
-		slog.String("method", methodLabel(c.Request.Method)), slog.String("route", route), slog.Int("status", c.Writer.Status()),
-		slog.Duration("elapsed", elapsed), slog.Int("bytes", c.Writer.Size()))
+	e.metrics.requests.WithLabelValues(e.route, e.method, strconv.Itoa(status)).Inc()
+	e.metrics.duration.WithLabelValues(e.route).Observe(elapsed.Seconds())
+	e.log.LogAttrs(ctx, slog.LevelDebug, "request",
+		slog.String("method", e.method), slog.String("route", e.route), slog.Int("status", status),
+		slog.Duration("elapsed", elapsed), slog.Int("bytes", size))
 }
 
 // methodLabel keeps the label bounded: a method is whatever text a stranger sends.

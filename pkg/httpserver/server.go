@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -71,6 +72,16 @@ type Options struct {
 	Admin *Admin
 	// Connections tells how many polls and streams are open, for /api/health. Nil means none.
 	Connections func() int64
+	// Keeper, unless nil, takes connections over from the public port and gives them back.
+	Keeper Keeper
+}
+
+// Keeper takes connections over, by http.Hijacker, and gives them back.
+type Keeper interface {
+	// ConnContext is http.Server's.
+	ConnContext(ctx context.Context, c net.Conn) context.Context
+	// Returned is where the connections come back. It is served as the public port is.
+	Returned() net.Listener
 }
 
 // Server is a public and an admin port.
@@ -82,6 +93,8 @@ type Server struct {
 	publicL net.Listener
 	admin   *Admin
 	started time.Time
+	// leaving: connections are to end with their next answer.
+	leaving atomic.Bool
 }
 
 // New binds both listeners; Serve answers on them.
@@ -96,6 +109,9 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 	s.public = &http.Server{
 		Handler: s.withCORS(s.engine), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
+	}
+	if opts.Keeper != nil {
+		s.public.ConnContext = opts.Keeper.ConnContext
 	}
 	var listen net.ListenConfig
 	var err error
@@ -118,7 +134,7 @@ func (s *Server) buildEngine() error {
 	if err := s.engine.SetTrustedProxies(s.cfg.TrustedProxies); err != nil {
 		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
-	s.engine.Use(withLogger(s.opts.Log), requestID, newMetrics(s.opts.Registry).observe, recoverPanic, securityHeaders, boundWrite)
+	s.engine.Use(withLogger(s.opts.Log), requestID, s.closeLeaving, newMetrics(s.opts.Registry).observe, recoverPanic, securityHeaders, boundWrite)
 	s.engine.NoRoute(func(c *gin.Context) {
 		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
 	})
@@ -145,6 +161,12 @@ func (s *Server) withCORS(h http.Handler) http.Handler {
 	}).Handler(h)
 }
 
+func (s *Server) closeLeaving(c *gin.Context) {
+	if s.leaving.Load() {
+		c.Header("Connection", "close")
+	}
+}
+
 // Routes is where services put their routes. Bodies are limited to DefaultBodyBytes unless a route says otherwise.
 func (s *Server) Routes() gin.IRouter { return s.engine }
 
@@ -162,8 +184,11 @@ func (s *Server) AdminAddress() string { return s.admin.Address() }
 
 // Serve answers on both ports until Shutdown, or until one of them fails.
 func (s *Server) Serve() error {
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- s.admin.Serve() }()
+	if s.opts.Keeper != nil {
+		go func() { failed <- s.public.Serve(s.opts.Keeper.Returned()) }()
+	}
 	go func() { failed <- s.public.Serve(s.publicL) }()
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -172,8 +197,10 @@ func (s *Server) Serve() error {
 }
 
 // Drain makes the server unready and goes on serving for the lame-duck time, so that load balancers take it out.
+// From then on every answer ends its connection.
 func (s *Server) Drain(ctx context.Context) error {
 	s.admin.draining.Store(true)
+	defer s.leaving.Store(true)
 	select {
 	case <-time.After(s.cfg.LameDuck):
 		return nil

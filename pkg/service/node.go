@@ -272,14 +272,24 @@ func (n *Node) SharedLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	return redislimit.New(n.Redis, name, q)
 }
 
-// Serve makes the public port serve the routes of a service, once the node has started. connections may be nil.
-func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), connections func() int64) error {
+// Polls is what a service that holds connections open has for the public port.
+type Polls interface {
+	// Open is how many there are.
+	Open() int64
+	// Keeper keeps the connections of those that wait.
+	Keeper() httpserver.Keeper
+}
+
+// Serve makes the public port serve the routes of a service, once the node has started. polls may be nil.
+func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), polls Polls) error {
+	opts := httpserver.Options{
+		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin,
+	}
+	if polls != nil {
+		opts.Connections, opts.Keeper = polls.Open, polls.Keeper()
+	}
 	var err error
-	n.server, err = httpserver.New(ctx, n.cfg.HTTP, httpserver.Options{
-		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry,
-		Admin: n.admin, Connections: connections,
-	})
-	if err != nil {
+	if n.server, err = httpserver.New(ctx, n.cfg.HTTP, opts); err != nil {
 		return err
 	}
 	n.Stack.Push("server", n.server.Shutdown)

@@ -4,6 +4,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/httpapi"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
 // Config is what an operator sets of the gateway.
@@ -88,6 +90,8 @@ type Deps struct {
 	Alone    bool
 	Log      *slog.Logger
 	Registry prometheus.Registerer
+	// IdleTimeout is how long the HTTP server keeps an idle connection: those that polls have used are kept as long.
+	IdleTimeout time.Duration
 }
 
 // App is a poll gateway.
@@ -95,6 +99,7 @@ type App struct {
 	cfg     Config
 	gateway *gateway.Gateway
 	api     *httpapi.API
+	lot     *parking.Lot
 	unwatch func()
 }
 
@@ -104,8 +109,24 @@ const awayEvery = 1500 * time.Millisecond
 // linger is how long a user stays warm without a poll: clients poll again at once, or after a pause of theirs.
 const linger = time.Minute
 
-// New makes the gateway. It needs a bus before it serves: see Receiver and Attach.
-func New(cfg Config, d Deps) *App {
+const (
+	// writeTimeout bounds how long a client may take to read the answer to a poll that has waited.
+	writeTimeout = 30 * time.Second
+	// leastWait is the shortest wait for which a poll's connection is taken over.
+	leastWait = time.Second
+	// maxUnread bounds what clients leave unread of such answers, all together.
+	maxUnread = 256 << 20
+)
+
+// New makes the gateway. It needs a bus before it serves: see Receiver and Attach. The HTTP server in front of it should
+// have its Keeper; without, each waiting poll costs a goroutine and its buffers.
+func New(cfg Config, d Deps) (*App, error) {
+	lot, err := parking.New(parking.Config{
+		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: maxUnread,
+	}, parking.NewMetrics(d.Registry))
+	if err != nil {
+		return nil, fmt.Errorf("parking: %w", err)
+	}
 	g := gateway.New(gateway.Config{
 		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
 		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes),
@@ -113,14 +134,18 @@ func New(cfg Config, d Deps) *App {
 		Revoked: d.Revocations.Revoked,
 	}, d.Inbox, d.Log, gateway.NewMetrics(d.Registry))
 	return &App{
-		cfg: cfg, gateway: g, unwatch: d.Revocations.Watch(g.Revoked),
+		cfg: cfg, gateway: g, lot: lot, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
+			Lot:     lot, LeastWait: leastWait,
 		},
-	}
+	}, nil
 }
+
+// Keeper is for the HTTP server that the routes are put on.
+func (a *App) Keeper() httpserver.Keeper { return a.lot }
 
 // Receiver is where the bus delivers events.
 func (a *App) Receiver() bus.Receiver { return a.gateway }
@@ -137,13 +162,20 @@ func (a *App) Open() int64 { return a.gateway.Open() }
 // Capacity is how many may be.
 func (a *App) Capacity() int64 { return a.gateway.Capacity() }
 
-// Drain answers the waiting polls, spread over the drain time, and refuses new ones.
-func (a *App) Drain(ctx context.Context) error { return a.gateway.Drain(ctx, a.cfg.DrainTime) }
+// Drain answers the waiting polls, spread over the drain time, refuses new ones, and waits until the clients have their
+// answers.
+func (a *App) Drain(ctx context.Context) error {
+	err := a.gateway.Drain(ctx, a.cfg.DrainTime)
+	return errors.Join(err, a.lot.Drain(ctx))
+}
 
 // Stop ends everything.
 func (a *App) Stop() {
 	a.unwatch()
 	a.gateway.Stop()
+	a.api.Settle()
+	a.lot.Stop()
+	a.api.Stop()
 }
 
 // Ensure the ports the gateway is given in production fit.

@@ -41,20 +41,24 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
-		a := New(p.Gateway, Deps{
+		a, err := New(p.Gateway, Deps{
 			Inbox: inbox.NewReader(inbox.Config{
 				Store: n.Store, Metrics: inbox.NewMetrics(n.Registry), Retention: p.Retention.Retention, Now: p.Now,
 			}),
 			Sessions: n.Store, Meta: n.Store, Tokens: tokens, Revocations: n.Mirror,
-			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry, IdleTimeout: p.Service.HTTP.IdleTimeout,
 		})
+		if err != nil {
+			return err
+		}
 		bus, err := n.Bus(a.Receiver(), a)
 		if err != nil {
+			a.Stop()
 			return err
 		}
 		a.Attach(bus)
 		n.Stack.Push("gateway", func(context.Context) error { a.Stop(); return nil })
-		if err := n.Serve(ctx, a.Routes, a.Open); err != nil {
+		if err := n.Serve(ctx, a.Routes, a); err != nil {
 			return err
 		}
 		n.Stack.Push("polls", a.Drain)

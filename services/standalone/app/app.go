@@ -196,14 +196,18 @@ func (a *App) startGateway(context.Context) error {
 		Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry),
 		Retention: a.cfg.Messages.Retention, AloneSince: time.Now(),
 	}
-	a.gateway = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
+	a.gateway, err = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
-		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry,
+		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, IdleTimeout: a.cfg.HTTP.IdleTimeout,
 	})
+	if err != nil {
+		return err
+	}
 	a.bus, err = natsbus.Connect("", natsbus.Options{
 		Name: nodeID, Log: a.log, Registerer: a.registry, Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
 	})
 	if err != nil {
+		a.gateway.Stop()
 		return err
 	}
 	a.gateway.Attach(a.bus)
@@ -239,7 +243,7 @@ func (a *App) startServices(ctx context.Context) error {
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
 		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry,
-		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open,
+		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),
 	})
 	if err != nil {
 		return err

@@ -69,6 +69,7 @@ type Gateway struct {
 	metrics *Metrics
 	bus     bus.Subscriber
 
+	alarms alarms
 	seed   maphash.Seed
 	shards [64]shard
 	// reads is a semaphore around the store.
@@ -94,7 +95,8 @@ type shard struct {
 func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
-		reads: make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
+		alarms: alarms{start: time.Now()},
+		reads:  make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
 	}
 	m.capacity.Set(float64(cfg.MaxPolls))
 	g.background, g.cancel = context.WithCancel(context.Background())
@@ -139,7 +141,7 @@ func (g *Gateway) leave(m *mailbox) {
 	s := g.shardOf(m.user)
 	s.mu.Lock()
 	m.users--
-	m.idleSince = time.Now()
+	m.idleSince = g.alarms.now()
 	idle := m.users == 0
 	s.mu.Unlock()
 	if idle {
@@ -152,7 +154,7 @@ func (g *Gateway) evict(m *mailbox) {
 	s := g.shardOf(m.user)
 	s.mu.Lock()
 	idle := m.users == 0 && s.mailboxes[m.user] == m
-	left := g.cfg.Linger - time.Since(m.idleSince)
+	left := g.cfg.Linger - (g.alarms.now() - m.idleSince)
 	if idle && left <= 0 {
 		delete(s.mailboxes, m.user)
 	}
@@ -220,7 +222,7 @@ func (g *Gateway) Revoked(r revocation.Record) {
 // poll on and land elsewhere.
 func (g *Gateway) Drain(ctx context.Context, spread time.Duration) error {
 	g.drainOnce.Do(func() { close(g.draining) })
-	var waiting []*parked
+	var waiting []*Parked
 	g.each(func(m *mailbox) { waiting = append(waiting, m.waiting()...) })
 	if len(waiting) == 0 {
 		return nil

@@ -35,7 +35,7 @@ type mailbox struct {
 	user string
 	// users counts the polls that use this mailbox; idleSince is when the last one left. The shard's lock guards both.
 	users     int
-	idleSince time.Time
+	idleSince time.Duration
 
 	warming sync.Once
 	// subscription is set once, by warm.
@@ -46,29 +46,27 @@ type mailbox struct {
 	head int64
 	// verified is the disruption count at which the store last confirmed the head, and verifiedAt when.
 	verified   int64
-	verifiedAt time.Time
+	verifiedAt time.Duration
 	// ring holds the last events up to head, contiguous.
 	ring      []delivery.Event
 	ringBytes int
 	// pending holds events beyond head+1.
 	pending map[int64]delivery.Event
-	polls   map[*parked]struct{}
-	// moved is closed, and replaced, when the head moves and when a refill ends.
+	polls   []*Parked
+	// moved is closed when a refill ends. It is there if somebody waits for that.
 	moved chan struct{}
 
 	// refilling: one read of the store at a time serves all waiting polls; again asks for another one after it.
 	refilling, again bool
 	recheck          time.Duration
-	timer            *time.Timer
-	due              time.Time
+	alarm            alarm
 	closed           bool
 }
 
 func newMailbox(g *Gateway, user string) *mailbox {
 	return &mailbox{
 		g: g, user: user, head: unknown, verified: unknown,
-		pending: make(map[int64]delivery.Event), polls: make(map[*parked]struct{}), recheck: firstRecheck,
-		moved: make(chan struct{}),
+		recheck: firstRecheck,
 	}
 }
 
@@ -88,9 +86,7 @@ func (m *mailbox) warm(ctx context.Context) {
 func (m *mailbox) close() {
 	m.mu.Lock()
 	m.closed = true
-	if m.timer != nil {
-		m.timer.Stop()
-	}
+	m.g.alarms.clear(m)
 	m.mu.Unlock()
 	m.warming.Do(func() {})
 	if m.subscription != nil {
@@ -102,7 +98,7 @@ func (m *mailbox) close() {
 
 // trusted reports whether the head can be relied on. m.mu is held.
 func (m *mailbox) trusted() bool {
-	return m.head != unknown && m.verified == m.g.disruption.Load() && time.Since(m.verifiedAt) < 2*m.g.cfg.VerifyEvery
+	return m.head != unknown && m.verified == m.g.disruption.Load() && m.g.alarms.now()-m.verifiedAt < 2*m.g.cfg.VerifyEvery
 }
 
 // learn takes from a reader of the store that everything up to position is decided, and that nothing more was there
@@ -116,20 +112,25 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 	}
 	if position > m.head && len(m.polls) > 0 {
 		m.refillSoon()
+		if m.moved == nil {
+			m.moved = make(chan struct{})
+		}
 		return m.moved
 	}
 	if position > m.head {
 		m.head, m.ring, m.ringBytes = position, nil, 0
 	}
-	m.verified, m.verifiedAt = disruption, time.Now()
+	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
 	m.advance()
 	return nil
 }
 
 // news wakes those who wait for the head to move. m.mu is held.
 func (m *mailbox) news() {
-	close(m.moved)
-	m.moved = make(chan struct{})
+	if m.moved != nil {
+		close(m.moved)
+		m.moved = nil
+	}
 }
 
 // receive takes an event from the bus.
@@ -138,6 +139,9 @@ func (m *mailbox) receive(e delivery.Event) {
 	defer m.mu.Unlock()
 	if m.closed || e.Position <= m.head || len(m.pending) >= maxPending {
 		return
+	}
+	if m.pending == nil {
+		m.pending = make(map[int64]delivery.Event)
 	}
 	m.pending[e.Position] = e
 	if m.head == unknown {
@@ -183,6 +187,9 @@ func (m *mailbox) dropStale() {
 		if position <= m.head {
 			delete(m.pending, position)
 		}
+	}
+	if len(m.pending) == 0 {
+		m.pending = nil
 	}
 }
 
@@ -240,23 +247,15 @@ func (m *mailbox) scheduleIn(d time.Duration) {
 
 // schedule is scheduleIn with m.mu held.
 func (m *mailbox) schedule(d time.Duration) {
-	due := time.Now().Add(d)
-	switch {
-	case m.closed:
-	case m.timer == nil:
-		m.due = due
-		m.timer = time.AfterFunc(d, m.check)
-	case m.due.IsZero() || due.Before(m.due):
-		m.due = due
-		m.timer.Reset(d)
+	if !m.closed {
+		m.g.alarms.set(m, d)
 	}
 }
 
-// check is what the timer runs: it verifies a mailbox with waiting polls against the store, and forgets one that
+// check is what the alarm does: it verifies a mailbox with waiting polls against the store, and forgets one that
 // nobody has used for a while.
 func (m *mailbox) check() {
 	m.mu.Lock()
-	m.due = time.Time{}
 	idle := len(m.polls) == 0
 	if !idle {
 		m.refillSoon()
@@ -340,7 +339,7 @@ func (m *mailbox) refillFrom(from, disruption int64) (next time.Duration) {
 		return m.recheck
 	}
 	m.recheck = firstRecheck
-	m.verified, m.verifiedAt = disruption, time.Now()
+	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
 	return g.period()
 }
 

@@ -2,20 +2,42 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// parked is a poll that waits. It is the only thing that knows how one does: here by a goroutine that blocks on done.
-type parked struct {
-	mailbox *mailbox
-	query   Query
-	at      Answer
-	// done takes the one outcome.
-	done chan outcome
+// Waiter is told how a parked poll ends.
+type Waiter interface {
+	// Completed is called once, unless the poll is withdrawn first. The user's mailbox is locked meanwhile: it must not
+	// block, nor call the gateway.
+	Completed(a Answer, err error)
 }
+
+// Parked is a poll that waits. Whoever completes it first wins: an event, the end of its time, a revocation, the draining
+// of the node, or its client, who goes.
+type Parked struct {
+	mailbox *mailbox
+	// index is where it stands in the mailbox's list; notListed once it is completed or withdrawn.
+	index int
+	// What there is to know of the query.
+	limit      int
+	tokenID    string
+	generation int64
+	until      time.Duration
+
+	// position is where it stands, and skipped what it has passed.
+	position int64
+	skipped  []int64
+	waiter   Waiter
+	// early is the outcome, if it came before there was a waiter.
+	early *outcome
+}
+
+const notListed = -1
 
 type outcome struct {
 	answer Answer
@@ -24,7 +46,7 @@ type outcome struct {
 
 // park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
 // be asked.
-func (m *mailbox) park(q Query, at Answer) (*parked, error) {
+func (m *mailbox) park(q Query, at Answer, until time.Duration) (*Parked, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.trusted() || at.Position != m.head {
@@ -34,13 +56,16 @@ func (m *mailbox) park(q Query, at Answer) (*parked, error) {
 		m.g.metrics.refused.WithLabelValues("user_limit").Inc()
 		return nil, ErrTooManyPolls
 	}
-	p := &parked{mailbox: m, query: q, at: at, done: make(chan outcome, 1)}
+	p := &Parked{
+		mailbox: m, index: len(m.polls), limit: q.Limit, until: until,
+		position: at.Position, skipped: at.Skipped,
+		tokenID: q.Caller.TokenID, generation: q.Caller.Generation,
+	}
+	m.polls = append(m.polls, p)
 	if m.g.isDraining() {
-		p.at.Close = true
-		p.done <- outcome{answer: p.at}
+		m.dismiss(p)
 		return p, nil
 	}
-	m.polls[p] = struct{}{}
 	m.schedule(m.g.period())
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
 	if m.g.cfg.Revoked(q.Caller) {
@@ -49,40 +74,79 @@ func (m *mailbox) park(q Query, at Answer) (*parked, error) {
 	return p, nil
 }
 
-// await waits for a parked poll's outcome, its time or its client's going away.
-func (m *mailbox) await(ctx context.Context, p *parked, timeout <-chan time.Time) (Answer, error) {
-	select {
-	case o := <-p.done:
-		return o.answer, o.err
-	case <-ctx.Done():
-		m.withdraw(p)
-		return Answer{}, ctx.Err()
-	case <-timeout:
+// Until is when the poll's time is over. Whoever watches it calls Expire then.
+func (p *Parked) Until() time.Time { return p.mailbox.g.alarms.start.Add(p.until) }
+
+// answer is a timeout where the poll stands.
+func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: p.skipped} }
+
+// Watch hands the outcome to w, at once if it is there already.
+func (p *Parked) Watch(w Waiter) {
+	p.mailbox.mu.Lock()
+	defer p.mailbox.mu.Unlock()
+	if p.early == nil {
+		p.waiter = w
+		return
 	}
-	m.withdraw(p)
-	select {
-	case o := <-p.done: // completed at the same instant
-		return o.answer, o.err
-	default:
-		return p.at, nil
-	}
+	w.Completed(p.early.answer, p.early.err)
 }
 
-func (m *mailbox) withdraw(p *parked) {
-	m.mu.Lock()
-	delete(m.polls, p)
-	m.mu.Unlock()
+// Expire completes the poll with a timeout.
+func (p *Parked) Expire() {
+	p.mailbox.mu.Lock()
+	defer p.mailbox.mu.Unlock()
+	p.mailbox.finish(p, outcome{answer: p.answer()})
+}
+
+// Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet.
+func (p *Parked) Withdraw() bool {
+	p.mailbox.mu.Lock()
+	defer p.mailbox.mu.Unlock()
+	return p.mailbox.take(p)
+}
+
+// Leave gives the poll's place up. It is to be called once, when the poll has been completed or withdrawn.
+func (p *Parked) Leave() {
+	p.mailbox.g.leave(p.mailbox)
+	p.mailbox.g.release()
+}
+
+// signal is the Waiter of a goroutine that blocks.
+type signal chan outcome
+
+func (s signal) Completed(a Answer, err error) { s <- outcome{a, err} }
+
+// Wait blocks until the poll is completed or ctx ends, and leaves.
+func (p *Parked) Wait(ctx context.Context) (Answer, error) {
+	defer p.Leave()
+	done := make(signal, 1)
+	p.Watch(done)
+	timer := time.NewTimer(time.Until(p.Until()))
+	defer timer.Stop()
+	select {
+	case o := <-done:
+		return o.answer, o.err
+	case <-ctx.Done():
+		p.Withdraw()
+		return Answer{}, ctx.Err()
+	case <-timer.C:
+	}
+	p.Expire()
+	o := <-done // a timeout, or what came at the same instant
+	return o.answer, o.err
 }
 
 // complete hands a run of events, the first of which follows where the waiting polls stand, to all of them. Those who
 // are given nothing but empty positions wait on. m.mu is held.
 func (m *mailbox) complete(run []delivery.Event, source string) {
-	for p := range m.polls {
-		gather(&p.at, run, p.query.Limit)
-		if len(p.at.Objects) == 0 && len(p.at.Skipped) < maxSkipped {
+	for _, p := range m.waitingLocked() {
+		at := p.answer()
+		gather(&at, run, p.limit)
+		if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
+			p.position, p.skipped = at.Position, at.Skipped
 			continue
 		}
-		m.finish(p, outcome{answer: p.at})
+		m.finish(p, outcome{answer: at})
 		m.g.metrics.completions.WithLabelValues(source).Inc()
 		if at := run[0].AcceptedAt; !at.IsZero() {
 			m.g.metrics.latency.Observe(max(0, time.Since(at).Seconds()))
@@ -90,21 +154,42 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 	}
 }
 
+// take removes a poll from the list, and reports whether it was there. m.mu is held.
+func (m *mailbox) take(p *Parked) bool {
+	if p.index == notListed {
+		return false
+	}
+	last := len(m.polls) - 1
+	m.polls[p.index] = m.polls[last]
+	m.polls[p.index].index = p.index
+	m.polls[last] = nil
+	if m.polls = m.polls[:last]; last == 0 {
+		m.polls = nil
+	}
+	p.index = notListed
+	return true
+}
+
 // finish gives a poll its one outcome. m.mu is held.
-func (m *mailbox) finish(p *parked, o outcome) {
-	if _, waits := m.polls[p]; !waits {
+func (m *mailbox) finish(p *Parked, o outcome) {
+	if !m.take(p) {
 		return
 	}
-	delete(m.polls, p)
-	p.done <- o
+	m.g.count(o.answer, o.err)
+	p.skipped = nil
+	if p.waiter == nil {
+		p.early = &o
+		return
+	}
+	p.waiter.Completed(o.answer, o.err)
 }
 
 // revoke answers the polls whose token a record refuses.
 func (m *mailbox) revoke(r revocation.Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for p := range m.polls {
-		if r.Refuses(p.query.Caller) {
+	for _, p := range m.waitingLocked() {
+		if r.Refuses(token.Identity{Subject: m.user, TokenID: p.tokenID, Generation: p.generation}) {
 			m.g.metrics.answers.WithLabelValues("revoked").Inc()
 			m.finish(p, outcome{err: ErrRevoked})
 		}
@@ -113,19 +198,25 @@ func (m *mailbox) revoke(r revocation.Record) {
 
 // reset answers all polls that the log has gone back behind where they stand, and starts anew. m.mu is held.
 func (m *mailbox) reset() {
-	for p := range m.polls {
+	for _, p := range m.waitingLocked() {
 		m.finish(p, outcome{answer: Answer{Reset: true}})
 	}
 	m.head, m.verified, m.ring, m.ringBytes = unknown, unknown, nil, 0
-	clear(m.pending)
+	m.pending = nil
 }
 
 // release answers a poll with a timeout and asks its client to connect elsewhere.
-func (m *mailbox) release(p *parked) {
+func (m *mailbox) release(p *Parked) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p.at.Close = true
-	m.finish(p, outcome{answer: p.at})
+	m.dismiss(p)
+}
+
+// dismiss is release with m.mu held.
+func (m *mailbox) dismiss(p *Parked) {
+	at := p.answer()
+	at.Close = true
+	m.finish(p, outcome{answer: at})
 }
 
 func (m *mailbox) releaseAll() {
@@ -134,12 +225,11 @@ func (m *mailbox) releaseAll() {
 	}
 }
 
-func (m *mailbox) waiting() []*parked {
+func (m *mailbox) waiting() []*Parked {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	list := make([]*parked, 0, len(m.polls))
-	for p := range m.polls {
-		list = append(list, p)
-	}
-	return list
+	return m.waitingLocked()
 }
+
+// waitingLocked is waiting with m.mu held.
+func (m *mailbox) waitingLocked() []*Parked { return slices.Clone(m.polls) }

@@ -47,70 +47,84 @@ type Object struct {
 
 // Poll returns what stands after a position as soon as there is something, or a timeout after the query's wait.
 func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
-	release, err := g.admit()
-	if err != nil {
-		return Answer{}, err
+	answer, parked, err := g.Start(ctx, q)
+	if parked != nil {
+		return parked.Wait(ctx)
 	}
-	defer release()
-	m, err := g.enter(q.Caller.Subject)
-	if err != nil {
-		return Answer{}, err
-	}
-	defer g.leave(m)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	answer, err := g.poll(ctx, m, q)
-	g.count(answer, err)
 	return answer, err
 }
 
+// Start begins a poll. If it has to wait, parked is not nil: whoever called Start watches it.
+func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Parked, err error) {
+	if err := g.admit(); err != nil {
+		return Answer{}, nil, err
+	}
+	m, err := g.enter(q.Caller.Subject)
+	if err != nil {
+		g.release()
+		return Answer{}, nil, err
+	}
+	defer func() {
+		if parked == nil {
+			g.leave(m)
+			g.release()
+		}
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answer, parked, err = g.poll(ctx, m, q)
+	if parked == nil {
+		g.count(answer, err)
+	}
+	return answer, parked, err
+}
+
 // admit counts an open poll, if there is room for it.
-func (g *Gateway) admit() (release func(), err error) {
+func (g *Gateway) admit() error {
 	if g.isDraining() {
 		g.metrics.refused.WithLabelValues("draining").Inc()
-		return nil, ErrDraining
+		return ErrDraining
 	}
 	if g.open.Add(1) > g.cfg.MaxPolls {
 		g.open.Add(-1)
 		g.metrics.refused.WithLabelValues("capacity").Inc()
-		return nil, ErrAtCapacity
+		return ErrAtCapacity
 	}
 	g.metrics.openPolls.Inc()
-	return func() {
-		g.open.Add(-1)
-		g.metrics.openPolls.Dec()
-	}, nil
+	return nil
 }
 
-func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, error) {
+// release undoes admit.
+func (g *Gateway) release() {
+	g.open.Add(-1)
+	g.metrics.openPolls.Dec()
+}
+
+func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parked, error) {
+	until := g.alarms.now() + q.Wait
 	m.warm(ctx)
 	if q.After == FromHead {
 		head, err := g.inbox.Head(ctx, m.user)
 		if err != nil {
-			return Answer{}, err
+			return Answer{}, nil, err
 		}
 		q.After = head
 	}
-	timer := time.NewTimer(q.Wait)
-	defer timer.Stop()
 	at := Answer{Position: q.After}
 	for range maxRounds {
 		if m.fromRing(&at, q.Limit) {
-			return at, nil
+			return at, nil, nil
 		}
-		p, err := m.park(q, at)
-		if err != nil {
-			return Answer{}, err
-		}
-		if p != nil {
-			return m.await(ctx, p, timer.C)
+		p, err := m.park(q, at, until)
+		if p != nil || err != nil {
+			return Answer{}, p, err
 		}
 		done, err := g.fromStore(ctx, m, &at, q.Limit)
 		if err != nil || done {
-			return at, err
+			return at, nil, err
 		}
 	}
-	return at, nil
+	return at, nil, nil
 }
 
 // fromStore goes on from the store, and reports whether at is then an answer. If it is not, at stands where everything

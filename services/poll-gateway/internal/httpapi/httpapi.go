@@ -3,6 +3,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
 const (
@@ -43,19 +45,25 @@ type API struct {
 	Limiter  ratelimit.Limiter
 	// PollWait is how long a poll waits that does not say.
 	PollWait time.Duration
+	// Lot keeps the connections of polls that wait; nil keeps none, and each waits in its handler.
+	Lot *parking.Lot
+	// LeastWait is the shortest wait for which it pays to take a connection over.
+	LeastWait time.Duration
 
 	// Alone means that no other node serves the sessions: then what answers are under way is known here.
 	Alone bool
 
 	inFlight keyedMutex
+	// workers write the answers of polls that waited in the Lot.
+	workers workers
 }
 
 // Routes adds the gateway's routes.
 func (a *API) Routes(r gin.IRouter) {
-	errors := a.errors()
+	table := a.errors()
 	polls := r.Group("/api/messages", httpserver.RequireToken(a.Tokens), httpserver.LimitUser(a.Limiter))
-	polls.GET("/poll", errors.Handle(a.poll))
-	polls.GET("/stream", errors.Handle(a.stream))
+	polls.GET("/poll", table.Handle(a.poll))
+	polls.GET("/stream", table.Handle(a.stream))
 }
 
 func (a *API) errors() httpserver.ErrorTable {
@@ -95,7 +103,8 @@ func (a *API) poll(c *gin.Context) error {
 	answer := gateway.Answer{Reset: true}
 	if known {
 		q.After = position
-		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
+		var later bool
+		if answer, later, err = a.await(c, q, nil); later || err != nil {
 			return err
 		}
 	}
@@ -107,6 +116,30 @@ func (a *API) poll(c *gin.Context) error {
 	_ = write(c, frame(answer, epoch), answer.Close)
 	return nil
 }
+
+// await polls. With later set, the poll waits elsewhere, and c is done with.
+func (a *API) await(c *gin.Context, q gateway.Query, s *session) (answer gateway.Answer, later bool, err error) {
+	ctx := c.Request.Context()
+	answer, parked, err := a.Gateway.Start(ctx, q)
+	if parked == nil {
+		return answer, false, err
+	}
+	if a.leave(c, parked, s) {
+		return gateway.Answer{}, true, nil
+	}
+	answer, err = parked.Wait(ctx)
+	if errors.Is(err, context.Canceled) {
+		c.Status(statusGone)
+		return gateway.Answer{}, true, nil
+	}
+	return answer, false, err
+}
+
+// Settle waits until the answers that need nothing but their client are written, or begun.
+func (a *API) Settle() { a.workers.settle() }
+
+// Stop waits for what is under way. The Gateway and the Lot have been stopped.
+func (a *API) Stop() { a.workers.wait() }
 
 // query reads limit and wait.
 func (a *API) query(c *gin.Context) (gateway.Query, error) {

@@ -271,15 +271,15 @@ func TestWhatANodeOfferedThatDiedIsOfferedAgain(t *testing.T) {
 
 func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
 	r := newRig(t, "one")
-	a := &API{Sessions: r.sessions}
+	a, s := &API{Sessions: r.sessions}, &session{}
 	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
 	for _, want := range []bool{true, false} {
-		ok, err := a.offer(t.Context(), gateway.Query{}, store.SessionCursor{}, answer)
+		ok, err := a.offer(t.Context(), s, answer)
 		require.NoError(t, err)
 		require.Equal(t, want, ok)
 	}
-	a.withdraw(t.Context(), gateway.Query{}, answer)
-	ok, err := a.offer(t.Context(), gateway.Query{}, store.SessionCursor{}, answer)
+	a.withdraw(t.Context(), s, answer)
+	ok, err := a.offer(t.Context(), s, answer)
 	require.NoError(t, err)
 	require.True(t, ok)
 }

@@ -13,70 +13,83 @@ import (
 // advanceTimeout bounds the write of a session's cursor after an answer.
 const advanceTimeout = 3 * time.Second
 
+// session is a client that keeps no cursor of its own.
+type session struct {
+	user, id string
+	// seen is where the cursor stood when the poll began.
+	seen store.SessionCursor
+}
+
 // legacyPoll serves clients that keep no cursor: one message a poll, after the session's own cursor, which moves once
 // the answer has been written. An answer that could not be written is thus given again.
 func (a *API) legacyPoll(c *gin.Context) error {
 	q := a.defaultQuery(c)
 	q.Limit = 1
-	ctx := c.Request.Context()
-	seen, err := a.sessionCursor(ctx, q)
-	if err != nil {
+	s := &session{user: q.Caller.Subject, id: q.Caller.SessionID}
+	var err error
+	if s.seen, err = a.sessionCursor(c.Request.Context(), s); err != nil {
 		return err
 	}
-	q.After = seen.Position
-	answer, err := a.Gateway.Poll(ctx, q)
-	if err != nil {
+	q.After = s.seen.Position
+	answer, later, err := a.await(c, q, s)
+	if later || err != nil {
 		return err
 	}
 	if answer.Reset {
-		return a.legacyReset(c, q)
+		return a.legacyReset(c, q, s)
 	}
-	return a.answerLegacy(c, q, seen, answer)
+	return a.answerLegacy(c, s, answer)
 }
 
 // legacyReset starts a session over after the log has gone back: what it holds is delivered from its beginning.
-func (a *API) legacyReset(c *gin.Context, q gateway.Query) error {
+func (a *API) legacyReset(c *gin.Context, q gateway.Query, s *session) error {
 	ctx := c.Request.Context()
-	if err := a.Sessions.ResetSession(ctx, q.Caller.Subject, q.Caller.SessionID, 0); err != nil {
-		return err
-	}
-	seen, err := a.Sessions.SessionCursor(ctx, q.Caller.Subject, q.Caller.SessionID)
+	err := a.Sessions.ResetSession(ctx, s.user, s.id, 0)
 	if err != nil {
 		return err
 	}
-	q.After = seen.Position
+	if s.seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id); err != nil {
+		return err
+	}
+	q.After = s.seen.Position
 	answer, err := a.Gateway.Poll(ctx, q)
 	if err != nil {
 		return err
 	}
-	return a.answerLegacy(c, q, seen, answer)
+	return a.answerLegacy(c, s, answer)
 }
 
-func (a *API) answerLegacy(c *gin.Context, q gateway.Query, seen store.SessionCursor, answer gateway.Answer) error {
+func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) error {
 	epoch, err := a.Epochs.Current(c.Request.Context())
 	if err != nil {
 		return err
 	}
-	session := q.Caller.SessionID
-	a.inFlight.lock(session)
-	defer a.inFlight.unlock(session)
-	offered, err := a.offer(c.Request.Context(), q, seen, answer)
+	return a.deliver(c.Request.Context(), s, answer, func(answer gateway.Answer) error {
+		return write(c, legacyFrame(answer, epoch), answer.Close)
+	})
+}
+
+// deliver has an answer written and then moves the session's cursor. An error means that nothing has been written.
+func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, write func(gateway.Answer) error) error {
+	a.inFlight.lock(s.id)
+	defer a.inFlight.unlock(s.id)
+	offered, err := a.offer(ctx, s, answer)
 	if err != nil {
 		return err
 	}
 	if !offered { // another poll of the session is being answered: this one has nothing to tell
-		return write(c, legacyFrame(gateway.Answer{Position: q.After}, epoch), answer.Close)
+		_ = write(gateway.Answer{Position: s.seen.Position, Close: answer.Close})
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), advanceTimeout)
+	failed := write(answer)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), advanceTimeout)
 	defer cancel()
-	if err := write(c, legacyFrame(answer, epoch), answer.Close); err != nil {
-		a.withdraw(ctx, q, answer)
-		return nil
+	switch {
+	case failed != nil:
+		a.withdraw(ctx, s, answer)
+	case answer.Position != s.seen.Position:
+		// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
+		_ = a.Sessions.AdvanceSession(ctx, s.user, s.id, answer.Position)
 	}
-	if answer.Position == q.After {
-		return nil
-	}
-	// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
-	_ = a.Sessions.AdvanceSession(ctx, q.Caller.Subject, session, answer.Position)
 	return nil
 }

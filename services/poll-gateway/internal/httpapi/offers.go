@@ -18,13 +18,12 @@ const (
 	offerRecheck = 25 * time.Millisecond
 )
 
-// sessionCursor is the cursor of the caller's session, once no answer to it is under way.
-func (a *API) sessionCursor(ctx context.Context, q gateway.Query) (store.SessionCursor, error) {
-	session := q.Caller.SessionID
+// sessionCursor is the cursor of a session, once no answer to it is under way.
+func (a *API) sessionCursor(ctx context.Context, s *session) (store.SessionCursor, error) {
 	// Of this node's own answers it is known when they have been written.
-	a.inFlight.lock(session)
-	seen, err := a.Sessions.SessionCursor(ctx, q.Caller.Subject, session)
-	a.inFlight.unlock(session)
+	a.inFlight.lock(s.id)
+	seen, err := a.Sessions.SessionCursor(ctx, s.user, s.id)
+	a.inFlight.unlock(s.id)
 	if a.Alone {
 		return seen, err
 	}
@@ -33,7 +32,7 @@ func (a *API) sessionCursor(ctx context.Context, q gateway.Query) (store.Session
 	for err == nil && seen.Offered > seen.Position {
 		select {
 		case <-time.After(offerRecheck):
-			seen, err = a.Sessions.SessionCursor(ctx, q.Caller.Subject, session)
+			seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id)
 		case <-patience.C:
 			return seen, nil // its node has died: what it offered is offered again
 		case <-ctx.Done():
@@ -44,17 +43,17 @@ func (a *API) sessionCursor(ctx context.Context, q gateway.Query) (store.Session
 }
 
 // offer notes that an answer with a message is about to be written; false means that another one is.
-func (a *API) offer(ctx context.Context, q gateway.Query, seen store.SessionCursor, answer gateway.Answer) (bool, error) {
+func (a *API) offer(ctx context.Context, s *session, answer gateway.Answer) (bool, error) {
 	if a.Alone || len(answer.Objects) == 0 {
 		return true, nil
 	}
-	return a.Sessions.OfferSession(ctx, q.Caller.Subject, q.Caller.SessionID, seen, answer.Position)
+	return a.Sessions.OfferSession(ctx, s.user, s.id, s.seen, answer.Position)
 }
 
 // withdraw takes the offer of an answer back that could not be written. If that fails, too, the next poll waits a little.
-func (a *API) withdraw(ctx context.Context, q gateway.Query, answer gateway.Answer) {
+func (a *API) withdraw(ctx context.Context, s *session, answer gateway.Answer) {
 	if a.Alone || len(answer.Objects) == 0 {
 		return
 	}
-	_ = a.Sessions.WithdrawOffer(ctx, q.Caller.Subject, q.Caller.SessionID, answer.Position)
+	_ = a.Sessions.WithdrawOffer(ctx, s.user, s.id, answer.Position)
 }

@@ -1,0 +1,132 @@
+package httpserver
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unique"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/logging"
+)
+
+// Detached is a request whose handler returns before it is answered: its connection has been taken over, and the answer
+// is written there later. There may be many, so it keeps only what is needed for that.
+type Detached struct {
+	endpoint *endpoint
+	// began is counted from the start of the metrics.
+	began time.Duration
+	// common are header lines that most requests have alike; own are this one's.
+	common unique.Handle[string]
+	own    string
+	id     string
+	// close: the client wants the connection to end.
+	close bool
+}
+
+// ownHeaders differ from request to request.
+var ownHeaders = []string{requestIDHeader, "Ratelimit"}
+
+// Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
+// middleware. The answer has the headers that are set in c.
+func Detach(c *gin.Context) Detached {
+	d := Detached{id: logging.RequestID(c.Request.Context()), close: c.Request.Close}
+	if o, ok := c.Get(observationKey); ok {
+		o := o.(*observation)
+		o.detached = true
+		d.began, d.endpoint = o.began.Sub(o.metrics.start), o.metrics.shared(c)
+	}
+	h := c.Writer.Header()
+	if h.Get("Connection") == "close" {
+		d.close = true
+		h.Del("Connection")
+	}
+	d.common, d.own = head(h)
+	if at := strings.LastIndex(d.own, d.id); at >= 0 {
+		d.id = d.own[at:][:len(d.id)] // one text to keep, not two
+	}
+	return d
+}
+
+// head writes headers as text, in two parts.
+func head(h http.Header) (common unique.Handle[string], own string) {
+	h = h.Clone()
+	mine := make(http.Header, len(ownHeaders))
+	for _, name := range ownHeaders {
+		if values := h[name]; values != nil {
+			mine[name] = values
+			delete(h, name)
+		}
+	}
+	var text strings.Builder
+	_ = h.Write(&text) // a Builder takes everything
+	common = unique.Make(text.String())
+	text.Reset()
+	_ = mine.Write(&text)
+	return common, strings.Clone(text.String())
+}
+
+// shared returns the endpoint of c, the same one for all its requests.
+func (m *httpMetrics) shared(c *gin.Context) *endpoint {
+	e := m.endpoint(c)
+	if known, ok := m.endpoints.Load(e.route + " " + e.method); ok {
+		return known.(*endpoint)
+	}
+	known, _ := m.endpoints.LoadOrStore(e.route+" "+e.method, &e)
+	return known.(*endpoint)
+}
+
+// KeepAlive reports whether the client lets the connection live on after the answer.
+func (d *Detached) KeepAlive() bool { return !d.close }
+
+// OK makes the text of a 200 with a JSON body.
+func (d *Detached) OK(body []byte, keepAlive bool) []byte {
+	return d.response(http.StatusOK, nil, body, keepAlive)
+}
+
+// Failure makes the text of the answer that t has for err, and logs it as Write does.
+func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int, response []byte) {
+	e := t.find(err)
+	e.RequestID = d.id
+	if d.endpoint != nil {
+		logFailure(d.context(), d.endpoint.log, d.endpoint.route, e, err)
+	}
+	body, _ := json.Marshal(e) // texts and numbers: it cannot fail
+	return e.Status, d.response(e.Status, errorHeaders(e), body, keepAlive)
+}
+
+func (d *Detached) context() context.Context {
+	return logging.WithRequestID(context.Background(), d.id)
+}
+
+// response writes an HTTP/1.1 response (RFC 9112).
+func (d *Detached) response(status int, headers map[string]string, body []byte, keepAlive bool) []byte {
+	common := d.common.Value()
+	b := make([]byte, 0, len(body)+len(common)+len(d.own)+256)
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(append(b, ' '), http.StatusText(status)...)
+	b = append(append(append(b, "\r\n"...), common...), d.own...)
+	for name, value := range headers {
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	}
+	b = append(b, "Content-Type: application/json; charset=utf-8\r\nDate: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	if !keepAlive {
+		b = append(b, "\r\nConnection: close"...)
+	}
+	return append(append(b, "\r\n\r\n"...), body...)
+}
+
+// Done counts and logs the request once it has been answered, or its client has gone. size is that of the answer's body.
+func (d *Detached) Done(status, size int) {
+	if d.endpoint != nil {
+		d.endpoint.answered(d.context(), d.endpoint.metrics.start.Add(d.began), status, size)
+	}
+}

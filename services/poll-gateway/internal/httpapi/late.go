@@ -1,0 +1,194 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
+)
+
+// statusGone is what is counted for a poll whose client has gone: nobody is told.
+const statusGone = 499
+
+// late is a poll that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its
+// poll. The gateway decides which of all that may end it comes first; what comes later finds nothing to do.
+type late struct {
+	api     *API
+	request httpserver.Detached
+	parked  *gateway.Parked
+	spot    *parking.Spot
+	// epoch is the log's as the poll began. A client that is given an old one with its cursor is told to begin anew.
+	epoch string
+	// session is nil for a client that keeps its cursor.
+	session *session
+
+	result *result
+}
+
+// result is how a poll ended, and what is being written.
+type result struct {
+	answer    gateway.Answer
+	err       error
+	status    int
+	size      int
+	keepAlive bool
+	// written passes on what became of the answer to the goroutine that waits for it, if there is one.
+	written chan error
+}
+
+// leave makes a poll wait without this goroutine, and reports whether it could. If so, the request is not this
+// goroutine's any more.
+func (a *API) leave(c *gin.Context, p *gateway.Parked, s *session) bool {
+	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
+		return false
+	}
+	epoch, err := a.Epochs.Current(c.Request.Context())
+	if err != nil {
+		return false
+	}
+	l := &late{api: a, parked: p, epoch: epoch, session: s}
+	l.spot, err = a.Lot.Take(c.Request, c.Writer.Hijack, l)
+	if errors.Is(err, parking.ErrUnable) {
+		return false
+	}
+	l.request = httpserver.Detach(c)
+	if err != nil {
+		p.Withdraw()
+		p.Leave()
+		l.request.Done(statusGone, 0)
+		return true
+	}
+	p.Watch(l)
+	l.spot.Wait(time.Until(p.Until()))
+	return true
+}
+
+// Completed implements gateway.Waiter.
+func (l *late) Completed(answer gateway.Answer, err error) {
+	l.result = &result{answer: answer, err: err}
+	l.api.workers.do(l.answer)
+}
+
+// Expired implements parking.Guest.
+func (l *late) Expired() { l.parked.Expire() }
+
+// Gone implements parking.Guest.
+func (l *late) Gone() {
+	if l.parked.Withdraw() {
+		l.parked.Leave()
+		l.spot.Release(false)
+		l.request.Done(statusGone, 0)
+	}
+}
+
+// answer writes the answer to a completed poll.
+func (l *late) answer() {
+	l.parked.Leave()
+	r := l.result
+	switch {
+	case r.err != nil:
+		l.fail(r.err)
+	case l.session != nil && (r.answer.Reset || r.answer.Position != l.session.seen.Position):
+		l.api.workers.start(l.answerSession)
+	case r.answer.Reset:
+		l.api.workers.start(l.answerReset)
+	default:
+		l.write()
+	}
+}
+
+// write sends the answer without moving any cursor.
+func (l *late) write() {
+	body := frame
+	if l.session != nil {
+		body = legacyFrame
+	}
+	l.send(body(l.result.answer, l.epoch))
+}
+
+func (l *late) send(body []byte) {
+	r := l.result
+	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
+	r.status, r.size = http.StatusOK, len(body)
+	r.answer.Objects, r.answer.Skipped = nil, nil // they are in the body
+	l.spot.Answer(l.request.OK(body, r.keepAlive))
+}
+
+func (l *late) fail(err error) {
+	r := l.result
+	r.keepAlive = l.request.KeepAlive()
+	var response []byte
+	r.status, response = l.request.Failure(l.api.errors(), err, r.keepAlive)
+	r.size = len(response)
+	l.spot.Answer(response)
+}
+
+// Written implements parking.Guest.
+func (l *late) Written(err error) {
+	if l.result.written != nil {
+		l.result.written <- err
+		return
+	}
+	l.end(err)
+}
+
+// end gives the connection back. A client that has gone asks again from the same cursor: there is nothing to undo.
+func (l *late) end(err error) {
+	r := l.result
+	l.request.Done(r.status, r.size)
+	l.spot.Release(r.keepAlive && err == nil)
+}
+
+// answerReset tells that the log is another one. Its epoch has to be asked for.
+func (l *late) answerReset() {
+	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
+	defer cancel()
+	epoch, err := l.api.Epochs.Current(ctx)
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	l.epoch = epoch
+	l.write()
+}
+
+// answerSession answers a client that keeps no cursor, and moves its session's.
+func (l *late) answerSession() {
+	if l.result.answer.Reset {
+		l.resetSession()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
+	defer cancel()
+	var lost error
+	err := l.api.deliver(ctx, l.session, l.result.answer, func(answer gateway.Answer) error {
+		l.result.answer, l.result.written = answer, make(chan error, 1)
+		l.write()
+		lost = <-l.result.written
+		return lost
+	})
+	if err != nil {
+		l.fail(err)
+		return
+	}
+	l.end(lost)
+}
+
+// resetSession starts a session over after the log has gone back. The client is told of a timeout: it polls again, and
+// is given what the log holds from its beginning.
+func (l *late) resetSession() {
+	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
+	defer cancel()
+	if err := l.api.Sessions.ResetSession(ctx, l.session.user, l.session.id, 0); err != nil {
+		l.fail(err)
+		return
+	}
+	l.result.answer = gateway.Answer{}
+	l.write()
+}

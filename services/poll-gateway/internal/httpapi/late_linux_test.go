@@ -1,0 +1,259 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+// ends are the ways in which a poll that waits ends.
+var ends = map[string]func(h *house){
+	"a message":    func(h *house) { h.deliver("bob", "hello") },
+	"a revocation": func(h *house) { h.revoke("bob") },
+	"draining":     func(h *house) { require.NoError(h.t, h.gateway.Drain(context.Background(), 0)) },
+	"a reset": func(h *house) {
+		h.library.lost.Store(true)
+		h.gateway.Disrupted()
+	},
+}
+
+// seen is all of an answer that should not depend on how the poll waited.
+type seen struct {
+	status  int
+	close   bool
+	headers http.Header
+	body    string
+	counted float64
+	timed   float64
+	cursor  int64
+}
+
+func watch(t *testing.T, parks, cursor bool, end func(h *house)) seen {
+	h := newHouse(t, parks)
+	c := h.caller("bob")
+	c.poll(cursor, "Origin: https://chat.example", "X-Request-Id: my-request")
+	h.waiting(1)
+	end(h)
+	res, body := c.answer()
+	res.Header.Del("Date")
+	require.Eventually(t, func() bool { return h.gateway.Open() == 0 && h.metric("sealpost_http_requests_total") == 1 }, patience, time.Millisecond)
+	h.stop()
+	require.Equal(t, parks, h.metric("sealpost_parking_slow_answers_total") == 0 && h.api.Lot != nil)
+	return seen{
+		status: res.StatusCode, close: res.Close, headers: res.Header, body: body,
+		counted: h.metric("sealpost_http_requests_total"), timed: h.metric("sealpost_http_request_duration_seconds"),
+		cursor: h.library.cursors["bob"].Position,
+	}
+}
+
+func TestAnAnswerIsTheSameHoweverItsPollHasWaited(t *testing.T) {
+	for name, end := range ends {
+		for _, cursor := range []bool{true, false} {
+			if name == "a reset" && !cursor {
+				continue // see TestASessionThatWaitsAtAPositionThatIsNoMoreStartsOver
+			}
+			t.Run(fmt.Sprint(name, ", cursor ", cursor), func(t *testing.T) {
+				t.Parallel()
+				parked, blocked := watch(t, true, cursor, end), watch(t, false, cursor, end)
+				require.Equal(t, blocked, parked)
+				require.Equal(t, "my-request", parked.headers.Get("X-Request-Id"))
+				require.Equal(t, "https://chat.example", parked.headers.Get("Access-Control-Allow-Origin"))
+				require.Equal(t, "limit=1000, remaining=999, reset=1", parked.headers.Get("RateLimit"))
+				require.Equal(t, name == "draining", parked.close)
+			})
+		}
+	}
+}
+
+func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
+	h := newHouse(t, true)
+	c := h.caller("bob")
+	for n := range 5 {
+		c.get("/api/messages/poll?after=" + strconv.Itoa(n))
+		h.waiting(1)
+		h.deliver("bob", "hello")
+		res, body := c.answer()
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		require.Contains(t, body, "hello")
+		c.get("/api/health")
+		_, body = c.answer()
+		require.Contains(t, body, `"status":"ok"`)
+	}
+	require.EqualValues(t, 5, h.metric("sealpost_parking_returned_total"))
+}
+
+func TestAPollWhoseTokenExpiresIsAnsweredThen(t *testing.T) {
+	h := newHouse(t, true)
+	h.desk.until.Store(time.Now().Add(300 * time.Millisecond).UnixNano())
+	c := h.caller("bob")
+	c.poll(false)
+	_, body := c.answer()
+	require.JSONEq(t, `{"type":"timeout"}`, body)
+}
+
+func TestAClientThatGoesIsCountedAndFreesItsPlace(t *testing.T) {
+	for _, parks := range []bool{true, false} {
+		h := newHouse(t, parks)
+		c := h.caller("bob")
+		c.poll(true)
+		h.waiting(1)
+		require.NoError(t, c.conn.Close())
+		h.waiting(0)
+		require.Eventually(t, func() bool { return h.metric("sealpost_http_requests_total") == 1 }, patience, time.Millisecond)
+	}
+}
+
+func TestASessionThatWaitsAtAPositionThatIsNoMoreStartsOver(t *testing.T) {
+	h := newHouse(t, true)
+	h.library.cursors["bob"] = h.library.cursors["x"]
+	h.deliver("bob", "one")
+	require.NoError(t, h.library.AdvanceSession(t.Context(), "bob", "bob", 1))
+	c := h.caller("bob")
+	c.poll(false)
+	h.waiting(1)
+	ends["a reset"](h)
+	_, body := c.answer()
+	require.JSONEq(t, `{"type":"timeout"}`, body)
+	h.library.lost.Store(false)
+	c.poll(false)
+	_, body = c.answer()
+	require.Contains(t, body, "one")
+}
+
+func TestConnectionsThatComeBackWhileDrainingAreTold(t *testing.T) {
+	h := newHouse(t, true)
+	c := h.caller("bob")
+	c.poll(true)
+	h.waiting(1)
+	c.get("/api/messages/poll?after=latest") // ahead of its answer
+	require.NoError(t, h.server.Drain(t.Context()))
+	require.NoError(t, h.gateway.Drain(t.Context(), 0))
+	require.NoError(t, h.lot.Drain(t.Context()))
+	res, _ := c.answer()
+	require.True(t, res.Close)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+
+	c = h.caller("bob")
+	c.poll(true)
+	res, body := c.answer()
+	require.True(t, res.Close)
+	require.Contains(t, body, api.CodeDraining)
+}
+
+// TestEverythingAtTheSameInstant has the clients of many polls leave, and their time run out, messages come, tokens be
+// revoked and the node drain, all at once. SEALPOST_RACES is how many polls it does that to.
+func TestEverythingAtTheSameInstant(t *testing.T) {
+	polls, crowd := 2000, 250
+	if text := os.Getenv("SEALPOST_RACES"); text != "" {
+		var err error
+		polls, err = strconv.Atoi(text)
+		require.NoError(t, err)
+		crowd = 1000
+	}
+	lead := 2 * time.Second
+	for left := polls; left > 0; left -= crowd {
+		t.Run("", func(t *testing.T) { lead = everythingAtOnce(t, min(crowd, left), lead) })
+	}
+}
+
+// everythingAtOnce does it to a crowd, and returns how long it took the crowd to come, and some.
+func everythingAtOnce(t *testing.T, crowd int, lead time.Duration) time.Duration {
+	h := newHouse(t, true)
+	began := time.Now()
+	instant := began.Add(lead)
+	h.desk.until.Store(instant.UnixNano())
+	callers := make([]*caller, crowd)
+	for n := range callers {
+		callers[n] = h.caller("user" + strconv.Itoa(n))
+		callers[n].poll(n%2 == 0)
+	}
+	require.Eventually(t, func() bool {
+		return h.metric("sealpost_parking_connections") >= float64(crowd) || time.Now().After(instant)
+	}, patience, time.Millisecond)
+	took := time.Since(began)
+	var contest sync.WaitGroup
+	// during does something to all of them, in any order, about when their time runs out.
+	during := func(f func(c *caller, n int)) {
+		start := time.NewTimer(time.Until(instant) + rand.N(150*time.Millisecond))
+		order := rand.Perm(crowd)
+		contest.Go(func() {
+			<-start.C
+			for _, n := range order {
+				f(callers[n], n)
+			}
+		})
+	}
+	leaves := func(n int) bool { return n%5 == 0 }
+	during(func(c *caller, n int) {
+		if leaves(n) {
+			_ = c.conn.Close()
+		}
+	})
+	during(func(c *caller, _ int) { h.deliver(c.name, "hello") })
+	during(func(c *caller, n int) {
+		if n%3 == 0 {
+			h.revoke(c.name)
+		}
+	})
+	drain := time.NewTimer(time.Until(instant) + rand.N(200*time.Millisecond))
+	contest.Go(func() {
+		<-drain.C
+		require.NoError(t, h.gateway.Drain(t.Context(), 0))
+		require.NoError(t, h.lot.Drain(t.Context()))
+	})
+	told := make([]bool, crowd)
+	for n, c := range callers {
+		if !leaves(n) {
+			res, body := c.answer()
+			require.Contains(t, []int{http.StatusOK, http.StatusUnauthorized, http.StatusServiceUnavailable}, res.StatusCode, body)
+			told[n] = res.StatusCode == http.StatusOK && len(body) > 100
+		}
+	}
+	contest.Wait()
+	h.stop()
+	require.EqualValues(t, crowd, h.metric("sealpost_http_requests_total"), "each poll is counted once")
+	for n, c := range callers {
+		_ = c.conn.Close()
+		if at := h.library.cursors[c.name].Position; n%2 == 1 && !leaves(n) {
+			require.Equal(t, told[n], at == 1, "a session's cursor moves with its answer")
+		}
+	}
+	return min(3*time.Second, took*3/2+50*time.Millisecond)
+}
+
+func TestWorkersDoEveryJobAndCanBeWaitedFor(t *testing.T) {
+	var w workers
+	var mu sync.Mutex
+	done := 0
+	job := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+	}
+	for range 1000 {
+		w.do(job)
+	}
+	release := make(chan struct{})
+	w.start(func() {
+		<-release
+		job()
+	})
+	w.settle()
+	require.Equal(t, 1000, done)
+	close(release)
+	w.wait()
+	require.Equal(t, 1001, done)
+}
+
+var _ gateway.Waiter = (*late)(nil)

@@ -1,0 +1,262 @@
+package parking
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	shards = 64
+	// lingerTime is how long a connection that is to end waits for the client to end it too. Closed at once, with
+	// bytes of the client's unread, it would be reset, and the client might lose its answer.
+	lingerTime = 500 * time.Millisecond
+	// batch is how many events are taken at a time.
+	batch = 256
+)
+
+// Lot keeps connections that wait.
+type Lot struct {
+	cfg      Config
+	metrics  *Metrics
+	poller   *poller
+	wheel    wheel
+	returned *returned
+	shards   [shards]shard
+	// generation tells apart those that had the same descriptor one after the other.
+	generation atomic.Uint32
+	// unread is how many bytes of answers wait for their clients.
+	unread atomic.Int64
+	// ended is closed when the Lot's goroutine has ended.
+	ended chan struct{}
+	// stopped: nobody looks at sockets or at the clock any more.
+	stopped atomic.Bool
+
+	mu sync.Mutex
+	// guests counts those who have not been answered.
+	guests   int
+	draining bool
+	// settled is closed when guests has come down to 0, if somebody waits for that.
+	settled chan struct{}
+}
+
+// shard is a part of the table of connections, by descriptor.
+type shard struct {
+	mu    sync.Mutex
+	spots []*Spot
+}
+
+// New makes a Lot. Its connections come back at Returned.
+func New(cfg Config, m *Metrics) (*Lot, error) {
+	p, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	l := &Lot{cfg: cfg, metrics: m, poller: p, returned: newReturned(), ended: make(chan struct{})}
+	l.wheel.start = time.Now()
+	l.wheel.wake = func() { p.until(time.Now().Add(tick)) }
+	go l.watch()
+	return l, nil
+}
+
+// Returned is the listener at which connections come back with the client's next request. An http.Server serves it.
+func (l *Lot) Returned() net.Listener { return l.returned }
+
+// Take takes the connection of r over, by hijack, for guest to wait on. If it returns ErrUnable, nothing has happened
+// and r is to be answered as usual. After ErrLost it cannot be answered any more.
+func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, error), guest Guest) (*Spot, error) {
+	at, ok := r.Context().Value(connKey{}).(mark)
+	if !ok || at.lot != l || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.ContentLength != 0 {
+		return nil, ErrUnable
+	}
+	fd, err := duplicate(at.conn)
+	if err != nil {
+		return nil, ErrUnable
+	}
+	s := &Spot{lot: l, fd: fd, generation: l.generation.Add(1), guest: guest}
+	if !l.enter() {
+		closeSocket(fd)
+		return nil, ErrUnable
+	}
+	l.put(s)
+	if err := l.poller.control(unix.EPOLL_CTL_ADD, fd, s.generation, forBreak); err != nil {
+		s.Release(false)
+		return nil, ErrUnable
+	}
+	conn, buffered, err := hijack()
+	if err != nil {
+		s.Release(false)
+		return nil, ErrLost
+	}
+	s.keep(conn, buffered.Reader)
+	_ = conn.Close() // the descriptor of the server's; the connection lives on in ours
+	return s, nil
+}
+
+// duplicate makes a descriptor of our own. What package net keeps of a connection is more than we keep of a poll.
+func duplicate(c net.Conn) (fd int, err error) {
+	if h, ok := c.(*heldConn); ok {
+		c = h.Conn
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return 0, ErrUnable
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Control(func(theirs uintptr) {
+		fd, err = unix.FcntlInt(theirs, syscall.F_DUPFD_CLOEXEC, 0)
+	})
+	return fd, errors.Join(failed, err)
+}
+
+func (l *Lot) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.draining {
+		return false
+	}
+	l.guests++
+	l.metrics.waiting.Inc()
+	return true
+}
+
+func (l *Lot) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.metrics.waiting.Dec()
+	if l.guests--; l.guests == 0 && l.settled != nil {
+		close(l.settled)
+		l.settled = nil
+	}
+}
+
+func (l *Lot) isDraining() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.draining
+}
+
+// Drain takes no more connections, waits until all guests are answered or gone, and lets idle connections go.
+func (l *Lot) Drain(ctx context.Context) error {
+	l.mu.Lock()
+	l.draining = true
+	if l.guests > 0 && l.settled == nil {
+		l.settled = make(chan struct{})
+	}
+	settled := l.settled
+	l.mu.Unlock()
+	for _, s := range l.all() {
+		s.dismiss()
+	}
+	if settled == nil {
+		return nil
+	}
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stop ends everything. Guests that still wait are told that their client has gone.
+func (l *Lot) Stop() {
+	l.mu.Lock()
+	l.draining = true
+	l.mu.Unlock()
+	// Whoever begins to wait before this line is found below; who comes later sees it.
+	l.stopped.Store(true)
+	l.poller.close()
+	<-l.ended
+	for _, s := range l.all() {
+		s.abandon()
+	}
+	_ = l.returned.Close()
+}
+
+func (l *Lot) put(s *Spot) {
+	sh, i := &l.shards[s.fd%shards], s.fd/shards
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for len(sh.spots) <= i {
+		sh.spots = append(sh.spots, nil)
+	}
+	sh.spots[i] = s
+}
+
+func (l *Lot) remove(s *Spot) {
+	sh := &l.shards[s.fd%shards]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.spots[s.fd/shards] = nil
+}
+
+func (l *Lot) find(fd int, generation uint32) *Spot {
+	sh, i := &l.shards[fd%shards], fd/shards
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if i >= len(sh.spots) || sh.spots[i] == nil || sh.spots[i].generation != generation {
+		return nil
+	}
+	return sh.spots[i]
+}
+
+func (l *Lot) all() []*Spot {
+	var list []*Spot
+	for i := range l.shards {
+		sh := &l.shards[i]
+		sh.mu.Lock()
+		for _, s := range sh.spots {
+			if s != nil {
+				list = append(list, s)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return list
+}
+
+// watch is the Lot's goroutine: it looks at the sockets and at the clock.
+func (l *Lot) watch() {
+	defer close(l.ended)
+	events := make([]unix.EpollEvent, batch)
+	for {
+		l.setAlarm()
+		n, err := l.poller.wait(events)
+		if err != nil {
+			return // closed
+		}
+		for _, e := range events[:n] {
+			if s := l.find(int(e.Fd), uint32(e.Pad)); s != nil {
+				s.event(e.Events)
+			}
+		}
+		for _, s := range l.wheel.expired() {
+			s.expire()
+		}
+	}
+}
+
+// setAlarm bounds the wait for events, if there are deadlines.
+func (l *Lot) setAlarm() {
+	l.wheel.mu.Lock()
+	defer l.wheel.mu.Unlock()
+	if l.wheel.count == 0 {
+		l.poller.until(time.Time{})
+		return
+	}
+	l.poller.until(time.Now().Add(tick))
+}
+
+func closeSocket(fd int) { _ = unix.Close(fd) }

@@ -1,0 +1,372 @@
+package parking
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// state is what a Spot's connection is there for.
+type state uint8
+
+const (
+	// fresh: taken over; nobody looks at it yet.
+	fresh state = iota
+	// waiting for the guest's answer.
+	waiting
+	// writing the answer.
+	writing
+	// written: all is out; the guest has not released it yet.
+	written
+	// idle: waiting for the client's next request.
+	idle
+	// lingering: our side is closed, the client's is not.
+	lingering
+	// ended: the descriptor is not ours any more.
+	ended
+)
+
+// Spot is a connection in a Lot.
+type Spot struct {
+	lot        *Lot
+	fd         int
+	generation uint32
+	timing     timing
+
+	mu    sync.Mutex
+	state state
+	// spoken: the client has sent something since its request. It stays in the socket.
+	spoken bool
+	guest  Guest
+	// more is nil for most.
+	more *more
+}
+
+// more is what only some Spots have.
+type more struct {
+	// held was read together with the request: the beginning of the client's next one.
+	held []byte
+	// rest is what the client has not taken of its answer.
+	rest []byte
+}
+
+// keep copies what was read ahead.
+func (s *Spot) keep(c net.Conn, r *bufio.Reader) {
+	ahead, _ := r.Peek(r.Buffered()) // what is buffered can be peeked at
+	ahead = append([]byte(nil), ahead...)
+	if h, ok := c.(*heldConn); ok {
+		ahead = append(ahead, h.held...)
+	}
+	if len(ahead) > 0 {
+		s.mu.Lock()
+		s.more = &more{held: ahead}
+		s.mu.Unlock()
+	}
+}
+
+func (s *Spot) arm(events uint32) {
+	// It fails only if the descriptor is not there, and that it is.
+	_ = s.lot.poller.control(unix.EPOLL_CTL_MOD, s.fd, s.generation, events)
+}
+
+// Wait begins to look at the client and at the clock. If the guest has answered already it does nothing.
+func (s *Spot) Wait(d time.Duration) {
+	s.mu.Lock()
+	if s.state != fresh {
+		s.mu.Unlock()
+		return
+	}
+	if s.lot.stopped.Load() {
+		guest := s.guest
+		s.mu.Unlock()
+		guest.Gone()
+		return
+	}
+	defer s.mu.Unlock()
+	s.state = waiting
+	s.lot.wheel.set(s, d)
+	s.spoken = s.more != nil
+	s.armForClient()
+}
+
+// armForClient looks out for the client. One that has sent something ahead of its answer would be reported for ever: from
+// then on it is only noticed when it ends its connection.
+func (s *Spot) armForClient() {
+	if s.spoken {
+		s.arm(forEnd)
+		return
+	}
+	s.arm(forClient)
+}
+
+// Answer writes a response. It does not wait: what the client does not take at once, it is given when it does.
+func (s *Spot) Answer(response []byte) {
+	s.mu.Lock()
+	if s.state != fresh && s.state != waiting {
+		s.mu.Unlock()
+		return
+	}
+	s.state = writing
+	s.lot.wheel.clear(s)
+	s.write(response)
+}
+
+// write goes on with an answer. s.mu is held, and released.
+func (s *Spot) write(response []byte) {
+	for {
+		n, err := unix.Write(s.fd, response)
+		if n > 0 {
+			response = response[n:]
+		}
+		switch {
+		case len(response) == 0:
+			s.finish(nil)
+			return
+		case errors.Is(err, unix.EINTR) || err == nil:
+		case errors.Is(err, unix.EAGAIN):
+			s.writeLater(response)
+			return
+		default:
+			s.finish(err)
+			return
+		}
+	}
+}
+
+// writeLater keeps what the client has not taken. s.mu is held, and released.
+func (s *Spot) writeLater(rest []byte) {
+	l := s.lot
+	if s.more == nil {
+		s.more = &more{}
+	}
+	first := s.more.rest == nil
+	unread := l.unread.Add(int64(len(rest) - len(s.more.rest)))
+	s.more.rest = rest
+	if first {
+		l.metrics.slow.Inc()
+		if unread > l.cfg.MaxUnread {
+			s.finish(ErrUnread)
+			return
+		}
+		l.wheel.set(s, l.cfg.WriteTimeout)
+	}
+	if l.stopped.Load() {
+		s.finish(ErrStopped)
+		return
+	}
+	s.arm(forRoom)
+	s.mu.Unlock()
+}
+
+// finish ends the answer and tells the guest. s.mu is held, and released.
+func (s *Spot) finish(err error) {
+	s.state = written
+	s.dropRest()
+	s.lot.wheel.clear(s)
+	guest := s.guest
+	s.mu.Unlock()
+	guest.Written(err)
+}
+
+func (s *Spot) dropRest() {
+	if s.more != nil {
+		s.lot.unread.Add(-int64(len(s.more.rest)))
+		s.more.rest = nil
+	}
+}
+
+// Release ends the guest's stay. If keep is set and the client has its answer, the connection waits for its next
+// request; else it is closed.
+func (s *Spot) Release(keep bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.state {
+	case fresh, waiting:
+		s.leave()
+		s.close()
+	case written:
+		s.leave()
+		switch {
+		case !keep:
+			s.linger()
+		case s.more != nil && len(s.more.held) > 0:
+			s.handBack()
+		default:
+			s.rest()
+		}
+	}
+}
+
+// leave lets the guest go. s.mu is held.
+func (s *Spot) leave() {
+	s.guest = nil
+	s.lot.leave()
+}
+
+// rest waits for the next request. s.mu is held.
+func (s *Spot) rest() {
+	s.state, s.more = idle, nil
+	if s.lot.isDraining() {
+		s.letGo()
+		return
+	}
+	s.lot.wheel.set(s, s.lot.cfg.IdleTimeout)
+	s.arm(forClient)
+}
+
+// linger closes our side and waits a moment for the client's. s.mu is held.
+func (s *Spot) linger() {
+	s.state, s.more = lingering, nil
+	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil || s.lot.stopped.Load() {
+		s.close()
+		return
+	}
+	s.lot.wheel.set(s, lingerTime)
+	s.arm(forClient)
+}
+
+// forget takes the socket out of everything. s.mu is held.
+func (s *Spot) forget() {
+	s.state = ended
+	s.dropRest()
+	s.more, s.guest = nil, nil
+	s.lot.wheel.clear(s)
+	_ = s.lot.poller.control(unix.EPOLL_CTL_DEL, s.fd, s.generation, 0)
+	s.lot.remove(s)
+}
+
+func (s *Spot) close() {
+	s.forget()
+	closeSocket(s.fd)
+}
+
+// handBack returns the connection to the server. s.mu is held.
+func (s *Spot) handBack() {
+	back := socket{fd: s.fd}
+	if s.more != nil {
+		back.held = s.more.held
+	}
+	s.forget()
+	s.lot.metrics.returned.Inc()
+	s.lot.returned.push(back)
+}
+
+// letGo hands an idle connection back if a request is there, and else closes it. s.mu is held.
+func (s *Spot) letGo() {
+	if n, err := s.peek(); err == nil && n > 0 {
+		s.handBack()
+		return
+	}
+	s.close()
+}
+
+// peek reports whether the client has sent something: 0 and no error is the end of what it sends.
+func (s *Spot) peek() (n int, err error) {
+	var b [1]byte
+	for {
+		n, _, err = unix.Recvfrom(s.fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// event is called when the socket is reported.
+func (s *Spot) event(events uint32) {
+	s.mu.Lock()
+	switch s.state {
+	case waiting:
+		if s.clientEvent(events) {
+			guest := s.guest
+			s.mu.Unlock()
+			guest.Gone()
+			return
+		}
+	case writing:
+		s.write(s.more.rest)
+		return
+	case idle:
+		if _, err := s.peek(); errors.Is(err, unix.EAGAIN) {
+			s.arm(forClient) // the report is an old one
+			break
+		}
+		s.letGo()
+	case lingering:
+		if n, err := s.peek(); (err == nil && n > 0) || errors.Is(err, unix.EAGAIN) {
+			s.arm(forBreak) // more than it was asked for: the deadline ends it
+			break
+		}
+		s.close()
+	}
+	s.mu.Unlock()
+}
+
+// clientEvent reports whether the client of a waiting guest has gone. s.mu is held.
+func (s *Spot) clientEvent(events uint32) (gone bool) {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP|unix.EPOLLRDHUP) != 0 {
+		return true
+	}
+	n, err := s.peek()
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+	case err != nil || n <= 0:
+		return true
+	default:
+		s.spoken = true
+	}
+	s.armForClient()
+	return false
+}
+
+// expire is called when the deadline has passed.
+func (s *Spot) expire() {
+	s.mu.Lock()
+	if s.lot.wheel.has(s) {
+		s.mu.Unlock() // it has been given another one meanwhile
+		return
+	}
+	switch s.state {
+	case waiting:
+		guest := s.guest
+		s.mu.Unlock()
+		guest.Expired()
+		return
+	case writing:
+		s.finish(ErrSlow)
+		return
+	case idle, lingering:
+		s.close()
+	}
+	s.mu.Unlock()
+}
+
+// dismiss lets an idle connection go.
+func (s *Spot) dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == idle {
+		s.letGo()
+	}
+}
+
+// abandon ends the connection whatever it is there for. The Lot's goroutine has ended.
+func (s *Spot) abandon() {
+	s.mu.Lock()
+	switch s.state {
+	case waiting:
+		guest := s.guest
+		s.mu.Unlock()
+		guest.Gone()
+		return
+	case writing:
+		s.finish(ErrStopped)
+		return
+	case idle, lingering:
+		s.close()
+	}
+	s.mu.Unlock()
+}
