@@ -86,6 +86,9 @@ func readBody(c *gin.Context) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, errBodyTooLarge
+	case errors.Is(err, errBusy):
+		c.Header("Connection", "close") // the rest of the body is not read
+		return nil, busyErrors.find(err)
 	case err != nil:
 		return nil, api.InvalidJSON("could not be read to its end")
 	}

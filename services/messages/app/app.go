@@ -3,6 +3,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -24,6 +25,8 @@ type Config struct {
 	MaxMessageBytes config.Bytes  `env:"MAX_MESSAGE_BYTES" envDefault:"5MiB" desc:"largest body of a send"`
 	Retention       time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the longest and the default lifetime of one"`
 	SendQueue       int           `env:"SEND_QUEUE" envDefault:"4096" desc:"sends that may wait for a group commit; above it 503"`
+	MaxSendingBytes config.Bytes  `env:"MAX_SENDING_BYTES" envDefault:"256MiB" desc:"memory for the bodies of all sends under way; above it 503. A body counts three times"`
+	MaxPages        int64         `env:"MAX_HISTORY_PAGES" envDefault:"64" desc:"pages of history that are read and written at once; above it 503. Each may take some 10 MiB"`
 	SendsPerMinute  int           `env:"SENDS_PER_MINUTE" envDefault:"1200" desc:"sends that one user may make in a minute"`
 	ReadsPerMinute  int           `env:"READS_PER_MINUTE" envDefault:"3000" desc:"history pages, single messages, receipts and status that one user may ask for in a minute"`
 }
@@ -39,6 +42,12 @@ func (c *Config) Validate() error {
 	}
 	if c.SendQueue < 1 {
 		faults = append(faults, errors.New("SEND_QUEUE must be positive"))
+	}
+	if c.MaxSendingBytes < httpserver.BodyCopies*c.MaxMessageBytes {
+		faults = append(faults, fmt.Errorf("MAX_SENDING_BYTES must be at least %d times MAX_MESSAGE_BYTES", httpserver.BodyCopies))
+	}
+	if c.MaxPages < 1 {
+		faults = append(faults, errors.New("MAX_HISTORY_PAGES must be positive"))
 	}
 	if c.SendsPerMinute < 1 || c.ReadsPerMinute < 1 {
 		faults = append(faults, errors.New("SENDS_PER_MINUTE and READS_PER_MINUTE must be positive"))
@@ -83,7 +92,7 @@ func New(cfg Config, d Deps) *App {
 			Inbox: inbox.NewReader(d.Inbox), Nodes: nodes.NewDirectory(d.Bus), Tokens: d.Tokens,
 			SendLimit:    d.Limiter("send", ratelimit.Quota{Events: cfg.SendsPerMinute, Period: time.Minute}),
 			ReadLimit:    d.Limiter("read", ratelimit.Quota{Events: cfg.ReadsPerMinute, Period: time.Minute}),
-			MaxBodyBytes: int64(cfg.MaxMessageBytes),
+			MaxBodyBytes: int64(cfg.MaxMessageBytes), MaxSendingBytes: int64(cfg.MaxSendingBytes), MaxPages: cfg.MaxPages,
 		},
 	}
 }

@@ -35,6 +35,7 @@ type Config struct {
 	RingBytes       config.Bytes  `env:"RING_BYTES" envDefault:"64KiB" desc:"most memory for the recent messages of one user"`
 	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
+	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503"`
 	StoreReads      int           `env:"STORE_READS" envDefault:"64" desc:"reads of the message store that a gateway has under way at once"`
 }
 
@@ -53,6 +54,9 @@ func (c *Config) Validate() error {
 	positive("RING_BYTES", c.RingBytes > 0)
 	positive("VERIFY_INTERVAL", c.VerifyEvery > 0)
 	positive("STORE_READS", c.StoreReads > 0)
+	if c.MaxUnread < leastUnread {
+		faults = append(faults, errors.New("MAX_UNREAD must be at least 16MiB"))
+	}
 	if c.PollWait <= 0 || c.PollWait > api.MaxPollWaitSeconds*time.Second {
 		faults = append(faults, errors.New("POLL_WAIT must be more than 0 and at most 60s"))
 	}
@@ -114,15 +118,15 @@ const (
 	writeTimeout = 30 * time.Second
 	// leastWait is the shortest wait for which a poll's connection is taken over.
 	leastWait = time.Second
-	// maxUnread bounds what clients leave unread of such answers, all together.
-	maxUnread = 256 << 20
+	// leastUnread is more than one answer can take.
+	leastUnread = 16 << 20
 )
 
 // New makes the gateway. It needs a bus before it serves: see Receiver and Attach. The HTTP server in front of it should
 // have its Keeper; without, each waiting poll costs a goroutine and its buffers.
 func New(cfg Config, d Deps) (*App, error) {
 	lot, err := parking.New(parking.Config{
-		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: maxUnread,
+		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: int64(cfg.MaxUnread),
 	}, parking.NewMetrics(d.Registry))
 	if err != nil {
 		return nil, fmt.Errorf("parking: %w", err)
@@ -139,7 +143,7 @@ func New(cfg Config, d Deps) (*App, error) {
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
-			Lot:     lot, LeastWait: leastWait,
+			Lot:     lot, LeastWait: leastWait, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
 		},
 	}, nil
 }

@@ -38,16 +38,20 @@ type API struct {
 	// SendLimit bounds sends, ReadLimit everything else, a user.
 	SendLimit, ReadLimit ratelimit.Limiter
 	MaxBodyBytes         int64
+	// MaxSendingBytes bounds the memory of all sends under way, MaxPages how many pages of history are.
+	MaxSendingBytes, MaxPages int64
 }
 
 // Routes adds the service's routes.
 func (a *API) Routes(r gin.IRouter) {
 	table := a.errors()
 	token := httpserver.RequireToken(a.Tokens)
-	r.POST("/api/messages/send", token, httpserver.LimitUser(a.SendLimit), httpserver.LimitBody(a.MaxBodyBytes), table.Handle(a.send))
+	r.POST("/api/messages/send", token, httpserver.LimitUser(a.SendLimit), httpserver.LimitBody(a.MaxBodyBytes),
+		httpserver.LimitBodies(a.MaxSendingBytes), table.Handle(a.send))
 	reads := r.Group("/api/messages", token, httpserver.LimitUser(a.ReadLimit))
-	reads.GET("/history", table.Handle(a.history))
-	reads.GET("/all-messages", table.Handle(a.history))
+	pages := httpserver.LimitAtOnce(a.MaxPages)
+	reads.GET("/history", pages, table.Handle(a.history))
+	reads.GET("/all-messages", pages, table.Handle(a.history))
 	reads.GET("/status", table.Handle(a.status))
 	reads.GET("/:messageId", table.Handle(a.message))
 	reads.POST("/:messageId/read", table.Handle(a.markRead))

@@ -152,6 +152,7 @@ func newHouse(t testing.TB, parks bool) *house {
 	h.api = &API{
 		Gateway: h.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
+		Unread: NewUnread(64 << 20),
 	}
 	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
 	var err error

@@ -50,6 +50,9 @@ type API struct {
 	// LeastWait is the shortest wait for which it pays to take a connection over.
 	LeastWait time.Duration
 
+	// Unread bounds what clients that are answered at once leave unread.
+	Unread *Unread
+
 	// Alone means that no other node serves the sessions: then what answers are under way is known here.
 	Alone bool
 
@@ -74,6 +77,9 @@ func (a *API) errors() httpserver.ErrorTable {
 		}},
 		httpserver.ErrorRow{Err: gateway.ErrAtCapacity, Answer: func(error) *api.Error {
 			return refused(api.CodeAtCapacity, "this server holds as many polls as it can")
+		}},
+		httpserver.ErrorRow{Err: errUnread, Answer: func(error) *api.Error {
+			return refused(api.CodeAtCapacity, "this server holds as many answers for slow clients as it can")
 		}},
 		httpserver.ErrorRow{Err: gateway.ErrDraining, Answer: func(error) *api.Error {
 			return refused(api.CodeDraining, "this server is about to stop: connect again")
@@ -112,6 +118,11 @@ func (a *API) poll(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	release, err := a.Unread.reserve(answer)
+	if err != nil {
+		return err
+	}
+	defer release()
 	// A client that has gone asks again from the same cursor: there is nothing to undo.
 	_ = write(c, frame(answer, epoch), answer.Close)
 	return nil

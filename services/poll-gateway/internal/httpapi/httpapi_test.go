@@ -129,6 +129,7 @@ func newRig(t testing.TB, messages ...string) *rig {
 	a := &API{
 		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
 		Tokens: open{}, Limiter: ratelimit.Off{}, PollWait: time.Millisecond,
+		Unread: NewUnread(1 << 20),
 	}
 	a.Routes(r.engine)
 	return r

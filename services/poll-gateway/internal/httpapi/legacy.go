@@ -64,6 +64,11 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	if err != nil {
 		return err
 	}
+	release, err := a.Unread.reserve(answer)
+	if err != nil {
+		return err
+	}
+	defer release()
 	return a.deliver(c.Request.Context(), s, answer, func(answer gateway.Answer) error {
 		return write(c, legacyFrame(answer, epoch), answer.Close)
 	})

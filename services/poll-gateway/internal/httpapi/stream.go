@@ -61,6 +61,11 @@ func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
 	if err != nil {
 		return false
 	}
+	release, err := a.Unread.reserve(answer)
+	if err != nil {
+		return false
+	}
+	defer release()
 	rc := http.NewResponseController(c.Writer)
 	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
 	if _, err := c.Writer.Write(events(answer, epoch)); err != nil {

@@ -1,0 +1,72 @@
+package httpserver
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sealpost/sealpost/pkg/api"
+)
+
+// errBusy means that the requests under way have as much memory as they may.
+var errBusy = errors.New("too much is under way")
+
+var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
+	e := api.New(http.StatusServiceUnavailable, api.CodeAtCapacity, "too much is under way at the moment")
+	e.RetryAfter = RetryAfter(2 * time.Second)
+	return e
+}}}
+
+// BodyCopies is how often a body is in memory until its request is answered: as it came, decoded, and on its way into the
+// store.
+const BodyCopies = 3
+
+// LimitBodies bounds the memory that bodies of requests take together on the routes it stands before, in bytes. A body counts
+// from when it arrives, so that who sends slowly keeps nobody out. What does not fit is answered 503.
+func LimitBodies(bytes int64) gin.HandlerFunc {
+	memory := semaphore.NewWeighted(bytes)
+	return func(c *gin.Context) {
+		body := &countedBody{ReadCloser: c.Request.Body, memory: memory}
+		defer body.release()
+		c.Request.Body = body
+		c.Next()
+	}
+}
+
+// countedBody takes memory for what is read of it.
+type countedBody struct {
+	io.ReadCloser
+	memory *semaphore.Weighted
+	taken  int64
+}
+
+// Read implements io.Reader.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	size := int64(n) * BodyCopies
+	if !b.memory.TryAcquire(size) {
+		return n, errBusy
+	}
+	b.taken += size
+	return n, err
+}
+
+func (b *countedBody) release() { b.memory.Release(b.taken) }
+
+// LimitAtOnce bounds how many requests are under way at once on the routes it stands before. What is too much is answered
+// 503.
+func LimitAtOnce(requests int64) gin.HandlerFunc {
+	room := semaphore.NewWeighted(requests)
+	return func(c *gin.Context) {
+		if !room.TryAcquire(1) {
+			busyErrors.Write(c, errBusy)
+			return
+		}
+		defer room.Release(1)
+		c.Next()
+	}
+}

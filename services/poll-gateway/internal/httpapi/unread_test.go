@@ -1,0 +1,68 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+)
+
+// stuck is a client that does not take its answer until it is told to.
+type stuck struct {
+	*httptest.ResponseRecorder
+	writing, goOn chan struct{}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	close(s.writing)
+	<-s.goOn
+	return s.ResponseRecorder.Write(b)
+}
+
+// TestWhatSlowClientsLeaveUnreadHasABound: beyond it polls and streams are refused, and nothing is skipped by that.
+func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
+	r := newRig(t, strings.Repeat("a", 700<<10)) // of 1 MiB
+	slow := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.get("poll?after=0&wait=0", slow)
+	}()
+	<-slow.writing
+	for _, path := range []string{"poll?after=0&wait=0", "poll"} {
+		w := httptest.NewRecorder()
+		r.get(path, w)
+		require.Equal(t, http.StatusServiceUnavailable, w.Code, path)
+		require.NotEmpty(t, w.Header().Get("Retry-After"))
+		var e api.Error
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &e))
+		require.Equal(t, api.CodeAtCapacity, e.Code)
+	}
+	stream := httptest.NewRecorder()
+	r.get("stream?after=0", stream)
+	require.NotContains(t, stream.Body.String(), "data:", "it ends, and is begun again where it was")
+	close(slow.goOn)
+	<-done
+	w := httptest.NewRecorder()
+	r.get("poll?after=0&wait=0", w)
+	require.Equal(t, http.StatusOK, w.Code)
+}
+
+func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
+	u := NewUnread(10)
+	huge := gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 11)}}}
+	release, err := u.reserve(huge)
+	require.NoError(t, err)
+	_, err = u.reserve(gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 1)}}})
+	require.ErrorIs(t, err, errUnread)
+	release()
+	release, err = u.reserve(huge)
+	require.NoError(t, err)
+	release()
+}
