@@ -104,16 +104,3 @@ func outcome(status int, err error) check.Outcome {
 	}
 	return check.Refused
 }
-
-// pause waits as a server asked, and up to half as long again, so that not all come back together.
-func pause(ctx context.Context, timer *time.Timer, asked time.Duration) bool {
-	asked = max(asked, 100*time.Millisecond)
-	return measure.Until(ctx, timer, time.Now().Add(asked+rand.N(asked/2)))
-}
-
-// stoppedTimer makes a timer that is not in use.
-func stoppedTimer() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
-}

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sealpost/sealpost/pkg/load/answer"
 	"github.com/sealpost/sealpost/pkg/load/check"
 	"github.com/sealpost/sealpost/pkg/load/measure"
 	"github.com/sealpost/sealpost/pkg/load/wire"
@@ -33,27 +33,48 @@ type reader struct {
 	user   *user
 	conn   *wire.Conn
 	check  *check.Reader
-	answer answer
+	answer answer.Poll
 	cursor string
 }
 
 // newReaders makes readers of the users' inboxes, from where those stand now.
 func newReaders(ctx context.Context, b *bench, run *check.Run, users []user) (*readers, error) {
+	positions, err := b.heads(ctx, users)
 	r := &readers{b: b, run: run, list: make([]*reader, len(users))}
+	for i := range users {
+		r.list[i] = &reader{of: r, user: &users[i], conn: wire.NewConn(b.server(i), ""), check: run.Reader(i), cursor: users[i].cursor}
+		r.list[i].check.Start(positions[i])
+	}
+	return r, err
+}
+
+// heads finds out where the users' inboxes stand.
+func (b *bench) heads(ctx context.Context, users []user) ([]int64, error) {
+	positions := make([]int64, len(users))
 	finding, ctx := errgroup.WithContext(ctx)
 	finding.SetLimit(2 * registrations)
 	for i := range users {
 		finding.Go(func() error {
-			one := &reader{of: r, user: &users[i], conn: wire.NewConn(b.server(i), ""), check: run.Reader(i), cursor: "latest"}
-			r.list[i] = one
-			if _, err := one.poll(ctx, 0); err != nil {
+			conn := wire.NewConn(b.server(i), "")
+			defer conn.Close()
+			var head answer.Poll
+			a, err := conn.Do(ctx, wire.Request{
+				Method: http.MethodGet, Path: "/api/messages/poll?wait=0&after=latest", Token: users[i].token, Timeout: callTimeout,
+			})
+			if err == nil && a.Status != http.StatusOK {
+				err = fmt.Errorf("status %d: %.200s", a.Status, a.Body)
+			}
+			if err == nil {
+				err = head.Parse(a.Body)
+			}
+			if err != nil {
 				return fmt.Errorf("the inbox of %s: %w", users[i].name, err)
 			}
-			users[i].cursor = one.cursor
+			users[i].cursor, positions[i] = head.Cursor, head.Position
 			return nil
 		})
 	}
-	return r, finding.Wait()
+	return positions, finding.Wait()
 }
 
 // start has all of them read until finish.
@@ -91,10 +112,10 @@ func (r *readers) finish(ctx context.Context, patience time.Duration) {
 
 // read polls until ctx ends.
 func (r *reader) read(ctx context.Context) {
-	timer := stoppedTimer()
+	timer := measure.StoppedTimer()
 	for ctx.Err() == nil {
 		asked, err := r.poll(ctx, pollWait)
-		if err != nil && !pause(ctx, timer, asked) {
+		if err != nil && !measure.Pause(ctx, timer, asked) {
 			return
 		}
 	}
@@ -106,12 +127,12 @@ func (r *reader) sweep(ctx context.Context, patience time.Duration) {
 	defer r.conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for timer := stoppedTimer(); ; {
+	for timer := measure.StoppedTimer(); ; {
 		asked, err := r.poll(ctx, 0)
 		switch {
-		case err != nil && !pause(ctx, timer, asked):
+		case err != nil && !measure.Pause(ctx, timer, asked):
 			return
-		case err == nil && len(r.answer.messages)+len(r.answer.skipped) == 0:
+		case err == nil && len(r.answer.Messages)+len(r.answer.Skipped) == 0:
 			return
 		}
 	}
@@ -132,17 +153,13 @@ func (r *reader) poll(ctx context.Context, wait time.Duration) (time.Duration, e
 	if a.Status != http.StatusOK {
 		return a.RetryAfter, fmt.Errorf("status %d: %.200s", a.Status, a.Body)
 	}
-	if err := r.answer.parse(a.Body); err != nil {
+	if err := r.answer.Parse(a.Body); err != nil {
 		r.of.b.tally.add("poll unreadable", 1)
 		return 0, err
 	}
-	if r.cursor == "latest" {
-		r.check.Start(r.answer.position)
-	} else {
-		r.check.Take(r.answer.messages, r.answer.skipped, r.answer.position)
-		r.measure(now)
-	}
-	r.cursor = r.answer.cursor
+	r.check.Take(r.answer.Messages, r.answer.Skipped, r.answer.Position)
+	r.measure(now)
+	r.cursor = r.answer.Cursor
 	return 0, nil
 }
 
@@ -153,7 +170,7 @@ func (r *reader) measure(now time.Time) {
 	}
 	var latencies [pollLimit]time.Duration
 	n := 0
-	for _, m := range r.answer.messages {
+	for _, m := range r.answer.Messages {
 		at := time.Unix(0, m.Stamp.At)
 		if m.Stamp.Run == r.of.run.ID && !at.Before(r.of.from) && at.Before(r.of.to) && n < len(latencies) {
 			latencies[n] = now.Sub(at)
@@ -162,6 +179,3 @@ func (r *reader) measure(now time.Time) {
 	}
 	r.of.delivery.Record(now, latencies[:n]...)
 }
-
-// errNoUsers is for scenarios that need more of them.
-var errNoUsers = errors.New("there must be at least two users")

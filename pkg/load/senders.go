@@ -87,39 +87,52 @@ func (s *senders) send(ctx context.Context) {
 	sending.Wait()
 }
 
+// sender has one send under way at a time.
+type sender struct {
+	*senders
+	conn  *wire.Conn
+	timer *time.Timer
+	body  bytes.Buffer
+}
+
+func newSender(s *senders, i int) *sender {
+	return &sender{senders: s, conn: wire.NewConn(s.b.server(i), ""), timer: measure.StoppedTimer()}
+}
+
 // loop is one sender. In a closed loop it sends one user's letters; on a schedule everybody's in turn.
 func (s *senders) loop(ctx context.Context, i int) {
-	conn := wire.NewConn(s.b.server(i), "")
-	defer conn.Close()
-	var body bytes.Buffer
-	timer := stoppedTimer()
+	one := newSender(s, i)
+	defer one.conn.Close()
 	for turn := i; ctx.Err() == nil; turn += s.concurrency {
 		at, l := time.Now(), s.letters[i%len(s.letters)]
 		if s.schedule != nil {
 			var ok bool
-			if at, ok = s.schedule.Next(ctx, timer); !ok {
+			if at, ok = s.schedule.Next(ctx, one.timer); !ok {
 				return
 			}
 			l = s.letters[turn%len(s.letters)]
-			if !at.Before(s.from) {
-				now := time.Now()
-				s.late.Record(now, now.Sub(at))
-			}
+			s.noteLate(at)
 		} else if !at.Before(s.end) {
 			return
 		}
-		asked := s.one(ctx, conn, &body, l, at)
-		if asked > 0 && s.schedule == nil && !pause(ctx, timer, asked) {
+		asked := one.send(ctx, l, at)
+		if asked > 0 && s.schedule == nil && !measure.Pause(ctx, one.timer, asked) {
 			return
 		}
 	}
 }
 
-// one sends one letter that was to be sent at a moment, and returns how long the server asks to wait.
-func (s *senders) one(ctx context.Context, conn *wire.Conn, body *bytes.Buffer, l *letter, at time.Time) time.Duration {
+func (s *senders) noteLate(at time.Time) {
+	if now := time.Now(); !at.Before(s.from) {
+		s.late.Record(now, now.Sub(at))
+	}
+}
+
+// send sends one letter that was to be sent at a moment, and returns how long the server asks to wait.
+func (s *sender) send(ctx context.Context, l *letter, at time.Time) time.Duration {
 	n := s.run.Begin(l.to)
-	l.body(body, check.Stamp{Run: s.run.ID, N: n, At: at.UnixNano()})
-	a, err := conn.Do(ctx, wire.Request{Method: http.MethodPost, Path: "/api/messages/send", Token: l.from.token, Body: body.Bytes(), Timeout: callTimeout})
+	l.body(&s.body, check.Stamp{Run: s.run.ID, N: n, At: at.UnixNano()})
+	a, err := s.conn.Do(ctx, wire.Request{Method: http.MethodPost, Path: "/api/messages/send", Token: l.from.token, Body: s.body.Bytes(), Timeout: callTimeout})
 	now := time.Now()
 	o := outcome(a.Status, err)
 	s.run.End(n, o)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/load/measure"
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
@@ -92,13 +93,13 @@ func exchange(ctx context.Context, conn *wire.Conn, path string, in, out any) (i
 	if err != nil {
 		return 0, err
 	}
-	for n, timer := 1, stoppedTimer(); ; n++ {
+	for n, timer := 1, measure.StoppedTimer(); ; n++ {
 		a, err := conn.Do(ctx, wire.Request{Method: http.MethodPost, Path: path, Body: body, Timeout: callTimeout})
 		if err != nil {
 			return 0, err
 		}
 		if n < attempts && (a.Status == http.StatusServiceUnavailable || a.Status == http.StatusTooManyRequests) && a.RetryAfter < time.Minute {
-			if pause(ctx, timer, a.RetryAfter) {
+			if measure.Pause(ctx, timer, a.RetryAfter) {
 				continue
 			}
 			return 0, ctx.Err()

@@ -77,6 +77,9 @@ func NewSeries(name string, start time.Time) *Series {
 	}
 }
 
+// Start is when the series begins.
+func (s *Series) Start() time.Time { return s.start }
+
 // Record adds latencies that were all measured at the same moment.
 func (s *Series) Record(at time.Time, latencies ...time.Duration) {
 	if len(latencies) == 0 || at.Before(s.start) {

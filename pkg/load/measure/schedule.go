@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 )
@@ -44,4 +45,21 @@ func Until(ctx context.Context, timer *time.Timer, at time.Time) bool {
 		timer.Stop()
 		return false
 	}
+}
+
+// leastPause is waited after an error that came without a wish of the server's.
+const leastPause = 100 * time.Millisecond
+
+// Pause waits as long as a server asked, and up to half as long again, so that not all come back together. It is false
+// if ctx ended first. The timer is one that is not in use.
+func Pause(ctx context.Context, timer *time.Timer, asked time.Duration) bool {
+	asked = max(asked, leastPause)
+	return Until(ctx, timer, time.Now().Add(asked+rand.N(asked/2)))
+}
+
+// StoppedTimer makes a timer that is not in use.
+func StoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
 }
