@@ -12,11 +12,11 @@ import (
 type Outcome uint8
 
 const (
-	// Unknown: there was no answer, or the server said that it failed. The message may come, but at most once.
+	// Unknown means that there was no answer, or the server said that it failed. The message may come, but at most once.
 	Unknown Outcome = iota
-	// Accepted: it must come.
+	// Accepted means that it must come.
 	Accepted
-	// Refused: it must not come.
+	// Refused means that it must not come.
 	Refused
 )
 
@@ -122,12 +122,6 @@ func (r *Reader) Take(messages []Message, skipped []int64, cursor int64) {
 		r.example("reader %d was after %d, was told of %d positions and to go on from %d", r.index, r.position, accounted, cursor)
 	}
 	r.position = cursor
-}
-
-// Arrive takes in a message whose position nobody looks at.
-func (r *Reader) Arrive(n uint32) {
-	r.got = append(r.got, n)
-	r.run.arrived.Add(1)
 }
 
 func (r *Reader) example(format string, args ...any) {

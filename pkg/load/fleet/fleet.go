@@ -23,7 +23,7 @@ type Options struct {
 	// Took is called with each answer that brought messages, one call at a time; Counted with counts of answers.
 	Took    func(Arrival)
 	Counted func(status string, n int64)
-	// Errors is where the workers write what goes wrong.
+	// Errors is where the workers write what goes wrong, each when it likes.
 	Errors io.Writer
 }
 

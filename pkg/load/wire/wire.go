@@ -145,7 +145,8 @@ func (c *Conn) Do(ctx context.Context, r Request) (Answer, error) {
 
 // build writes the request into the buffer.
 func (c *Conn) build(r Request) {
-	b := append(c.out[:0], r.Method...)
+	b := c.out[:0]
+	b = append(b, r.Method...)
 	b = append(b, ' ')
 	b = append(b, c.server.prefix...)
 	b = append(b, r.Path...)
@@ -160,7 +161,8 @@ func (c *Conn) build(r Request) {
 		b = strconv.AppendInt(b, int64(len(r.Body)), 10)
 	}
 	b = append(b, "\r\n\r\n"...)
-	c.out = append(b, r.Body...)
+	b = append(b, r.Body...)
+	c.out = b
 }
 
 // open makes sure that there is a connection and tells whether it has been used before.
