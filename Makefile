@@ -11,7 +11,7 @@ GOLANGCI_VERSION := v2.15.0
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 # How long each fuzz target runs in `make test`.
 FUZZTIME ?= $(if $(CI),30s,3s)
-# How often `make bench` repeats everything; more flags for it: see `go run ./deploy/bench -help`.
+# How often `make bench` repeats everything; more flags for it: see `go run ./deploy/bench/cmd/bench -help`.
 BENCH_RUNS  ?= 5
 BENCH_FLAGS ?=
 # The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
@@ -58,12 +58,12 @@ test-engines: ## the contract suites of the adapters on real engines, which it i
 
 .PHONY: bench
 bench: build ## measure: the Go benchmarks, and load on the standalone server; BENCH_RUNS=1 for a quick look
-	go run ./deploy/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	go run ./deploy/bench/cmd/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: bench-cluster
 bench-cluster: build ## measure the same load on a whole deployment, with its engines
 	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway
-	go run ./deploy/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	go run ./deploy/bench/cmd/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -22,11 +22,11 @@ var hotPaths = []string{
 var shown = map[string]bool{"ns/op": true, "allocs/op": true, "sends/s": true, "deliveries/s": true, "entries/s": true}
 
 // benchmarks runs the Go benchmarks once.
-func benchmarks(ctx context.Context, o options, t *table, say func(string)) error {
+func benchmarks(ctx context.Context, o Options, t *table, say func(string)) error {
 	for _, path := range hotPaths {
 		say("benchmarks of " + path)
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchtime", o.benchtime.String(), path) //nolint:gosec // ours
-		cmd.Dir, cmd.Stderr = o.root, os.Stderr
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchtime", o.BenchTime.String(), path) //nolint:gosec // ours
+		cmd.Dir, cmd.Stderr = o.Root, os.Stderr
 		out, err := cmd.Output()
 		if err != nil {
 			return fmt.Errorf("benchmarks of %s: %w\n%s", path, err, out)

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func settings(polls int) []string {
 }
 
 // standalone starts the standalone server on an empty folder.
-func standalone(ctx context.Context, o options, log *slog.Logger) (*deployment, error) {
+func standalone(ctx context.Context, o Options, log *slog.Logger) (*deployment, error) {
 	data, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
 		return nil, err
@@ -37,8 +37,8 @@ func standalone(ctx context.Context, o options, log *slog.Logger) (*deployment, 
 	}
 	admin := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	server, err := engines.StartProgram(ctx, log, engines.Program{
-		Name: "standalone", Path: filepath.Join(o.bin, "standalone"), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]),
-		Env: append(settings(o.polls), "HOST=127.0.0.1", fmt.Sprint("PORT=", ports[0]), "ADMIN_ADDRESS="+admin, "DATA_DIR="+data),
+		Name: "standalone", Path: filepath.Join(o.Bin, "standalone"), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		Env: append(settings(o.Polls), "HOST=127.0.0.1", fmt.Sprint("PORT=", ports[0]), "ADMIN_ADDRESS="+admin, "DATA_DIR="+data),
 		Ready: func(ctx context.Context) error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
 			if err != nil {
@@ -64,14 +64,14 @@ func standalone(ctx context.Context, o options, log *slog.Logger) (*deployment, 
 }
 
 // wholeCluster starts engines, two nodes of each service and the load balancer.
-func wholeCluster(ctx context.Context, o options, log *slog.Logger) (*deployment, error) {
+func wholeCluster(ctx context.Context, o Options, log *slog.Logger) (*deployment, error) {
 	running, err := engines.Start(ctx, engines.All(log))
 	if err != nil {
 		return nil, err
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
-		Engines: running.Environ(), Nodes: 2, LoadBalancer: filepath.Join(o.root, "deploy/lb/haproxy.cfg"), Log: log,
-		Program: func(service string) (string, []string) { return filepath.Join(o.bin, service), settings(o.polls) },
+		Engines: running.Environ(), Nodes: 2, LoadBalancer: filepath.Join(o.Root, "deploy/lb/haproxy.cfg"), Log: log,
+		Program: func(service string) (string, []string) { return filepath.Join(o.Bin, service), settings(o.Polls) },
 		Environ: func(string, int) []string { return []string{"TRUSTED_PROXIES=127.0.0.1"} },
 	})
 	if err != nil {

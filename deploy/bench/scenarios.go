@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -26,9 +26,9 @@ type scenario struct {
 const openLoopShare = 0.1
 
 // scenarios puts load on a deployment, one scenario after the other.
-func scenarios(ctx context.Context, o options, d *deployment, t *table, say func(string)) error {
+func scenarios(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
 	usage := []string{"server CPU", "generator CPU"}
-	lasting := []string{"--duration", o.duration.String()}
+	lasting := []string{"--duration", o.Duration.String()}
 	all, err := d.load(ctx, o, t, say, scenario{
 		name: "20 users to all 20, closed loop", args: append([]string{"deliver", "--users", "20"}, lasting...),
 		figures: append([]string{"deliveries", "sends accepted"}, usage...), latencies: []string{"send", "delivery"},
@@ -47,7 +47,7 @@ func scenarios(ctx context.Context, o options, d *deployment, t *table, say func
 			args: append([]string{"deliver", "--users", "20", "--rate", fmt.Sprint(max(1, sends*openLoopShare))}, lasting...),
 		},
 		{
-			name: fmt.Sprint(o.polls, " idle polls"), args: []string{"park", "--polls", fmt.Sprint(o.polls)},
+			name: fmt.Sprint(o.Polls, " idle polls"), args: []string{"park", "--polls", fmt.Sprint(o.Polls)},
 			figures: []string{"parked", "parked after", "memory a poll"}, latencies: []string{"delivery"},
 		},
 	} {
@@ -59,7 +59,7 @@ func scenarios(ctx context.Context, o options, d *deployment, t *table, say func
 }
 
 // load runs one scenario and puts its figures into the table.
-func (d *deployment) load(ctx context.Context, o options, t *table, say func(string), s scenario) (_ *report.Report, err error) {
+func (d *deployment) load(ctx context.Context, o Options, t *table, say func(string), s scenario) (_ *report.Report, err error) {
 	say(s.name)
 	folder, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
@@ -69,13 +69,13 @@ func (d *deployment) load(ctx context.Context, o options, t *table, say func(str
 	file := filepath.Join(folder, "report.json")
 	args := append([]string{"--server", d.url, "load"}, s.args...)
 	args = append(args, "--metrics", strings.Join(d.metrics, ","), "--json", file)
-	if o.reports != "" {
-		if err := os.MkdirAll(o.reports, 0o750); err != nil {
+	if o.Reports != "" {
+		if err := os.MkdirAll(o.Reports, 0o750); err != nil {
 			return nil, err
 		}
-		args = append(args, "--html", filepath.Join(o.reports, strings.ReplaceAll(s.name, " ", "-")+".html"))
+		args = append(args, "--html", filepath.Join(o.Reports, strings.ReplaceAll(s.name, " ", "-")+".html"))
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(o.bin, "sealpost"), args...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, filepath.Join(o.Bin, "sealpost"), args...) //nolint:gosec // ours
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
