@@ -119,8 +119,8 @@ func NewConn(s *Server, source string) *Conn {
 	return &Conn{server: s, source: source, reader: bufio.NewReaderSize(nil, readBuffer)}
 }
 
-// Do makes a request. On a connection that the server closed while it was idle it is made once more, on a new one:
-// what must not happen twice needs a key that makes it idempotent. When ctx ends, Do ends.
+// Do makes a request. One that fails on a connection that was used before, which the server may have closed meanwhile, is
+// made once more on a new one: what must not happen twice needs a key that makes it idempotent. When ctx ends, Do ends.
 func (c *Conn) Do(ctx context.Context, r Request) (Answer, error) {
 	stop := context.AfterFunc(ctx, c.Break)
 	defer stop()
