@@ -1,6 +1,6 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench
 # What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
 PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...)
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
@@ -13,6 +13,9 @@ GOLANGCI_VERSION := v2.15.0
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 # How long each fuzz target runs in `make test`.
 FUZZTIME ?= $(if $(CI),30s,3s)
+# How often `make bench` repeats everything; more flags for it: see `go run ./deploy/bench/cmd/bench -help`.
+BENCH_RUNS  ?= 5
+BENCH_FLAGS ?=
 # The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
 ROOT     := github.com/sealpost/sealpost
 DOMAIN   := $(addprefix $(ROOT)/pkg/,delivery inbox publickey ratelimit revocation token) \
@@ -54,6 +57,15 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
 	SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v $(CLUSTERS) | sed "/^=== /d"
+
+.PHONY: bench
+bench: build ## measure: the Go benchmarks, and load on the standalone server; BENCH_RUNS=1 for a quick look
+	go run ./deploy/bench/cmd/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+
+.PHONY: bench-cluster
+bench-cluster: build ## measure the same load on a whole deployment, with its engines
+	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway
+	go run ./deploy/bench/cmd/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness

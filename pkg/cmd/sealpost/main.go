@@ -116,7 +116,8 @@ func newRoot(t terminal) *cobra.Command {
 	flags.StringVar(&a.home, "home", os.Getenv("SEALPOST_HOME"), "folder of the profiles; default sealpost in your configuration folder")
 	flags.StringVar(&a.passwordFile, "password-file", "", "file that holds the password")
 	flags.StringVar(&a.passphraseFile, "passphrase-file", "", "file that holds the passphrase of the keys, if it is not the password")
-	root.AddCommand(a.registerCommand(), a.loginCommand(), a.logoutCommand(), a.chatCommand(), a.sendCommand(), a.historyCommand(), a.keysCommand(), versionCommand())
+	root.AddCommand(a.registerCommand(), a.loginCommand(), a.logoutCommand(), a.chatCommand(), a.sendCommand(), a.historyCommand(), a.keysCommand(),
+		a.loadCommand(), versionCommand())
 	return root
 }
 

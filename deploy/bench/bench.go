@@ -1,0 +1,63 @@
+// Package bench measures: the Go benchmarks of the hot paths, and the scenarios of `sealpost load` on a server that it
+// starts, standalone or a whole cluster. It repeats all of it in turn, so that what else happens on the machine falls
+// on all alike, and prints medians.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+)
+
+// Options say what to measure.
+type Options struct {
+	// Root is the folder of the workspace, Bin that of the executables.
+	Root, Bin string
+	// Runs is how often everything is repeated.
+	Runs int
+	// Cluster puts the load on a whole cluster instead of the standalone server; Code runs the Go benchmarks, too.
+	Cluster, Code bool
+	// Duration is how long each scenario is measured, BenchTime how long each Go benchmark.
+	Duration, BenchTime time.Duration
+	// Polls is how many idle polls are parked.
+	Polls int
+	// Reports is the folder for a page with plots of each scenario; empty for none.
+	Reports string
+}
+
+// Run measures, and writes the table to out and what it is about to progress.
+func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
+	if o.Runs < 1 {
+		return errors.New("there must be at least one run")
+	}
+	if o.Bin, err = filepath.Abs(o.Bin); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	begin := standalone
+	if o.Cluster {
+		begin = wholeCluster
+	}
+	t := &table{}
+	for i := range o.Runs {
+		say := func(what string) { _, _ = fmt.Fprintf(progress, "run %d of %d: %s\n", i+1, o.Runs, what) }
+		if o.Code {
+			if err := benchmarks(ctx, o, t, say); err != nil {
+				return err
+			}
+		}
+		d, err := begin(ctx, o, log)
+		if err != nil {
+			return err
+		}
+		err = scenarios(ctx, o, d, t, say)
+		if err = errors.Join(err, d.stop()); err != nil {
+			return err
+		}
+	}
+	return t.write(out)
+}

@@ -1,0 +1,35 @@
+// Command bench measures a deployment that it starts, and the code, and prints medians: see package bench.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/sealpost/sealpost/deploy/bench"
+)
+
+func main() {
+	var o bench.Options
+	flag.StringVar(&o.Root, "root", ".", "folder of the workspace")
+	flag.StringVar(&o.Bin, "bin", "bin", "folder of the executables")
+	flag.IntVar(&o.Runs, "runs", 5, "how often everything is repeated")
+	flag.BoolVar(&o.Cluster, "cluster", false, "put the load on a whole cluster instead of the standalone server")
+	flag.BoolVar(&o.Code, "code", true, "run the Go benchmarks, too")
+	flag.DurationVar(&o.Duration, "duration", 10*time.Second, "how long each scenario is measured")
+	flag.DurationVar(&o.BenchTime, "benchtime", time.Second, "how long each Go benchmark runs")
+	flag.IntVar(&o.Polls, "polls", 5000, "how many idle polls are parked")
+	flag.StringVar(&o.Reports, "reports", "", "folder for a page with plots of each scenario; by default none")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := bench.Run(ctx, o, os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,48 @@
+package delivery_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// BenchmarkEvent makes, and reads, the event that carries a message of 400 characters to one of its recipients.
+func BenchmarkEvent(b *testing.B) {
+	for _, recipients := range []int{1, 20} {
+		item := inbox.Item{
+			Entry: store.Entry{User: "user0", Position: 7, Kind: store.Received, WrappedKey: fmt.Sprintf("%0344d", 1), ExpiresAt: time.Now().Add(time.Hour)},
+			Message: store.Message{
+				Sender: "Alice", Content: fmt.Sprintf("%0400d", 1), IV: "000000000000000000000000", CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+			},
+		}
+		for i := range recipients {
+			item.Message.Recipients = append(item.Message.Recipients, fmt.Sprint("User", i))
+		}
+		event, err := delivery.For(item)
+		require.NoError(b, err)
+		payload := event.Encode()
+		b.Run(fmt.Sprint("encode/recipients=", recipients), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				e, err := delivery.For(item)
+				if err != nil || len(e.Encode()) == 0 {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprint("decode/recipients=", recipients), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := delivery.Decode(payload); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,55 @@
+// Package answer reads the answers to polls, with next to no copying.
+package answer
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fastjson"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/load/check"
+)
+
+// Poll is what a poll brought. It is used over and over.
+type Poll struct {
+	Messages []check.Message
+	// Skipped are the positions that hold nothing for the reader.
+	Skipped []int64
+	// Cursor is what to go on from, Position the position in it.
+	Cursor   string
+	Position int64
+
+	parser fastjson.Parser
+}
+
+// ErrReset means that the server's log is not the one that the cursor is of.
+var ErrReset = errors.New("the server said that its log is another one")
+
+// Parse reads the body of a poll's answer. Of a message nothing is copied but where it stands and its stamp.
+func (a *Poll) Parse(body []byte) error {
+	v, err := a.parser.ParseBytes(body)
+	if err != nil {
+		return err
+	}
+	if string(v.GetStringBytes("type")) == api.PollReset {
+		return ErrReset
+	}
+	a.Messages, a.Skipped = a.Messages[:0], a.Skipped[:0]
+	for _, m := range v.GetArray("messages") {
+		content := m.GetStringBytes("encryptedContent")
+		stamp, _ := check.ParseStamp(string(content[:min(len(content), check.StampBytes)]))
+		a.Messages = append(a.Messages, check.Message{Position: m.GetInt64("seq"), Stamp: stamp})
+	}
+	for _, p := range v.GetArray("skipped") {
+		a.Skipped = append(a.Skipped, p.GetInt64())
+	}
+	a.Cursor = string(v.GetStringBytes("cursor"))
+	a.Position, err = strconv.ParseInt(a.Cursor[strings.IndexByte(a.Cursor, '.')+1:], 10, 64)
+	if err != nil {
+		return fmt.Errorf("cursor: %w", err)
+	}
+	return nil
+}

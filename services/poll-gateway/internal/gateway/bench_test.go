@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// BenchmarkEventToPollCompletion parks the polls of one user, gives the gateway an event and waits until all are
+// answered: one turn of each is the life of a poll without its HTTP.
+func BenchmarkEventToPollCompletion(b *testing.B) {
+	for _, polls := range []int{1, 20} {
+		b.Run(fmt.Sprint("polls=", polls), func(b *testing.B) {
+			g := New(Config{
+				MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, VerifyEvery: time.Hour, AwayEvery: time.Hour,
+				Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
+			}, &shelf{}, slog.New(slog.DiscardHandler), NewMetrics(nil))
+			g.Attach(&wire{subscribed: map[string]int{}})
+			defer g.Stop()
+			answered := make(chan error, polls)
+			ask := func(after int64) {
+				a, err := g.Poll(context.Background(), Query{Caller: bob(), After: after, Limit: 100, Wait: time.Minute})
+				if err == nil && a.Position != after+1 {
+					err = fmt.Errorf("asked after %d and came to %d", after, a.Position)
+				}
+				answered <- err
+			}
+			position := int64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				for range polls {
+					go ask(position)
+				}
+				for parkedPolls(g) < polls {
+					runtime.Gosched()
+				}
+				position++
+				g.Receive("bob", eventAt(b, position))
+				for range polls {
+					require.NoError(b, <-answered)
+				}
+			}
+		})
+	}
+}
+
+func parkedPolls(g *Gateway) int {
+	m := g.find("bob")
+	if m == nil {
+		return 0
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.polls)
+}
+
+// eventAt makes the event of a message of 400 characters to one recipient.
+func eventAt(b *testing.B, position int64) []byte {
+	e, err := delivery.For(inbox.Item{
+		Entry:   store.Entry{User: "bob", Position: position, Kind: store.Received, WrappedKey: fmt.Sprintf("%0344d", 1), ExpiresAt: time.Now().Add(time.Hour)},
+		Message: store.Message{Sender: "Alice", Recipients: []string{"Bob"}, Content: fmt.Sprintf("%0400d", 1), CreatedAt: time.Now()},
+	})
+	require.NoError(b, err)
+	return e.Encode()
+}
