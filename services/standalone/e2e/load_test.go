@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/clitest"
 	"github.com/sealpost/sealpost/pkg/load/report"
 )
 
@@ -15,7 +16,7 @@ import (
 func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 	t.Parallel()
 	server := start(t, t.TempDir(), 0)
-	c := buildCommandLine(t, server.url)
+	c := clitest.Build(t, server.url)
 	metrics := server.admin + "/metrics"
 	cases := []struct {
 		name string
@@ -41,7 +42,7 @@ func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
 			json, html := filepath.Join(t.TempDir(), "r.json"), filepath.Join(t.TempDir(), "r.html")
-			out, err := c.run(append(append([]string{"load"}, test.args...), "--metrics", metrics, "--json", json, "--html", html)...)
+			out, err := c.Run(append(append([]string{"load"}, test.args...), "--metrics", metrics, "--json", json, "--html", html)...)
 			require.NoError(t, err, out)
 			r := readReport(t, json)
 			require.True(t, r.Passed())
@@ -75,8 +76,8 @@ func readReport(t *testing.T, path string) report.Report {
 func TestPollsThatTheServerHasNoRoomForAreAFault(t *testing.T) {
 	t.Parallel()
 	server := start(t, t.TempDir(), 0, "MAX_POLLS=10")
-	c := buildCommandLine(t, server.url)
-	out, err := c.run("load", "park", "--polls", "20", "--users", "2", "--probes", "1", "--ramp", "0s", "--patience", "1s")
+	c := clitest.Build(t, server.url)
+	out, err := c.Run("load", "park", "--polls", "20", "--users", "2", "--probes", "1", "--ramp", "0s", "--patience", "1s")
 	require.Error(t, err)
 	require.Contains(t, out, "poll 503")
 	require.Contains(t, out, "only 10 of 20 polls")
@@ -85,15 +86,15 @@ func TestPollsThatTheServerHasNoRoomForAreAFault(t *testing.T) {
 func TestUsersOfAnEarlierLoadTestLogIn(t *testing.T) {
 	t.Parallel()
 	server := start(t, t.TempDir(), 0)
-	c := buildCommandLine(t, server.url)
+	c := clitest.Build(t, server.url)
 	for range 2 {
-		c.mustRun("load", "pairs", "--prefix", "again_", "--users", "2", "--duration", "100ms", "--warm-up", "0s", "--concurrency", "2")
+		c.MustRun("load", "pairs", "--prefix", "again_", "--users", "2", "--duration", "100ms", "--warm-up", "0s", "--concurrency", "2")
 	}
-	out, err := c.run("load", "pairs", "--prefix", "again_", "--users-password", "another one", "--users", "2")
+	out, err := c.Run("load", "pairs", "--prefix", "again_", "--users-password", "another one", "--users", "2")
 	require.Error(t, err)
 	require.Contains(t, out, "status 401")
 	for _, wrong := range [][]string{{"what"}, {"deliver", "--users", "1"}, {"deliver", "--fan-out", "x"}, {"pairs", "--size", "1"}, {"park", "--polls", "0"}, {"inbox", "--limit", "0"}, {"login", "--users", "0"}} {
-		out, err := c.run(append([]string{"load"}, wrong...)...)
+		out, err := c.Run(append([]string{"load"}, wrong...)...)
 		require.Error(t, err, out)
 	}
 }
