@@ -72,7 +72,7 @@ func certificate(t *testing.T) (certFile, keyFile string) {
 }
 
 // openRedis opens a client as a service does.
-func openRedis(t *testing.T, c redisclient.Config) redis.UniversalClient {
+func openRedis(t *testing.T, c redisclient.Config) *redisclient.Client {
 	t.Helper()
 	require.NoError(t, c.Validate())
 	client, err := redisclient.Open(c)
@@ -82,14 +82,14 @@ func openRedis(t *testing.T, c redisclient.Config) redis.UniversalClient {
 }
 
 // everythingWorks counts, limits and revokes.
-func everythingWorks(t *testing.T, client redis.UniversalClient, round string) {
+func everythingWorks(t *testing.T, client *redisclient.Client, round string) {
 	t.Helper()
 	users, floors := []string{}, map[string]int64{}
 	for i := range 20 { // so many that a Cluster keeps them on all its nodes
 		users = append(users, fmt.Sprint("user", i, round))
 		floors[users[i]] = int64(i)
 	}
-	sequencer := redisseq.New(client, time.Hour)
+	sequencer := redisseq.New(client, time.Hour, client.Incarnation)
 	taken, err := sequencer.Next(t.Context(), users)
 	require.NoError(t, err)
 	require.Equal(t, make([]int64, len(users)), taken, "no counter is there")
@@ -162,8 +162,10 @@ func TestRedisWithSentinelsGoesOnAfterItsMasterHasDied(t *testing.T) {
 		others, _ := sentinel.Sentinels(t.Context(), "sealpost").Result()
 		return len(replicas) == 1 && len(others) == 2 && replicas[0]["master-link-status"] == "ok"
 	})
+	before := client.Incarnation()
 	require.NoError(t, master.Kill())
 	until(t, "the replica has taken over", func() bool { return client.Set(t.Context(), "alive", 1, 0).Err() == nil })
+	require.NotEqual(t, before, client.Incarnation(), "another process holds the counters")
 	everythingWorks(t, client, "after")
 }
 
@@ -195,7 +197,7 @@ func TestRedisCluster(t *testing.T) {
 	address := fmt.Sprintf("redis://127.0.0.1:%d?%s", list[0], query.Encode())
 	client := openRedis(t, redisclient.Config{URL: config.Secret(address), Mode: redisclient.Cluster})
 	until(t, "every node knows all slots", func() bool {
-		return client.(*redis.ClusterClient).ForEachMaster(t.Context(), func(ctx context.Context, n *redis.Client) error {
+		return client.UniversalClient.(*redis.ClusterClient).ForEachMaster(t.Context(), func(ctx context.Context, n *redis.Client) error {
 			info, err := n.ClusterInfo(ctx).Result()
 			if err == nil && !strings.Contains(info, "cluster_state:ok") {
 				err = fmt.Errorf("%s", info)

@@ -34,6 +34,8 @@ type Sequencer interface {
 	Next(ctx context.Context, users []string) ([]int64, error)
 	// Raise makes each user's counter at least the given position, creating it if need be, so that Next gives a higher one.
 	Raise(ctx context.Context, floors map[string]int64) error
+	// Incarnation is another number than before once the counters may have gone back. It is asked before and after Next.
+	Incarnation() uint64
 }
 
 // Recipient is one addressee of a draft.

@@ -7,9 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 )
 
 // sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
@@ -19,38 +18,51 @@ const sequencerPause = time.Second
 // without it.
 const sequencerTimeout = 500 * time.Millisecond
 
-// localUsers bounds the counters kept for the time the sequencer is away.
-const localUsers = 1 << 16
+// verifiedUsers bounds how many users' counters are known not to lag.
+const verifiedUsers = 1 << 17
+
+// verifyRounds bounds how often counters are verified anew because the sequencer is another one again.
+const verifyRounds = 4
 
 // errSequencerAway marks the failure of a sequencer, as against that of the store.
 var errSequencerAway = errors.New("sequencer away")
 
-// positions takes positions from the sequencer, sets counters that are missing from the log's tail, and does without
-// the sequencer while it is away.
+// positions takes positions from the sequencer, and from the log's tails while the sequencer is away.
+//
+// What it must not do is hand out a position below one that was acknowledged before: if nobody has it (its sender died,
+// say), the store would take it, and a message would stand before an older one. A counter that has lost nothing is never
+// below. Counters that may have gone back are raised to the tail before they are used. Without the sequencer the position
+// after the tail is taken, and none is kept in mind.
 type positions struct {
 	sequencer Sequencer
-	local     Sequencer
 	tails     interface {
 		Tail(ctx context.Context, user string) (int64, error)
 	}
 	metrics   *Metrics
 	began     time.Time
 	awayUntil atomic.Int64 // nanoseconds since began
+	// verified holds the incarnation of the sequencer in which a user's counter was found not to lag.
+	verified *lru.Cache[string, uint64]
+	turns    turns
 }
 
 func newPositions(cfg Config) *positions {
+	verified, err := lru.New[string, uint64](verifiedUsers)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
 	return &positions{
-		sequencer: bounded{cfg.Sequencer}, local: memseq.New(localUsers), tails: cfg.Store, metrics: cfg.Metrics, began: time.Now(),
+		sequencer: bounded{cfg.Sequencer}, tails: cfg.Store, metrics: cfg.Metrics, began: time.Now(), verified: verified,
 	}
 }
 
 // bounded gives each round trip of a sequencer its own short deadline.
-type bounded struct{ inner Sequencer }
+type bounded struct{ Sequencer }
 
 func (b bounded) Next(ctx context.Context, users []string) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, sequencerTimeout)
 	defer cancel()
-	taken, err := b.inner.Next(ctx, users)
+	taken, err := b.Sequencer.Next(ctx, users)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)
 	}
@@ -60,48 +72,96 @@ func (b bounded) Next(ctx context.Context, users []string) ([]int64, error) {
 func (b bounded) Raise(ctx context.Context, floors map[string]int64) error {
 	ctx, cancel := context.WithTimeout(ctx, sequencerTimeout)
 	defer cancel()
-	if err := b.inner.Raise(ctx, floors); err != nil {
+	if err := b.Sequencer.Raise(ctx, floors); err != nil {
 		return fmt.Errorf("%w: %w", errSequencerAway, err)
 	}
 	return nil
 }
 
-// next takes one position for each user.
-func (p *positions) next(ctx context.Context, users []string) ([]int64, error) {
-	var taken []int64
-	err := p.with(ctx, func(s Sequencer) error {
-		var err error
-		taken, err = p.seeded(ctx, s, users)
-		return err
-	})
-	return taken, err
+// next takes one position for each user; none is listed twice. placed is to be called when entries stand there, or do not.
+func (p *positions) next(ctx context.Context, users []string) (taken []int64, placed func(), err error) {
+	if !p.away() {
+		taken, err = p.counted(ctx, users)
+		if err == nil || !p.leaveAlone(ctx, err) {
+			return taken, func() {}, err
+		}
+	}
+	p.metrics.sequencerFallbacks.Inc()
+	return p.afterTails(ctx, users)
 }
 
 // passTail makes the counters of users pass the tails of their logs.
 func (p *positions) passTail(ctx context.Context, users []string) error {
+	if p.away() {
+		return nil // there are no counters
+	}
+	err := p.raise(ctx, users)
+	if err != nil && p.leaveAlone(ctx, err) {
+		return nil
+	}
+	return err
+}
+
+// away reports whether the sequencer is left alone.
+func (p *positions) away() bool { return int64(time.Since(p.began)) < p.awayUntil.Load() }
+
+// leaveAlone reports whether an error is the sequencer's, which is then left alone for a while.
+func (p *positions) leaveAlone(ctx context.Context, err error) bool {
+	if !errors.Is(err, errSequencerAway) || ctx.Err() != nil {
+		return false
+	}
+	p.awayUntil.Store(int64(time.Since(p.began) + sequencerPause))
+	return true
+}
+
+// counted takes positions from the sequencer.
+func (p *positions) counted(ctx context.Context, users []string) ([]int64, error) {
+	for range verifyRounds {
+		incarnation := p.sequencer.Incarnation()
+		if err := p.verify(ctx, incarnation, users); err != nil {
+			return nil, err
+		}
+		taken, err := p.seeded(ctx, users)
+		if err != nil || p.sequencer.Incarnation() == incarnation {
+			return taken, err
+		}
+	}
+	return nil, fmt.Errorf("%w: it is another one again and again", errSequencerAway)
+}
+
+// verify raises the counters that may lag.
+func (p *positions) verify(ctx context.Context, incarnation uint64, users []string) error {
+	var doubtful []string
+	for _, user := range users {
+		if in, ok := p.verified.Get(user); !ok || in != incarnation {
+			doubtful = append(doubtful, user)
+		}
+	}
+	if len(doubtful) == 0 {
+		return nil
+	}
+	if err := p.raise(ctx, doubtful); err != nil {
+		return err
+	}
+	if p.sequencer.Incarnation() == incarnation {
+		for _, user := range doubtful {
+			p.verified.Add(user, incarnation)
+		}
+	}
+	return nil
+}
+
+func (p *positions) raise(ctx context.Context, users []string) error {
 	floors, err := p.tailsOf(ctx, users)
 	if err != nil {
 		return err
 	}
-	return p.with(ctx, func(s Sequencer) error { return s.Raise(ctx, floors) })
+	return p.sequencer.Raise(ctx, floors)
 }
 
-// with tries the sequencer, and the local one when that fails or has failed just now.
-func (p *positions) with(ctx context.Context, do func(Sequencer) error) error {
-	if int64(time.Since(p.began)) >= p.awayUntil.Load() {
-		err := do(p.sequencer)
-		if !errors.Is(err, errSequencerAway) || ctx.Err() != nil {
-			return err
-		}
-		p.awayUntil.Store(int64(time.Since(p.began) + sequencerPause))
-	}
-	p.metrics.sequencerFallbacks.Inc()
-	return do(p.local)
-}
-
-// seeded takes positions from s and sets the counters that s lacks from the log's tail.
-func (p *positions) seeded(ctx context.Context, s Sequencer, users []string) ([]int64, error) {
-	taken, err := s.Next(ctx, users)
+// seeded takes positions and sets the counters that are missing from the log's tail.
+func (p *positions) seeded(ctx context.Context, users []string) ([]int64, error) {
+	taken, err := p.sequencer.Next(ctx, users)
 	if err != nil {
 		return nil, err
 	}
@@ -115,24 +175,39 @@ func (p *positions) seeded(ctx context.Context, s Sequencer, users []string) ([]
 	if len(missing) == 0 {
 		return taken, nil
 	}
-	floors, err := p.tailsOf(ctx, missing)
-	if err != nil {
+	if err := p.raise(ctx, missing); err != nil {
 		return nil, err
 	}
-	if err := s.Raise(ctx, floors); err != nil {
-		return nil, err
-	}
-	again, err := s.Next(ctx, missing)
+	again, err := p.sequencer.Next(ctx, missing)
 	if err != nil {
 		return nil, err
 	}
 	for i, position := range again {
 		if position == 0 {
-			return nil, fmt.Errorf("sequencer forgot a counter that was just set")
+			return nil, fmt.Errorf("%w: it forgot a counter that was just set", errSequencerAway)
 		}
 		taken[at[i]] = position
 	}
 	return taken, nil
+}
+
+// afterTails takes the positions after the tails. Sends of this process to one user wait for each other, so that they do
+// not all try the same position; of those of other processes one wins, and the others take the next.
+func (p *positions) afterTails(ctx context.Context, users []string) (taken []int64, placed func(), err error) {
+	placed, err = p.turns.take(ctx, users)
+	if err != nil {
+		return nil, nil, err
+	}
+	floors, err := p.tailsOf(ctx, users)
+	if err != nil {
+		placed()
+		return nil, nil, err
+	}
+	taken = make([]int64, len(users))
+	for i, user := range users {
+		taken[i] = floors[user] + 1
+	}
+	return taken, placed, nil
 }
 
 // tailReads bounds how many tails one send reads at once.

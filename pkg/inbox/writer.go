@@ -183,14 +183,16 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 				return touched, err
 			}
 		}
-		taken, err := w.positions.next(ctx, users)
+		taken, placed, err := w.positions.next(ctx, users)
 		if err != nil {
 			return touched, err
 		}
 		if err := w.failpoint(ctx, StepPositions); err != nil {
+			placed()
 			return touched, err
 		}
 		refused, err := w.place(ctx, pending, taken)
+		placed()
 		touched = touched || !errors.Is(err, ErrOverloaded)
 		if err != nil || len(refused) == 0 {
 			return touched, err

@@ -51,15 +51,27 @@ const (
 	maxRetries = 2
 )
 
+// Client is a client that knows when it speaks to another Redis process than before.
+type Client struct {
+	redis.UniversalClient
+
+	servers *servers
+}
+
+// Incarnation is another number once a connection was made to a Redis process that was not known, or not the last one: to
+// what it holds something may have happened. It changes before the first command goes over that connection.
+func (c *Client) Incarnation() uint64 { return c.servers.incarnation.Load() }
+
 // Open makes a client. It connects when it is used.
-func Open(c Config) (redis.UniversalClient, error) {
-	switch c.Mode {
-	case Single:
-		return openSingle(c)
-	case Sentinel:
-		return openSentinel(c)
-	case Cluster:
-		return openCluster(c)
+func Open(c Config) (*Client, error) {
+	s := &servers{many: c.Mode == Cluster}
+	open := map[string]func(Config, *servers) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
+	if open != nil {
+		client, err := open(c, s)
+		if err != nil {
+			return nil, err
+		}
+		return &Client{client, s}, nil
 	}
 	return nil, fmt.Errorf("REDIS_MODE %q is none of %s, %s, %s", c.Mode, Single, Sentinel, Cluster)
 }
@@ -67,7 +79,7 @@ func Open(c Config) (redis.UniversalClient, error) {
 // errURL does not wrap its cause, which would show the password.
 var errURL = errors.New("REDIS_URL is not an address of the form that REDIS_MODE needs")
 
-func openSingle(c Config) (redis.UniversalClient, error) {
+func openSingle(c Config, s *servers) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
@@ -76,11 +88,11 @@ func openSingle(c Config) (redis.UniversalClient, error) {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(c Config) (redis.UniversalClient, error) {
+func openSentinel(c Config, s *servers) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(c.URL.Reveal())
 	if err != nil || o.MasterName == "" {
 		return nil, errURL
@@ -89,11 +101,11 @@ func openSentinel(c Config) (redis.UniversalClient, error) {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(c Config) (redis.UniversalClient, error) {
+func openCluster(c Config, s *servers) (redis.UniversalClient, error) {
 	o, err := redis.ParseClusterURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
@@ -102,7 +114,7 @@ func openCluster(c Config) (redis.UniversalClient, error) {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
 	return redis.NewClusterClient(o), nil
 }
 

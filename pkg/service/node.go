@@ -18,7 +18,6 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
@@ -57,7 +56,7 @@ type Node struct {
 	Registry *prometheus.Registry
 	Stack    *lifecycle.Stack
 	Store    *mongo.Store
-	Redis    redis.UniversalClient
+	Redis    *redisclient.Client
 	Mirror   *revocation.Mirror
 
 	cfg     Config

@@ -353,9 +353,18 @@ func settledSendGoesOn(t *testing.T, a Adapter) {
 
 // faulty is a sequencer whose faults a test switches.
 type faulty struct {
-	inner atomic.Pointer[memseq.Sequencer]
-	away  atomic.Bool
+	inner       atomic.Pointer[memseq.Sequencer]
+	away        atomic.Bool
+	incarnation atomic.Uint64
 }
+
+// become replaces the counters.
+func (f *faulty) become(s *memseq.Sequencer) {
+	f.inner.Store(s)
+	f.incarnation.Add(1)
+}
+
+func (f *faulty) Incarnation() uint64 { return f.incarnation.Load() }
 
 var errAway = errors.New("sequencer away")
 
@@ -376,17 +385,17 @@ func (f *faulty) Raise(ctx context.Context, floors map[string]int64) error {
 func sequencerFaults(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	seq := &faulty{}
-	seq.inner.Store(memseq.New(1000))
+	seq.become(memseq.New(1000))
 	w.seq = seq
 	writers := []*inbox.Writer{w.writer(), w.writer()}
 	const phases, sends = 5, 20
 	faults := []func(){
 		func() {},
-		func() { seq.inner.Store(memseq.New(1000)) }, // emptied
+		func() { seq.become(memseq.New(1000)) }, // emptied
 		func() { // rolled back
 			old := memseq.New(1000)
 			require.NoError(t, old.Raise(context.Background(), map[string]int64{"bob": 3, "carol": 1}))
-			seq.inner.Store(old)
+			seq.become(old)
 		},
 		func() { seq.away.Store(true) },
 		func() { seq.away.Store(false) },
@@ -412,6 +421,49 @@ func sequencerFaults(t *testing.T, a Adapter) {
 		require.Len(t, items, phases*sends)
 		for _, item := range items {
 			require.True(t, sent[item.Message.Content])
+		}
+	}
+}
+
+// laggingCounters: what a failed send has taken and not used is free, and a counter that has gone back would hand it out.
+func laggingCounters(t *testing.T, a Adapter) {
+	older := memseq.New(1000)
+	require.NoError(t, older.Raise(context.Background(), map[string]int64{"bob": 1}))
+	for what, c := range map[string]struct{ before, after func(*faulty) }{
+		"counters of an older copy":                {func(*faulty) {}, func(s *faulty) { s.become(older) }},
+		"counters that missed what came without":   {func(s *faulty) { s.away.Store(true) }, func(s *faulty) { s.away.Store(false) }},
+		"counters that are gone, by way of others": {func(*faulty) {}, func(s *faulty) { s.become(memseq.New(1000)) }},
+	} {
+		w := newWorld(t, a)
+		seq := &faulty{}
+		seq.become(memseq.New(1000))
+		w.seq = seq
+		var fails atomic.Bool
+		one, other := w.writer(failing(&fails)), w.writer()
+		send := func(writer *inbox.Writer, content string) int64 {
+			return w.send(writer, draft("Bob", content, "Bob")).Entries[0].Position
+		}
+		require.EqualValues(t, 1, send(one, "first"), what)
+		require.EqualValues(t, 2, send(other, "second"), what)
+		c.before(seq)
+		fails.Store(true)
+		_, err := one.Append(context.Background(), draft("Bob", "never written", "Bob"))
+		require.ErrorIs(t, err, errDeath)
+		fails.Store(false)
+		acknowledged := send(one, "third")
+		c.after(seq)
+		require.Greater(t, send(other, "fourth"), acknowledged, what)
+	}
+}
+
+// failing makes sends fail, while a switch is on, once they have positions.
+func failing(on *atomic.Bool) func(*inbox.Config) {
+	return func(c *inbox.Config) {
+		c.Failpoint = func(_ context.Context, s inbox.Step) error {
+			if s == inbox.StepPositions && on.Load() {
+				return errDeath
+			}
+			return nil
 		}
 	}
 }

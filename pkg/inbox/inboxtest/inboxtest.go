@@ -56,6 +56,7 @@ func Run(t *testing.T, a Adapter) {
 		{"a half-written send of another content gives way once it is old", foreignLeftover},
 		{"a repeat after the message has expired and gone is sent anew", repeatAfterExpiry},
 		{"a sequencer that forgets, repeats or is away loses and repeats nothing", sequencerFaults},
+		{"no message takes a free position below one that was acknowledged before", laggingCounters},
 		{"a reader whose clock runs ahead aborts no send", skewedReader},
 		{"a history page costs the same on page 1 and on page 10,000", historyCost},
 		{"history pages by number and by position agree", historyPages},

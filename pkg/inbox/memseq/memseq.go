@@ -1,5 +1,4 @@
-// Package memseq is a sequencer in the process's own memory: the only one where there is one process, and a stand-in
-// for the time the shared one is away.
+// Package memseq is a sequencer in the process's own memory, for where there is one process.
 package memseq
 
 import (
@@ -50,3 +49,6 @@ func (s *Sequencer) Raise(_ context.Context, floors map[string]int64) error {
 	}
 	return nil
 }
+
+// Incarnation implements inbox.Sequencer. What is in memory does not go back.
+func (s *Sequencer) Incarnation() uint64 { return 0 }

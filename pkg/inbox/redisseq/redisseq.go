@@ -27,15 +27,23 @@ return 0`
 type Sequencer struct {
 	redis    redis.UniversalClient
 	lifetime time.Duration
+	// incarnation counts the Redis processes that the client has met.
+	incarnation func() uint64
 }
 
 // New makes a sequencer for a log whose entries are kept for retention.
 //
 // A counter lives for at most half of that: should Redis go back to an older copy of itself, the counters in it are
 // either so young that the log still holds the positions they would hand out again, and refuses them, or gone.
-func New(client redis.UniversalClient, retention time.Duration) *Sequencer {
-	return &Sequencer{redis: client, lifetime: max(time.Millisecond, min(retention/2, maxLifetime))}
+//
+// incarnation is redisclient.Client's.
+func New(client redis.UniversalClient, retention time.Duration, incarnation func() uint64) *Sequencer {
+	return &Sequencer{redis: client, lifetime: max(time.Millisecond, min(retention/2, maxLifetime)), incarnation: incarnation}
 }
+
+// Incarnation implements inbox.Sequencer. Counters go back when Redis is started anew with an older copy of its data, or
+// when a replica that lags takes over.
+func (s *Sequencer) Incarnation() uint64 { return s.incarnation() }
 
 // Next implements inbox.Sequencer.
 func (s *Sequencer) Next(ctx context.Context, users []string) ([]int64, error) {
