@@ -428,7 +428,7 @@ func sequencerFaults(t *testing.T, a Adapter) {
 // laggingCounters: what a failed send has taken and not used is free, and a counter that has gone back would hand it out.
 func laggingCounters(t *testing.T, a Adapter) {
 	older := memseq.New(1000)
-	require.NoError(t, older.Raise(context.Background(), map[string]int64{"bob": 1}))
+	require.NoError(t, older.Raise(context.Background(), map[string]int64{"bob": 2}))
 	for what, c := range map[string]struct{ before, after func(*faulty) }{
 		"counters of an older copy":                {func(*faulty) {}, func(s *faulty) { s.become(older) }},
 		"counters that missed what came without":   {func(s *faulty) { s.away.Store(true) }, func(s *faulty) { s.away.Store(false) }},
