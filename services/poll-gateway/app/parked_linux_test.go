@@ -120,6 +120,7 @@ func (n *node) stop(b *testing.B) {
 //   - trimmed/poll is the same once garbage has been collected and given back;
 //   - heap/poll is what is reachable.
 func BenchmarkParked(b *testing.B) {
+	tuneGC()
 	c := startCrowd(b)
 	n := startNode(b, c.line(b))
 	runtime.GC()
