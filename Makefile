@@ -20,7 +20,8 @@ BENCH_FLAGS ?=
 ROOT     := github.com/sealpost/sealpost
 DOMAIN   := $(addprefix $(ROOT)/pkg/,delivery inbox publickey ratelimit revocation token) \
             $(addprefix $(ROOT)/services/,auth/internal/accounts auth/internal/password keys/internal/directory \
-              messages/internal/messaging poll-gateway/internal/cursor poll-gateway/internal/gateway)
+              messages/internal/messaging poll-gateway/internal/cursor poll-gateway/internal/gateway \
+              poll-gateway/internal/parking)
 COVERAGE := 85
 empty    :=
 comma    := ,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
@@ -34,8 +36,19 @@ func (c *RetentionConfig) Validate() error {
 	return nil
 }
 
+// gcPercent is how much the heap grows before garbage is collected, unless GOGC says so. It is less than Go's own 100:
+// most of this heap are polls that wait, and garbage would take as much memory again.
+const gcPercent = 40
+
+func tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
 // Run runs the gateway until ctx ends.
 func Run(ctx context.Context, p Process, logs io.Writer) error {
+	tuneGC()
 	return service.Run(ctx, "poll-gateway", p.Service, logs, func(ctx context.Context, n *service.Node) error {
 		tokens, err := n.RemoteGuard(ctx, p.Tokens)
 		if err != nil {

@@ -252,12 +252,22 @@ func (c *caller) poll(cursor bool, headers ...string) {
 	c.get(path, headers...)
 }
 
+// reply is what a caller has been answered.
+type reply struct {
+	status int
+	// close: it was the connection's last.
+	close  bool
+	header http.Header
+	body   string
+}
+
 // answer reads a response.
-func (c *caller) answer() (*http.Response, string) {
+func (c *caller) answer() reply {
 	c.t.Helper()
 	res, err := http.ReadResponse(c.in, nil)
 	require.NoError(c.t, err)
 	body, err := io.ReadAll(res.Body)
 	require.NoError(c.t, err)
-	return res, string(body)
+	require.NoError(c.t, res.Body.Close())
+	return reply{res.StatusCode, res.Close, res.Header, string(body)}
 }

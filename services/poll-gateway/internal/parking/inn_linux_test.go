@@ -182,6 +182,7 @@ func (c *client) expect(body string) {
 	require.NoError(c.t, err)
 	got, err := io.ReadAll(res.Body)
 	require.NoError(c.t, err)
+	require.NoError(c.t, res.Body.Close())
 	require.Equal(c.t, body, string(got))
 }
 

@@ -72,8 +72,8 @@ func TestARequestThatComesWhileItsClientWaitsIsAnsweredAfterwards(t *testing.T) 
 }
 
 func TestAClientThatGoesIsNoticed(t *testing.T) {
-	for name, ahead := range map[string][]string{"": nil, " after it has sent ahead": {"/next"}} {
-		t.Run("at once"+name, func(t *testing.T) {
+	for name, ahead := range map[string][]string{"silent": nil, "having sent ahead": {"/next"}} {
+		t.Run("at once, "+name, func(t *testing.T) {
 			i := newInn(t, quick)
 			c := i.dial()
 			c.send(append([]string{"/park"}, ahead...)...)
@@ -82,7 +82,7 @@ func TestAClientThatGoesIsNoticed(t *testing.T) {
 			eventually(t, v.gone)
 			i.settled()
 		})
-		t.Run("later"+name, func(t *testing.T) {
+		t.Run("later, "+name, func(t *testing.T) {
 			i := newInn(t, quick)
 			c := i.dial()
 			v := i.parked(c)
@@ -168,11 +168,7 @@ func TestDrainingWaitsForAnswersAndLetsIdleConnectionsGo(t *testing.T) {
 	late := i.dial()
 	late.send("/park")
 	late.expect("blocked")
-	select {
-	case <-drained:
-		require.Fail(t, "somebody waits yet")
-	default:
-	}
+	require.Empty(t, drained, "somebody waits yet")
 	v.answer("second")
 	waits.expect("second")
 	require.NoError(t, eventually(t, drained))

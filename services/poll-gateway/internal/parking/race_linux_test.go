@@ -76,7 +76,8 @@ func (c *client) whole() error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.ReadAll(res.Body); err != nil {
+		_, err = io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil {
 			return err
 		}
 	}
