@@ -48,7 +48,7 @@ Used as: range (include "sealpost.services" . | fromYaml).services
 {{- $_ := set $svc "shutdownTimeout" $t.shutdown -}}
 {{- $own := int $svc.terminationGracePeriodSeconds -}}
 {{- if and $own (lt $own (int $t.grace)) -}}
-{{- fail (printf "%s.terminationGracePeriodSeconds is %d: preStop, lameDuck, drain and margin need %d" $key $own (int $t.grace)) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds is %d: preStop, lameDuck, drain and route need %d" $key $own (int $t.grace)) -}}
 {{- end -}}
 {{- $_ := set $svc "grace" (default (int $t.grace) $own) -}}
 {{- $_ := set $svc "multiple" (gt (ternary (int $svc.autoscaling.minReplicas) (int $svc.replicas) $svc.autoscaling.enabled) 1) -}}

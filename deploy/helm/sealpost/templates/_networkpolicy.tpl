@@ -9,15 +9,19 @@
   {{- end }}
 {{- end -}}
 
-{{/* The egress rule to a backing service. Takes its values. */}}
+{{/* The egress rule to a backing service. Takes {root, engine}, engine being mongodb, redis or nats. */}}
 {{- define "sealpost.egressEngine" -}}
+{{- $egress := (index .root.Values .engine).egress -}}
 - ports:
-    {{- range .egress.ports }}
+    {{- range $egress.ports }}
     - {port: {{ int . }}, protocol: TCP}
     {{- end }}
-  {{- with .egress.to }}
+  {{- if .root.Values.dev.engines }}
   to:
-    {{- toYaml . | nindent 4 }}
+    {{- include "sealpost.peer" (dict "root" .root "components" (list (printf "dev-%s" .engine))) | nindent 4 }}
+  {{- else if $egress.to }}
+  to:
+    {{- toYaml $egress.to | nindent 4 }}
   {{- end }}
 {{- end -}}
 

@@ -44,13 +44,16 @@ file by its nature. Takes {root, svc}.
 {{- $all = append $all (list "SERVER_KEY_FILE" .svc.serverKey.existingSecret .svc.serverKey.key "keys/server.pem") -}}
 {{- end -}}
 {{- $files := list -}}
+{{- $dev := dict "mongodb/uri" "mongodb-uri" "redis/url" "redis-url" "nats/url" "nats-url" "auth/signing.pem" "signing.pem" -}}
 {{- range $all -}}
 {{- $secret := index . 1 -}}
-{{- if and $v.dev.engines (has (index . 3) (list "mongodb/uri" "redis/url" "nats/url" "auth/signing.pem")) -}}
+{{- $key := index . 2 -}}
+{{- if $v.dev.engines -}}
 {{- $secret = printf "%s-dev" (include "sealpost.fullname" $.root) -}}
+{{- $key = get $dev (index . 3) -}}
 {{- end -}}
-{{- if and $secret (index . 2) -}}
-{{- $files = append $files (dict "env" (index . 0) "secret" $secret "key" (index . 2) "path" (index . 3)) -}}
+{{- if and $secret $key -}}
+{{- $files = append $files (dict "env" (index . 0) "secret" $secret "key" $key "path" (index . 3)) -}}
 {{- end -}}
 {{- end -}}
 {{- dict "files" $files | toYaml -}}

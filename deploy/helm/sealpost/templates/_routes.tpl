@@ -13,18 +13,18 @@ routes:
     paths:
       - {type: Prefix, value: /api/messages/poll}
   - component: messages
-    timeout: {{ int .Values.timeouts.request }}
+    timeout: {{ int .Values.timeouts.route }}
     paths:
       - {type: Prefix, value: /api/messages}
       - {type: Exact, value: /api/health}
       - {type: Exact, value: /api/openapi.yaml}
   - component: keys
-    timeout: {{ int .Values.timeouts.request }}
+    timeout: {{ int .Values.timeouts.route }}
     paths:
       - {type: Prefix, value: /api/keys}
       - {type: Prefix, value: /api/users}
   - component: auth
-    timeout: {{ int .Values.timeouts.request }}
+    timeout: {{ int .Values.timeouts.route }}
     paths:
       - {type: Prefix, value: /api/auth}
       - {type: Exact, value: /.well-known/jwks.json}

@@ -1,5 +1,5 @@
 {{/*
-The chain of timeouts; deploy/helm/TIMEOUTS.md tells it whole.
+The chain of timeouts; deploy/TIMEOUTS.md tells it whole.
 */}}
 {{- define "sealpost.checkTimeouts" -}}
 {{- $t := .Values.timeouts -}}
@@ -8,6 +8,9 @@ The chain of timeouts; deploy/helm/TIMEOUTS.md tells it whole.
 {{- end -}}
 {{- if lt (int $t.route) (add (int $t.maxPollWait) 5 | int) -}}
 {{- fail (printf "timeouts.route (%d) must be at least timeouts.maxPollWait (%d) + 5: polls would be cut before they are answered" (int $t.route) (int $t.maxPollWait)) -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (eq .Values.ingress.controller "alb") (le (int $t.idle) (int $t.route)) -}}
+{{- fail (printf "timeouts.idle (%d) must be more than timeouts.route (%d): an ALB has one timeout for requests and for idle connections" (int $t.idle) (int $t.route)) -}}
 {{- end -}}
 {{- if le (int $t.idle) (int $t.loadBalancerIdle) -}}
 {{- fail (printf "timeouts.idle (%d) must be more than timeouts.loadBalancerIdle (%d): requests would meet connections that the service is closing" (int $t.idle) (int $t.loadBalancerIdle)) -}}
@@ -21,12 +24,14 @@ The chain of timeouts; deploy/helm/TIMEOUTS.md tells it whole.
 The end of a pod, in seconds, as YAML. Takes {root, component}.
   drain     DRAIN_TIME, of the gateway alone
   shutdown  SHUTDOWN_TIMEOUT, which counts from SIGTERM
+            A request that is under way when the listener closes is waited for as long as the load balancer waits for it, and
+            not longer: timeouts.route
   grace     terminationGracePeriodSeconds, which counts from the deletion, with 5 s for the process to close its connections
 */}}
 {{- define "sealpost.shutdown" -}}
 {{- $t := .root.Values.timeouts -}}
 {{- $drain := ternary (int $t.drain) 0 (eq .component "poll-gateway") -}}
-{{- $shutdown := add (int $t.lameDuck) $drain (int $t.margin) -}}
+{{- $shutdown := add (int $t.lameDuck) $drain (int $t.route) -}}
 drain: {{ $drain }}
 shutdown: {{ $shutdown }}
 grace: {{ add (int $t.preStop) $shutdown 5 }}
