@@ -106,6 +106,8 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"enabled as text":                        {`{serviceMonitor: {enabled: "yes"}}`, "enabled"},
 		"a name with capitals":                   {`{fullnameOverride: Chat}`, "fullnameOverride"},
 
+		"a label that selects the pods": {`{auth: {podLabels: {app.kubernetes.io/component: keys}}}`, "podLabels"},
+
 		// What the schema cannot say, templates do.
 		"a wait that the route cuts":                     {`{timeouts: {route: 60}}`, "timeouts.route (60) must be at least timeouts.maxPollWait (60) + 5"},
 		"a wait longer than the longest":                 {`{timeouts: {pollWait: 40, maxPollWait: 30}}`, "timeouts.pollWait (40) is more than"},

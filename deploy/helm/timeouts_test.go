@@ -176,7 +176,7 @@ func readTimeout(t *testing.T, annotations map[string]string) time.Duration {
 // TestTheTimeoutsOfTheChartFitTogether behind each Ingress controller that it knows, and behind Envoy Gateway.
 func TestTheTimeoutsOfTheChartFitTogether(t *testing.T) {
 	keepAlive := map[string]time.Duration{"haproxy": 0, "nginx": time.Minute, "ingress-nginx": time.Minute}
-	for controller := range map[string]bool{"haproxy": true, "nginx": true, "ingress-nginx": true, "alb": true} {
+	for _, controller := range []string{"haproxy", "nginx", "ingress-nginx", "alb"} {
 		t.Run(controller, func(t *testing.T) {
 			r, err := newRelease(parseValues(t, fmt.Sprintf(`{ingress: {enabled: true, controller: %s, hosts: [a.example]}}`, controller)))
 			require.NoError(t, err)
