@@ -6,11 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
-	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"sigs.k8s.io/kubectl-validate/pkg/openapiclient"
-	"sigs.k8s.io/kubectl-validate/pkg/validator"
 )
 
 func TestHelmFindsNothingToComplainOf(t *testing.T) {
@@ -23,40 +20,6 @@ func TestHelmFindsNothingToComplainOf(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestTheOldestKubernetesTakesEveryObject of its own, by the schemas of its API: what came later than the version that
-// Chart.yaml asks for is an error.
-func TestTheOldestKubernetesTakesEveryObject(t *testing.T) {
-	const oldest = "1.30"
-	c, err := loader.LoadDir(chartDir)
-	require.NoError(t, err)
-	require.Equal(t, ">="+oldest+".0-0", c.Metadata.KubeVersion)
-	v, err := validator.New(openapiclient.NewHardcodedBuiltins(oldest))
-	require.NoError(t, err)
-	each(t, func(t *testing.T, r *release) {
-		checked := 0
-		for _, d := range r.documents {
-			if isCustom(d) {
-				continue
-			}
-			_, object, err := v.Parse([]byte(d.text))
-			require.NoError(t, err, d.template)
-			require.NoError(t, v.Validate(object), "%s\n%s", d.template, d.text)
-			checked++
-		}
-		require.Greater(t, checked, 15)
-	})
-}
-
-// isCustom tells whether a custom resource is defined elsewhere: Gateway API, Prometheus's operator, Envoy Gateway.
-func isCustom(d document) bool {
-	for _, group := range []string{"gateway.networking.k8s.io/", "monitoring.coreos.com/", "gateway.envoyproxy.io/"} {
-		if strings.Contains(d.text, "apiVersion: "+group) {
-			return true
-		}
-	}
-	return false
 }
 
 func TestEveryObjectIsOfTheReleaseAndHasANameOfItsOwn(t *testing.T) {

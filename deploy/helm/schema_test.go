@@ -106,7 +106,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"enabled as text":                        {`{serviceMonitor: {enabled: "yes"}}`, "enabled"},
 		"a name with capitals":                   {`{fullnameOverride: Chat}`, "fullnameOverride"},
 
-		"a label that selects the pods": {`{auth: {podLabels: {app.kubernetes.io/component: keys}}}`, "podLabels"},
+		"a label that selects the pods": {`{auth: {podLabels: {app.kubernetes.io/component: keys}}}`, "invalid propertyName"},
 
 		// What the schema cannot say, templates do.
 		"a wait that the route cuts":                     {`{timeouts: {route: 60}}`, "timeouts.route (60) must be at least timeouts.maxPollWait (60) + 5"},
