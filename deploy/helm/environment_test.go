@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
@@ -129,8 +131,9 @@ func TestSecretsComeByReferenceAlone(t *testing.T) {
 func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	contents := map[string]string{
-		"MONGODB_URI_FILE": "mongodb://db.example:27017/?replicaSet=rs0", "REDIS_URL_FILE": "redis://redis.example:6379/0",
-		"NATS_URL_FILE": "nats://nats.example:4222", "JWT_SIGNING_KEY_FILE": signingKey(t), "JWT_VERIFY_KEYS_FILE": signingKey(t),
+		"MONGODB_URI_FILE": "mongodb://db.example:27017/?replicaSet=rs0",
+		"NATS_URL_FILE":    "nats://nats.example:4222", "JWT_SIGNING_KEY_FILE": signingKey(t), "JWT_VERIFY_KEYS_FILE": signingKey(t),
+		"REDIS_CA_FILE": authority(t), "NATS_CA_FILE": authority(t),
 	}
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
@@ -139,7 +142,11 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 			}
 			var environ []string
 			for name, value := range environment(t, r, p) {
-				if text, isFile := contents[name]; isFile {
+				text, isFile := contents[name]
+				if name == "REDIS_URL_FILE" {
+					text, isFile = redisURL(environment(t, r, p)), true
+				}
+				if isFile {
 					value = filepath.Join(dir, name)
 					require.NoError(t, os.WriteFile(value, []byte(text), 0o600))
 				}
@@ -150,6 +157,30 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 			require.NoError(t, config.Load(configuration(program(p)), environ), p.owner)
 		}
 	})
+}
+
+// authority is a certificate that others could come from.
+func authority(t *testing.T) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// redisURL is an address of the form that the mode needs, with TLS if there is an authority for it.
+func redisURL(environ map[string]string) string {
+	url := "redis"
+	if environ["REDIS_CA_FILE"] != "" {
+		url = "rediss"
+	}
+	url += "://redis.example:6379"
+	if environ["REDIS_MODE"] == "sentinel" {
+		return url + "?master_name=chat"
+	}
+	return url
 }
 
 func signingKey(t *testing.T) string {
