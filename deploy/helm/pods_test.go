@@ -125,7 +125,7 @@ func TestEachServiceIsAskedForItsHealthOnItsAdminPort(t *testing.T) {
 					require.Equal(t, "admin", probe.HTTPGet.Port.StrVal, component)
 				}
 			}
-			require.EqualValues(t, map[string]int32{"http": 3000, "admin": 9301}, portsOf(c))
+			require.Equal(t, map[string]int32{"http": 3000, "admin": 9301}, portsOf(c))
 		}
 	})
 }

@@ -221,6 +221,14 @@ func routeTimeout(t *testing.T, rule gatewayv1.HTTPRouteRule, c chain) time.Dura
 	return d
 }
 
+// wholeSeconds reads a value of the chart.
+func wholeSeconds(t *testing.T, value any) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(fmt.Sprint(value) + "s")
+	require.NoError(t, err)
+	return d
+}
+
 // TestTheTimeoutsOfEveryCaseFitTogether for values that change them all.
 func TestTheTimeoutsOfEveryCaseFitTogether(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
@@ -230,9 +238,9 @@ func TestTheTimeoutsOfEveryCaseFitTogether(t *testing.T) {
 			c := deployed(t, r, component)
 			c.Read, c.KeepAlive = 75*time.Second, time.Minute
 			if own, ok := values["timeouts"].(map[string]any); ok && own["route"] != nil {
-				c.MaxWait = time.Duration(own["maxPollWait"].(float64)) * time.Second
-				c.Read = time.Duration(own["route"].(float64)) * time.Second
-				c.KeepAlive = time.Duration(own["loadBalancerIdle"].(float64)) * time.Second
+				c.MaxWait = wholeSeconds(t, own["maxPollWait"])
+				c.Read = wholeSeconds(t, own["route"])
+				c.KeepAlive = wholeSeconds(t, own["loadBalancerIdle"])
 			}
 			c.holds(t, component)
 		}
@@ -249,7 +257,7 @@ func TestThePageOfTimeoutsSaysWhatIsSet(t *testing.T) {
 	values, err := readValues(chartDir + "/values.yaml")
 	require.NoError(t, err)
 	own := values["timeouts"].(map[string]any)
-	chart.Read, chart.KeepAlive = time.Duration(own["route"].(float64))*time.Second, time.Duration(own["loadBalancerIdle"].(float64))*time.Second
+	chart.Read, chart.KeepAlive = wholeSeconds(t, own["route"]), wholeSeconds(t, own["loadBalancerIdle"])
 	columns := []chain{withHAProxy(t, ofProcess(t, "poll-gateway", nil)), compose(t)["poll-gateway-1"], chart}
 	rows := map[string]string{
 		"PollWait": "a poll waits, if", "MaxWait": "a poll waits at most", "Read": "the load balancer waits", "KeepAlive": "it keeps an idle",
