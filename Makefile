@@ -1,8 +1,8 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench deploy/helm
-# What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
-PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...) deploy/helm/oldest engines, or takes long to build, deploy/helm/oldest,$(MODULES)),./$(m)/...)
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench deploy/helm deploy/helm/oldest
+# What needs engines, or takes long to build, is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
+PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster deploy/helm/oldest,$(MODULES)),./$(m)/...)
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
 CLUSTERS := ./deploy/cluster/...
 BIN      := $(CURDIR)/bin
