@@ -1,8 +1,8 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench
-# What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
-PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...)
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench deploy/helm deploy/helm/oldest
+# What needs engines, or takes long to build, is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
+PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster deploy/helm/oldest,$(MODULES)),./$(m)/...)
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
 CLUSTERS := ./deploy/cluster/...
 BIN      := $(CURDIR)/bin
@@ -57,6 +57,7 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 .PHONY: test-engines
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
+	go test -count=1 ./deploy/helm/oldest
 	SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v $(CLUSTERS) | sed "/^=== /d"
 
 .PHONY: bench
@@ -67,6 +68,10 @@ bench: build ## measure: the Go benchmarks, and load on the standalone server; B
 bench-cluster: build ## measure the same load on a whole deployment, with its engines
 	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway
 	go run ./deploy/bench/cmd/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+
+.PHONY: chart
+chart: ## copy the rules and dashboards into the Helm chart, and write what it renders anew
+	SEALPOST_UPDATE=1 go test -count=1 -run 'TestTheChart' ./deploy/helm
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness

@@ -17,7 +17,7 @@ type Config struct {
 	Port            int           `env:"PORT" envDefault:"3000" desc:"port that clients connect to; 0 for any free one"`
 	LogLevel        string        `env:"LOG_LEVEL" envDefault:"info" desc:"debug, info, warn or error"`
 	RateLimit       string        `env:"RATE_LIMIT" envDefault:"on" desc:"off turns all rate limits off, for a load test"`
-	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"30s" desc:"bound on the whole shutdown"`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"90s" desc:"bound on the whole shutdown; longer than LAME_DUCK, DRAIN_TIME and the load balancer's read timeout together"`
 
 	RevocationMaxStaleness time.Duration `env:"REVOCATION_MAX_STALENESS" envDefault:"5m" desc:"how old the knowledge of revoked tokens may be; with older, requests are answered 503"`
 
