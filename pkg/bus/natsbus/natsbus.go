@@ -63,7 +63,7 @@ type busMetrics struct {
 
 func newMetrics(reg prometheus.Registerer) busMetrics {
 	f := promauto.With(reg)
-	return busMetrics{
+	m := busMetrics{
 		published: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
 		}, []string{"result"}),
@@ -74,6 +74,11 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer).",
 		}, []string{"cause"}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer"} {
+		m.disruptions.WithLabelValues(cause)
+	}
+	return m
 }
 
 // Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
