@@ -37,6 +37,8 @@ type Options struct {
 	Log  *slog.Logger
 	// Registerer takes the bus's metrics; nil registers them nowhere.
 	Registerer prometheus.Registerer
+	// Observe is told of every publication and subscription, and how long it took; nil for nobody.
+	Observe func(operation string, took time.Duration, failed bool)
 	// Receiver is handed the events of all subscriptions; nil for a node that only publishes.
 	Receiver bus.Receiver
 	// NATS are further options, such as credentials, TLS or an in-process server.
@@ -47,6 +49,7 @@ type Options struct {
 type Bus struct {
 	conn     *nats.Conn
 	log      *slog.Logger
+	observe  func(operation string, took time.Duration, failed bool)
 	receiver bus.Receiver
 	events   chan *nats.Msg
 	quit     chan struct{}
@@ -75,6 +78,9 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 		}, []string{"cause"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
+	for _, result := range []string{"ok", "disconnected", "error"} {
+		m.published.WithLabelValues(result)
+	}
 	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer"} {
 		m.disruptions.WithLabelValues(cause)
 	}
@@ -85,8 +91,11 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 // Connected.
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
-		log: o.Log, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
+		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
 		quit: make(chan struct{}), done: make(chan struct{}), metrics: newMetrics(o.Registerer),
+	}
+	if b.observe == nil {
+		b.observe = func(string, time.Duration, bool) {}
 	}
 	options := append([]nats.Option{
 		nats.Name(o.Name),
@@ -168,7 +177,8 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 func (b *Bus) Connected() bool { return b.conn.IsConnected() }
 
 // Publish implements bus.Publisher.
-func (b *Bus) Publish(user string, payload []byte) error {
+func (b *Bus) Publish(user string, payload []byte) (err error) {
+	defer b.measure("publish", time.Now(), &err)
 	if !b.conn.IsConnected() {
 		b.metrics.published.WithLabelValues("disconnected").Inc()
 		return bus.ErrDisconnected
@@ -182,7 +192,8 @@ func (b *Bus) Publish(user string, payload []byte) error {
 }
 
 // Subscribe implements bus.Subscriber.
-func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, error) {
+func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, err error) {
+	defer b.measure("subscribe", time.Now(), &err)
 	s, err := b.conn.ChanSubscribe(inboxPrefix+user, b.events)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
@@ -197,6 +208,11 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, err
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
 	}
 	return s, nil
+}
+
+// measure tells of an operation that ends now. A client that went away is no failure of the bus.
+func (b *Bus) measure(operation string, began time.Time, err *error) {
+	b.observe(operation, time.Since(began), *err != nil && !errors.Is(*err, context.Canceled))
 }
 
 // Answer implements bus.Directory.

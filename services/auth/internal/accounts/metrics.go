@@ -24,7 +24,7 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
 	const outcomes = " success, invalid_credentials, username_taken, invalid_request, at_capacity, canceled, or failed."
-	return &Metrics{
+	m := &Metrics{
 		logins: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_auth_logins_total", Help: "Logins, by outcome:" + outcomes,
 		}, []string{"outcome"}),
@@ -42,6 +42,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Stored hashes that a login replaced, because hashes cost more now.",
 		}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, outcome := range []string{
+		"success", "invalid_credentials", "username_taken", "invalid_request", "at_capacity", "canceled", "failed",
+	} {
+		for _, v := range []*prometheus.CounterVec{m.logins, m.registrations, m.passwordChanges} {
+			v.WithLabelValues(outcome)
+		}
+		m.logouts.WithLabelValues("one", outcome)
+		m.logouts.WithLabelValues("all", outcome)
+	}
+	return m
 }
 
 func (m *Metrics) loggedIn(err error)            { m.logins.WithLabelValues(outcome(err)).Inc() }

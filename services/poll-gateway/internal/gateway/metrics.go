@@ -57,9 +57,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_gateway_refused_polls_total", Help: "Polls refused, by reason (capacity, user_limit, draining).",
 		}, []string{"reason"}),
 	}
-	// There from the start, so that the first refusal is seen as an increase.
-	for _, reason := range []string{"capacity", "user_limit", "draining"} {
-		m.refused.WithLabelValues(reason)
+	// There from the start, so that the first one is seen as an increase.
+	for v, values := range map[*prometheus.CounterVec][]string{
+		m.answers:     {"messages", "timeout", "reset", "revoked"},
+		m.completions: {"event", "ring", "store"},
+		m.refused:     {"capacity", "user_limit", "draining"},
+	} {
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
 	}
 	return m
 }
