@@ -39,7 +39,11 @@ func (e *Engines) Observe(engine, operation string, took time.Duration, failed b
 	}
 }
 
-// Of is Observe for one engine.
-func (e *Engines) Of(engine string) func(operation string, took time.Duration, failed bool) {
+// Of is Observe for one engine. The series of the operations that are named are there from the start.
+func (e *Engines) Of(engine string, operations ...string) func(operation string, took time.Duration, failed bool) {
+	for _, operation := range operations {
+		e.duration.WithLabelValues(engine, operation)
+		e.errors.WithLabelValues(engine, operation)
+	}
 	return func(operation string, took time.Duration, failed bool) { e.Observe(engine, operation, took, failed) }
 }

@@ -236,7 +236,7 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	c := n.cfg.NATS
 	var err error
 	n.bus, err = natsbus.Connect(c.URL.Reveal(), natsbus.Options{
-		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats"), Receiver: receiver, NATS: c.Options(),
+		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: c.Options(),
 	})
 	if err != nil {
 		return nil, err

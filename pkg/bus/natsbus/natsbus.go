@@ -30,6 +30,15 @@ const (
 	askLimit = 500 * time.Millisecond
 )
 
+// The operations that Options.Observe is told of.
+const (
+	opPublish   = "publish"
+	opSubscribe = "subscribe"
+)
+
+// Operations are what Options.Observe is told of.
+func Operations() []string { return []string{opPublish, opSubscribe} }
+
 // Options say how to connect.
 type Options struct {
 	// Name shows in the server's list of connections.
@@ -178,7 +187,7 @@ func (b *Bus) Connected() bool { return b.conn.IsConnected() }
 
 // Publish implements bus.Publisher.
 func (b *Bus) Publish(user string, payload []byte) (err error) {
-	defer b.measure("publish", time.Now(), &err)
+	defer b.measure(opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
 		b.metrics.published.WithLabelValues("disconnected").Inc()
 		return bus.ErrDisconnected
@@ -193,7 +202,7 @@ func (b *Bus) Publish(user string, payload []byte) (err error) {
 
 // Subscribe implements bus.Subscriber.
 func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, err error) {
-	defer b.measure("subscribe", time.Now(), &err)
+	defer b.measure(opSubscribe, time.Now(), &err)
 	s, err := b.conn.ChanSubscribe(inboxPrefix+user, b.events)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)

@@ -206,7 +206,7 @@ func (a *App) startGateway(context.Context) error {
 		return err
 	}
 	a.bus, err = natsbus.Connect("", natsbus.Options{
-		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: metrics.NewEngines(a.registry).Of("nats"),
+		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: metrics.NewEngines(a.registry).Of("nats", natsbus.Operations()...),
 		Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
 	})
 	if err != nil {
@@ -271,6 +271,9 @@ func (a *App) Stop(ctx context.Context) error { return a.stack.Stop(ctx) }
 
 // URL is where the server answers.
 func (a *App) URL() string { return "http://" + a.server.Address() }
+
+// AdminURL is where the admin port answers.
+func (a *App) AdminURL() string { return "http://" + a.server.AdminAddress() }
 
 // limiter makes a rate limit, or none if they are off.
 func (a *App) limiter(name string, q ratelimit.Quota) ratelimit.Limiter {

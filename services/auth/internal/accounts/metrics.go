@@ -49,6 +49,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		for _, v := range []*prometheus.CounterVec{m.logins, m.registrations, m.passwordChanges} {
 			v.WithLabelValues(outcome)
 		}
+	}
+	for _, outcome := range []string{"success", "canceled", "failed"} {
 		m.logouts.WithLabelValues("one", outcome)
 		m.logouts.WithLabelValues("all", outcome)
 	}
