@@ -1,8 +1,10 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose
+MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/prometheus
 # What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
-PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...)
+PACKAGES := $(foreach m,$(filter-out deploy/%,$(MODULES)),./$(m)/...)
+# What is beside the services and needs none.
+PACKAGES += ./deploy/prometheus/...
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
 CLUSTERS := ./deploy/cluster/...
 BIN      := $(CURDIR)/bin
@@ -56,8 +58,9 @@ test-engines: ## the adapters and whole clusters on real engines, which it insta
 	SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v $(CLUSTERS) | sed "/^=== /d"
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness
+lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness, alert rules and their tests
 	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES)
+	bash .ci/promtool.sh
 
 $(BIN)/golangci-lint: Makefile
 	GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
