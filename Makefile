@@ -2,9 +2,7 @@
 SHELL    := bash -o pipefail
 MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/prometheus
 # What needs engines is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
-PACKAGES := $(foreach m,$(filter-out deploy/%,$(MODULES)),./$(m)/...)
-# What is beside the services and needs none.
-PACKAGES += ./deploy/prometheus/...
+PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster,$(MODULES)),./$(m)/...)
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
 CLUSTERS := ./deploy/cluster/...
 BIN      := $(CURDIR)/bin

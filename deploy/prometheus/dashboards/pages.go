@@ -177,6 +177,11 @@ func gatewayCapacity() Dashboard {
 				graph("Answers by gateway", "reqps", "Polls answered.", Query{`sum by (job, instance) (rate(sealpost_gateway_answers_total{$node}[$__rate_interval]))`, perNode}),
 				graph("Events received by gateway", "ops", "Events from NATS.", Query{`rate(sealpost_bus_received_total{$node}[$__rate_interval])` + gateways, perNode}),
 			}},
+			{"Connections", []Panel{
+				graph("Waiting without a goroutine", "short", "Connections whose poll waits, by gateway.", Query{`sealpost_parking_connections{$node}`, perNode}),
+				graph("Back with the next request", "reqps", "Connections that went back to the HTTP server with their client's next request.", rate("returned", `sealpost_parking_returned_total{$node}`)),
+				graph("Slow clients", "reqps", "Answers that their client did not take at once.", rate("slow", `sealpost_parking_slow_answers_total{$node}`)),
+			}},
 			{"Cost", []Panel{
 				graph("Memory", "bytes", "Resident memory, by gateway.", Query{`process_resident_memory_bytes{$node}` + gateways, perNode}),
 				graph("Memory limit used", "percentunit", "Share of Go's memory limit. Without a limit it is next to nothing.", Query{`process_resident_memory_bytes{$node} / go_gc_gomemlimit_bytes{$node}` + gateways, perNode}),

@@ -52,7 +52,7 @@ func TestTheAdminPortIsTheServicesDefault(t *testing.T) {
 	for _, v := range config.Variables(httpserver.Config{}) {
 		if v.Name == "ADMIN_ADDRESS" {
 			require.Equal(t, "127.0.0.1:9301", v.Default)
-			require.EqualValues(t, 9301, scrape.AdminPort)
+			require.Equal(t, 9301, scrape.AdminPort)
 		}
 	}
 }
