@@ -1,10 +1,15 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-MODULES  := pkg services/auth services/keys services/messages services/poll-gateway services/standalone deploy/engines deploy/cluster deploy/compose deploy/bench deploy/helm deploy/helm/oldest
-# What needs engines, or takes long to build, is for `make test-engines` alone: first what one process asks of an engine, then whole clusters.
-PACKAGES := $(foreach m,$(filter-out deploy/engines deploy/cluster deploy/helm/oldest,$(MODULES)),./$(m)/...)
-ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines ./deploy/compose
-CLUSTERS := ./deploy/cluster/...
+# What runs in production, and what it takes to run it here: the workspace (go.work).
+SERVICES := services/auth services/keys services/messages services/poll-gateway services/standalone
+MODULES  := pkg $(SERVICES)
+PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
+# Modules of their own, outside the workspace: what they depend on is nothing that a server should be built with. Those that
+# need engines, or take long to build, are tested by `make test-engines` alone.
+TOOLS    := deploy/compose deploy/bench deploy/helm deploy/prometheus
+HEAVY    := deploy/cluster deploy/helm/oldest
+# What asks something of an engine.
+ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
@@ -13,7 +18,7 @@ GOLANGCI_VERSION := v2.15.0
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 # How long each fuzz target runs in `make test`.
 FUZZTIME ?= $(if $(CI),30s,3s)
-# How often `make bench` repeats everything; more flags for it: see `go run ./deploy/bench/cmd/bench -help`.
+# How often `make bench` repeats everything; more flags for it: see `bin/bench -help`.
 BENCH_RUNS  ?= 5
 BENCH_FLAGS ?=
 # The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
@@ -41,7 +46,8 @@ run: build ## start the standalone server on :3001, data in ./data
 
 .PHONY: cluster
 cluster: ## start a whole deployment here: engines, two nodes of each service, a load balancer on :3000
-	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway ./pkg/cmd/sealpost ./deploy/cluster/cmd/cluster
+	go build -o $(BIN)/ $(addprefix ./,$(SERVICES)) ./pkg/cmd/sealpost
+	cd deploy/cluster && GOWORK=off go build -o $(BIN)/ ./cmd/cluster
 	exec $(BIN)/cluster
 
 .PHONY: test
@@ -52,30 +58,35 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	go test $(RACE) -covermode=atomic -coverpkg=$(subst $(space),$(comma),$(strip $(DOMAIN))) -coverprofile=$(BIN)/cover.out $(PACKAGES) \
 		| sed -E 's/\tcoverage: .*//'
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk $(BIN)/cover.out
+	for m in $(TOOLS); do (cd $$m && GOWORK=off go vet ./... && GOWORK=off go test ./...) || exit 1; done
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
 .PHONY: test-engines
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
-	go test -count=1 ./deploy/helm/oldest
-	SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v $(CLUSTERS) | sed "/^=== /d"
+	cd deploy/compose && GOWORK=off SEALPOST_ENGINES=required go test -count=1 ./...
+	cd deploy/helm/oldest && GOWORK=off go test -count=1 ./...
+	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
 bench: build ## measure: the Go benchmarks, and load on the standalone server; BENCH_RUNS=1 for a quick look
-	go run ./deploy/bench/cmd/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
+	$(BIN)/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: bench-cluster
 bench-cluster: build ## measure the same load on a whole deployment, with its engines
-	go build -o $(BIN)/ ./services/auth ./services/keys ./services/messages ./services/poll-gateway
-	go run ./deploy/bench/cmd/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	go build -o $(BIN)/ $(addprefix ./,$(SERVICES))
+	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
+	$(BIN)/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: chart
 chart: ## copy the rules and dashboards into the Helm chart, and write what it renders anew
-	SEALPOST_UPDATE=1 go test -count=1 -run 'TestTheChart' ./deploy/helm
+	cd deploy/helm && GOWORK=off SEALPOST_UPDATE=1 go test -count=1 -run 'TestTheChart' .
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness
-	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES)
+lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness, alert rules and their tests
+	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES) deploy/engines $(TOOLS) $(HEAVY)
+	bash .ci/promtool.sh
 
 $(BIN)/golangci-lint: Makefile
 	GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -8,7 +8,7 @@ shift
 status=0
 for module in "$@"; do
 	echo "lint $module"
-	(cd "$module" && "$linter" run --allow-parallel-runners --config "$OLDPWD/.golangci.yml" ./...) || status=1
+	(cd "$module" && GOWORK=off "$linter" run --allow-parallel-runners --config "$OLDPWD/.golangci.yml" ./...) || status=1
 	(cd "$module" && GOWORK=off go mod tidy -diff) || status=1
 	(cd "$module" && GOWORK=off go build ./...) || status=1
 done

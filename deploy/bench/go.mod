@@ -46,3 +46,7 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )
+
+replace github.com/sealpost/sealpost/deploy/prometheus => ../prometheus
+
+replace github.com/sealpost/sealpost/services/standalone => ../../services/standalone

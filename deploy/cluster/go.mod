@@ -6,6 +6,10 @@ replace github.com/sealpost/sealpost/pkg => ../../pkg
 
 replace github.com/sealpost/sealpost/deploy/engines => ../engines
 
+replace github.com/sealpost/sealpost/deploy/prometheus => ../prometheus
+
+replace github.com/sealpost/sealpost/services/standalone => ../../services/standalone
+
 replace github.com/sealpost/sealpost/services/auth => ../../services/auth
 
 replace github.com/sealpost/sealpost/services/keys => ../../services/keys
@@ -19,13 +23,15 @@ require (
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/rs/zerolog v1.35.1
 	github.com/sealpost/sealpost/deploy/engines v0.0.0
+	github.com/sealpost/sealpost/deploy/prometheus v0.0.0
 	github.com/sealpost/sealpost/pkg v0.0.0
-	github.com/sealpost/sealpost/services/auth v0.0.0-00010101000000-000000000000
-	github.com/sealpost/sealpost/services/keys v0.0.0-00010101000000-000000000000
-	github.com/sealpost/sealpost/services/messages v0.0.0-00010101000000-000000000000
-	github.com/sealpost/sealpost/services/poll-gateway v0.0.0-00010101000000-000000000000
+	github.com/sealpost/sealpost/services/auth v0.0.0
+	github.com/sealpost/sealpost/services/keys v0.0.0
+	github.com/sealpost/sealpost/services/messages v0.0.0
+	github.com/sealpost/sealpost/services/poll-gateway v0.0.0
 	github.com/stretchr/testify v1.12.1
 	go.mongodb.org/mongo-driver/v2 v2.10.0
+	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sync v0.24.0
 )
 
@@ -38,6 +44,7 @@ require (
 	github.com/caarlos0/env/v11 v11.4.2 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/cloudwego/base64x v0.1.6 // indirect
+	github.com/dennwc/varint v1.0.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/gabriel-vasile/mimetype v1.4.12 // indirect
 	github.com/gin-contrib/sse v1.1.0 // indirect
@@ -50,6 +57,7 @@ require (
 	github.com/goccy/go-yaml v1.19.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/gorilla/mux v1.8.0 // indirect
+	github.com/grafana/regexp v0.0.0-20250905093917-f7b3be9d1853 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
@@ -58,7 +66,7 @@ require (
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
-	github.com/modern-go/reflect2 v1.0.2 // indirect
+	github.com/modern-go/reflect2 v1.0.3-0.20250322232337-35a7c28c31ee // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/nats-io/nats.go v1.55.0 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect
@@ -70,6 +78,7 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.73.1 // indirect
 	github.com/prometheus/procfs v0.23.0 // indirect
+	github.com/prometheus/prometheus v0.312.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
 	github.com/rs/cors v1.11.1 // indirect
@@ -80,7 +89,6 @@ require (
 	github.com/xdg-go/stringprep v1.0.4 // indirect
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
-	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/arch v0.23.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect

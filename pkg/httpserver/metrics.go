@@ -1,9 +1,12 @@
 package httpserver
 
 import (
+	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -29,5 +32,15 @@ func newMetrics(reg prometheus.Registerer) *httpMetrics {
 			Help:    "Time from a request's headers to the end of its answer, by route pattern. Polls include their wait.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"route"}),
+	}
+}
+
+// expect makes the series of routes there before they are asked for, so that the first failure is seen as an increase.
+func (m *httpMetrics) expect(routes gin.RoutesInfo) {
+	for _, r := range routes {
+		for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable} {
+			m.requests.WithLabelValues(r.Path, r.Method, strconv.Itoa(status))
+		}
+		m.duration.WithLabelValues(r.Path)
 	}
 }

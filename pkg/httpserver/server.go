@@ -95,6 +95,7 @@ type Server struct {
 	started time.Time
 	// leaving: connections are to end with their next answer.
 	leaving atomic.Bool
+	metrics *httpMetrics
 }
 
 // New binds both listeners; Serve answers on them.
@@ -134,7 +135,8 @@ func (s *Server) buildEngine() error {
 	if err := s.engine.SetTrustedProxies(s.cfg.TrustedProxies); err != nil {
 		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
-	s.engine.Use(withLogger(s.opts.Log), requestID, s.closeLeaving, newMetrics(s.opts.Registry).observe, recoverPanic, securityHeaders, boundWrite)
+	s.metrics = newMetrics(s.opts.Registry)
+	s.engine.Use(withLogger(s.opts.Log), requestID, s.closeLeaving, s.metrics.observe, recoverPanic, securityHeaders, boundWrite)
 	s.engine.NoRoute(func(c *gin.Context) {
 		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
 	})
@@ -184,6 +186,7 @@ func (s *Server) AdminAddress() string { return s.admin.Address() }
 
 // Serve answers on both ports until Shutdown, or until one of them fails.
 func (s *Server) Serve() error {
+	s.metrics.expect(s.engine.Routes())
 	failed := make(chan error, 3)
 	go func() { failed <- s.admin.Serve() }()
 	if s.opts.Keeper != nil {

@@ -18,7 +18,7 @@ type Metrics struct {
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &Metrics{
+	m := &Metrics{
 		holesFilled: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_holes_filled_total",
 			Help: "Positions that a reader closed with a tombstone because no writer had filled them in time.",
@@ -45,4 +45,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Reads of the log from the store, by purpose (poll, history, message).",
 		}, []string{"purpose"}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, kind := range []string{"entries", "messages"} {
+		m.batchSize.WithLabelValues(kind)
+	}
+	for _, purpose := range []string{"poll", "history", "message"} {
+		m.storeReads.WithLabelValues(purpose)
+	}
+	return m
 }

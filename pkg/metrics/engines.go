@@ -20,7 +20,7 @@ func NewEngines(reg prometheus.Registerer) *Engines {
 	return &Engines{
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sealpost_engine_operation_duration_seconds",
-			Help:    "Time that an engine (mongodb, redis) took for an operation, as this process saw it.",
+			Help:    "Time that an engine (mongodb, redis, nats) took for an operation, as this process saw it.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, labels),
 		errors: f.NewCounterVec(prometheus.CounterOpts{
@@ -33,7 +33,17 @@ func NewEngines(reg prometheus.Registerer) *Engines {
 // Observe counts one operation. The name of the operation is one of a small set: a command's, not what it is about.
 func (e *Engines) Observe(engine, operation string, took time.Duration, failed bool) {
 	e.duration.WithLabelValues(engine, operation).Observe(took.Seconds())
+	failures := e.errors.WithLabelValues(engine, operation) // there before the first one, so that this is seen as an increase
 	if failed {
-		e.errors.WithLabelValues(engine, operation).Inc()
+		failures.Inc()
 	}
+}
+
+// Of is Observe for one engine. The series of the operations that are named are there from the start.
+func (e *Engines) Of(engine string, operations ...string) func(operation string, took time.Duration, failed bool) {
+	for _, operation := range operations {
+		e.duration.WithLabelValues(engine, operation)
+		e.errors.WithLabelValues(engine, operation)
+	}
+	return func(operation string, took time.Duration, failed bool) { e.Observe(engine, operation, took, failed) }
 }

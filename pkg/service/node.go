@@ -62,6 +62,7 @@ type Node struct {
 	cfg     Config
 	admin   *httpserver.Admin
 	engines *metrics.Engines
+	limits  *ratelimit.Metrics
 	bus     *natsbus.Bus
 	server  *httpserver.Server
 	// waiting is what the node waits for at start; nil once it is ready.
@@ -77,7 +78,7 @@ func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build fun
 	}
 	limitMemory(log)
 	n := &Node{Name: name, Log: log, Registry: metrics.NewRegistry(), Stack: lifecycle.NewStack(log), cfg: cfg}
-	n.engines = metrics.NewEngines(n.Registry)
+	n.engines, n.limits = metrics.NewEngines(n.Registry), ratelimit.NewMetrics(n.Registry)
 	failed := make(chan error, 1)
 	err = n.start(ctx, build)
 	if err == nil {
@@ -170,9 +171,7 @@ func (n *Node) WaitFor(ctx context.Context, what string, try func(context.Contex
 
 func (n *Node) openStore(ctx context.Context) error {
 	cfg := n.cfg.Mongo.store()
-	cfg.Observe = func(command string, took time.Duration, failed bool) {
-		n.engines.Observe("mongodb", command, took, failed)
-	}
+	cfg.Observe = n.engines.Of("mongodb")
 	err := n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
 		var err error
 		n.Store, err = mongo.Open(ctx, cfg)
@@ -195,9 +194,7 @@ func (n *Node) openRedis(ctx context.Context) error {
 		return err
 	}
 	n.Stack.Push("redis", func(context.Context) error { return n.Redis.Close() })
-	redisclient.Observe(n.Redis, func(operation string, took time.Duration, failed bool) {
-		n.engines.Observe("redis", operation, took, failed)
-	})
+	redisclient.Observe(n.Redis, n.engines.Of("redis"))
 	if err := n.WaitFor(ctx, "Redis", func(ctx context.Context) error { return n.Redis.Ping(ctx).Err() }); err != nil {
 		return err
 	}
@@ -238,7 +235,7 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	c := n.cfg.NATS
 	var err error
 	n.bus, err = natsbus.Connect(c.URL.Reveal(), natsbus.Options{
-		Name: n.ID, Log: n.Log, Registerer: n.Registry, Receiver: receiver, NATS: c.Options(),
+		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: c.Options(),
 	})
 	if err != nil {
 		return nil, err
@@ -256,19 +253,19 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 }
 
 // LocalLimiter makes a limiter of this node: a user who spreads requests over n nodes has n times the quota.
-func (n *Node) LocalLimiter(_ string, q ratelimit.Quota) ratelimit.Limiter {
+func (n *Node) LocalLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
-		return ratelimit.Off{}
+		return n.limits.Measure(name, ratelimit.Off{})
 	}
-	return ratelimit.NewInProcess(q, limiterKeys)
+	return n.limits.Measure(name, ratelimit.NewInProcess(q, limiterKeys))
 }
 
 // SharedLimiter makes a limiter of the whole cluster, in Redis.
 func (n *Node) SharedLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
-		return ratelimit.Off{}
+		return n.limits.Measure(name, ratelimit.Off{})
 	}
-	return redislimit.New(n.Redis, name, q)
+	return n.limits.Measure(name, redislimit.New(n.Redis, name, q))
 }
 
 // Polls is what a service that holds connections open has for the public port.

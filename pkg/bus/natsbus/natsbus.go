@@ -30,6 +30,15 @@ const (
 	askLimit = 500 * time.Millisecond
 )
 
+// The operations that Options.Observe is told of.
+const (
+	opPublish   = "publish"
+	opSubscribe = "subscribe"
+)
+
+// Operations are what Options.Observe is told of.
+func Operations() []string { return []string{opPublish, opSubscribe} }
+
 // Options say how to connect.
 type Options struct {
 	// Name shows in the server's list of connections.
@@ -37,6 +46,8 @@ type Options struct {
 	Log  *slog.Logger
 	// Registerer takes the bus's metrics; nil registers them nowhere.
 	Registerer prometheus.Registerer
+	// Observe is told of every publication and subscription, and how long it took; nil for nobody.
+	Observe func(operation string, took time.Duration, failed bool)
 	// Receiver is handed the events of all subscriptions; nil for a node that only publishes.
 	Receiver bus.Receiver
 	// NATS are further options, such as credentials, TLS or an in-process server.
@@ -47,6 +58,7 @@ type Options struct {
 type Bus struct {
 	conn     *nats.Conn
 	log      *slog.Logger
+	observe  func(operation string, took time.Duration, failed bool)
 	receiver bus.Receiver
 	events   chan *nats.Msg
 	quit     chan struct{}
@@ -63,7 +75,7 @@ type busMetrics struct {
 
 func newMetrics(reg prometheus.Registerer) busMetrics {
 	f := promauto.With(reg)
-	return busMetrics{
+	m := busMetrics{
 		published: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
 		}, []string{"result"}),
@@ -74,14 +86,25 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer).",
 		}, []string{"cause"}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, result := range []string{"ok", "disconnected", "error"} {
+		m.published.WithLabelValues(result)
+	}
+	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer"} {
+		m.disruptions.WithLabelValues(cause)
+	}
+	return m
 }
 
 // Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
 // Connected.
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
-		log: o.Log, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
+		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
 		quit: make(chan struct{}), done: make(chan struct{}), metrics: newMetrics(o.Registerer),
+	}
+	if b.observe == nil {
+		b.observe = func(string, time.Duration, bool) {}
 	}
 	options := append([]nats.Option{
 		nats.Name(o.Name),
@@ -163,7 +186,8 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 func (b *Bus) Connected() bool { return b.conn.IsConnected() }
 
 // Publish implements bus.Publisher.
-func (b *Bus) Publish(user string, payload []byte) error {
+func (b *Bus) Publish(user string, payload []byte) (err error) {
+	defer b.measure(opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
 		b.metrics.published.WithLabelValues("disconnected").Inc()
 		return bus.ErrDisconnected
@@ -177,7 +201,8 @@ func (b *Bus) Publish(user string, payload []byte) error {
 }
 
 // Subscribe implements bus.Subscriber.
-func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, error) {
+func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, err error) {
+	defer b.measure(opSubscribe, time.Now(), &err)
 	s, err := b.conn.ChanSubscribe(inboxPrefix+user, b.events)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
@@ -192,6 +217,11 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (bus.Subscription, err
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
 	}
 	return s, nil
+}
+
+// measure tells of an operation that ends now. A client that went away is no failure of the bus.
+func (b *Bus) measure(operation string, began time.Time, err *error) {
+	b.observe(operation, time.Since(began), *err != nil && !errors.Is(*err, context.Canceled))
 }
 
 // Answer implements bus.Directory.

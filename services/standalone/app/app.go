@@ -90,6 +90,7 @@ type App struct {
 	log      *slog.Logger
 	stack    *lifecycle.Stack
 	registry *prometheus.Registry
+	limits   *ratelimit.Metrics
 	store    *sqlite.Store
 	mirror   *revocation.Mirror
 
@@ -104,6 +105,7 @@ type App struct {
 // New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
+	a.limits = ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
 		a.lockDataDir, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
 	} {
@@ -204,7 +206,8 @@ func (a *App) startGateway(context.Context) error {
 		return err
 	}
 	a.bus, err = natsbus.Connect("", natsbus.Options{
-		Name: nodeID, Log: a.log, Registerer: a.registry, Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
+		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: metrics.NewEngines(a.registry).Of("nats", natsbus.Operations()...),
+		Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
 	})
 	if err != nil {
 		a.gateway.Stop()
@@ -269,10 +272,13 @@ func (a *App) Stop(ctx context.Context) error { return a.stack.Stop(ctx) }
 // URL is where the server answers.
 func (a *App) URL() string { return "http://" + a.server.Address() }
 
+// AdminURL is where the admin port answers.
+func (a *App) AdminURL() string { return "http://" + a.server.AdminAddress() }
+
 // limiter makes a rate limit, or none if they are off.
-func (a *App) limiter(_ string, q ratelimit.Quota) ratelimit.Limiter {
+func (a *App) limiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if a.cfg.RateLimit == "off" {
-		return ratelimit.Off{}
+		return a.limits.Measure(name, ratelimit.Off{})
 	}
-	return ratelimit.NewInProcess(q, limiterKeys)
+	return a.limits.Measure(name, ratelimit.NewInProcess(q, limiterKeys))
 }

@@ -23,20 +23,38 @@ type Metrics struct {
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
 	const outcomes = " success, invalid_credentials, username_taken, invalid_request, at_capacity, canceled, or failed."
-	return &Metrics{
-		logins:          counter("sealpost_auth_logins_total", "Logins, by outcome:"+outcomes, "outcome"),
-		registrations:   counter("sealpost_auth_registrations_total", "Registrations, by outcome:"+outcomes, "outcome"),
-		passwordChanges: counter("sealpost_auth_password_changes_total", "Password changes, by outcome:"+outcomes, "outcome"),
-		logouts:         counter("sealpost_auth_logouts_total", "Logouts of one token or of all, by outcome.", "kind", "outcome"),
+	m := &Metrics{
+		logins: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_auth_logins_total", Help: "Logins, by outcome:" + outcomes,
+		}, []string{"outcome"}),
+		registrations: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_auth_registrations_total", Help: "Registrations, by outcome:" + outcomes,
+		}, []string{"outcome"}),
+		passwordChanges: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_auth_password_changes_total", Help: "Password changes, by outcome:" + outcomes,
+		}, []string{"outcome"}),
+		logouts: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_auth_logouts_total", Help: "Logouts of one token or of all, by outcome.",
+		}, []string{"kind", "outcome"}),
 		strengthened: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_auth_password_hashes_strengthened_total",
 			Help: "Stored hashes that a login replaced, because hashes cost more now.",
 		}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, outcome := range []string{
+		"success", "invalid_credentials", "username_taken", "invalid_request", "at_capacity", "canceled", "failed",
+	} {
+		for _, v := range []*prometheus.CounterVec{m.logins, m.registrations, m.passwordChanges} {
+			v.WithLabelValues(outcome)
+		}
+	}
+	for _, outcome := range []string{"success", "canceled", "failed"} {
+		m.logouts.WithLabelValues("one", outcome)
+		m.logouts.WithLabelValues("all", outcome)
+	}
+	return m
 }
 
 func (m *Metrics) loggedIn(err error)            { m.logins.WithLabelValues(outcome(err)).Inc() }

@@ -16,7 +16,7 @@ type metrics struct {
 // newMetrics registers the metrics with reg; nil registers them nowhere.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	m := &metrics{
 		waiting: f.NewGauge(prometheus.GaugeOpts{
 			Name: "sealpost_auth_password_queue_length",
 			Help: "Requests that wait for their password to be hashed.",
@@ -36,6 +36,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Requests that left the queue without a hash, by why: at_capacity, or canceled by the client.",
 		}, []string{"reason"}),
 	}
+	// There from the start, so that the first refusal is seen as an increase.
+	for _, reason := range []string{"at_capacity", "canceled"} {
+		m.turnedAway.WithLabelValues(reason)
+	}
+	return m
 }
 
 func (m *metrics) refused(err error) {

@@ -10,10 +10,15 @@ type Metrics struct{ rotations *prometheus.CounterVec }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	return &Metrics{rotations: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+	m := &Metrics{rotations: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "sealpost_keys_rotations_total",
 		Help: "Keys that users submitted, by whether they rotated the key or it was unchanged.",
 	}, []string{"outcome"})}
+	// There from the start, so that the first one is seen as an increase, and an absent service as absent.
+	for _, outcome := range []string{"rotated", "unchanged"} {
+		m.rotations.WithLabelValues(outcome)
+	}
+	return m
 }
 
 func (m *Metrics) rotated(outcome string) { m.rotations.WithLabelValues(outcome).Inc() }

@@ -17,7 +17,7 @@ type Metrics struct {
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &Metrics{
+	m := &Metrics{
 		messages: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_messages_accepted_total", Help: "Sends acknowledged, by whether they were new or repeated an earlier one.",
 		}, []string{"kind"}),
@@ -29,6 +29,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Events of committed messages that the bus did not take; their readers find the messages in the store.",
 		}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for _, kind := range []string{"new", "duplicate"} {
+		m.messages.WithLabelValues(kind)
+	}
+	return m
 }
 
 func (m *Metrics) sent(r inbox.Receipt) {

@@ -22,7 +22,7 @@ type Metrics struct {
 // NewMetrics registers the gateway's metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &Metrics{
+	m := &Metrics{
 		openPolls: f.NewGauge(prometheus.GaugeOpts{
 			Name: "sealpost_gateway_open_polls", Help: "Polls and streams that are open on this node.",
 		}),
@@ -57,4 +57,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_gateway_refused_polls_total", Help: "Polls refused, by reason (capacity, user_limit, draining).",
 		}, []string{"reason"}),
 	}
+	// There from the start, so that the first one is seen as an increase.
+	for v, values := range map[*prometheus.CounterVec][]string{
+		m.answers:     {"messages", "timeout", "reset", "revoked"},
+		m.completions: {"event", "ring", "store"},
+		m.refused:     {"capacity", "user_limit", "draining"},
+	} {
+		for _, value := range values {
+			v.WithLabelValues(value)
+		}
+	}
+	return m
 }

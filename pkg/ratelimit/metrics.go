@@ -1,0 +1,45 @@
+package ratelimit
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics of the limiters of a process.
+type Metrics struct{ decisions *prometheus.CounterVec }
+
+// NewMetrics registers the metrics with reg; nil registers them nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	return &Metrics{decisions: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "sealpost_rate_limit_decisions_total",
+		Help: "Requests that a rate limit was asked about, by the limit and what it said: allowed, refused, or unavailable when it could not tell.",
+	}, []string{"limit", "decision"})}
+}
+
+// Measure counts what a limiter decides, under the name of its limit, which is one of a small set.
+func (m *Metrics) Measure(name string, l Limiter) Limiter {
+	count := func(decision string) prometheus.Counter { return m.decisions.WithLabelValues(name, decision) }
+	// Made now, so that the first refusal is seen as an increase.
+	return &measured{Limiter: l, allowed: count("allowed"), refused: count("refused"), unavailable: count("unavailable")}
+}
+
+type measured struct {
+	Limiter
+	allowed, refused, unavailable prometheus.Counter
+}
+
+// Allow implements Limiter.
+func (m *measured) Allow(ctx context.Context, key string) (Result, error) {
+	r, err := m.Limiter.Allow(ctx, key)
+	switch {
+	case err != nil:
+		m.unavailable.Inc()
+	case r.Allowed:
+		m.allowed.Inc()
+	default:
+		m.refused.Inc()
+	}
+	return r, err
+}

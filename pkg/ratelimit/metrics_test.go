@@ -1,0 +1,45 @@
+package ratelimit_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+)
+
+// away is a limiter that cannot tell.
+type away struct{}
+
+func (away) Allow(context.Context, string) (ratelimit.Result, error) {
+	return ratelimit.Result{}, ratelimit.ErrUnavailable
+}
+
+func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := ratelimit.NewMetrics(reg)
+	send := m.Measure("send", ratelimit.NewInProcess(ratelimit.Quota{Events: 2, Period: time.Hour}, 10))
+	login := m.Measure("login", away{})
+	for range 3 {
+		_, err := send.Allow(t.Context(), "alice")
+		require.NoError(t, err)
+	}
+	_, err := login.Allow(t.Context(), "alice")
+	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+	const name = "sealpost_rate_limit_decisions_total"
+	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP `+name+` Requests that a rate limit was asked about, by the limit and what it said: allowed, refused, or unavailable when it could not tell.
+# TYPE `+name+` counter
+`+name+`{decision="allowed",limit="login"} 0
+`+name+`{decision="refused",limit="login"} 0
+`+name+`{decision="unavailable",limit="login"} 1
+`+name+`{decision="allowed",limit="send"} 2
+`+name+`{decision="refused",limit="send"} 1
+`+name+`{decision="unavailable",limit="send"} 0
+`), name))
+}
