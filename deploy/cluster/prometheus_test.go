@@ -139,5 +139,5 @@ func TestPrometheusSeesWhatGoesOnAndWhatFails(t *testing.T) {
 	r.fires(p, "SealpostTargetDown", fmt.Sprintf(",instance=%q", victim.Admin))
 	require.NoError(t, victim.Restart(t.Context()))
 	r.resolves(p, "SealpostTargetDown", "")
-	r.judge(c)
+	t.Log(c.Finish().String()) // what became of the messages is for the tests of failures to judge
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -96,6 +97,8 @@ type Server struct {
 	// leaving: connections are to end with their next answer.
 	leaving atomic.Bool
 	metrics *httpMetrics
+	// expected: all routes are there, and so are their metrics.
+	expected sync.Once
 }
 
 // New binds both listeners; Serve answers on them.
@@ -108,7 +111,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.public = &http.Server{
-		Handler: s.withCORS(s.engine), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
+		Handler: s.withCORS(s.expecting(s.engine)), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
 	if opts.Keeper != nil {
@@ -186,7 +189,7 @@ func (s *Server) AdminAddress() string { return s.admin.Address() }
 
 // Serve answers on both ports until Shutdown, or until one of them fails.
 func (s *Server) Serve() error {
-	s.metrics.expect(s.engine.Routes())
+	s.expected.Do(s.expect)
 	failed := make(chan error, 3)
 	go func() { failed <- s.admin.Serve() }()
 	if s.opts.Keeper != nil {
@@ -197,6 +200,16 @@ func (s *Server) Serve() error {
 		return err
 	}
 	return nil
+}
+
+func (s *Server) expect() { s.metrics.expect(s.engine.Routes()) }
+
+// expecting reads the routes before h changes how it keeps them, which it does with the first request.
+func (s *Server) expecting(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.expected.Do(s.expect)
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Drain makes the server unready and goes on serving for the lame-duck time, so that load balancers take it out.
