@@ -7,7 +7,7 @@ PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 # Modules of their own, outside the workspace: what they depend on is nothing that a server should be built with. Those that
 # need engines, or take long to build, are tested by `make test-engines` alone.
 TOOLS    := deploy/compose deploy/bench deploy/helm deploy/prometheus
-HEAVY    := deploy/cluster deploy/helm/oldest
+HEAVY    := deploy/cluster
 # What asks something of an engine.
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines
 BIN      := $(CURDIR)/bin
@@ -65,7 +65,6 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
 	cd deploy/compose && GOWORK=off SEALPOST_ENGINES=required go test -count=1 ./...
-	cd deploy/helm/oldest && GOWORK=off go test -count=1 ./...
 	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
