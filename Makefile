@@ -78,8 +78,9 @@ bench-cluster: build ## measure the same load on a whole deployment, with its en
 	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
 	$(BIN)/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
-.PHONY: chart
-chart: ## copy the rules and dashboards into the Helm chart, and write what it renders anew
+.PHONY: generate
+generate: ## write anew what is made of other things: dashboards, Prometheus's configuration, the chart's copies and what it renders
+	cd deploy/prometheus && GOWORK=off go generate ./...
 	cd deploy/helm && GOWORK=off SEALPOST_UPDATE=1 go test -count=1 -run 'TestTheChart' .
 
 .PHONY: lint

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updating tells whether files are to be written rather than compared: SEALPOST_UPDATE=1 go test ./deploy/helm
+// updating tells whether files are to be written rather than compared: make generate
 func updating() bool { return os.Getenv("SEALPOST_UPDATE") != "" }
 
 // madeKey is the key that Helm makes for development: another one each time.
@@ -30,7 +30,7 @@ func TestTheChartRendersAsItDid(t *testing.T) {
 		}
 		want, err := os.ReadFile(golden)
 		require.NoError(t, err)
-		require.Equal(t, string(want), out.String(), "SEALPOST_UPDATE=1 go test ./deploy/helm writes it anew")
+		require.Equal(t, string(want), out.String(), "make generate writes it anew")
 	})
 }
 
@@ -56,7 +56,7 @@ func TestTheChartHoldsTheRulesAndDashboards(t *testing.T) {
 			}
 		}
 		want, got := contents(t, c.from, c.pattern), contents(t, to, c.pattern)
-		require.Equal(t, want, got, "make chart copies %s", c.from)
+		require.Equal(t, want, got, "make generate copies %s", c.from)
 	}
 }
 

@@ -26,7 +26,7 @@ func TestTheFilesAreWhatTheSourceSays(t *testing.T) {
 		require.NoError(t, err)
 		got, err := os.ReadFile(filepath.Join(folder, d.UID+".json"))
 		require.NoError(t, err)
-		require.Equal(t, string(want), string(got), "run go generate ./deploy/prometheus/dashboards")
+		require.Equal(t, string(want), string(got), "run make generate")
 	}
 }
 

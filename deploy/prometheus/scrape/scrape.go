@@ -41,7 +41,7 @@ func Compose() Options {
 	return o
 }
 
-var configuration = template.Must(template.New("prometheus.yml").Parse(`# Written by go generate ./deploy/prometheus/scrape: change it there.
+var configuration = template.Must(template.New("prometheus.yml").Parse(`# Written by make generate from deploy/prometheus/scrape: change it there.
 # Nodes are scraped at their admin ports: set ADMIN_ADDRESS=:9301, and let nobody but Prometheus reach it.
 global:
   scrape_interval: {{ .Interval }}

@@ -18,7 +18,7 @@ func TestTheFileIsWhatTheSourceSays(t *testing.T) {
 	require.NoError(t, err)
 	got, err := os.ReadFile("../prometheus.yml")
 	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "run go generate ./deploy/prometheus/scrape")
+	require.Equal(t, string(want), string(got), "run make generate")
 }
 
 func TestItScrapesWhatTheLoadBalancerKnows(t *testing.T) {
