@@ -107,6 +107,7 @@ func TestTheBinariesNeedNothingOfTheirImage(t *testing.T) {
 	command = strings.ReplaceAll(command, "/out/", out)
 	build := exec.CommandContext(t.Context(), "sh", "-c", command)
 	build.Dir = top
+	build.Env = append(os.Environ(), "GOWORK=") // in the image it is the workspace that is built
 	text, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", text)
 	for target, i := range dockerfile(t) {
