@@ -17,7 +17,7 @@ import (
 // TestSlowClientsAndAHugeInboxDisturbNobodyElse: clients ask for the pages of a huge inbox and never read the answers,
 // while the crowd goes on.
 func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
-	const messages, size, clients = 64, 256 << 10, 50
+	const messages, size, clients = 64, 256 << 10, 12
 	r := newRig(t, options{})
 	bob := r.user("Bob")
 	c := r.crowdOf(20)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,11 @@ type CommandLine struct {
 func Build(t *testing.T, server string) *CommandLine {
 	t.Helper()
 	c := &CommandLine{t: t, binary: filepath.Join(t.TempDir(), "sealpost"), Home: t.TempDir(), server: server}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", c.binary, "github.com/sealpost/sealpost/pkg/cmd/sealpost").CombinedOutput()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", c.binary, "github.com/sealpost/sealpost/pkg/cmd/sealpost")
+	// With the dependencies of its own module: the test may belong to one that has others.
+	_, source, _, _ := runtime.Caller(0)
+	build.Dir, build.Env = filepath.Dir(source), append(os.Environ(), "GOWORK=off")
+	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return c
 }
