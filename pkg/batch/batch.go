@@ -81,6 +81,9 @@ func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
 	}
 }
 
+// Waiting is how many callers wait for the batch after the one under way.
+func (b *Batcher[T, R]) Waiting() int { return len(b.queue) }
+
 // Stop ends the Batcher once the batch under way has ended.
 func (b *Batcher[T, R]) Stop() {
 	b.once.Do(func() { close(b.quit) })

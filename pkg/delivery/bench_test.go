@@ -24,13 +24,15 @@ func BenchmarkEvent(b *testing.B) {
 		for i := range recipients {
 			item.Message.Recipients = append(item.Message.Recipients, fmt.Sprint("User", i))
 		}
-		event, err := delivery.For(item)
+		sheet, err := delivery.NewSheet(item.Message)
+		require.NoError(b, err)
+		event, err := sheet.For(item.Entry)
 		require.NoError(b, err)
 		payload := event.Encode()
 		b.Run(fmt.Sprint("encode/recipients=", recipients), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				e, err := delivery.For(item)
+				e, err := sheet.For(item.Entry)
 				if err != nil || len(e.Encode()) == 0 {
 					b.Fatal(err)
 				}

@@ -4,9 +4,7 @@ package delivery
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -45,41 +43,30 @@ type Event struct {
 // ErrMalformed means that a payload is not an event of this version.
 var ErrMalformed = errors.New("malformed event")
 
-// For makes the event of one entry of a committed message.
+// For makes the event of one entry of a committed message. See Sheet for one with many.
 func For(item inbox.Item) (Event, error) {
-	e := Event{Position: item.Entry.Position, AcceptedAt: item.Message.CreatedAt, ExpiresAt: item.Entry.ExpiresAt}
-	switch {
-	case item.Entry.Kind != store.Received:
-		e.Kind = Empty
-		return e, nil
-	case len(item.Message.Content) > MaxInline:
-		e.Kind = Reference
-		return e, nil
+	sheet, err := NewSheet(item.Message)
+	if err != nil {
+		return Event{}, err
 	}
-	e, err := Stored(item, nil)
-	if len(e.Object) > MaxInline {
-		e.Kind, e.Object = Reference, nil
-	}
-	return e, err
+	return sheet.For(item.Entry)
 }
 
 // Stored makes the event of a message that its reader has received, whatever its size, for a node that read it from
 // the store. Receipts are shown to the sender only.
 func Stored(item inbox.Item, receipts []store.ReadReceipt) (Event, error) {
-	object, err := json.Marshal(Object(item, receipts))
+	sheet, err := NewSheet(item.Message)
 	if err != nil {
-		return Event{}, fmt.Errorf("encode message object: %w", err)
+		return Event{}, err
 	}
-	return Event{
-		Position: item.Entry.Position, Kind: Inline, AcceptedAt: item.Message.CreatedAt, ExpiresAt: item.Entry.ExpiresAt, Object: object,
-	}, nil
+	return sheet.stored(item.Entry, receipts)
 }
 
-// Encode makes a payload: kind, position, acceptance and expiry in one line of text, then the object.
-func (e Event) Encode() []byte {
-	b := make([]byte, 0, len(e.Object)+64)
+// AppendTo adds the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text,
+// then the object. A payload is one event, or several of one user, one after the other.
+func (e Event) AppendTo(b []byte) []byte {
 	b = append(b, byte(e.Kind))
-	for _, n := range []int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli()} {
+	for _, n := range []int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli(), int64(len(e.Object))} {
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, n, 10)
 	}
@@ -87,60 +74,109 @@ func (e Event) Encode() []byte {
 	return append(b, e.Object...)
 }
 
-// Decode reads a payload. The event's Object shares the payload's memory.
-func Decode(payload []byte) (Event, error) {
-	line, object, found := bytes.Cut(payload, []byte{'\n'})
-	fields := bytes.Split(line, []byte{' '})
-	if !found || len(fields) != 4 || len(fields[0]) != 1 {
-		return Event{}, ErrMalformed
+// Encode makes a payload of one event.
+func (e Event) Encode() []byte { return e.AppendTo(make([]byte, 0, len(e.Object)+headBytes)) }
+
+// headBytes is what an event's line takes, at most.
+const headBytes = 96
+
+// Size is how much AppendTo adds, at most.
+func (e Event) Size() int { return len(e.Object) + headBytes }
+
+// Decode reads a payload. The events' Objects share the payload's memory. With an error, it returns none.
+func Decode(payload []byte) ([]Event, error) {
+	var events []Event
+	for {
+		e, rest, err := decodeOne(payload)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+		if len(rest) == 0 {
+			return events, nil
+		}
+		payload = rest
 	}
-	position, err1 := strconv.ParseInt(string(fields[1]), 10, 64)
-	accepted, err2 := strconv.ParseInt(string(fields[2]), 10, 64)
-	expires, err3 := strconv.ParseInt(string(fields[3]), 10, 64)
-	if err1 != nil || err2 != nil || err3 != nil || position < 1 {
-		return Event{}, ErrMalformed
-	}
-	e := Event{Kind: Kind(fields[0][0]), Position: position, AcceptedAt: time.UnixMilli(accepted), ExpiresAt: time.UnixMilli(expires)}
-	switch {
-	case e.Kind == Inline && len(object) > 0:
-		e.Object = object
-	case (e.Kind == Reference || e.Kind == Empty) && len(object) == 0:
-	default:
-		return Event{}, ErrMalformed
-	}
-	return e, nil
 }
 
-// Object makes the message object that the owner of the entry sees. Receipts are shown to the sender only.
-func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
-	m, e := item.Message, item.Entry
-	object := api.Message{
-		ObjectID: m.ID.String(), MessageID: m.ID.String(), Seq: e.Position,
-		Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion,
-		EncryptedContent: m.Content, IV: m.IV,
-		RecipientKeys: map[string]string{}, Recipients: m.Recipients,
-		Timestamp: api.At(m.CreatedAt), IsUnread: item.Unread(), ClientMessageID: m.ClientMessageID,
+func decodeOne(payload []byte) (e Event, rest []byte, err error) {
+	line, rest, found := bytes.Cut(payload, []byte{'\n'})
+	if !found || len(line) < 2 || line[1] != ' ' {
+		return Event{}, nil, ErrMalformed
 	}
-	if e.Kind == store.Received {
-		reader := displayName(e.User, m.Recipients)
-		object.RecipientKeys[reader] = e.WrappedKey
-		if e.KeyVersion > 0 {
-			object.RecipientKeyVersions = map[string]int{reader: e.KeyVersion}
+	e.Kind = Kind(line[0])
+	var numbers [4]int64
+	fields := line[2:]
+	for i := range numbers {
+		field, more, again := bytes.Cut(fields, []byte{' '})
+		if again == (i == len(numbers)-1) {
+			return Event{}, nil, ErrMalformed
 		}
+		if numbers[i], err = strconv.ParseInt(string(field), 10, 64); err != nil {
+			return Event{}, nil, ErrMalformed
+		}
+		fields = more
+	}
+	position, length := numbers[0], numbers[3]
+	if position < 1 || length < 0 || length > int64(len(rest)) || (e.Kind == Inline) != (length > 0) {
+		return Event{}, nil, ErrMalformed
+	}
+	if e.Kind != Inline && e.Kind != Reference && e.Kind != Empty {
+		return Event{}, nil, ErrMalformed
+	}
+	e.Position, e.AcceptedAt, e.ExpiresAt = position, time.UnixMilli(numbers[1]), time.UnixMilli(numbers[2])
+	if length > 0 {
+		e.Object = rest[:length:length]
+	}
+	return e, rest[length:], nil
+}
+
+// own is what a message looks like to one reader only.
+type own struct {
+	// reader is the name under which the reader's wrapped key stands; none for one's own send.
+	reader string
+	unread bool
+	readBy *[]api.Receipt
+}
+
+func ownOf(item inbox.Item, receipts []store.ReadReceipt) own {
+	m, e := item.Message, item.Entry
+	o := own{unread: item.Unread()}
+	if e.Kind == store.Received {
+		o.reader = displayName(e.User, m.Recipients)
 	}
 	if store.Canonical(m.Sender) == e.User {
 		readBy := make([]api.Receipt, len(receipts))
 		for i, r := range receipts {
 			readBy[i] = api.Receipt{Username: r.User, ReadAt: api.At(r.ReadAt)}
 		}
-		object.ReadBy = &readBy
+		o.readBy = &readBy
+	}
+	return o
+}
+
+// Object makes the message object that the owner of the entry sees. Receipts are shown to the sender only.
+func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
+	m, e, own := item.Message, item.Entry, ownOf(item, receipts)
+	object := api.Message{
+		ObjectID: m.ID.String(), MessageID: m.ID.String(), Seq: e.Position,
+		Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion,
+		EncryptedContent: m.Content, IV: m.IV,
+		RecipientKeys: map[string]string{}, Recipients: m.Recipients,
+		Timestamp: api.At(m.CreatedAt), IsUnread: own.unread, ClientMessageID: m.ClientMessageID, ReadBy: own.readBy,
+	}
+	if own.reader != "" {
+		object.RecipientKeys[own.reader] = e.WrappedKey
+		if e.KeyVersion > 0 {
+			object.RecipientKeyVersions = map[string]int{own.reader: e.KeyVersion}
+		}
 	}
 	return object
 }
 
 func displayName(canonical string, names []string) string {
 	for _, name := range names {
-		if store.Canonical(name) == canonical {
+		if len(name) == len(canonical) && store.Canonical(name) == canonical {
 			return name
 		}
 	}

@@ -29,8 +29,10 @@ func TestAnEventSurvivesItsEncoding(t *testing.T) {
 	for _, kind := range []store.EntryKind{store.Received, store.Sent} {
 		event, err := delivery.For(item("bob", kind))
 		require.NoError(t, err)
-		again, err := delivery.Decode(event.Encode())
+		list, err := delivery.Decode(event.Encode())
 		require.NoError(t, err)
+		require.Len(t, list, 1)
+		again := list[0]
 		require.Equal(t, event.Position, again.Position)
 		require.Equal(t, event.Kind, again.Kind)
 		require.Equal(t, event.AcceptedAt.UnixMilli(), again.AcceptedAt.UnixMilli())
@@ -66,7 +68,8 @@ func TestOnlyTheSenderSeesReceipts(t *testing.T) {
 }
 
 func TestWhatIsNoEventIsRefused(t *testing.T) {
-	for _, payload := range []string{"", "m", "m 1 2 3", "m 1 2 3\n", "x 1 2 3\n{}", "m 0 2 3\n{}", "m -1 2 3\n{}", "m one 2 3\n{}", "m 1 2 x\n{}", "e 1 2 3\n{}", "mm 1 2 3\n{}", "m 1 2\n{}", "m 1 2 3 4\n{}"} {
+	for _, payload := range []string{"", "m", "m 1 2 3 2", "m 1 2 3 0\n", "x 1 2 3 2\n{}", "m 0 2 3 2\n{}", "m -1 2 3 2\n{}", "m one 2 3 2\n{}", "m 1 2 x 2\n{}", "e 1 2 3 2\n{}",
+		"mm 1 2 3 2\n{}", "m 1 2\n{}", "m 1 2 3\n{}", "m 1 2 3 4 2\n{}", "m 1 2 3 2\n{", "m 1 2 3 -1\n{}", "e 1 2 3 0\n{}", "m 1 2 3 2\n{}e", "m 1 2 3 1\n{}"} {
 		_, err := delivery.Decode([]byte(payload))
 		require.ErrorIs(t, err, delivery.ErrMalformed, payload)
 	}
@@ -75,16 +78,52 @@ func TestWhatIsNoEventIsRefused(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	event, _ := delivery.For(item("bob", store.Received))
 	f.Add(event.Encode())
-	f.Add([]byte("e 1 2 3\n"))
+	f.Add([]byte("e 1 2 3 0\n"))
+	f.Add(event.AppendTo([]byte("e 1 2 3 0\n")))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		event, err := delivery.Decode(payload)
+		events, err := delivery.Decode(payload)
 		if err != nil {
 			return
 		}
-		again, err := delivery.Decode(event.Encode())
+		var encoded []byte
+		for _, e := range events {
+			encoded = e.AppendTo(encoded)
+		}
+		again, err := delivery.Decode(encoded)
 		require.NoError(t, err)
-		require.Equal(t, event.Position, again.Position)
+		require.Equal(t, events, again)
 	})
+}
+
+func TestSeveralEventsOfOneUserTravelTogether(t *testing.T) {
+	first, err := delivery.For(item("bob", store.Received))
+	require.NoError(t, err)
+	payload := first.Encode()
+	second := delivery.Event{Kind: delivery.Empty, Position: 8, AcceptedAt: time.UnixMilli(1), ExpiresAt: time.UnixMilli(2)}
+	payload = second.AppendTo(payload)
+	events, err := delivery.Decode(payload)
+	require.NoError(t, err)
+	require.Len(t, events, 2)
+	require.Equal(t, string(first.Object), string(events[0].Object))
+	require.Equal(t, second, events[1])
+}
+
+// TestASheetSaysWhatTheObjectSays: there are two ways to the same JSON, one of them for speed.
+func TestASheetSaysWhatTheObjectSays(t *testing.T) {
+	receipts := []store.ReadReceipt{{User: "Bob", ReadAt: time.UnixMilli(5)}}
+	odd := item("bob", store.Received)
+	odd.Entry.WrappedKey, odd.Message.ClientMessageID, odd.Message.SenderKeyVersion = "\"\\<é\x00\u2028\x7f", "c<1>", 4
+	read := item("bob", store.Received)
+	read.Entry.ReadAt, read.Entry.KeyVersion = time.UnixMilli(9), 0
+	gone := item("carol", store.Received) // not among the names: shown by the canonical one
+	for _, i := range []inbox.Item{item("bob", store.Received), item("alice", store.Received), item("alice", store.Sent), odd, read, gone} {
+		want, err := json.Marshal(delivery.Object(i, receipts))
+		require.NoError(t, err)
+		event, err := delivery.Stored(i, receipts)
+		require.NoError(t, err)
+		require.JSONEq(t, string(want), string(event.Object))
+		require.Equal(t, len(want), len(event.Object))
+	}
 }
 
 func TestTheObjectIsTheContractsJSON(t *testing.T) {

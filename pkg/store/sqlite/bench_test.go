@@ -18,7 +18,7 @@ func BenchmarkInsertEntries(b *testing.B) {
 	s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "db"))
 	require.NoError(b, err)
 	defer func() { require.NoError(b, s.Close()) }()
-	const batch, users = 400, 20
+	const batch, users = 1280, 20
 	position := int64(0)
 	b.ReportAllocs()
 	for b.Loop() {

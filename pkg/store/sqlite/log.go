@@ -1,12 +1,17 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -19,26 +24,25 @@ import (
 // cut at some commit; a message is there only if its entries, which precede it, are. A tombstone is different: readers
 // pass it as soon as it is written, so a slice that holds one is synced.
 func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
-	results := make([]store.EntryResult, len(entries))
-	insert := func(tx *sql.Tx) error {
-		put, find := tx.StmtContext(ctx, s.stmts.insertEntry), tx.StmtContext(ctx, s.stmts.entry)
-		for i, e := range entries {
-			result, err := insertEntry(ctx, put, find, e)
-			if err != nil {
-				return err
-			}
-			results[i] = result
-		}
-		return nil
+	var results []store.EntryResult
+	together := func(tx *sql.Tx) error { return s.insertTogether(ctx, tx, entries) }
+	oneByOne := func(tx *sql.Tx) (err error) {
+		results, err = s.insertOneByOne(ctx, tx, entries)
+		return err
 	}
 	err := s.inTurn(ctx, func() error {
 		if hasHole(entries) {
-			return s.transaction(ctx, insert)
+			return s.transaction(ctx, oneByOne)
 		}
 		if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
 			return unavailable(err)
 		}
-		err := s.transaction(ctx, insert)
+		err := s.transaction(ctx, together)
+		if isConstraint(err) {
+			err = s.transaction(ctx, oneByOne) // some are refused: find out which
+		} else {
+			results = make([]store.EntryResult, len(entries))
+		}
 		// Even if ctx has ended meanwhile: nothing else may run unsynced.
 		_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
 		return errors.Join(err, unavailable(restore))
@@ -58,9 +62,63 @@ func hasHole(entries []store.Entry) bool {
 	return false
 }
 
-func insertEntry(ctx context.Context, put, find *sql.Stmt, e store.Entry) (store.EntryResult, error) {
-	done, err := put.ExecContext(ctx, e.User, e.Position, e.Kind, e.Message[:], e.Digest[:], e.WrappedKey, e.KeyVersion,
+// insertTogether inserts all entries, or fails: many in one statement, and sorted as the table is, so that most go beside
+// the one before and SQLite need not search for their places.
+func (s *Store) insertTogether(ctx context.Context, tx *sql.Tx, entries []store.Entry) error {
+	sorted := make([]*store.Entry, len(entries))
+	for i := range entries {
+		sorted[i] = &entries[i]
+	}
+	slices.SortFunc(sorted, func(a, b *store.Entry) int {
+		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Position, b.Position))
+	})
+	many, single := tx.StmtContext(ctx, s.stmts.insertEntries), tx.StmtContext(ctx, s.stmts.insertEntry)
+	args := make([]any, 0, entriesAtOnce*11)
+	for len(sorted) > 0 {
+		put, n := many, entriesAtOnce
+		if len(sorted) < entriesAtOnce {
+			put, n = single, 1
+		}
+		args = args[:0]
+		for _, e := range sorted[:n] {
+			args = appendEntry(args, e)
+		}
+		if _, err := put.ExecContext(ctx, args...); err != nil {
+			return err
+		}
+		sorted = sorted[n:]
+	}
+	return nil
+}
+
+// isConstraint reports whether a statement failed because a row of it, or of another statement, is in the way.
+func isConstraint(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT
+}
+
+// insertOneByOne inserts the entries that it can, and tells what stands in the way of the others.
+func (s *Store) insertOneByOne(ctx context.Context, tx *sql.Tx, entries []store.Entry) ([]store.EntryResult, error) {
+	results := make([]store.EntryResult, len(entries))
+	put, find := tx.StmtContext(ctx, s.stmts.offerEntry), tx.StmtContext(ctx, s.stmts.entry)
+	for i, e := range entries {
+		result, err := insertEntry(ctx, put, find, e)
+		if err != nil {
+			return nil, err
+		}
+		results[i] = result
+	}
+	return results, nil
+}
+
+// appendEntry adds the values of an entry's columns.
+func appendEntry(args []any, e *store.Entry) []any {
+	return append(args, e.User, e.Position, int64(e.Kind), e.Message[:], e.Digest[:], e.WrappedKey, int64(e.KeyVersion),
 		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt))
+}
+
+func insertEntry(ctx context.Context, put, find *sql.Stmt, e store.Entry) (store.EntryResult, error) {
+	done, err := put.ExecContext(ctx, appendEntry(nil, &e)...)
 	if err != nil {
 		return store.EntryResult{}, err
 	}

@@ -87,7 +87,7 @@ func createPrivate(path string) error {
 func openPool(path, options string, connections int) (*sql.DB, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(4000)&_pragma=cache_size(-16384)" + options
+		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(16000)&_pragma=cache_size(-16384)" + options
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, err

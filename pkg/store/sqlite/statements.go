@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 const (
@@ -14,7 +15,9 @@ const (
 
 // The statements of the request paths. Lists of keys travel as one JSON array, so that every statement is prepared once.
 const (
-	sqlInsertEntry   = "INSERT INTO inbox (" + entryColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	sqlInsertEntry   = "INSERT OR FAIL INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues
+	sqlOfferEntry    = "INSERT INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues + " ON CONFLICT DO NOTHING"
+	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
 	sqlInsertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
@@ -42,10 +45,17 @@ const (
 	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
 )
 
+// entriesAtOnce is how many rows one statement inserts: enough that its own cost does not count.
+const entriesAtOnce = 20
+
+// sqlInsertEntries is sqlInsertEntry for many. If a row is refused it fails in between, and the transaction has to be given
+// up: that spares SQLite the bookkeeping that undoing a statement takes.
+var sqlInsertEntries = sqlInsertEntry + strings.Repeat(", "+sqlEntryValues, entriesAtOnce-1)
+
 // statements are those that run often enough to be prepared ahead.
 type statements struct {
 	// on the writing connection
-	insertEntry, entry, insertMessage *sql.Stmt
+	insertEntry, insertEntries, offerEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
 	messages, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
 	account, keyVersions, listKeys, keyHistory, cursor, revocations   *sql.Stmt
@@ -73,6 +83,8 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 		to   **sql.Stmt
 	}{
 		{writer, sqlInsertEntry, &st.insertEntry},
+		{writer, sqlInsertEntries, &st.insertEntries},
+		{writer, sqlOfferEntry, &st.offerEntry},
 		{writer, sqlEntry, &st.entry},
 		{writer, sqlInsertMessage, &st.insertMessage},
 		{reader, sqlMessages, &st.messages},

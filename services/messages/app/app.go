@@ -75,6 +75,7 @@ type App struct {
 	api       *httpapi.API
 	writer    *inbox.Writer
 	directory *messaging.SharedDirectory
+	announcer *messaging.Announcer
 }
 
 // New makes the service and starts its group commits. Stop it when done.
@@ -82,12 +83,13 @@ func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
 	directory := messaging.Share(d.Directory, cfg.SendQueue)
+	metrics := messaging.NewMetrics(d.Registry)
+	announcer := messaging.NewAnnouncer(d.Bus, cfg.SendQueue, d.Log, metrics)
 	return &App{
-		writer: writer, directory: directory,
+		writer: writer, directory: directory, announcer: announcer,
 		api: &httpapi.API{
 			Messages: &messaging.Service{
-				Inbox: writer, Directory: directory, Bus: d.Bus, Log: d.Log,
-				Metrics: messaging.NewMetrics(d.Registry), Retention: cfg.Retention,
+				Inbox: writer, Directory: directory, Announcer: announcer, Metrics: metrics, Retention: cfg.Retention,
 			},
 			Inbox: inbox.NewReader(d.Inbox), Nodes: nodes.NewDirectory(d.Bus), Tokens: d.Tokens,
 			SendLimit:    d.Limiter("send", ratelimit.Quota{Events: cfg.SendsPerMinute, Period: time.Minute}),
@@ -104,4 +106,5 @@ func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 func (a *App) Stop() {
 	a.directory.Stop()
 	a.writer.Stop()
+	a.announcer.Stop()
 }

@@ -31,8 +31,9 @@ type Config struct {
 	MaxPollsPerUser int           `env:"MAX_POLLS_PER_USER" envDefault:"64" desc:"polls and streams that one user may have open on a node; above it 429"`
 	PollWait        time.Duration `env:"POLL_WAIT" envDefault:"25s" desc:"how long a poll waits that does not say; shorter than the load balancer's read timeout"`
 	DrainTime       time.Duration `env:"DRAIN_TIME" envDefault:"5s" desc:"time over which the waiting polls are answered when the process is to stop"`
-	RingEvents      int           `env:"RING_EVENTS" envDefault:"16" desc:"recent messages kept in memory for each user with an open poll"`
-	RingBytes       config.Bytes  `env:"RING_BYTES" envDefault:"64KiB" desc:"most memory for the recent messages of one user"`
+	RingEvents      int           `env:"RING_EVENTS" envDefault:"1024" desc:"recent messages kept in memory for each user with an open poll, for a minute or two"`
+	RingBytes       config.Bytes  `env:"RING_BYTES" envDefault:"1MiB" desc:"most memory for the recent messages of one user"`
+	AllRingBytes    config.Bytes  `env:"ALL_RING_BYTES" envDefault:"64MiB" desc:"most memory for the recent messages of all users together"`
 	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
 	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503"`
@@ -52,6 +53,7 @@ func (c *Config) Validate() error {
 	positive("POLLS_PER_MINUTE", c.PollsPerMinute > 0)
 	positive("RING_EVENTS", c.RingEvents > 0)
 	positive("RING_BYTES", c.RingBytes > 0)
+	positive("ALL_RING_BYTES", c.AllRingBytes > 0)
 	positive("VERIFY_INTERVAL", c.VerifyEvery > 0)
 	positive("STORE_READS", c.StoreReads > 0)
 	if c.MaxUnread < leastUnread {
@@ -133,7 +135,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	}
 	g := gateway.New(gateway.Config{
 		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
-		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes),
+		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes), AllRingBytes: int64(cfg.AllRingBytes),
 		VerifyEvery: cfg.VerifyEvery, AwayEvery: awayEvery, Linger: linger, StoreReads: cfg.StoreReads,
 		Revoked: d.Revocations.Revoked,
 	}, d.Inbox, d.Log, gateway.NewMetrics(d.Registry))

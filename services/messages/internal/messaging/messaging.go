@@ -4,15 +4,12 @@ package messaging
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/sealpost/sealpost/pkg/api"
-	"github.com/sealpost/sealpost/pkg/bus"
-	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
@@ -59,8 +56,7 @@ type Appender interface {
 type Service struct {
 	Inbox     Appender
 	Directory Directory
-	Bus       bus.Publisher
-	Log       *slog.Logger
+	Announcer *Announcer
 	Metrics   *Metrics
 	// Retention is the longest, and the default, lifetime of a message.
 	Retention time.Duration
@@ -88,7 +84,7 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 		return Sent{}, err
 	}
 	s.Metrics.sent(receipt)
-	s.publish(receipt)
+	s.Announcer.Announce(receipt)
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
 }
 
@@ -207,18 +203,4 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 		return nil, &UnknownRecipientsError{Names: unknown}
 	}
 	return known, nil
-}
-
-// publish tells the holders of polls. What the bus loses they find in the store.
-func (s *Service) publish(receipt inbox.Receipt) {
-	for _, entry := range receipt.Entries {
-		event, err := delivery.For(inbox.Item{Entry: entry, Message: receipt.Message})
-		if err == nil {
-			err = s.Bus.Publish(entry.User, event.Encode())
-		}
-		if err != nil {
-			s.Metrics.unpublished.Inc()
-			s.Log.Debug("event not published", "error", err.Error())
-		}
-	}
 }

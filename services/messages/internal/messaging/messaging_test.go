@@ -81,16 +81,19 @@ func (w *wire) Publish(user string, payload []byte) error {
 	if w.away {
 		return bus.ErrDisconnected
 	}
-	event, err := delivery.Decode(payload)
-	w.events[user] = event
+	events, err := delivery.Decode(payload)
+	for _, e := range events {
+		w.events[user] = e
+	}
 	return err
 }
 
-func newService() (*messaging.Service, *shelf, *wire) {
+func newService(t testing.TB) (*messaging.Service, *shelf, *wire) {
 	s, w := &shelf{}, &wire{events: map[string]delivery.Event{}}
-	return &messaging.Service{
-		Inbox: s, Directory: town(), Bus: w, Log: slog.New(slog.DiscardHandler), Metrics: messaging.NewMetrics(nil), Retention: time.Hour,
-	}, s, w
+	metrics := messaging.NewMetrics(nil)
+	announcer := messaging.NewAnnouncer(w, 1, slog.New(slog.DiscardHandler), metrics)
+	t.Cleanup(announcer.Stop)
+	return &messaging.Service{Inbox: s, Directory: town(), Announcer: announcer, Metrics: metrics, Retention: time.Hour}, s, w
 }
 
 var alice = token.Identity{Username: "Alice", Subject: "alice"}
@@ -104,7 +107,7 @@ func request(to ...string) api.SendRequest {
 }
 
 func TestASendIsCommittedUnderRegisteredNamesAndEachReaderIsToldItsOwn(t *testing.T) {
-	service, shelf, wire := newService()
+	service, shelf, wire := newService(t)
 	r := request("BOB", "carol")
 	r.RecipientKeyVersions = map[string]int{"BOB": 3}
 	lifetime := int64(60)
@@ -125,7 +128,7 @@ func TestASendIsCommittedUnderRegisteredNamesAndEachReaderIsToldItsOwn(t *testin
 }
 
 func TestASendGoesThroughWithTheBusAway(t *testing.T) {
-	service, _, wire := newService()
+	service, _, wire := newService(t)
 	wire.away = true
 	_, err := service.Send(t.Context(), alice, request("bob"))
 	require.NoError(t, err)
@@ -151,7 +154,7 @@ func TestWhatCannotBeSentIsNamedAndNothingIsWritten(t *testing.T) {
 		"a version of nobody":  {func(r *api.SendRequest) { r.RecipientKeyVersions = map[string]int{"carol": 1} }, "recipientKeyVersions"},
 		"no version":           {func(r *api.SendRequest) { r.RecipientKeyVersions = map[string]int{"bob": 0} }, "recipientKeyVersions"},
 	} {
-		service, shelf, _ := newService()
+		service, shelf, _ := newService(t)
 		r := request("bob")
 		c.change(&r)
 		_, err := service.Send(t.Context(), alice, r)
@@ -163,7 +166,7 @@ func TestWhatCannotBeSentIsNamedAndNothingIsWritten(t *testing.T) {
 }
 
 func TestAllUnknownRecipientsAreListed(t *testing.T) {
-	service, shelf, _ := newService()
+	service, shelf, _ := newService(t)
 	_, err := service.Send(t.Context(), alice, request("bob", "zoe", "$where", "a.b"))
 	var unknown *messaging.UnknownRecipientsError
 	require.ErrorAs(t, err, &unknown)
@@ -172,7 +175,7 @@ func TestAllUnknownRecipientsAreListed(t *testing.T) {
 }
 
 func TestAMessageForAnOldKeyIsRefusedUnlessItWasCommittedBefore(t *testing.T) {
-	service, shelf, _ := newService()
+	service, shelf, _ := newService(t)
 	r := request("bob", "carol")
 	r.RecipientKeyVersions = map[string]int{"bob": 2, "carol": 1}
 	_, err := service.Send(t.Context(), alice, r)
@@ -188,13 +191,13 @@ func TestAMessageForAnOldKeyIsRefusedUnlessItWasCommittedBefore(t *testing.T) {
 }
 
 func TestASenderWithoutAnAccountCannotSend(t *testing.T) {
-	service, _, _ := newService()
+	service, _, _ := newService(t)
 	_, err := service.Send(t.Context(), token.Identity{Subject: "ghost"}, request("bob"))
 	require.ErrorIs(t, err, messaging.ErrNoSender)
 }
 
 func TestTheInboxesErrorsPass(t *testing.T) {
-	service, shelf, wire := newService()
+	service, shelf, wire := newService(t)
 	shelf.err = inbox.ErrNotCommitted
 	_, err := service.Send(t.Context(), alice, request("bob"))
 	require.ErrorIs(t, err, inbox.ErrNotCommitted)
@@ -216,7 +219,7 @@ func FuzzSend(f *testing.F) {
 		if json.Unmarshal(body, &r) != nil {
 			return
 		}
-		service, shelf, _ := newService()
+		service, shelf, _ := newService(t)
 		_, err := service.Send(t.Context(), alice, r)
 		var fault *api.Error
 		var unknown *messaging.UnknownRecipientsError

@@ -26,11 +26,10 @@ type alarm struct {
 // now is a time that is cheaper to keep than time.Time.
 func (a *alarms) now() time.Duration { return time.Since(a.start) }
 
-// set has m checked no later than after d.
-func (a *alarms) set(m *mailbox, d time.Duration) {
+// set has m look no later than at due.
+func (a *alarms) set(m *mailbox, due time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	due := a.now() + d
 	switch {
 	case m.alarm.place == 0:
 		m.alarm.due = due
@@ -67,10 +66,10 @@ func (a *alarms) wind() {
 	}
 }
 
-// ring checks those whose time has come.
+// ring calls those whose time has come.
 func (a *alarms) ring() {
 	for _, m := range a.due() {
-		m.check()
+		m.look()
 	}
 }
 

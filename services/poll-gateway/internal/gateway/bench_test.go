@@ -22,7 +22,7 @@ func BenchmarkEventToPollCompletion(b *testing.B) {
 	for _, polls := range []int{1, 20} {
 		b.Run(fmt.Sprint("polls=", polls), func(b *testing.B) {
 			g := New(Config{
-				MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, VerifyEvery: time.Hour, AwayEvery: time.Hour,
+				MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Hour, AwayEvery: time.Hour,
 				Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
 			}, &shelf{}, slog.New(slog.DiscardHandler), NewMetrics(nil))
 			g.Attach(&wire{subscribed: map[string]int{}})

@@ -49,6 +49,8 @@ type Config struct {
 	MaxPollsPerUser int
 	// RingEvents and RingBytes bound the last events kept for a user.
 	RingEvents, RingBytes int
+	// AllRingBytes bounds those of all users together.
+	AllRingBytes int64
 	// VerifyEvery is how often a waiting user's inbox is checked against the store, jittered by a fifth.
 	VerifyEvery time.Duration
 	// AwayEvery is how often it is while the bus is away.
@@ -77,6 +79,7 @@ type Gateway struct {
 	// disruption counts the times that events may have been lost. What was verified before is not verified any more.
 	disruption atomic.Int64
 	open       atomic.Int64
+	ringBytes  atomic.Int64
 	draining   chan struct{}
 	drainOnce  sync.Once
 	// background ends with Stop: what timers start runs under it.
@@ -194,14 +197,17 @@ func (g *Gateway) find(user string) *mailbox {
 
 // Receive implements bus.Receiver.
 func (g *Gateway) Receive(user string, payload []byte) {
-	event, err := delivery.Decode(payload)
-	if err != nil {
-		g.metrics.malformed.Inc()
+	m := g.find(user)
+	if m == nil {
 		return
 	}
-	if m := g.find(user); m != nil {
-		m.receive(event)
+	events, err := delivery.Decode(payload)
+	if err != nil {
+		g.metrics.malformed.Inc()
+		m.doubt() // something happened there, and a newer node says it in other words
+		return
 	}
+	m.receive(events)
 }
 
 // Disrupted implements bus.Receiver: from here on every mailbox is checked against the store before it is trusted,

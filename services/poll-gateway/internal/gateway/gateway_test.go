@@ -172,7 +172,7 @@ type rig struct {
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	cfg := Config{
-		MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 4, RingBytes: 1 << 20, VerifyEvery: time.Minute,
+		MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute,
 		AwayEvery: 1500 * time.Millisecond, Linger: time.Minute, StoreReads: 4,
 		Revoked: func(token.Identity) bool { return false },
 	}

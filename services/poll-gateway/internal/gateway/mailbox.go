@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 )
 
 const (
-	// gapPatience is how long an event waits for its predecessor before the store is read: two nodes may well publish
-	// in the other order.
+	// gapPatience is how long the head may stand while an event waits for its predecessor, before the store is read: two
+	// nodes may well publish in the other order.
 	gapPatience = 20 * time.Millisecond
 	// firstVerify is when a user who has just become warm is verified for the first time: in a cluster of bus servers
 	// the news of a subscription takes a moment to reach the others.
@@ -22,11 +23,14 @@ const (
 	// refillLimit is how many messages one read of the store brings for waiting polls.
 	refillLimit = 100
 	// maxPending bounds the events that wait for a predecessor. What is beyond is found in the store.
-	maxPending = 256
+	maxPending = 1024
 )
 
 // unknown is the head of a mailbox that has not asked the store yet.
 const unknown = -1
+
+// never is when nothing more is due.
+const never = time.Duration(math.MaxInt64)
 
 // mailbox is one warm user. All waiting polls stand at its head: whatever moves the head answers them or takes them
 // along.
@@ -50,8 +54,15 @@ type mailbox struct {
 	// ring holds the last events up to head, contiguous.
 	ring      []delivery.Event
 	ringBytes int
-	// pending holds events beyond head+1.
-	pending map[int64]delivery.Event
+	// ringMark is where the head was at the last check: events up to there leave the ring at the next one.
+	ringMark int64
+	// pending holds events that wait for a predecessor, or are references; pendingBytes are those of their objects.
+	pending      map[int64]delivery.Event
+	pendingBytes int
+	// gapHead is the head at which events were first seen to wait for a predecessor; at gapDue the store is read, if it
+	// still stands there, once.
+	gapHead int64
+	gapDue  time.Duration
 	polls   []*Parked
 	// moved is closed when a refill ends. It is there if somebody waits for that.
 	moved chan struct{}
@@ -59,14 +70,16 @@ type mailbox struct {
 	// refilling: one read of the store at a time serves all waiting polls; again asks for another one after it.
 	refilling, again bool
 	recheck          time.Duration
-	alarm            alarm
-	closed           bool
+	// checkDue is when the mailbox is to be checked, gap or not; 0 for never.
+	checkDue time.Duration
+	alarm    alarm
+	closed   bool
 }
 
 func newMailbox(g *Gateway, user string) *mailbox {
 	return &mailbox{
 		g: g, user: user, head: unknown, verified: unknown,
-		recheck: firstRecheck,
+		recheck: firstRecheck, gapHead: unknown,
 	}
 }
 
@@ -86,6 +99,7 @@ func (m *mailbox) warm(ctx context.Context) {
 func (m *mailbox) close() {
 	m.mu.Lock()
 	m.closed = true
+	m.dropRing(len(m.ring))
 	m.g.alarms.clear(m)
 	m.mu.Unlock()
 	m.warming.Do(func() {})
@@ -118,10 +132,11 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 		return m.moved
 	}
 	if position > m.head {
-		m.head, m.ring, m.ringBytes = position, nil, 0
+		m.dropRing(len(m.ring))
+		m.head = position
 	}
 	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
-	m.advance()
+	m.advance(nil)
 	return nil
 }
 
@@ -133,42 +148,59 @@ func (m *mailbox) news() {
 	}
 }
 
-// receive takes an event from the bus.
-func (m *mailbox) receive(e delivery.Event) {
+// receive takes events from the bus.
+func (m *mailbox) receive(events []delivery.Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || e.Position <= m.head || len(m.pending) >= maxPending {
+	if m.closed {
 		return
+	}
+	var run []delivery.Event
+	for _, e := range events {
+		switch {
+		case e.Position <= m.head:
+		case m.head != unknown && e.Position == m.head+1 && e.Kind != delivery.Reference:
+			m.push(e)
+			run = append(run, e)
+		default:
+			m.hold(e)
+		}
+	}
+	if m.head != unknown {
+		m.advance(run)
+	}
+}
+
+// hold keeps an event that waits for its predecessor. Objects for which there is no room are found in the store.
+func (m *mailbox) hold(e delivery.Event) {
+	if _, there := m.pending[e.Position]; there || len(m.pending) >= maxPending {
+		return
+	}
+	if m.pendingBytes+len(e.Object) > m.g.cfg.RingBytes {
+		e.Kind, e.Object = delivery.Reference, nil
 	}
 	if m.pending == nil {
 		m.pending = make(map[int64]delivery.Event)
 	}
 	m.pending[e.Position] = e
-	if m.head == unknown {
-		return
-	}
-	next, there := m.pending[m.head+1]
-	switch {
-	case there && next.Kind == delivery.Reference:
-		m.refillSoon()
-	case there:
-		m.advance()
-	default:
-		m.g.metrics.gaps.Inc()
-		m.schedule(gapPatience)
-	}
+	m.pendingBytes += len(e.Object)
 }
 
-// advance moves the head over the pending events that follow it and completes the waiting polls with them. m.mu is
-// held.
-func (m *mailbox) advance() {
-	var run []delivery.Event
-	for {
+// unhold takes a pending event back.
+func (m *mailbox) unhold(position int64) {
+	m.pendingBytes -= len(m.pending[position].Object)
+	delete(m.pending, position)
+}
+
+// advance moves the head on over the pending events that follow it and completes the waiting polls with them, and with
+// the run before them, which the head has passed already. m.mu is held.
+func (m *mailbox) advance(run []delivery.Event) {
+	for len(m.pending) > 0 {
 		e, there := m.pending[m.head+1]
 		if !there || e.Kind == delivery.Reference {
 			break
 		}
-		delete(m.pending, e.Position)
+		m.unhold(e.Position)
 		m.push(e)
 		run = append(run, e)
 	}
@@ -176,16 +208,35 @@ func (m *mailbox) advance() {
 	if len(run) > 0 {
 		m.complete(run, "event")
 	}
-	if len(m.pending) > 0 {
-		m.schedule(gapPatience)
+	m.mindGap()
+}
+
+// mindGap has the store read for what the head waits for: at once for an event that came as a reference, and after a while
+// for one that has not come. m.mu is held.
+func (m *mailbox) mindGap() {
+	if len(m.pending) == 0 || len(m.polls) == 0 {
+		return
+	}
+	if _, reference := m.pending[m.head+1]; reference {
+		m.refillSoon()
+		return
+	}
+	if m.gapHead != m.head {
+		m.gapHead, m.gapDue = m.head, m.g.alarms.now()+gapPatience
+	}
+	if m.gapDue != never {
+		m.ringAlarm(m.gapDue)
 	}
 }
 
 // dropStale removes pending events that the head has passed.
 func (m *mailbox) dropStale() {
+	if len(m.pending) == 0 {
+		return
+	}
 	for position := range m.pending {
 		if position <= m.head {
-			delete(m.pending, position)
+			m.unhold(position)
 		}
 	}
 	if len(m.pending) == 0 {
@@ -198,13 +249,29 @@ func (m *mailbox) push(e delivery.Event) {
 	m.head = e.Position
 	m.ring = append(m.ring, e)
 	m.ringBytes += len(e.Object)
-	drop := 0
-	for len(m.ring)-drop > m.g.cfg.RingEvents || (m.ringBytes > m.g.cfg.RingBytes && len(m.ring)-drop > 0) {
-		m.ringBytes -= len(m.ring[drop].Object)
-		m.ring[drop] = delivery.Event{}
+	cfg := &m.g.cfg
+	excess := m.g.ringBytes.Add(int64(len(e.Object))) - cfg.AllRingBytes
+	drop, dropped := 0, 0
+	for drop < len(m.ring) &&
+		(len(m.ring)-drop > cfg.RingEvents || m.ringBytes-dropped > cfg.RingBytes || excess > int64(dropped)) {
+		dropped += len(m.ring[drop].Object)
 		drop++
 	}
-	m.ring = m.ring[drop:]
+	m.dropRing(drop)
+}
+
+// dropRing forgets the oldest n events of the ring. m.mu is held.
+func (m *mailbox) dropRing(n int) {
+	bytes := 0
+	for i := range m.ring[:n] {
+		bytes += len(m.ring[i].Object)
+		m.ring[i] = delivery.Event{}
+	}
+	m.ringBytes -= bytes
+	m.g.ringBytes.Add(int64(-bytes))
+	if m.ring = m.ring[n:]; len(m.ring) == 0 {
+		m.ring = nil
+	}
 }
 
 // fromRing moves at forward over events of the ring, and reports whether that gave it something to tell.
@@ -247,15 +314,52 @@ func (m *mailbox) scheduleIn(d time.Duration) {
 
 // schedule is scheduleIn with m.mu held.
 func (m *mailbox) schedule(d time.Duration) {
+	due := m.g.alarms.now() + d
+	if m.checkDue == 0 || due < m.checkDue {
+		m.checkDue = due
+	}
+	m.ringAlarm(m.checkDue)
+}
+
+// ringAlarm makes look run no later than at due.
+func (m *mailbox) ringAlarm(due time.Duration) {
 	if !m.closed {
-		m.g.alarms.set(m, d)
+		m.g.alarms.set(m, due)
 	}
 }
 
-// check is what the alarm does: it verifies a mailbox with waiting polls against the store, and forgets one that
-// nobody has used for a while.
+// look is what the alarm does: it sees what of the mailbox's affairs is due.
+func (m *mailbox) look() {
+	m.mu.Lock()
+	now := m.g.alarms.now()
+	check := m.checkDue != 0 && m.checkDue <= now
+	switch {
+	case check:
+		m.checkDue = 0
+	case m.checkDue != 0:
+		m.ringAlarm(m.checkDue)
+	}
+	if len(m.pending) > 0 && len(m.polls) > 0 && m.gapHead == m.head && m.gapDue <= now {
+		m.gapDue = never // the read takes it from here
+		m.g.metrics.gaps.Inc()
+		m.refillSoon()
+	}
+	m.mindGap()
+	m.mu.Unlock()
+	if check {
+		m.check()
+	}
+}
+
+// check verifies a mailbox with waiting polls against the store, and forgets one that nobody has used for a while.
 func (m *mailbox) check() {
 	m.mu.Lock()
+	old := 0
+	for old < len(m.ring) && m.ring[old].Position <= m.ringMark {
+		old++
+	}
+	m.dropRing(old)
+	m.ringMark = m.head
 	idle := len(m.polls) == 0
 	if !idle {
 		m.refillSoon()
@@ -263,6 +367,16 @@ func (m *mailbox) check() {
 	m.mu.Unlock()
 	if idle {
 		m.g.evict(m)
+	}
+}
+
+// doubt has the mailbox verified before it is trusted again.
+func (m *mailbox) doubt() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.verified = unknown
+	if len(m.polls) > 0 {
+		m.refillSoon()
 	}
 }
 
@@ -374,5 +488,5 @@ func (m *mailbox) merge(events []delivery.Event) {
 	if len(run) > 0 {
 		m.complete(run, "store")
 	}
-	m.advance()
+	m.advance(nil)
 }

@@ -67,6 +67,7 @@ func (m *mailbox) park(q Query, at Answer, until time.Duration) (*Parked, error)
 		return p, nil
 	}
 	m.schedule(m.g.period())
+	m.mindGap()
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})
@@ -201,8 +202,9 @@ func (m *mailbox) reset() {
 	for _, p := range m.waitingLocked() {
 		m.finish(p, outcome{answer: Answer{Reset: true}})
 	}
-	m.head, m.verified, m.ring, m.ringBytes = unknown, unknown, nil, 0
-	m.pending = nil
+	m.dropRing(len(m.ring))
+	m.head, m.verified = unknown, unknown
+	m.pending, m.pendingBytes = nil, 0
 }
 
 // release answers a poll with a timeout and asks its client to connect elsewhere.

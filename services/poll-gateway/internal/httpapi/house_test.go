@@ -145,7 +145,7 @@ func newHouse(t testing.TB, parks bool) *house {
 	}
 	h.desk.until.Store(time.Now().Add(time.Hour).UnixNano())
 	h.gateway = gateway.New(gateway.Config{
-		MaxPolls: 1 << 20, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, VerifyEvery: time.Minute, AwayEvery: time.Second,
+		MaxPolls: 1 << 20, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
 		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
 	}, h.library, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	h.gateway.Attach(silence{})

@@ -121,7 +121,7 @@ type rig struct {
 func newRig(t testing.TB, messages ...string) *rig {
 	r := &rig{t: t, shelf: &shelf{messages: messages}, sessions: &sessions{}, engine: gin.New()}
 	r.gateway = gateway.New(gateway.Config{
-		MaxPolls: 100, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, VerifyEvery: time.Minute, AwayEvery: time.Second,
+		MaxPolls: 100, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
 		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
 	}, r.shelf, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	r.gateway.Attach(silence{})

@@ -1,0 +1,100 @@
+package messaging_test
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/services/messages/internal/messaging"
+)
+
+// slowWire keeps the positions of each payload, by user. Its first payload takes until it may go on.
+type slowWire struct {
+	mu       sync.Mutex
+	payloads map[string][][]int64
+	begun    chan struct{}
+	goOn     chan struct{}
+	once     sync.Once
+}
+
+func (w *slowWire) Publish(user string, payload []byte) error {
+	w.once.Do(func() {
+		close(w.begun)
+		<-w.goOn
+	})
+	events, err := delivery.Decode(payload)
+	var positions []int64
+	for _, e := range events {
+		positions = append(positions, e.Position)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.payloads[user] = append(w.payloads[user], positions)
+	return err
+}
+
+func committed(position int64, content string, users ...string) inbox.Receipt {
+	r := inbox.Receipt{Message: store.Message{Sender: "Alice", Recipients: users, Content: content}}
+	for _, u := range users {
+		r.Entries = append(r.Entries, store.Entry{User: u, Position: position, Kind: store.Received, WrappedKey: "key"})
+	}
+	return r
+}
+
+// TestSendsThatEndTogetherShareWhatIsPublished: while one is being published others come, in any order; their readers are
+// told of all of them at once, in order.
+func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
+	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	defer a.Stop()
+	var sends sync.WaitGroup
+	sends.Go(func() { a.Announce(committed(1, "x", "bob")) })
+	<-wire.begun
+	for _, position := range []int64{4, 3, 2} {
+		sends.Go(func() { a.Announce(committed(position, "x", "bob", "carol")) })
+	}
+	require.Eventually(t, func() bool { return a.Waiting() == 3 }, 20*time.Second, time.Millisecond)
+	close(wire.goOn)
+	sends.Wait()
+	require.Equal(t, map[string][][]int64{"bob": {{1}, {2, 3, 4}}, "carol": {{2, 3, 4}}}, wire.payloads)
+}
+
+// TestPayloadsAreBounded: what does not fit into one goes into the next.
+func TestPayloadsAreBounded(t *testing.T) {
+	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	defer a.Stop()
+	var sends sync.WaitGroup
+	sends.Go(func() { a.Announce(committed(1, "x", "bob")) })
+	<-wire.begun
+	large := make([]byte, 25<<10)
+	for i := range large {
+		large[i] = 'x'
+	}
+	for position := range int64(4) {
+		sends.Go(func() { a.Announce(committed(position+2, string(large), "bob")) })
+	}
+	require.Eventually(t, func() bool { return a.Waiting() == 4 }, 20*time.Second, time.Millisecond)
+	close(wire.goOn)
+	sends.Wait()
+	require.Equal(t, [][]int64{{1}, {2, 3}, {4, 5}}, wire.payloads["bob"])
+}
+
+// TestTooManySendsAreEachPublishedAlone, and after the Announcer's end, too: none is left out.
+func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
+	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	a := messaging.NewAnnouncer(wire, 0, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	close(wire.goOn)
+	for position := range int64(3) {
+		a.Announce(committed(position+1, "x", "bob"))
+	}
+	a.Stop()
+	a.Announce(committed(4, "x", "bob"))
+	require.Equal(t, [][]int64{{1}, {2}, {3}, {4}}, wire.payloads["bob"])
+}
