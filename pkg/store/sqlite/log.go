@@ -25,21 +25,21 @@ import (
 // pass it as soon as it is written, so a slice that holds one is synced.
 func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
 	var results []store.EntryResult
-	together := func(tx *sql.Tx) error { return s.insertTogether(ctx, tx, entries) }
-	oneByOne := func(tx *sql.Tx) (err error) {
-		results, err = s.insertOneByOne(ctx, tx, entries)
+	together := func(ctx context.Context) error { return s.insertTogether(ctx, entries) }
+	oneByOne := func(ctx context.Context) (err error) {
+		results, err = s.insertOneByOne(ctx, entries)
 		return err
 	}
 	err := s.inTurn(ctx, func() error {
 		if hasHole(entries) {
-			return s.transaction(ctx, oneByOne)
+			return s.bulk(ctx, oneByOne)
 		}
 		if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
 			return unavailable(err)
 		}
-		err := s.transaction(ctx, together)
+		err := s.bulk(ctx, together)
 		if isConstraint(err) {
-			err = s.transaction(ctx, oneByOne) // some are refused: find out which
+			err = s.bulk(ctx, oneByOne) // some are refused: find out which
 		} else {
 			results = make([]store.EntryResult, len(entries))
 		}
@@ -64,7 +64,7 @@ func hasHole(entries []store.Entry) bool {
 
 // insertTogether inserts all entries, or fails: many in one statement, and sorted as the table is, so that most go beside
 // the one before and SQLite need not search for their places.
-func (s *Store) insertTogether(ctx context.Context, tx *sql.Tx, entries []store.Entry) error {
+func (s *Store) insertTogether(ctx context.Context, entries []store.Entry) error {
 	sorted := make([]*store.Entry, len(entries))
 	for i := range entries {
 		sorted[i] = &entries[i]
@@ -72,12 +72,11 @@ func (s *Store) insertTogether(ctx context.Context, tx *sql.Tx, entries []store.
 	slices.SortFunc(sorted, func(a, b *store.Entry) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Position, b.Position))
 	})
-	many, single := tx.StmtContext(ctx, s.stmts.insertEntries), tx.StmtContext(ctx, s.stmts.insertEntry)
 	args := make([]any, 0, entriesAtOnce*11)
 	for len(sorted) > 0 {
-		put, n := many, entriesAtOnce
+		put, n := s.stmts.insertEntries, entriesAtOnce
 		if len(sorted) < entriesAtOnce {
-			put, n = single, 1
+			put, n = s.stmts.insertEntry, 1
 		}
 		args = args[:0]
 		for _, e := range sorted[:n] {
@@ -98,11 +97,10 @@ func isConstraint(err error) bool {
 }
 
 // insertOneByOne inserts the entries that it can, and tells what stands in the way of the others.
-func (s *Store) insertOneByOne(ctx context.Context, tx *sql.Tx, entries []store.Entry) ([]store.EntryResult, error) {
+func (s *Store) insertOneByOne(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
 	results := make([]store.EntryResult, len(entries))
-	put, find := tx.StmtContext(ctx, s.stmts.offerEntry), tx.StmtContext(ctx, s.stmts.entry)
 	for i, e := range entries {
-		result, err := insertEntry(ctx, put, find, e)
+		result, err := s.insertEntry(ctx, e)
 		if err != nil {
 			return nil, err
 		}
@@ -117,15 +115,15 @@ func appendEntry(args []any, e *store.Entry) []any {
 		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt))
 }
 
-func insertEntry(ctx context.Context, put, find *sql.Stmt, e store.Entry) (store.EntryResult, error) {
-	done, err := put.ExecContext(ctx, appendEntry(nil, &e)...)
+func (s *Store) insertEntry(ctx context.Context, e store.Entry) (store.EntryResult, error) {
+	done, err := s.stmts.offerEntry.ExecContext(ctx, appendEntry(nil, &e)...)
 	if err != nil {
 		return store.EntryResult{}, err
 	}
 	if n, err := done.RowsAffected(); err != nil || n == 1 {
 		return store.EntryResult{}, err
 	}
-	existing, err := scanEntry(find.QueryRowContext(ctx, e.User, e.Message[:]))
+	existing, err := scanEntry(s.stmts.entry.QueryRowContext(ctx, e.User, e.Message[:]))
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.EntryResult{PositionTaken: true}, nil
 	}
@@ -153,15 +151,14 @@ func scanEntry(r row) (store.Entry, error) {
 // InsertMessages implements store.Log.
 func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
 	written := make([]bool, len(messages))
-	err := s.write(ctx, func(tx *sql.Tx) error {
-		put := tx.StmtContext(ctx, s.stmts.insertMessage)
+	insert := func(ctx context.Context) error {
 		for i, m := range messages {
 			recipients, err := json.Marshal(m.Recipients)
 			if err != nil {
 				return err
 			}
-			done, err := put.ExecContext(ctx, m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV, m.ClientMessageID,
-				m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), m.Tombstone, m.Content)
+			done, err := s.stmts.insertMessage.ExecContext(ctx, m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV,
+				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), m.Tombstone, m.Content)
 			if err != nil {
 				return err
 			}
@@ -172,8 +169,8 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 			written[i] = n == 1
 		}
 		return nil
-	})
-	if err != nil {
+	}
+	if err := s.inTurn(ctx, func() error { return s.bulk(ctx, insert) }); err != nil {
 		return nil, err
 	}
 	return written, nil

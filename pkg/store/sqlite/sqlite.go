@@ -181,6 +181,26 @@ func (s *Store) transaction(ctx context.Context, f func(tx *sql.Tx) error) error
 	return unavailable(tx.Commit())
 }
 
+// bulk is transaction for the bulk inserts, with statements that are prepared once: database/sql prepares anew for each
+// of its transactions. It is not given up in between, because each statement that can be costs a goroutine.
+func (s *Store) bulk(ctx context.Context, f func(ctx context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return unavailable(err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if _, err := s.stmts.begin.ExecContext(ctx); err != nil {
+		return unavailable(err)
+	}
+	err := f(ctx)
+	if err == nil {
+		_, err = s.stmts.commit.ExecContext(ctx)
+	}
+	if err != nil {
+		_, _ = s.stmts.rollback.ExecContext(ctx) // fails where SQLite has done it by itself
+	}
+	return unavailable(err)
+}
+
 // unavailable makes of whatever the driver reports what the ports promise; sentinels of the ports pass.
 func unavailable(err error) error {
 	switch {

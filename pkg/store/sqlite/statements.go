@@ -55,6 +55,7 @@ var sqlInsertEntries = sqlInsertEntry + strings.Repeat(", "+sqlEntryValues, entr
 // statements are those that run often enough to be prepared ahead.
 type statements struct {
 	// on the writing connection
+	begin, commit, rollback *sql.Stmt
 	insertEntry, insertEntries, offerEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
 	messages, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
@@ -82,6 +83,9 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 		text string
 		to   **sql.Stmt
 	}{
+		{writer, "BEGIN IMMEDIATE", &st.begin},
+		{writer, "COMMIT", &st.commit},
+		{writer, "ROLLBACK", &st.rollback},
 		{writer, sqlInsertEntry, &st.insertEntry},
 		{writer, sqlInsertEntries, &st.insertEntries},
 		{writer, sqlOfferEntry, &st.offerEntry},

@@ -58,7 +58,7 @@ func (c *Config) Validate() error {
 // Deps are what the service stands on.
 type Deps struct {
 	Inbox     inbox.Config
-	Directory messaging.Directory
+	Directory messaging.Keys
 	Bus       interface {
 		bus.Publisher
 		bus.Directory

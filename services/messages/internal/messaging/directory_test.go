@@ -37,7 +37,7 @@ func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	var asking sync.WaitGroup
 	ask := func(want int, names ...string) {
 		asking.Go(func() {
-			known, err := s.KeyVersions(context.Background(), names)
+			known, err := s.LookUp(context.Background(), names, nil)
 			if want < 0 {
 				require.ErrorIs(t, err, store.ErrUnavailable) //nolint:testifylint // nothing follows
 				return
@@ -74,4 +74,24 @@ func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	<-d.asked
 	d.goOn <- store.ErrUnavailable
 	asking.Wait()
+}
+
+// TestOnlyNamesAreRemembered: a key's version is asked for each time, and so is somebody who did not exist.
+func TestOnlyNamesAreRemembered(t *testing.T) {
+	d := &slowDirectory{asked: make(chan []string, 1), goOn: make(chan error, 1)}
+	s := messaging.Share(d, 100)
+	defer s.Stop()
+	lookUp := func(withKeys, others []string) (known map[string]store.UserKey, asked []string) {
+		d.goOn <- nil
+		known, err := s.LookUp(t.Context(), withKeys, others)
+		require.NoError(t, err)
+		return known, <-d.asked
+	}
+	_, asked := lookUp([]string{"ann"}, []string{"ben", "nobody"})
+	require.Equal(t, []string{"ann", "ben", "nobody"}, asked)
+	known, asked := lookUp([]string{"ann"}, []string{"ben", "nobody"})
+	require.Equal(t, []string{"ann", "nobody"}, asked)
+	require.Equal(t, map[string]store.UserKey{"ann": {Username: "Mr ann"}, "ben": {Username: "Mr ben"}}, known)
+	_, asked = lookUp([]string{"ben"}, []string{"ann"})
+	require.Equal(t, []string{"ben"}, asked)
 }

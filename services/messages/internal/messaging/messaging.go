@@ -40,10 +40,17 @@ func (e *StaleKeysError) Error() string {
 	return "the message was wrapped for old keys of " + strings.Join(names, ", ")
 }
 
-// Directory knows who is registered, with which key version.
-type Directory interface {
+// Keys knows who is registered, with which key version.
+type Keys interface {
 	// KeyVersions returns those of the canonical names that exist, by canonical name. See store.Keys.
 	KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error)
+}
+
+// Directory is Keys that may remember who exists.
+type Directory interface {
+	// LookUp returns those of the canonical names that exist, by canonical name, with the current key version of each in
+	// withKeys. Of the others it may know no key version.
+	LookUp(ctx context.Context, withKeys, others []string) (map[string]store.UserKey, error)
 }
 
 // Appender is the inbox log's writing side. See inbox.Writer.
@@ -179,17 +186,20 @@ func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRe
 
 // lookUp finds the recipients and the sender, by canonical name. All recipients exist, or it is an error.
 func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendRequest) (map[string]store.UserKey, error) {
-	names := []string{caller.Subject}
-	var unknown []string
+	withKeys := []string{caller.Subject}
+	var others, unknown []string
 	for name := range r.RecipientKeys {
 		switch canonical := store.Canonical(name); {
 		case !api.ValidUsername(name): // cannot exist, and must not reach a query
 			unknown = append(unknown, name)
-		case canonical != caller.Subject:
-			names = append(names, canonical)
+		case canonical == caller.Subject:
+		case r.RecipientKeyVersions[name] != 0:
+			withKeys = append(withKeys, canonical)
+		default:
+			others = append(others, canonical)
 		}
 	}
-	known, err := s.Directory.KeyVersions(ctx, names)
+	known, err := s.Directory.LookUp(ctx, withKeys, others)
 	if err != nil {
 		return nil, err
 	}

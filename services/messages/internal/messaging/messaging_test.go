@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,9 +25,9 @@ import (
 // people are registered, with a key version each, by canonical name.
 type people map[string]store.UserKey
 
-func (p people) KeyVersions(_ context.Context, names []string) (map[string]store.UserKey, error) {
+func (p people) LookUp(_ context.Context, withKeys, others []string) (map[string]store.UserKey, error) {
 	found := map[string]store.UserKey{}
-	for _, name := range names {
+	for _, name := range slices.Concat(withKeys, others) {
 		if name != store.Canonical(name) || !api.ValidUsername(name) {
 			return nil, fmt.Errorf("looked %q up", name)
 		}

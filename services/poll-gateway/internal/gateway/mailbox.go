@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	// gapPatience is how long the head may stand while an event waits for its predecessor, before the store is read: two
-	// nodes may well publish in the other order.
-	gapPatience = 20 * time.Millisecond
+	// gapPatience is how long the head may stand while an event waits for its predecessor, before the store is read.
+	// Sends that overlap often end in the other order, and under load a group commit apart. An event that is lost without
+	// the bus saying so, which is what this is for, is rare: its sender died between the commit and the publication.
+	gapPatience = 200 * time.Millisecond
 	// firstVerify is when a user who has just become warm is verified for the first time: in a cluster of bus servers
 	// the news of a subscription takes a moment to reach the others.
 	firstVerify = time.Second
