@@ -34,7 +34,7 @@ type marks struct {
 
 // blockSize is how many positions a block has: the tail of an inbox that has lost all its entries is given as up to
 // so many positions too high.
-const blockSize = 64
+const blockSize = 1024
 
 // block is the number of a block, from 1: that of the positions 1 … blockSize.
 type block int64

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // database is the configuration of a database of this test's own, which is removed when the test ends.
-func database(t *testing.T) mongo.Config {
+func database(t testing.TB) mongo.Config {
 	t.Helper()
 	cfg := mongo.Config{
 		URI: enginetest.URL(t, enginetest.Mongo), Database: "test_" + strings.ToLower(rand.Text()), MaxPoolSize: 40,
@@ -39,7 +39,7 @@ func database(t *testing.T) mongo.Config {
 	return cfg
 }
 
-func open(t *testing.T, cfg mongo.Config) *mongo.Store {
+func open(t testing.TB, cfg mongo.Config) *mongo.Store {
 	t.Helper()
 	s, err := mongo.Open(t.Context(), cfg)
 	require.NoError(t, err)
