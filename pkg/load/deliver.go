@@ -17,6 +17,8 @@ import (
 type Deliver struct {
 	Target
 	Users int
+	// Accounts is how many there are: those beyond Users do nothing.
+	Accounts int
 	// FanOut is to how many users each message goes: a number, or all.
 	FanOut string
 	// Size is the length of a message's content, in characters.
@@ -34,8 +36,8 @@ type Deliver struct {
 
 func (d *Deliver) validate() error {
 	switch {
-	case d.Users < 2 || d.Users > 100_000:
-		return errors.New("there must be from 2 to 100000 users")
+	case d.Users < 2 || d.Users > 100_000 || d.Accounts < 0 || d.Accounts > 10_000_000:
+		return errors.New("there must be from 2 to 100000 users, and at most 10000000 accounts")
 	case d.Size < check.StampBytes:
 		return fmt.Errorf("a message must have at least %d characters", check.StampBytes)
 	case d.Concurrency < 1 || d.Rate < 0 || d.Duration <= 0 || d.Warmup < 0 || d.Patience <= 0:
@@ -61,10 +63,11 @@ func (d *Deliver) Run(ctx context.Context, scenario string) (*report.Report, err
 		return nil, err
 	}
 	d.describe(b, n)
-	users, err := b.users(ctx, d.Users)
+	users, err := b.users(ctx, max(d.Users, d.Accounts))
 	if err != nil {
 		return nil, err
 	}
+	users = users[:d.Users]
 	run := check.NewRun(rand.Uint32(), d.Users)
 	readers, err := newReaders(ctx, b, run, users)
 	if err != nil {
@@ -79,6 +82,9 @@ func (d *Deliver) Run(ctx context.Context, scenario string) (*report.Report, err
 
 func (d *Deliver) describe(b *bench, fanOut int) {
 	b.setting("users", d.Users)
+	if d.Accounts > d.Users {
+		b.setting("accounts", d.Accounts)
+	}
 	b.setting("fan-out", fanOut)
 	b.setting("size", d.Size)
 	if d.Rate > 0 {

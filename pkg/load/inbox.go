@@ -16,21 +16,47 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// Inbox is the scenario in which one user's inbox is filled while nobody reads, and then read from anywhere.
+// Inbox is the scenario in which one user's inbox is filled while nobody reads, and sends to it and reads from anywhere in it
+// are measured when it is small and when it is full.
 type Inbox struct {
 	Target
+	// Messages is how many there are in the end. What is measured then has been measured before with fewMessages.
 	Messages    int
 	Size        int
 	Concurrency int
-	// Polls is how many reads there are, one after the other, each of Limit messages after a random position.
+	// Polls is how many reads there are each time, one after the other, each of Limit messages after a random position.
 	Polls, Limit int
-	Patience     time.Duration
+	// Duration is how long sends are measured each time, in a closed loop.
+	Duration time.Duration
+	Patience time.Duration
+}
+
+// fewMessages is how many messages make an inbox that is small.
+const fewMessages = 1000
+
+func (in *Inbox) validate() error {
+	if in.Messages < 1 || in.Size < check.StampBytes || in.Concurrency < 1 || in.Polls < 1 || in.Limit < 1 || in.Limit > pollLimit ||
+		in.Duration <= 0 || in.Patience <= 0 {
+		return errors.New("messages, concurrency, polls, limit (at most 1000), duration and patience must be positive, and a size that of a stamp at least")
+	}
+	return nil
+}
+
+// filling is an Inbox under way.
+type filling struct {
+	*Inbox
+	b      *bench
+	run    *check.Run
+	reader *reader
+	letter *letter
+	// sent is how many messages were accepted.
+	sent atomic.Int64
 }
 
 // Run runs it.
 func (in *Inbox) Run(ctx context.Context) (*report.Report, error) {
-	if in.Messages < 1 || in.Size < check.StampBytes || in.Concurrency < 1 || in.Polls < 1 || in.Limit < 1 || in.Limit > pollLimit || in.Patience <= 0 {
-		return nil, errors.New("messages, concurrency, polls, limit (at most 1000) and patience must be positive, and a size that of a stamp at least")
+	if err := in.validate(); err != nil {
+		return nil, err
 	}
 	b, err := newBench(in.Target, "inbox")
 	if err != nil {
@@ -56,13 +82,12 @@ func (in *Inbox) Run(ctx context.Context) (*report.Report, error) {
 	if err := b.metrics.begin(ctx); err != nil {
 		return nil, err
 	}
+	f := &filling{Inbox: in, b: b, run: run, reader: readers.list[1], letter: l}
 	began := time.Now()
-	sent := measure.NewSeries("send", began)
-	stop := b.watch(func() string { return fmt.Sprintf("%d sent", sent.Count()) })
-	in.fill(ctx, &senders{b: b, run: run, letters: []*letter{l}, accepted: sent, from: began})
+	stop := b.watch(func() string { return fmt.Sprintf("%d sent", f.sent.Load()) })
+	list, err := f.measure(ctx)
 	stop()
-	polls := measure.NewSeries("poll", time.Now())
-	if err := in.read(ctx, b, readers.list[1], polls); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	readers.start(ctx)
@@ -70,23 +95,56 @@ func (in *Inbox) Run(ctx context.Context) (*report.Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b.report.Figure("sends accepted", sent.Rate(), "/s")
-	b.report.Figure("median poll", float64(polls.Quantile(50).Microseconds())/1000, "ms")
 	v := run.Judge()
-	return b.finish(ctx, began, &v, sent, polls)
+	return b.finish(ctx, began, &v, list...)
 }
 
-// fill sends the messages.
-func (in *Inbox) fill(ctx context.Context, s *senders) {
-	var left atomic.Int64
-	left.Store(int64(in.Messages))
+// measure fills the inbox, and measures when it is small and when it is full.
+func (f *filling) measure(ctx context.Context) (list []*measure.Series, err error) {
+	sizes := []int{f.Messages}
+	if f.Messages > fewMessages {
+		sizes = []int{fewMessages, f.Messages}
+	}
+	for _, n := range sizes {
+		f.fill(ctx, int64(n), nil)
+		with := fmt.Sprintf(" with %d", n)
+		polls := measure.NewSeries("poll"+with, time.Now())
+		if err := f.read(ctx, n, polls); err != nil {
+			return nil, err
+		}
+		sends := measure.NewSeries("send"+with, time.Now())
+		f.fill(ctx, 0, sends)
+		f.b.report.Figure("sends accepted"+with, sends.Rate(), "/s")
+		f.b.report.Figure("median poll"+with, float64(polls.Quantile(50).Microseconds())/1000, "ms")
+		list = append(list, sends, polls)
+	}
+	return list, ctx.Err()
+}
+
+// fill sends until so many messages have been accepted; with took, for as long as it is measured.
+func (f *filling) fill(ctx context.Context, upTo int64, took *measure.Series) {
+	now := time.Now()
+	end := now.Add(f.Duration)
+	if took == nil {
+		took = measure.NewSeries("fill", now)
+	}
+	s := &senders{b: f.b, run: f.run, letters: []*letter{f.letter}, accepted: took, from: now}
+	more := func() bool {
+		if upTo == 0 {
+			return time.Now().Before(end)
+		}
+		return f.sent.Load() < upTo
+	}
 	var sending sync.WaitGroup
-	for i := range in.Concurrency {
+	for i := range f.Concurrency {
 		sending.Go(func() {
 			one := newSender(s, i)
 			defer one.conn.Close()
-			for ctx.Err() == nil && left.Add(-1) >= 0 {
-				if asked := one.send(ctx, s.letters[0], time.Now()); asked > 0 && !measure.Pause(ctx, one.timer, asked) {
+			for ctx.Err() == nil && more() {
+				asked := one.send(ctx, f.letter, time.Now())
+				if asked == 0 {
+					f.sent.Add(1)
+				} else if !measure.Pause(ctx, one.timer, asked) {
 					return
 				}
 			}
@@ -96,14 +154,14 @@ func (in *Inbox) fill(ctx context.Context, s *senders) {
 }
 
 // read polls from random positions.
-func (in *Inbox) read(ctx context.Context, b *bench, r *reader, took *measure.Series) error {
-	conn := wire.NewConn(b.server(1), "")
+func (f *filling) read(ctx context.Context, messages int, took *measure.Series) error {
+	conn := wire.NewConn(f.b.server(1), "")
 	defer conn.Close()
-	for range in.Polls {
-		path := fmt.Sprintf("/api/messages/poll?wait=0&limit=%d&after=%d", in.Limit, rand.N(max(1, in.Messages-in.Limit+1)))
+	for range f.Polls {
+		path := fmt.Sprintf("/api/messages/poll?wait=0&limit=%d&after=%d", f.Limit, rand.N(max(1, messages-f.Limit+1)))
 		at := time.Now()
-		a, err := conn.Do(ctx, wire.Request{Method: http.MethodGet, Path: path, Token: r.user.token, Timeout: callTimeout})
-		b.tally.count("random poll", a.Status, err)
+		a, err := conn.Do(ctx, wire.Request{Method: http.MethodGet, Path: path, Token: f.reader.user.token, Timeout: callTimeout})
+		f.b.tally.count("random poll", a.Status, err)
 		if err != nil {
 			return err
 		}

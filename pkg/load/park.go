@@ -36,6 +36,8 @@ const (
 type Park struct {
 	Target
 	Polls int
+	// Gateways are URLs of what holds the polls; none if that is Servers.
+	Gateways []string
 	// Users share the polls; 0 for one to fifty polls. Probes of them are sent a message each.
 	Users, Probes int
 	// Processes hold the polls, from Sources addresses 127.0.0.x; 0 for as many as the ports demand.
@@ -85,6 +87,9 @@ func (p *Park) Run(ctx context.Context, scenario string) (*report.Report, error)
 		return nil, err
 	}
 	g := &parking{p: p, b: b}
+	if len(p.Gateways) == 0 {
+		p.Gateways = p.Servers
+	}
 	if p.Users == 0 {
 		p.Users = max(2, (p.Polls+pollsPerUser-1)/pollsPerUser)
 	}
@@ -166,7 +171,7 @@ func (g *parking) hold(ctx context.Context) (err error) {
 func (g *parking) enter(phase string) { g.phase.Store(&phase) }
 
 func (g *parking) job() fleet.Job {
-	job := fleet.Job{Servers: g.p.Servers, Polls: g.p.Polls, Wait: parkWait, Ramp: g.p.Ramp}
+	job := fleet.Job{Servers: g.p.Gateways, Polls: g.p.Polls, Wait: parkWait, Ramp: g.p.Ramp}
 	for _, u := range g.users {
 		job.Users = append(job.Users, fleet.User{Token: u.token, Cursor: u.cursor})
 	}
@@ -175,8 +180,9 @@ func (g *parking) job() fleet.Job {
 		n = (g.p.Polls + pollsPerSource - 1) / pollsPerSource
 	}
 	local := n > 1
-	for _, s := range g.b.servers {
-		local = local && s.Loopback()
+	for _, text := range g.p.Gateways {
+		s, err := wire.Parse(text)
+		local = local && err == nil && s.Loopback()
 	}
 	for i := range n {
 		if local {

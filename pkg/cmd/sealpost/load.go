@@ -122,6 +122,7 @@ func (a *app) pairsCommand(f *loadFlags) *cobra.Command {
 func deliverFlags(cmd *cobra.Command, s *load.Deliver) {
 	flags := cmd.Flags()
 	flags.IntVar(&s.Users, "users", 20, "how many users there are")
+	flags.IntVar(&s.Accounts, "accounts", 0, "how many accounts are there: with more than users, the others do nothing")
 	flags.IntVar(&s.Size, "size", 400, "length of a message's content, in characters")
 	flags.Float64Var(&s.Rate, "rate", 0, "messages sent a second, by all together; 0 for a closed loop")
 	flags.IntVar(&s.Concurrency, "concurrency", 64, "sends that are under way at once; with --rate, at most")
@@ -160,6 +161,7 @@ func runPark(ctx context.Context, f *loadFlags, s *load.Park, scenario string) (
 func parkFlags(cmd *cobra.Command, s *load.Park) {
 	flags := cmd.Flags()
 	flags.IntVar(&s.Polls, "polls", 1000, "how many polls there are")
+	flags.StringSliceVar(&s.Gateways, "gateways", nil, "URLs of what holds the polls, if that is not --server")
 	flags.IntVar(&s.Users, "users", 0, "how many users share them; 0 for one to fifty polls")
 	flags.IntVar(&s.Probes, "probes", 20, "how many of the users are sent a message at the end")
 	flags.IntVar(&s.Processes, "processes", 2, "how many processes hold the polls")
@@ -196,6 +198,7 @@ func (a *app) inboxCommand(f *loadFlags) *cobra.Command {
 	flags.IntVar(&s.Concurrency, "concurrency", 64, "sends that are under way at once")
 	flags.IntVar(&s.Polls, "polls", 200, "how many reads there are from a random position")
 	flags.IntVar(&s.Limit, "limit", 100, "messages that each of them asks for")
+	flags.DurationVar(&s.Duration, "duration", 5*time.Second, "how long sends are measured, with 1000 messages and with all")
 	flags.DurationVar(&s.Patience, "patience", 10*time.Second, "how long to wait, while nothing arrives, for a message that is missing")
 	return cmd
 }

@@ -55,7 +55,7 @@ var sqlInsertEntries = sqlInsertEntry + strings.Repeat(", "+sqlEntryValues, entr
 // statements are those that run often enough to be prepared ahead.
 type statements struct {
 	// on the writing connection
-	begin, commit, rollback *sql.Stmt
+	begin, commit, rollback                                      *sql.Stmt
 	insertEntry, insertEntries, offerEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
 	messages, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
