@@ -23,8 +23,12 @@ type Options struct {
 	Cluster, Code bool
 	// Duration is how long each scenario is measured, BenchTime how long each Go benchmark.
 	Duration, BenchTime time.Duration
-	// Polls is how many idle polls are parked.
-	Polls int
+	// Polls is how many idle polls are parked; of a cluster's, at so many gateways.
+	Polls, Gateways int
+	// Inbox is how many messages an inbox is filled with, and Accounts how many there are, in comparison with few of them.
+	Inbox, Accounts int
+	// Parts are the names of what is measured: see AllParts.
+	Parts string
 	// Reports is the folder for a page with plots of each scenario; empty for none.
 	Reports string
 }
@@ -35,6 +39,10 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 		return errors.New("there must be at least one run")
 	}
 	if o.Bin, err = filepath.Abs(o.Bin); err != nil {
+		return err
+	}
+	list, err := parts(o)
+	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -50,13 +58,15 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 				return err
 			}
 		}
-		d, err := begin(ctx, o, log)
-		if err != nil {
-			return err
-		}
-		err = scenarios(ctx, o, d, t, say)
-		if err = errors.Join(err, d.stop()); err != nil {
-			return err
+		for _, p := range list {
+			d, err := begin(ctx, o, log, p.settings)
+			if err != nil {
+				return err
+			}
+			err = p.run(ctx, o, d, t, say)
+			if err = errors.Join(err, d.stop()); err != nil {
+				return err
+			}
 		}
 	}
 	return t.write(out)

@@ -17,16 +17,18 @@ import (
 type deployment struct {
 	url     string
 	metrics []string
-	stop    func() error
+	// gateways are where to poll, if that is not at url.
+	gateways []string
+	stop     func() error
 }
 
 // settings make a server that can be measured: no limits on what one client may do, and passwords that cost nothing.
-func settings(polls int) []string {
-	return []string{"RATE_LIMIT=off", "ARGON2_MEMORY=64KiB", "ARGON2_TIME=1", "LOG_LEVEL=warn", fmt.Sprint("MAX_POLLS=", 2*polls+1000)}
+func settings() []string {
+	return []string{"RATE_LIMIT=off", "ARGON2_MEMORY=64KiB", "ARGON2_TIME=1", "LOG_LEVEL=warn"}
 }
 
 // standalone starts the standalone server on an empty folder.
-func standalone(ctx context.Context, o Options, log *slog.Logger) (*deployment, error) {
+func standalone(ctx context.Context, o Options, log *slog.Logger, more []string) (*deployment, error) {
 	data, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func standalone(ctx context.Context, o Options, log *slog.Logger) (*deployment, 
 	admin := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	server, err := engines.StartProgram(ctx, log, engines.Program{
 		Name: "standalone", Path: filepath.Join(o.Bin, "standalone"), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]),
-		Env: append(settings(o.Polls), "HOST=127.0.0.1", fmt.Sprint("PORT=", ports[0]), "ADMIN_ADDRESS="+admin, "DATA_DIR="+data),
+		Env: append(append(settings(), more...), "HOST=127.0.0.1", fmt.Sprint("PORT=", ports[0]), "ADMIN_ADDRESS="+admin, "DATA_DIR="+data),
 		Ready: func(ctx context.Context) error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
 			if err != nil {
@@ -63,21 +65,29 @@ func standalone(ctx context.Context, o Options, log *slog.Logger) (*deployment, 
 	}, nil
 }
 
-// wholeCluster starts engines, two nodes of each service and the load balancer.
-func wholeCluster(ctx context.Context, o Options, log *slog.Logger) (*deployment, error) {
+// balanced is how many nodes of a service the load balancer knows.
+const balanced = 2
+
+// wholeCluster starts engines, nodes of each service and the load balancer.
+func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []string) (*deployment, error) {
 	running, err := engines.Start(ctx, engines.All(log))
 	if err != nil {
 		return nil, err
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
-		Engines: running.Environ(), Nodes: 2, LoadBalancer: filepath.Join(o.Root, "deploy/lb/haproxy.cfg"), Log: log,
-		Program: func(service string) (string, []string) { return filepath.Join(o.Bin, service), settings(o.Polls) },
-		Environ: func(string, int) []string { return []string{"TRUSTED_PROXIES=127.0.0.1"} },
+		Engines: running.Environ(), Nodes: o.Gateways, LoadBalancer: filepath.Join(o.Root, "deploy/lb/haproxy.cfg"), Log: log,
+		Program: func(service string) (string, []string) { return filepath.Join(o.Bin, service), settings() },
+		Environ: func(string, int) []string { return append([]string{"TRUSTED_PROXIES=127.0.0.1"}, more...) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, running.Close())
 	}
 	d := &deployment{url: c.Balancer.URL(), stop: func() error { return errors.Join(c.Close(), running.Close()) }}
+	if o.Gateways > balanced {
+		for _, n := range c.Nodes[cluster.Gateway] {
+			d.gateways = append(d.gateways, n.URL())
+		}
+	}
 	for _, n := range c.All() {
 		d.metrics = append(d.metrics, "http://"+n.Admin+"/metrics")
 	}
