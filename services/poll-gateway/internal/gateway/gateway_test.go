@@ -304,19 +304,6 @@ func TestEventsInTheWrongOrderAreDeliveredInTheRightOne(t *testing.T) {
 	})
 }
 
-func TestAMissingEventIsFoundInTheStoreSoonAfterItsSuccessor(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := newRig(t)
-		poll := r.start(r.query(0, time.Minute))
-		r.shelf.add(store.Received) // its event is lost
-		began := time.Now()
-		r.send()
-		got := <-poll
-		require.Equal(t, []int64{1, 2}, positions(t, got.Answer))
-		require.Less(t, time.Since(began), 100*time.Millisecond)
-	})
-}
-
 func TestASingleLostEventCostsAtMostTheVerificationInterval(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

@@ -1,0 +1,179 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// publishTogether sends the events of items in one payload.
+func (r *rig) publishTogether(items ...inbox.Item) {
+	var payload []byte
+	for _, item := range items {
+		event, err := delivery.For(item)
+		require.NoError(r.t, err)
+		payload = event.AppendTo(payload)
+	}
+	r.Receive("bob", payload)
+}
+
+func (r *rig) fill(n int) (items []inbox.Item) {
+	for range n {
+		items = append(items, r.shelf.add(store.Received))
+	}
+	return items
+}
+
+func TestEventsThatComeTogetherAreOneAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, time.Minute))
+		r.publishTogether(r.fill(3)...)
+		require.Equal(t, []int64{1, 2, 3}, positions(t, (<-poll).Answer))
+	})
+}
+
+// TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn: sends that overlap end in another order than they began, and under
+// load somebody is always ahead. Only a head that stands is helped.
+func TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		items := r.fill(21)
+		poll := r.start(r.query(21, time.Minute))
+		pass(2 * firstVerify)
+		require.Empty(t, poll)
+		reads := r.shelf.readCount()
+		at := int64(21)
+		for range 10 {
+			items = r.fill(2)
+			r.publish(items[1])
+			pass(gapPatience - time.Millisecond)
+			require.Empty(t, poll)
+			r.publish(items[0])
+			got := <-poll
+			require.Equal(t, []int64{at + 1, at + 2}, positions(t, got.Answer))
+			at += 2
+			poll = r.start(r.query(at, time.Minute))
+		}
+		require.Equal(t, reads, r.shelf.readCount())
+		require.Zero(t, testutil.ToFloat64(r.metrics.gaps))
+	})
+}
+
+func TestAnEventThatIsLostIsReadOnceItsSuccessorHasWaited(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, time.Minute))
+		reads := r.shelf.readCount()
+		began := time.Now()
+		items := r.fill(2)
+		r.publish(items[1])
+		require.Equal(t, []int64{1, 2}, positions(t, (<-poll).Answer))
+		require.Equal(t, gapPatience, time.Since(began))
+		require.Equal(t, reads+1, r.shelf.readCount())
+		require.Equal(t, 1.0, testutil.ToFloat64(r.metrics.gaps))
+	})
+}
+
+// TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll, which stands at a head that would never move by itself.
+func TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		<-r.start(r.query(0, 0))
+		items := r.fill(2)
+		r.publish(items[1])
+		pass(2 * gapPatience)
+		began := time.Now()
+		require.Equal(t, []int64{1, 2}, positions(t, (<-r.start(r.query(0, time.Minute))).Answer))
+		require.LessOrEqual(t, time.Since(began), gapPatience)
+	})
+}
+
+// TestAnUndecidedPositionBelowAnEventIsNotReadOverAndOver: its sender has yet to write it, or is dead.
+func TestAnUndecidedPositionBelowAnEventIsNotReadOverAndOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, time.Minute))
+		reads := r.shelf.readCount()
+		r.shelf.addUndecided(store.Received)
+		r.publish(r.shelf.addUndecided(store.Received))
+		pass(10 * time.Second)
+		require.Empty(t, poll)
+		require.Less(t, r.shelf.readCount()-reads, 20)
+		r.shelf.decide()
+		require.Equal(t, []int64{1, 2}, positions(t, (<-poll).Answer))
+	})
+}
+
+func TestAPayloadThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, time.Minute))
+		r.fill(1)
+		began := time.Now()
+		r.Receive("bob", []byte("v9 something else"))
+		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
+		require.Zero(t, time.Since(began))
+		// Without a poll that waits, the next one asks.
+		r.fill(1)
+		r.Receive("bob", []byte("v9 something else"))
+		require.Equal(t, []int64{2}, positions(t, (<-r.start(r.query(1, 0))).Answer))
+	})
+}
+
+// TestABurstIsAnsweredFromMemory, as long as there is room for it, and not for ever.
+func TestABurstIsAnsweredFromMemory(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.RingEvents = 100 })
+		poll := r.start(r.query(0, time.Hour))
+		r.publishTogether(r.fill(50)...)
+		<-poll
+		reads := r.shelf.readCount()
+		require.Len(t, positions(t, (<-r.start(r.query(10, 0))).Answer), 40)
+		require.Equal(t, reads, r.shelf.readCount())
+		require.Positive(t, r.ringBytes.Load())
+		waiting := r.start(r.query(50, time.Hour))
+		pass(3 * time.Minute)
+		require.Zero(t, r.ringBytes.Load(), "kept for ever")
+		r.send()
+		<-waiting
+	})
+}
+
+// TestAllRingsTogetherAreBounded: what has no room in memory is read from the store.
+func TestAllRingsTogetherAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.RingEvents, c.AllRingBytes = 100, 2000 })
+		poll := r.start(r.query(0, time.Minute))
+		r.publishTogether(r.fill(50)...)
+		<-poll
+		require.LessOrEqual(t, r.ringBytes.Load(), int64(2000))
+		require.Len(t, positions(t, (<-r.start(r.query(10, 0))).Answer), 40)
+	})
+}
+
+// TestEventsThatWaitAreBounded: their objects go when there are too many, and are read.
+func TestEventsThatWaitAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.RingBytes = 2000 })
+		poll := r.start(r.query(0, time.Minute))
+		items := r.fill(50)
+		r.publishTogether(items[1:]...)
+		m := r.find("bob")
+		m.mu.Lock()
+		require.Positive(t, m.pendingBytes)
+		require.LessOrEqual(t, m.pendingBytes, 2000)
+		m.mu.Unlock()
+		got := <-poll
+		require.Equal(t, int64(1), positions(t, got.Answer)[0])
+		m.mu.Lock()
+		require.Zero(t, m.pendingBytes)
+		m.mu.Unlock()
+	})
+}
