@@ -48,7 +48,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_gateway_recovered_events_total", Help: "Messages for waiting polls that no event had told of, found in the store.",
 		}),
 		gaps: f.NewCounter(prometheus.CounterOpts{
-			Name: "sealpost_gateway_event_gaps_total", Help: "Events that came before their predecessor and made the store be read.",
+			Name: "sealpost_gateway_event_gaps_total", Help: "Times that the store was read because an event had waited for its predecessor for too long.",
 		}),
 		malformed: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_gateway_malformed_events_total", Help: "Payloads from the bus that are no events.",
