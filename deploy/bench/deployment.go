@@ -17,9 +17,9 @@ import (
 type deployment struct {
 	url     string
 	metrics []string
-	// gateways are where to poll, if that is not at url.
-	gateways []string
-	stop     func() error
+	// gateways are where to poll, if that is not at url; gatewayMetrics are those of what holds the polls.
+	gateways, gatewayMetrics []string
+	stop                     func() error
 }
 
 // settings make a server that can be measured: no limits on what one client may do, and passwords that cost nothing.
@@ -59,8 +59,9 @@ func standalone(ctx context.Context, o Options, log *slog.Logger, more []string)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(data))
 	}
+	metrics := []string{"http://" + admin + "/metrics"}
 	return &deployment{
-		url: server.URL(), metrics: []string{"http://" + admin + "/metrics"},
+		url: server.URL(), metrics: metrics, gatewayMetrics: metrics,
 		stop: func() error { return errors.Join(server.Close(), os.RemoveAll(data)) },
 	}, nil
 }
@@ -83,8 +84,9 @@ func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []strin
 		return nil, errors.Join(err, running.Close())
 	}
 	d := &deployment{url: c.Balancer.URL(), stop: func() error { return errors.Join(c.Close(), running.Close()) }}
-	if o.Gateways > balanced {
-		for _, n := range c.Nodes[cluster.Gateway] {
+	for _, n := range c.Nodes[cluster.Gateway] {
+		d.gatewayMetrics = append(d.gatewayMetrics, "http://"+n.Admin+"/metrics")
+		if o.Gateways != balanced {
 			d.gateways = append(d.gateways, n.URL())
 		}
 	}

@@ -21,6 +21,8 @@ type scenario struct {
 	args      []string
 	figures   []string
 	latencies []string
+	// metrics are those of the processes whose use is told; nil for all.
+	metrics []string
 }
 
 // openLoopShare of the throughput of the closed loop is the rate of the open one.
@@ -67,7 +69,7 @@ var usage = []string{"server CPU", "generator CPU"}
 func throughput(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
 	lasting := []string{"--users", "20", "--duration", o.Duration.String()}
 	for _, s := range []struct{ name, command, concurrency string }{
-		{"20 users to all 20", "deliver", "64"}, {"20 users to one other", "pairs", "512"},
+		{"20 users to all 20", "deliver", "128"}, {"20 users to one other", "pairs", "512"},
 	} {
 		full, err := d.load(ctx, o, t, say, scenario{
 			name: s.name + ", closed loop", args: append([]string{s.command, "--concurrency", s.concurrency}, lasting...),
@@ -103,7 +105,7 @@ func (d *deployment) parking(command string, polls int, more ...string) []string
 func parked(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
 	_, err := d.load(ctx, o, t, say, scenario{
 		name: fmt.Sprint(o.Polls, " idle polls"), args: d.parking("park", o.Polls, "--ramp", fmt.Sprint(max(2, o.Polls/5000), "s")),
-		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"},
+		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
 	})
 	return err
 }
@@ -114,7 +116,7 @@ const stormPolls = 10_000
 func storm(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
 	_, err := d.load(ctx, o, t, say, scenario{
 		name: fmt.Sprint(stormPolls, " polls drop within 2 s and come back"), args: d.parking("storm", stormPolls, "--over", "2s"),
-		figures: []string{"parked again, as the server counts", "parked again after", "server memory"}, latencies: []string{"delivery"},
+		figures: []string{"parked again, as the server counts", "parked again after", "server memory"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
 	})
 	return err
 }
@@ -156,7 +158,7 @@ func (d *deployment) load(ctx context.Context, o Options, t *table, say func(str
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	file := filepath.Join(folder, "report.json")
 	args := append([]string{"--server", d.url, "load"}, s.args...)
-	args = append(args, "--metrics", strings.Join(d.metrics, ","), "--json", file)
+	args = append(args, "--metrics", strings.Join(s.processes(d), ","), "--json", file)
 	if o.Reports != "" {
 		if err := os.MkdirAll(o.Reports, 0o750); err != nil {
 			return nil, err
@@ -179,6 +181,13 @@ func (d *deployment) load(ctx context.Context, o Options, t *table, say func(str
 	}
 	s.rows(r, t)
 	return r, nil
+}
+
+func (s scenario) processes(d *deployment) []string {
+	if s.metrics != nil {
+		return s.metrics
+	}
+	return d.metrics
 }
 
 func (s scenario) rows(r *report.Report, t *table) {
