@@ -23,6 +23,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/lifecycle"
+	"github.com/sealpost/sealpost/pkg/livefile"
 	"github.com/sealpost/sealpost/pkg/logging"
 	"github.com/sealpost/sealpost/pkg/metrics"
 	"github.com/sealpost/sealpost/pkg/nodes"
@@ -58,6 +59,8 @@ type Node struct {
 	Store    *mongo.Store
 	Redis    *redisclient.Client
 	Mirror   *revocation.Mirror
+	// Files tells of files that changed.
+	Files *livefile.Reporter
 
 	cfg     Config
 	admin   *httpserver.Admin
@@ -79,6 +82,7 @@ func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build fun
 	limitMemory(log)
 	n := &Node{Name: name, Log: log, Registry: metrics.NewRegistry(), Stack: lifecycle.NewStack(log), cfg: cfg}
 	n.engines, n.limits = metrics.NewEngines(n.Registry), ratelimit.NewMetrics(n.Registry)
+	n.Files = livefile.NewReporter(log, n.Registry)
 	failed := make(chan error, 1)
 	err = n.start(ctx, build)
 	if err == nil {

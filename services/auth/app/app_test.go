@@ -69,7 +69,7 @@ func newNode(t *testing.T, cfg app.Config) *node {
 	require.NoError(t, err)
 	reg := prometheus.NewPedanticRegistry()
 	a, err := app.New(cfg, app.Deps{
-		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKey: key,
+		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: token.NewKeyring(key),
 		Limiter: func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },
 		Log:     slog.New(slog.DiscardHandler), Registry: reg,
 	})
@@ -279,8 +279,8 @@ func TestKeysOfARotationArePublishedTogether(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	a, err := app.New(settings(t), app.Deps{
-		SigningKey: key, VerifyKeys: []ed25519.PublicKey{public},
-		Limiter: func(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} },
+		SigningKeys: token.NewKeyring(key, public),
+		Limiter:     func(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} },
 	})
 	require.NoError(t, err)
 	engine := gin.New()
@@ -323,5 +323,5 @@ func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
 	_, err := app.New(app.Config{}, app.Deps{})
 	require.ErrorContains(t, err, "JWT_ISSUER")
 	_, err = app.New(settings(t), app.Deps{})
-	require.ErrorContains(t, err, "private key")
+	require.ErrorContains(t, err, "keys are required")
 }
