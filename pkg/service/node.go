@@ -175,7 +175,7 @@ func (n *Node) WaitFor(ctx context.Context, what string, try func(context.Contex
 
 func (n *Node) openStore(ctx context.Context) error {
 	cfg := n.cfg.Mongo.store()
-	cfg.Observe = n.engines.Of("mongodb")
+	cfg.Observe, cfg.Files = n.engines.Of("mongodb"), n.Files
 	err := n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
 		var err error
 		n.Store, err = mongo.Open(ctx, cfg)
@@ -194,7 +194,7 @@ func (n *Node) openStore(ctx context.Context) error {
 func (n *Node) openRedis(ctx context.Context) error {
 	redisclient.LogTo(n.Log)
 	var err error
-	if n.Redis, err = redisclient.Open(n.cfg.Redis); err != nil {
+	if n.Redis, err = redisclient.Open(n.cfg.Redis, n.Files); err != nil {
 		return err
 	}
 	n.Stack.Push("redis", func(context.Context) error { return n.Redis.Close() })
@@ -236,10 +236,12 @@ func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, er
 // Bus connects to NATS, for a receiver of events or for nil, and answers there who this node is. It does not wait for the
 // connection: with NATS away messages are late, and no less safe.
 func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, error) {
-	c := n.cfg.NATS
-	var err error
-	n.bus, err = natsbus.Connect(c.URL.Reveal(), natsbus.Options{
-		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: c.Options(),
+	address, options, err := n.cfg.NATS.Connection(n.Files)
+	if err != nil {
+		return nil, err
+	}
+	n.bus, err = natsbus.Connect(address, natsbus.Options{
+		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: options,
 	})
 	if err != nil {
 		return nil, err
