@@ -23,7 +23,7 @@ type Reporter struct {
 func NewReporter(log *slog.Logger, reg prometheus.Registerer) *Reporter {
 	return &Reporter{log, promauto.With(reg).NewCounter(prometheus.CounterOpts{
 		Name: "sealpost_reload_failures_total",
-		Help: "Times that a file of keys, certificates or credentials could not be used after it changed, and what was read before stayed in use.",
+		Help: "Times that files of keys, certificates or credentials were looked at and could not be used: what was read before stays in use.",
 	})}
 }
 
@@ -34,10 +34,14 @@ func (r *Reporter) Changed(where string) {
 	}
 }
 
-// Failed tells that what is to be read from somewhere cannot be used. Err must say nothing of a secret.
-func (r *Reporter) Failed(where string, err error) {
-	if r != nil {
-		r.failed.Inc()
+// Failed tells that what is to be read from somewhere cannot be used: the log once, unless it is the same as the last time.
+// Err must say nothing of a secret.
+func (r *Reporter) Failed(where string, err error, again bool) {
+	if r == nil {
+		return
+	}
+	r.failed.Inc()
+	if !again {
 		r.log.Error("changed files cannot be used: what was read before stays in use", "from", where, "error", err.Error())
 	}
 }
@@ -53,6 +57,8 @@ type Value[T any] struct {
 	value T
 	// good is the sum of what value was made of; last of what was looked at last, so that a fault is told of once.
 	good, last [sha256.Size]byte
+	// fault is what was wrong with the last.
+	fault error
 }
 
 // Open reads files and makes a T of their contents, in the order of paths. An error of parse must say nothing of a secret.
@@ -74,26 +80,31 @@ func (v *Value[T]) Get() T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	contents, sum, err := v.read()
-	if sum == v.last { // nothing has happened since; in particular no other fault
-		return v.value
-	}
-	v.last = sum
-	if err == nil && sum == v.good {
-		return v.value
-	}
-	var value T
-	if err == nil {
-		if value, err = v.parse(contents); err != nil {
-			err = v.wrap(err)
+	if sum == v.last {
+		if v.fault != nil {
+			v.reporter.Failed(v.paths[0], v.fault, true)
 		}
-	}
-	if err != nil {
-		v.reporter.Failed(v.paths[0], err)
 		return v.value
+	}
+	v.last, v.fault = sum, err
+	if err == nil && sum != v.good {
+		v.fault = v.take(contents, sum)
+	}
+	if v.fault != nil {
+		v.reporter.Failed(v.paths[0], v.fault, false)
+	}
+	return v.value
+}
+
+// take puts what is made of new contents in the place of the value, if they are good.
+func (v *Value[T]) take(contents [][]byte, sum [sha256.Size]byte) error {
+	value, err := v.parse(contents)
+	if err != nil {
+		return v.wrap(err)
 	}
 	v.value, v.good = value, sum
 	v.reporter.Changed(v.paths[0])
-	return v.value
+	return nil
 }
 
 func (v *Value[T]) wrap(err error) error { return fmt.Errorf("%s: %w", v.paths[0], err) }

@@ -103,10 +103,8 @@ func (f *Folder) Refresh() {
 	defer f.mu.Unlock()
 	found, err := read(f.cfg.Dir)
 	if err != nil {
-		if err.Error() != f.fault {
-			f.fault = err.Error()
-			f.cfg.Reporter.Failed(f.cfg.Dir, err)
-		}
+		f.cfg.Reporter.Failed(f.cfg.Dir, err, err.Error() == f.fault)
+		f.fault = err.Error()
 		return
 	}
 	f.fault = ""
