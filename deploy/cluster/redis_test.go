@@ -33,7 +33,7 @@ func redisServer(t *testing.T, port int, url, caFile string, args ...string) *en
 		Name: fmt.Sprint("redis-", port), Path: engines.RedisServer(), Addr: fmt.Sprint("127.0.0.1:", port),
 		Args: append(args, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--daemonize", "no"),
 		Ready: func(ctx context.Context) error {
-			client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single, CA: caFile})
+			client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single, CA: caFile}, nil)
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func certificate(t *testing.T) (certFile, keyFile string) {
 func openRedis(t *testing.T, c redisclient.Config) *redisclient.Client {
 	t.Helper()
 	require.NoError(t, c.Validate())
-	client, err := redisclient.Open(c)
+	client, err := redisclient.Open(c, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	return client

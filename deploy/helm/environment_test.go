@@ -21,6 +21,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
@@ -121,20 +122,39 @@ func TestSecretsComeByReferenceAlone(t *testing.T) {
 				if strings.HasSuffix(name, "_FILE") {
 					require.Contains(t, files, value, "%s: %s", p.owner, name)
 				}
+				if name == "JWT_KEYS_DIR" {
+					requireFolder(t, p, value)
+				}
 				require.NotRegexp(t, `://[^/]*@|PRIVATE KEY`, value, "%s: %s holds a secret", p.owner, name)
 			}
 		}
 	})
 }
 
+// requireFolder requires that a Secret is mounted as a folder, so that files can be added to it.
+func requireFolder(t *testing.T, p pod, path string) {
+	t.Helper()
+	for _, m := range p.spec.Containers[0].VolumeMounts {
+		if m.MountPath == path {
+			require.True(t, m.ReadOnly)
+			require.Empty(t, m.SubPath, "it would not follow changes")
+			return
+		}
+	}
+	require.Fail(t, "nothing is mounted there", "%s: %s", p.owner, path)
+}
+
 // TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with files in the place of the mounted ones.
 func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	dir := t.TempDir()
+	cert, key := pair(t)
 	contents := map[string]string{
 		"MONGODB_URI_FILE": "mongodb://db.example:27017/?replicaSet=rs0",
-		"NATS_URL_FILE":    "nats://nats.example:4222", "JWT_SIGNING_KEY_FILE": signingKey(t), "JWT_VERIFY_KEYS_FILE": signingKey(t),
-		"REDIS_CA_FILE": authority(t), "NATS_CA_FILE": authority(t),
+		"NATS_URL_FILE":    "nats://nats.example:4222",
+		"REDIS_CA_FILE":    cert, "NATS_CA_FILE": cert, "REDIS_CERT_FILE": cert, "NATS_CERT_FILE": cert,
+		"REDIS_KEY_FILE": key, "NATS_KEY_FILE": key,
 	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, keyfolder.SigningFile), []byte(key), 0o600))
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
 			if !p.ours() {
@@ -145,6 +165,9 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 				text, isFile := contents[name]
 				if name == "REDIS_URL_FILE" {
 					text, isFile = redisURL(environment(t, r, p)), true
+				}
+				if name == "JWT_KEYS_DIR" {
+					value = dir
 				}
 				if isFile {
 					value = filepath.Join(dir, name)
@@ -159,15 +182,17 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	})
 }
 
-// authority is a certificate that others could come from.
-func authority(t *testing.T) string {
+// pair is a certificate, that others could come from as well, and its private key.
+func pair(t *testing.T) (cert, private string) {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	text, err := token.EncodePrivateKey(key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(text)
 }
 
 // redisURL is an address of the form that the mode needs, with TLS if there is an authority for it.
@@ -183,15 +208,6 @@ func redisURL(environ map[string]string) string {
 	return url
 }
 
-func signingKey(t *testing.T) string {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-}
-
 func TestTheDevelopmentSecretHoldsWhatThePodsMountAndAKeyThatSigns(t *testing.T) {
 	r, err := caseRelease("dev")
 	require.NoError(t, err)
@@ -202,9 +218,11 @@ func TestTheDevelopmentSecretHoldsWhatThePodsMountAndAKeyThatSigns(t *testing.T)
 		if !p.ours() {
 			continue
 		}
-		for _, source := range p.spec.Volumes[0].Projected.Sources {
-			require.Equal(t, secret.Name, source.Secret.Name)
-			require.Contains(t, secret.Data, source.Secret.Items[0].Key)
+		for _, v := range p.spec.Volumes {
+			for _, source := range v.Projected.Sources {
+				require.Equal(t, secret.Name, source.Secret.Name)
+				require.Contains(t, secret.Data, source.Secret.Items[0].Key)
+			}
 		}
 	}
 	for _, key := range []string{"mongodb-uri", "redis-url", "nats-url"} {
@@ -244,7 +262,8 @@ func TestMemoryOfGoStaysBelowTheLimitOfTheContainer(t *testing.T) {
 func ofTheChart() []string {
 	return []string{
 		"PORT", "HOST", "ADMIN_ADDRESS", "IDLE_TIMEOUT", "LAME_DUCK", "SHUTDOWN_TIMEOUT", "DRAIN_TIME", "POLL_WAIT", "RETENTION",
-		"REDIS_MODE", "REDIS_CA_FILE", "NATS_CREDENTIALS_FILE", "NATS_CA_FILE", "MONGODB_DATABASE", "JWKS_URL", "GOMEMLIMIT",
+		"REDIS_MODE", "REDIS_CA_FILE", "NATS_CREDENTIALS_FILE", "NATS_CA_FILE", "MONGODB_DATABASE", "JWKS_URL", "JWT_KEYS_DIR", "GOMEMLIMIT",
+		"REDIS_CERT_FILE", "REDIS_KEY_FILE", "NATS_CERT_FILE", "NATS_KEY_FILE",
 	}
 }
 

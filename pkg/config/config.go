@@ -25,6 +25,10 @@ import (
 // know. A Secret named X is read from X or, if X_FILE is set instead, from that file.
 type Secret string
 
+// SecretFile is the path of the file that a Secret came from, for who reads it again later; empty if it did not come from a
+// file. It stands beside a Secret named X and is named X_FILE.
+type SecretFile string
+
 const redacted = "[redacted]"
 
 // String implements fmt.Stringer.
@@ -130,7 +134,10 @@ func promoted(t reflect.Type) bool {
 	return false
 }
 
-var secretType = reflect.TypeFor[Secret]()
+var (
+	secretType     = reflect.TypeFor[Secret]()
+	secretFileType = reflect.TypeFor[SecretFile]()
+)
 
 // Variables lists the settings of dst, a struct or a pointer to one, in the order of its fields.
 func Variables(dst any) []Variable {
@@ -141,6 +148,9 @@ func Variables(dst any) []Variable {
 	var list []Variable
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if f.Type == secretFileType {
+			continue // the Secret stands for both
+		}
 		name, options, _ := strings.Cut(f.Tag.Get("env"), ",")
 		if name == "" {
 			if f.Type.Kind() == reflect.Struct && f.IsExported() {

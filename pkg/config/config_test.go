@@ -32,6 +32,8 @@ type sample struct {
 	Limit    config.Bytes  `env:"LIMIT" envDefault:"5MiB" desc:"a size"`
 	Password config.Secret `env:"PASSWORD" desc:"a secret"`
 	Poll     inner
+
+	PasswordFile config.SecretFile `env:"PASSWORD_FILE"`
 }
 
 func TestDefaultsApplyWhereNothingIsSet(t *testing.T) {
@@ -58,6 +60,7 @@ func TestASecretIsReadFromAFile(t *testing.T) {
 	var s sample
 	require.NoError(t, config.Load(&s, []string{"PASSWORD_FILE=" + path}))
 	require.Equal(t, "s3cret", s.Password.Reveal())
+	require.Equal(t, path, string(s.PasswordFile), "to be read again")
 
 	require.ErrorContains(t, config.Load(&s, []string{"PASSWORD=a", "PASSWORD_FILE=" + path}), "both set")
 }

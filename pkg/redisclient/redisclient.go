@@ -3,17 +3,15 @@ package redisclient
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/livefile"
 )
 
 // The modes of Config.
@@ -27,7 +25,12 @@ const (
 type Config struct {
 	URL  config.Secret `env:"REDIS_URL,required" desc:"redis://user:password@host:port/0, or rediss:// for TLS; further addresses as ?addr=host:port&addr=…"`
 	Mode string        `env:"REDIS_MODE" envDefault:"single" desc:"single, sentinel (the URL names the Sentinels, and ?master_name= the set) or cluster"`
-	CA   string        `env:"REDIS_CA_FILE" desc:"PEM file of the authorities that Redis's certificate may come from; the system's by default"`
+	CA   string        `env:"REDIS_CA_FILE" desc:"PEM file of the authorities that Redis's certificate may come from; the system's by default; read again at each connection"`
+	Cert string        `env:"REDIS_CERT_FILE" desc:"PEM file of the certificate to show to Redis; none by default; read again at each connection"`
+	Key  string        `env:"REDIS_KEY_FILE" desc:"PEM file of that certificate's private key"`
+
+	// URLFile is read again at each connection, for the name and the password.
+	URLFile config.SecretFile `env:"REDIS_URL_FILE"`
 }
 
 // Validate implements config.Validator.
@@ -35,7 +38,7 @@ func (c *Config) Validate() error {
 	if c.URL == "" {
 		return nil // reported as missing
 	}
-	client, err := Open(*c)
+	client, err := Open(*c, nil)
 	if err != nil {
 		return err
 	}
@@ -62,12 +65,12 @@ type Client struct {
 // what it holds something may have happened. It changes before the first command goes over that connection.
 func (c *Client) Incarnation() uint64 { return c.servers.incarnation.Load() }
 
-// Open makes a client. It connects when it is used.
-func Open(c Config) (*Client, error) {
+// Open makes a client, and tells files, which may be nil, of files that change. It connects when it is used.
+func Open(c Config, files *livefile.Reporter) (*Client, error) {
 	s := &servers{many: c.Mode == Cluster}
-	open := map[string]func(Config, *servers) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
+	open := map[string]func(Config, *servers, *livefile.Reporter) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
 	if open != nil {
-		client, err := open(c, s)
+		client, err := open(c, s, files)
 		if err != nil {
 			return nil, err
 		}
@@ -79,12 +82,12 @@ func Open(c Config) (*Client, error) {
 // errURL does not wrap its cause, which would show the password.
 var errURL = errors.New("REDIS_URL is not an address of the form that REDIS_MODE needs")
 
-func openSingle(c Config, s *servers) (redis.UniversalClient, error) {
+func openSingle(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
 	}
-	if err := trust(o.TLSConfig, c.CA); err != nil {
+	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
@@ -92,12 +95,12 @@ func openSingle(c Config, s *servers) (redis.UniversalClient, error) {
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(c Config, s *servers) (redis.UniversalClient, error) {
+func openSentinel(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(c.URL.Reveal())
 	if err != nil || o.MasterName == "" {
 		return nil, errURL
 	}
-	if err := trust(o.TLSConfig, c.CA); err != nil {
+	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
@@ -105,37 +108,17 @@ func openSentinel(c Config, s *servers) (redis.UniversalClient, error) {
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(c Config, s *servers) (redis.UniversalClient, error) {
+func openCluster(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseClusterURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
 	}
-	if err := trust(o.TLSConfig, c.CA); err != nil {
+	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
 	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
 	return redis.NewClusterClient(o), nil
-}
-
-// trust makes a TLS connection accept the authorities in a file.
-func trust(t *tls.Config, file string) error {
-	if file == "" {
-		return nil
-	}
-	if t == nil {
-		return errors.New("REDIS_CA_FILE is set, but REDIS_URL does not begin with rediss://")
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("REDIS_CA_FILE: %w", err)
-	}
-	t.RootCAs = x509.NewCertPool()
-	if !t.RootCAs.AppendCertsFromPEM(text) {
-		return fmt.Errorf("REDIS_CA_FILE: %s holds no certificate", file)
-	}
-	t.MinVersion = tls.VersionTLS12
-	return nil
 }
 
 // LogTo sends what the client library has to say, for all clients of this process, to a log.

@@ -73,7 +73,7 @@ func (w writer) Write(b []byte) (int, error) { return w(b) }
 // observe returns the operations that were observed while use was called, and which of them failed.
 func observe(t *testing.T, url string, use func(redis.UniversalClient)) map[string]bool {
 	t.Helper()
-	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single})
+	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single}, nil)
 	require.NoError(t, err)
 	observed := map[string]bool{}
 	redisclient.Observe(client, func(operation string, took time.Duration, failed bool) {

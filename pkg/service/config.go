@@ -29,7 +29,7 @@ type Config struct {
 
 // MongoConfig says where the truth is.
 type MongoConfig struct {
-	URI         config.Secret `env:"MONGODB_URI,required" desc:"connection string; TLS, authentication and the like are parts of it"`
+	URI         config.Secret `env:"MONGODB_URI,required" desc:"connection string; TLS, authentication and the like are parts of it; its TLS files are read again at each connection, a password is not"`
 	Database    string        `env:"MONGODB_DATABASE" desc:"name of the database; by default the one that the connection string names, or sealpost"`
 	MaxPoolSize uint64        `env:"MONGODB_MAX_POOL_SIZE" envDefault:"100" desc:"connections to each server"`
 	Timeout     time.Duration `env:"MONGODB_TIMEOUT" envDefault:"5s" desc:"bound on an operation for which nothing shorter holds; the server is told of it"`

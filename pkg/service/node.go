@@ -23,6 +23,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/lifecycle"
+	"github.com/sealpost/sealpost/pkg/livefile"
 	"github.com/sealpost/sealpost/pkg/logging"
 	"github.com/sealpost/sealpost/pkg/metrics"
 	"github.com/sealpost/sealpost/pkg/nodes"
@@ -58,6 +59,8 @@ type Node struct {
 	Store    *mongo.Store
 	Redis    *redisclient.Client
 	Mirror   *revocation.Mirror
+	// Files tells of files that changed.
+	Files *livefile.Reporter
 
 	cfg     Config
 	admin   *httpserver.Admin
@@ -79,6 +82,7 @@ func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build fun
 	limitMemory(log)
 	n := &Node{Name: name, Log: log, Registry: metrics.NewRegistry(), Stack: lifecycle.NewStack(log), cfg: cfg}
 	n.engines, n.limits = metrics.NewEngines(n.Registry), ratelimit.NewMetrics(n.Registry)
+	n.Files = livefile.NewReporter(log, n.Registry)
 	failed := make(chan error, 1)
 	err = n.start(ctx, build)
 	if err == nil {
@@ -171,7 +175,7 @@ func (n *Node) WaitFor(ctx context.Context, what string, try func(context.Contex
 
 func (n *Node) openStore(ctx context.Context) error {
 	cfg := n.cfg.Mongo.store()
-	cfg.Observe = n.engines.Of("mongodb")
+	cfg.Observe, cfg.Files = n.engines.Of("mongodb"), n.Files
 	err := n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
 		var err error
 		n.Store, err = mongo.Open(ctx, cfg)
@@ -190,7 +194,7 @@ func (n *Node) openStore(ctx context.Context) error {
 func (n *Node) openRedis(ctx context.Context) error {
 	redisclient.LogTo(n.Log)
 	var err error
-	if n.Redis, err = redisclient.Open(n.cfg.Redis); err != nil {
+	if n.Redis, err = redisclient.Open(n.cfg.Redis, n.Files); err != nil {
 		return err
 	}
 	n.Stack.Push("redis", func(context.Context) error { return n.Redis.Close() })
@@ -232,10 +236,12 @@ func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, er
 // Bus connects to NATS, for a receiver of events or for nil, and answers there who this node is. It does not wait for the
 // connection: with NATS away messages are late, and no less safe.
 func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, error) {
-	c := n.cfg.NATS
-	var err error
-	n.bus, err = natsbus.Connect(c.URL.Reveal(), natsbus.Options{
-		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: c.Options(),
+	address, options, err := n.cfg.NATS.Connection(n.Files)
+	if err != nil {
+		return nil, err
+	}
+	n.bus, err = natsbus.Connect(address, natsbus.Options{
+		Name: n.ID, Log: n.Log, Registerer: n.Registry, Observe: n.engines.Of("nats", natsbus.Operations()...), Receiver: receiver, NATS: options,
 	})
 	if err != nil {
 		return nil, err

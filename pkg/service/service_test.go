@@ -36,7 +36,8 @@ func settings(more ...string) []string {
 func TestFaultsOfTheConfigurationAreReportedByName(t *testing.T) {
 	for _, fault := range []string{
 		"PORT=70000", "PORT=-1", "RATE_LIMIT=maybe", "SHUTDOWN_TIMEOUT=0s", "REVOCATION_MAX_STALENESS=-1s", "MONGODB_URI=http://x",
-		"MONGODB_MAX_POOL_SIZE=0", "MONGODB_TIMEOUT=0s", "REDIS_URL=nowhere", "REDIS_MODE=many", "REDIS_CA_FILE=/nowhere",
+		"MONGODB_MAX_POOL_SIZE=0", "MONGODB_TIMEOUT=0s", "REDIS_URL=nowhere", "REDIS_MODE=many", "REDIS_CA_FILE=/nowhere", "REDIS_CERT_FILE=/nowhere",
+		"NATS_CA_FILE=/nowhere", "NATS_CERT_FILE=/nowhere",
 		"LAME_DUCK=-1s", "TRUSTED_PROXIES=everybody", "IDLE_TIMEOUT=0s", "MAX_HEADER_BYTES=1",
 	} {
 		name, _, _ := strings.Cut(fault, "=")

@@ -15,7 +15,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-const privateKeyBlock = "PRIVATE KEY"
+const (
+	privateKeyBlock = "PRIVATE KEY"
+	publicKeyBlock  = "PUBLIC KEY"
+)
 
 // KeyID names a public key: the SHA-256 thumbprint of its JWK (RFC 7638 and RFC 8037), in base64url.
 func KeyID(key ed25519.PublicKey) string {
@@ -94,6 +97,23 @@ func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
 	key, ok := parsed.(ed25519.PrivateKey)
 	if !ok {
 		return nil, errors.New("token: the signing key is not an Ed25519 key")
+	}
+	return key, nil
+}
+
+// ParsePublicKey reads a key that verifies: one PEM block PUBLIC KEY (PKIX) with an Ed25519 key, and nothing after it.
+func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != publicKeyBlock || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("token: the public key must be one PEM block PUBLIC KEY")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("token: the public key is not in PKIX form")
+	}
+	key, ok := parsed.(ed25519.PublicKey)
+	if !ok {
+		return nil, errors.New("token: the public key is not an Ed25519 key")
 	}
 	return key, nil
 }

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -16,7 +15,7 @@ import (
 
 // SignerConfig says what a Signer puts into tokens.
 type SignerConfig struct {
-	Key              ed25519.PrivateKey
+	Keys             SigningKeys
 	Issuer, Audience string
 	// Lifetime of a token: whole seconds, at most MaxLifetime.
 	Lifetime time.Duration
@@ -25,16 +24,13 @@ type SignerConfig struct {
 }
 
 // Signer issues tokens.
-type Signer struct {
-	cfg   SignerConfig
-	keyID string
-}
+type Signer struct{ cfg SignerConfig }
 
 // NewSigner makes a Signer, or says what is wrong with cfg.
 func NewSigner(cfg SignerConfig) (*Signer, error) {
 	switch {
-	case len(cfg.Key) != ed25519.PrivateKeySize:
-		return nil, errors.New("token: not an Ed25519 private key")
+	case cfg.Keys == nil:
+		return nil, errors.New("token: keys are required")
 	case cfg.Issuer == "" || cfg.Audience == "":
 		return nil, errors.New("token: an issuer and an audience are required")
 	case cfg.Lifetime < time.Second || cfg.Lifetime > MaxLifetime || cfg.Lifetime%time.Second != 0:
@@ -43,11 +39,8 @@ func NewSigner(cfg SignerConfig) (*Signer, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Signer{cfg: cfg, keyID: KeyID(cfg.Key.Public().(ed25519.PublicKey))}, nil
+	return &Signer{cfg}, nil
 }
-
-// PublicKey verifies what the Signer signs.
-func (s *Signer) PublicKey() ed25519.PublicKey { return s.cfg.Key.Public().(ed25519.PublicKey) }
 
 // Lifetime is how long an issued token is good for.
 func (s *Signer) Lifetime() time.Duration { return s.cfg.Lifetime }
@@ -64,8 +57,9 @@ func (s *Signer) Issue(username, sessionID string, generation int64) (raw string
 		Generation: generation, IssuedAt: issuedAt, ExpiresAt: issuedAt.Add(s.cfg.Lifetime),
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, newClaims(s.cfg.Issuer, s.cfg.Audience, id))
-	t.Header["kid"] = s.keyID
-	if raw, err = t.SignedString(s.cfg.Key); err != nil {
+	kid, key := s.cfg.Keys.Signing()
+	t.Header["kid"] = kid
+	if raw, err = t.SignedString(key); err != nil {
 		return "", Identity{}, fmt.Errorf("token: sign: %w", err)
 	}
 	return raw, id, nil

@@ -46,15 +46,17 @@ func newWorld(t testing.TB) *world {
 	w.key = ed25519.NewKeyFromSeed([]byte("an ed25519 seed for tests only.."))
 	var err error
 	w.signer, err = token.NewSigner(token.SignerConfig{
-		Key: w.key, Issuer: issuer, Audience: audience, Lifetime: lifetime, Now: w.clock,
+		Keys: token.NewKeyring(w.key), Issuer: issuer, Audience: audience, Lifetime: lifetime, Now: w.clock,
 	})
 	require.NoError(t, err)
 	w.verifier, err = token.NewVerifier(token.VerifierConfig{
-		Keys: token.NewKeySet(w.signer.PublicKey()), Issuer: issuer, Audience: audience, Now: w.clock,
+		Keys: token.NewKeySet(w.public()), Issuer: issuer, Audience: audience, Now: w.clock,
 	})
 	require.NoError(t, err)
 	return w
 }
+
+func (w *world) public() ed25519.PublicKey { return w.key.Public().(ed25519.PublicKey) }
 
 func (w *world) clock() time.Time { return w.now }
 
@@ -70,7 +72,7 @@ func (w *world) goodClaims() jwt.MapClaims {
 func (w *world) sign(t testing.TB, claims jwt.MapClaims) string {
 	t.Helper()
 	tok := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
-	tok.Header["kid"] = token.KeyID(w.signer.PublicKey())
+	tok.Header["kid"] = token.KeyID(w.public())
 	raw, err := tok.SignedString(w.key)
 	require.NoError(t, err)
 	return raw
@@ -112,11 +114,11 @@ func TestASignerRefusesWhatNoVerifierWouldTake(t *testing.T) {
 	} {
 		require.Error(t, issue(), name)
 	}
-	good := token.SignerConfig{Key: w.key, Issuer: issuer, Audience: audience, Lifetime: lifetime}
+	good := token.SignerConfig{Keys: token.NewKeyring(w.key), Issuer: issuer, Audience: audience, Lifetime: lifetime}
 	_, err := token.NewSigner(good)
 	require.NoError(t, err)
 	for name, spoil := range map[string]func(*token.SignerConfig){
-		"no key":           func(c *token.SignerConfig) { c.Key = nil },
+		"no keys":          func(c *token.SignerConfig) { c.Keys = nil },
 		"no issuer":        func(c *token.SignerConfig) { c.Issuer = "" },
 		"no audience":      func(c *token.SignerConfig) { c.Audience = "" },
 		"no lifetime":      func(c *token.SignerConfig) { c.Lifetime = 0 },
@@ -207,7 +209,7 @@ func TestClocksMayBeApartByTheLeewayAndNoMore(t *testing.T) {
 // TestATokenThatWasGoodIsJudgedAgain, though its signature is not checked a second time.
 func TestATokenThatWasGoodIsJudgedAgain(t *testing.T) {
 	w := newWorld(t)
-	keys := &changingKeys{KeySet: token.NewKeySet(w.signer.PublicKey())}
+	keys := &changingKeys{KeySet: token.NewKeySet(w.public())}
 	v, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: issuer, Audience: audience, Now: w.clock})
 	require.NoError(t, err)
 	raw, want, err := w.signer.Issue("Alice", "s", 3)
@@ -245,7 +247,7 @@ func (n namesake) Key(string) (ed25519.PublicKey, bool) { return n.key, true }
 
 func TestOnlyEd25519SignaturesOfKnownKeysAreGood(t *testing.T) {
 	w := newWorld(t)
-	kid := token.KeyID(w.signer.PublicKey())
+	kid := token.KeyID(w.public())
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	_, stranger, err := ed25519.GenerateKey(rand.Reader)
@@ -257,7 +259,7 @@ func TestOnlyEd25519SignaturesOfKnownKeysAreGood(t *testing.T) {
 		kid    any
 	}{
 		{"no signature", jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, kid},
-		{"HMAC with the public key", jwt.SigningMethodHS256, []byte(w.signer.PublicKey()), kid},
+		{"HMAC with the public key", jwt.SigningMethodHS256, []byte(w.public()), kid},
 		{"RSA", jwt.SigningMethodRS256, rsaKey, kid},
 		{"a stranger's key under our id", jwt.SigningMethodEdDSA, stranger, kid},
 		{"a stranger's key under its own id", jwt.SigningMethodEdDSA, stranger, token.KeyID(stranger.Public().(ed25519.PublicKey))},
@@ -309,10 +311,10 @@ func TestTokensOfTheKeyBeforeStayGoodThroughARotation(t *testing.T) {
 	before, after := newWorld(t), newWorld(t)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	after.signer, err = token.NewSigner(token.SignerConfig{Key: key, Issuer: issuer, Audience: audience, Lifetime: lifetime, Now: after.clock})
+	after.signer, err = token.NewSigner(token.SignerConfig{Keys: token.NewKeyring(key), Issuer: issuer, Audience: audience, Lifetime: lifetime, Now: after.clock})
 	require.NoError(t, err)
 	both, err := token.NewVerifier(token.VerifierConfig{
-		Keys: token.NewKeySet(before.signer.PublicKey(), after.signer.PublicKey()), Issuer: issuer, Audience: audience, Now: after.clock,
+		Keys: token.NewKeySet(before.public(), key.Public().(ed25519.PublicKey)), Issuer: issuer, Audience: audience, Now: after.clock,
 	})
 	require.NoError(t, err)
 	for _, s := range []*token.Signer{before.signer, after.signer} {
@@ -325,7 +327,7 @@ func TestTokensOfTheKeyBeforeStayGoodThroughARotation(t *testing.T) {
 
 func TestThePublishedKeySetVerifies(t *testing.T) {
 	w := newWorld(t)
-	text, err := json.Marshal(token.NewKeySet(w.signer.PublicKey()).JWKS())
+	text, err := json.Marshal(token.NewKeySet(w.public()).JWKS())
 	require.NoError(t, err)
 	var published api.JWKS
 	require.NoError(t, json.Unmarshal(text, &published))
@@ -343,7 +345,7 @@ func TestThePublishedKeySetVerifies(t *testing.T) {
 }
 
 func TestAKeySetWithAnythingElseInItIsRefused(t *testing.T) {
-	good := token.NewKeySet(newWorld(t).signer.PublicKey()).JWKS().Keys[0]
+	good := token.NewKeySet(newWorld(t).public()).JWKS().Keys[0]
 	for name, spoil := range map[string]func(*api.JWK){
 		"another type":  func(k *api.JWK) { k.KeyType = "RSA" },
 		"another curve": func(k *api.JWK) { k.Curve = "X25519" },

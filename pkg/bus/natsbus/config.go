@@ -1,26 +1,127 @@
 package natsbus
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
 	"github.com/nats-io/nats.go"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/livefile"
+	"github.com/sealpost/sealpost/pkg/tlsfiles"
 )
 
 // Config is what an operator sets.
 type Config struct {
 	URL         config.Secret `env:"NATS_URL,required" desc:"nats://host:port of one server or more, comma-separated; tls:// for TLS; may hold user:password@"`
 	Credentials string        `env:"NATS_CREDENTIALS_FILE" desc:"file with a JWT and its seed, as nsc writes it; read again at each connect"`
-	CA          string        `env:"NATS_CA_FILE" desc:"PEM file of the authorities that the servers' certificates may come from; the system's by default"`
+	CA          string        `env:"NATS_CA_FILE" desc:"PEM file of the authorities that the servers' certificates may come from; the system's by default; read again at each connect"`
+	Cert        string        `env:"NATS_CERT_FILE" desc:"PEM file of the certificate to show to the servers; none by default; read again at each connect"`
+	Key         string        `env:"NATS_KEY_FILE" desc:"PEM file of that certificate's private key"`
+
+	// URLFile is read again at each connect, for the name and the password.
+	URLFile config.SecretFile `env:"NATS_URL_FILE"`
 }
 
-// Options are the configuration as options of a connection.
-func (c Config) Options() []nats.Option {
-	var list []nats.Option
+// Validate implements config.Validator.
+func (c Config) Validate() error {
+	_, _, err := c.Connection(nil)
+	return err
+}
+
+// Connection returns the address to connect to and the options to do it with. Files, which may be nil, is told of files
+// that change.
+func (c Config) Connection(files *livefile.Reporter) (address string, list []nats.Option, err error) {
+	address = c.URL.Reveal()
 	if c.Credentials != "" {
 		list = append(list, nats.UserCredentials(c.Credentials))
 	}
-	if c.CA != "" {
-		list = append(list, nats.RootCAs(c.CA))
+	held, err := tlsfiles.Open(files, tlsfiles.Names{CA: c.CA, Cert: c.Cert, Key: c.Key})
+	if err != nil {
+		return "", nil, fmt.Errorf("NATS_CA_FILE, NATS_CERT_FILE, NATS_KEY_FILE: %w", err)
 	}
-	return list
+	if c.CA != "" {
+		list = append(list, withRoots(held))
+	}
+	if c.Cert != "" {
+		list = append(list, withCertificate(held))
+	}
+	if c.URLFile == "" {
+		return address, list, nil
+	}
+	user, err := livefile.Open(files, userOf, string(c.URLFile))
+	if err != nil {
+		return "", nil, fmt.Errorf("NATS_URL_FILE: %w", err)
+	}
+	if user.Get() != nil {
+		address = withoutUser(address)
+		list = append(list, nats.UserInfoHandler(func() (name, password string) {
+			u := user.Get()
+			password, _ = u.Password()
+			return u.Username(), password
+		}))
+	}
+	return address, list, nil
+}
+
+// withRoots and withCertificate set what nats.ClientTLSConfig sets together: either may be there without the other.
+func withRoots(held *tlsfiles.Files) nats.Option {
+	return func(o *nats.Options) error {
+		o.RootCAsCB, o.Secure = func() (*x509.CertPool, error) { return held.Roots(), nil }, true
+		return nil
+	}
+}
+
+func withCertificate(held *tlsfiles.Files) nats.Option {
+	return func(o *nats.Options) error {
+		o.TLSCertCB, o.Secure = func() (tls.Certificate, error) { return held.Certificate(), nil }, true
+		return nil
+	}
+}
+
+// userOf reads the name and the password from the first address that has them; nil if none has both.
+func userOf(contents [][]byte) (*url.Userinfo, error) {
+	for address := range strings.SplitSeq(strings.TrimRight(string(contents[0]), "\r\n"), ",") {
+		u, err := parse(address)
+		if err != nil {
+			return nil, err
+		}
+		if _, both := u.User.Password(); both {
+			return u.User, nil
+		}
+	}
+	return nil, nil
+}
+
+// withoutUser takes names and passwords out of addresses: the client prefers them to what it asks for. A name alone is a
+// token, and stays.
+func withoutUser(addresses string) string {
+	list := strings.Split(addresses, ",")
+	for i, address := range list {
+		u, err := parse(address)
+		if err != nil {
+			continue // the client says what is wrong with it
+		}
+		if _, both := u.User.Password(); both {
+			u.User = nil
+			list[i] = u.String()
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+func parse(address string) (*url.URL, error) {
+	address = strings.TrimSpace(address)
+	if !strings.Contains(address, "://") {
+		address = "nats://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errors.New("the file holds no address") // the cause would show the password
+	}
+	return u, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/config"
 )
 
 // TestAServerThatAsksForCredentialsAndTLS lets in who has both, and nobody else.
@@ -61,7 +62,10 @@ func TestAServerThatAsksForCredentialsAndTLS(t *testing.T) {
 
 func connectWith(t *testing.T, url string, c natsbus.Config, r bus.Receiver) *natsbus.Bus {
 	t.Helper()
-	b, err := natsbus.Connect(url, natsbus.Options{Name: t.Name(), Log: slog.New(slog.DiscardHandler), Receiver: r, NATS: c.Options()})
+	c.URL = config.Secret(url)
+	address, options, err := c.Connection(nil)
+	require.NoError(t, err)
+	b, err := natsbus.Connect(address, natsbus.Options{Name: t.Name(), Log: slog.New(slog.DiscardHandler), Receiver: r, NATS: options})
 	require.NoError(t, err)
 	t.Cleanup(b.Close)
 	return b

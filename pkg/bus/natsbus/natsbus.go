@@ -110,6 +110,8 @@ func Connect(url string, o Options) (*Bus, error) {
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
+		// What a server does not take today it may take tomorrow: passwords change.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		// Events that could not be sent at once are stale: their readers find the messages in the store.

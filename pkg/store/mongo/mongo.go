@@ -29,6 +29,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"github.com/sealpost/sealpost/pkg/livefile"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -45,6 +46,8 @@ type Config struct {
 	Timeout time.Duration
 	// Observe, if set, is told of every command that the server answered, or did not, and how long that took.
 	Observe func(command string, took time.Duration, failed bool)
+	// Files, if set, is told of TLS files that changed and cannot be used.
+	Files *livefile.Reporter
 	// sent, if set, is told of every command before it goes to the server.
 	sent func(*event.CommandStartedEvent)
 }
@@ -86,7 +89,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := driver.Connect(clientOptions(cfg))
+	o, err := clientOptions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	client, err := driver.Connect(o)
 	if err != nil {
 		return nil, fmt.Errorf("connect to MongoDB: %w", err)
 	}
@@ -102,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func clientOptions(cfg Config) *options.ClientOptions {
+func clientOptions(cfg Config) (*options.ClientOptions, error) {
 	journal := true
 	o := options.Client().ApplyURI(cfg.URI).SetAppName("sealpost").
 		SetMaxPoolSize(DefaultMaxPoolSize).SetTimeout(DefaultTimeout).
@@ -115,7 +122,7 @@ func clientOptions(cfg Config) *options.ClientOptions {
 	if cfg.Timeout > 0 {
 		o.SetTimeout(cfg.Timeout)
 	}
-	return o.SetMonitor(monitor(cfg))
+	return o.SetMonitor(monitor(cfg)), rereadTLSFiles(o, cfg.URI, cfg.Files)
 }
 
 func monitor(cfg Config) *event.CommandMonitor {
@@ -132,10 +139,14 @@ func monitor(cfg Config) *event.CommandMonitor {
 
 // Validate reports what is wrong with the URI, without showing it.
 func (c Config) Validate() error {
-	if err := clientOptions(c).Validate(); err != nil {
+	o, err := clientOptions(c)
+	if err != nil {
+		return err
+	}
+	if err := o.Validate(); err != nil {
 		return errors.New("the MongoDB URI is not one")
 	}
-	_, err := databaseName(c)
+	_, err = databaseName(c)
 	return err
 }
 

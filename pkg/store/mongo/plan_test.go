@@ -136,7 +136,9 @@ func planDatabase(t *testing.T) Config {
 	t.Helper()
 	cfg := Config{URI: enginetest.URL(t, enginetest.Mongo), Database: "test_" + strings.ToLower(rand.Text()), Timeout: time.Minute}
 	t.Cleanup(func() {
-		client, err := driver.Connect(clientOptions(Config{URI: cfg.URI}))
+		o, err := clientOptions(Config{URI: cfg.URI})
+		require.NoError(t, err)
+		client, err := driver.Connect(o)
 		require.NoError(t, err)
 		require.NoError(t, client.Database(cfg.Database).Drop(context.Background()))
 		require.NoError(t, client.Disconnect(context.Background()))

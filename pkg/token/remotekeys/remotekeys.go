@@ -37,6 +37,7 @@ type KeySet struct {
 	log     *slog.Logger
 	failed  prometheus.Counter
 	fetched prometheus.Gauge
+	count   prometheus.Gauge
 	keys    atomic.Pointer[token.StaticKeySet]
 	unknown chan struct{}
 }
@@ -52,6 +53,7 @@ func New(url string, log *slog.Logger, reg prometheus.Registerer) *KeySet {
 		fetched: f.NewGauge(prometheus.GaugeOpts{
 			Name: "sealpost_token_keys_fetched_timestamp_seconds", Help: "When the keys which verify tokens were last fetched.",
 		}),
+		count: f.NewGauge(prometheus.GaugeOpts{Name: "sealpost_token_keys", Help: "Keys which verify tokens, as they were last fetched."}),
 	}
 }
 
@@ -106,6 +108,7 @@ func (s *KeySet) Fetch(ctx context.Context) error {
 		return err
 	}
 	s.keys.Store(&keys)
+	s.count.Set(float64(len(keys)))
 	s.fetched.SetToCurrentTime()
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,4 +106,28 @@ func TestAnUnknownKeyMakesThemBeFetched(t *testing.T) {
 	}, 30*time.Second, time.Millisecond)
 	require.Greater(t, asked, 100)
 	require.LessOrEqual(t, p.fetches.Load(), int64(3))
+}
+
+// TestAFloodOfUnknownKeysIsNoFloodOfFetches: strangers ask for as many keys as they like, each another one.
+func TestAFloodOfUnknownKeysIsNoFloodOfFetches(t *testing.T) {
+	p := publish(t, jwks(t, newKey(t)))
+	s := remotekeys.New(p.URL, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, s.Fetch(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { s.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	var asked atomic.Int64
+	began := time.Now()
+	for range 4 {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				s.Key(rand.Text())
+				asked.Add(1)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return p.fetches.Load() >= 3 }, 30*time.Second, time.Millisecond)
+	require.Greater(t, asked.Load(), int64(10_000))
+	require.GreaterOrEqual(t, time.Since(began), 10*time.Second, "one in 5 s")
 }

@@ -2,10 +2,8 @@
 package app
 
 import (
-	"crypto/ed25519"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -35,9 +33,8 @@ type Deps struct {
 	Sessions    Sessions
 	Revocations Revocations
 	Tokens      httpserver.TokenChecker
-	// SigningKey signs tokens. VerifyKeys are others to publish: those that signed before, and those that are to sign.
-	SigningKey ed25519.PrivateKey
-	VerifyKeys []ed25519.PublicKey
+	// SigningKeys sign tokens, and are published.
+	SigningKeys token.SigningKeys
 	// Limiter makes a limiter of a quota, for what name says.
 	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
 	Log      *slog.Logger
@@ -53,7 +50,7 @@ func New(cfg Config, d Deps) (*App, error) {
 		return nil, err
 	}
 	signer, err := token.NewSigner(token.SignerConfig{
-		Key: d.SigningKey, Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience, Lifetime: cfg.TokenLifetime,
+		Keys: d.SigningKeys, Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience, Lifetime: cfg.TokenLifetime,
 	})
 	if err != nil {
 		return nil, err
@@ -70,13 +67,12 @@ func New(cfg Config, d Deps) (*App, error) {
 			PerAddress: d.Limiter(name+"-address", ratelimit.Quota{Events: cfg.LoginAttemptsPerAddress, Period: cfg.LoginPeriod}),
 		}
 	}
-	published := token.NewKeySet(append(slices.Clone(d.VerifyKeys), signer.PublicKey())...)
 	return &App{api: &httpapi.API{
 		Accounts: &accounts.Service{
 			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: hasher, Tokens: signer,
 			MinPasswordBytes: cfg.MinPasswordBytes, Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
 		},
-		Tokens: d.Tokens, KeySet: published.JWKS(),
+		Tokens: d.Tokens, KeySet: d.SigningKeys.JWKS,
 		RegisterLimits: limits("register"), LoginLimits: limits("login"),
 	}}, nil
 }

@@ -52,10 +52,21 @@ type node struct {
 
 func newNode(t *testing.T, cfg app.Config) *node {
 	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	return nodeOn(t, cfg, openStore(t), token.NewKeyring(key))
+}
+
+func openStore(t *testing.T) *sqlite.Store {
+	t.Helper()
 	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
 
+func nodeOn(t *testing.T, cfg app.Config, db *sqlite.Store, keys token.SigningKeys) *node {
+	t.Helper()
 	mirror := revocation.New(db.Revocations())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
@@ -63,13 +74,11 @@ func newNode(t *testing.T, cfg app.Config) *node {
 	t.Cleanup(func() { cancel(); <-done })
 	<-mirror.Ready()
 
-	public, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: token.NewKeySet(public), Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience})
+	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience})
 	require.NoError(t, err)
 	reg := prometheus.NewPedanticRegistry()
 	a, err := app.New(cfg, app.Deps{
-		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKey: key,
+		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: keys,
 		Limiter: func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },
 		Log:     slog.New(slog.DiscardHandler), Registry: reg,
 	})
@@ -279,8 +288,8 @@ func TestKeysOfARotationArePublishedTogether(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	a, err := app.New(settings(t), app.Deps{
-		SigningKey: key, VerifyKeys: []ed25519.PublicKey{public},
-		Limiter: func(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} },
+		SigningKeys: token.NewKeyring(key, public),
+		Limiter:     func(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} },
 	})
 	require.NoError(t, err)
 	engine := gin.New()
@@ -323,5 +332,5 @@ func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
 	_, err := app.New(app.Config{}, app.Deps{})
 	require.ErrorContains(t, err, "JWT_ISSUER")
 	_, err = app.New(settings(t), app.Deps{})
-	require.ErrorContains(t, err, "private key")
+	require.ErrorContains(t, err, "keys are required")
 }

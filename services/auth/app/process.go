@@ -2,17 +2,14 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/service"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 )
 
 // Process is what an operator sets of the auth service as a process of its own.
@@ -22,74 +19,61 @@ type Process struct {
 	Keys    SigningConfig
 }
 
-// SigningConfig holds the keys of tokens.
+// SigningConfig says where the keys of tokens are.
 type SigningConfig struct {
-	SigningKey config.Secret `env:"JWT_SIGNING_KEY,required" desc:"key that signs tokens: Ed25519, PEM (PKCS #8), as openssl genpkey -algorithm ed25519 makes it"`
-	VerifyKeys config.Secret `env:"JWT_VERIFY_KEYS" desc:"further keys whose tokens are good, PEM one after the other: PUBLIC KEY, or PRIVATE KEY, of which the public half is used; for a rotation"`
+	Dir        string        `env:"JWT_KEYS_DIR" desc:"folder of the keys of tokens, read again every 10 s: signing.pem signs (Ed25519, PEM, as openssl genpkey -algorithm ed25519 makes it); tokens of every other .pem file, a PRIVATE KEY or a PUBLIC KEY, are good"`
+	SigningKey config.Secret `env:"JWT_SIGNING_KEY" desc:"instead of JWT_KEYS_DIR: the one key of tokens, which cannot be exchanged without everybody logging in again"`
 }
 
 // Validate implements config.Validator.
 func (c *SigningConfig) Validate() error {
-	if c.SigningKey == "" {
-		return nil // reported as missing
+	if (c.Dir == "") == (c.SigningKey == "") {
+		return errors.New("JWT_KEYS_DIR or JWT_SIGNING_KEY is required, and not both")
 	}
-	_, _, err := c.keys()
+	if c.Dir != "" {
+		if _, err := keyfolder.Open(keyfolder.Config{Dir: c.Dir}); err != nil {
+			return fmt.Errorf("JWT_KEYS_DIR: %w", err)
+		}
+		return nil
+	}
+	_, err := c.oneKey()
 	return err
 }
 
-func (c *SigningConfig) keys() (signing ed25519.PrivateKey, others []ed25519.PublicKey, err error) {
-	signing, err = token.ParsePrivateKey([]byte(c.SigningKey.Reveal()))
+func (c *SigningConfig) oneKey() (token.SigningKeys, error) {
+	key, err := token.ParsePrivateKey([]byte(c.SigningKey.Reveal()))
 	if err != nil {
-		err = fmt.Errorf("JWT_SIGNING_KEY: %w", err)
+		return nil, fmt.Errorf("JWT_SIGNING_KEY: %w", err)
 	}
-	rest := []byte(c.VerifyKeys.Reveal())
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			return signing, others, err
-		}
-		key, fault := publicKey(block)
-		if fault != nil {
-			return nil, nil, errors.Join(err, fault)
-		}
-		others = append(others, key)
-	}
+	return token.NewKeyring(key), nil
 }
 
-// publicKey reads one block of JWT_VERIFY_KEYS. Its error says nothing of the content.
-func publicKey(block *pem.Block) (ed25519.PublicKey, error) {
-	var parsed any
-	var err error
-	if block.Type == "PRIVATE KEY" {
-		parsed, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	} else {
-		parsed, err = x509.ParsePKIXPublicKey(block.Bytes)
+// open returns the keys, and goes on to read them while the node lives.
+func (c *SigningConfig) open(n *service.Node) (token.SigningKeys, error) {
+	if c.Dir == "" {
+		return c.oneKey()
 	}
-	if err == nil {
-		switch key := parsed.(type) {
-		case ed25519.PublicKey:
-			return key, nil
-		case ed25519.PrivateKey:
-			return key.Public().(ed25519.PublicKey), nil
-		}
+	keys, err := keyfolder.Open(keyfolder.Config{Dir: c.Dir, Reporter: n.Files, Log: n.Log})
+	if err != nil {
+		return nil, fmt.Errorf("JWT_KEYS_DIR: %w", err)
 	}
-	return nil, errors.New("JWT_VERIFY_KEYS holds something else than Ed25519 keys in PEM")
+	n.Stack.Go("signing keys", keys.Run)
+	return keys, nil
 }
 
 // Run runs the service until ctx ends.
 func Run(ctx context.Context, p Process, logs io.Writer) error {
 	return service.Run(ctx, "auth", p.Service, logs, func(ctx context.Context, n *service.Node) error {
-		signing, others, err := p.Keys.keys()
+		keys, err := p.Keys.open(n)
 		if err != nil {
 			return err
 		}
-		keys := token.NewKeySet(append(slices.Clone(others), signing.Public().(ed25519.PublicKey))...)
 		tokens, err := n.Guard(keys, p.Auth.TokenIssuer, p.Auth.TokenAudience)
 		if err != nil {
 			return err
 		}
 		a, err := New(p.Auth, Deps{
-			Accounts: n.Store, Sessions: n.Store, Revocations: n.Mirror, Tokens: tokens, SigningKey: signing, VerifyKeys: others,
+			Accounts: n.Store, Sessions: n.Store, Revocations: n.Mirror, Tokens: tokens, SigningKeys: keys,
 			Limiter: n.SharedLimiter, Log: n.Log, Registry: n.Registry,
 		})
 		if err != nil {

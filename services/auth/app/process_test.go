@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -27,19 +30,19 @@ func signingKey(t *testing.T) (private, public string) {
 
 func TestKeysOfTokensAreTakenOrRefusedByName(t *testing.T) {
 	private, public := signingKey(t)
-	other, _ := signingKey(t)
-	for _, good := range [][]string{
-		{"JWT_SIGNING_KEY=" + private},
-		{"JWT_SIGNING_KEY=" + private, "JWT_VERIFY_KEYS=" + public},
-		{"JWT_SIGNING_KEY=" + private, "JWT_VERIFY_KEYS=" + other + public},
-	} {
-		require.NoError(t, config.Load(&app.SigningConfig{}, good))
+	folder := func(signing string) string {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "signing.pem"), []byte(signing), 0o600))
+		return "JWT_KEYS_DIR=" + dir
 	}
-	for name, bad := range map[string][]string{
-		"JWT_SIGNING_KEY": {"JWT_SIGNING_KEY=" + public},
-		"JWT_VERIFY_KEYS": {"JWT_SIGNING_KEY=" + private, "JWT_VERIFY_KEYS=-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"},
-	} {
-		require.ErrorContains(t, config.Load(&app.SigningConfig{}, bad), name)
+	for _, good := range []string{"JWT_SIGNING_KEY=" + private, folder(private)} {
+		require.NoError(t, config.Load(&app.SigningConfig{}, []string{good}))
 	}
-	require.ErrorContains(t, config.Load(&app.SigningConfig{}, nil), "JWT_SIGNING_KEY")
+	for _, bad := range []string{"JWT_SIGNING_KEY=" + public, folder(public), "JWT_KEYS_DIR=" + t.TempDir()} {
+		name, _, _ := strings.Cut(bad, "=")
+		require.ErrorContains(t, config.Load(&app.SigningConfig{}, []string{bad}), name)
+	}
+	for _, wrong := range [][]string{nil, {"JWT_SIGNING_KEY=" + private, folder(private)}} {
+		require.ErrorContains(t, config.Load(&app.SigningConfig{}, wrong), "JWT_KEYS_DIR or JWT_SIGNING_KEY is required, and not both")
+	}
 }

@@ -3,7 +3,6 @@ package app
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/lifecycle"
+	"github.com/sealpost/sealpost/pkg/livefile"
 	"github.com/sealpost/sealpost/pkg/logging"
 	"github.com/sealpost/sealpost/pkg/metrics"
 	"github.com/sealpost/sealpost/pkg/nodes"
@@ -31,6 +31,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store/sqlite"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
@@ -94,12 +95,12 @@ type App struct {
 	store    *sqlite.Store
 	mirror   *revocation.Mirror
 
-	signingKey ed25519.PrivateKey
-	tokens     *token.Guard
-	inbox      inbox.Config
-	gateway    *gatewayapp.App
-	bus        *natsbus.Bus
-	server     *httpserver.Server
+	signingKeys *keyfolder.Folder
+	tokens      *token.Guard
+	inbox       inbox.Config
+	gateway     *gatewayapp.App
+	bus         *natsbus.Bus
+	server      *httpserver.Server
 }
 
 // New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
@@ -173,15 +174,19 @@ func (a *App) followRevocations(ctx context.Context) error {
 	}
 }
 
-// checkTokens reads or makes the signing key and sets up who checks tokens.
+// checkTokens reads the signing keys, or makes the first, and sets up who checks tokens.
 func (a *App) checkTokens(context.Context) error {
-	var err error
-	if a.signingKey, err = signingKey(a.cfg.DataDir); err != nil {
-		return fmt.Errorf("signing key: %w", err)
+	dir, err := signingKeys(a.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("signing keys: %w", err)
 	}
+	a.signingKeys, err = keyfolder.Open(keyfolder.Config{Dir: dir, Reporter: livefile.NewReporter(a.log, a.registry), Log: a.log})
+	if err != nil {
+		return fmt.Errorf("signing keys: %w", err)
+	}
+	a.stack.Go("signing keys", a.signingKeys.Run)
 	verifier, err := token.NewVerifier(token.VerifierConfig{
-		Keys:   token.NewKeySet(a.signingKey.Public().(ed25519.PublicKey)),
-		Issuer: a.cfg.Auth.TokenIssuer, Audience: a.cfg.Auth.TokenAudience,
+		Keys: a.signingKeys, Issuer: a.cfg.Auth.TokenIssuer, Audience: a.cfg.Auth.TokenAudience,
 	})
 	a.tokens = &token.Guard{Verifier: verifier, Revocations: a.mirror, MaxStaleness: a.cfg.RevocationMaxStaleness}
 	return err
@@ -228,7 +233,7 @@ func (a *App) startServices(ctx context.Context) error {
 		return fmt.Errorf("server key: %w", err)
 	}
 	auth, err := authapp.New(a.cfg.Auth, authapp.Deps{
-		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKey: a.signingKey,
+		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKeys: a.signingKeys,
 		Limiter: a.limiter, Log: a.log, Registry: a.registry,
 	})
 	if err != nil {

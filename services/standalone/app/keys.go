@@ -11,26 +11,36 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/serverkey"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 )
 
 const (
-	signingKeyFile = "signing-key.pem"
-	serverKeyFile  = "server-key.pem"
+	signingKeysDir = "signing-keys"
+	// formerSigningKey is where the only key was before there was a folder.
+	formerSigningKey = "signing-key.pem"
+	serverKeyFile    = "server-key.pem"
 )
 
-// signingKey reads the key that signs tokens, and makes it on the first start.
-func signingKey(dir string) (ed25519.PrivateKey, error) {
-	text, err := readOrMake(filepath.Join(dir, signingKeyFile), func() ([]byte, error) {
+// signingKeys returns the folder of the keys that sign tokens, and makes it and the first key on the first start.
+func signingKeys(dataDir string) (dir string, err error) {
+	dir = filepath.Join(dataDir, signingKeysDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	signing, former := filepath.Join(dir, keyfolder.SigningFile), filepath.Join(dataDir, formerSigningKey)
+	if _, missing := os.Stat(signing); errors.Is(missing, fs.ErrNotExist) {
+		if err := os.Rename(former, signing); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
+	_, err = readOrMake(signing, func() ([]byte, error) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			return nil, err
 		}
 		return token.EncodePrivateKey(key)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return token.ParsePrivateKey(text)
+	return dir, err
 }
 
 // serverPublicKey reads the deployment's own key, makes it on the first start, and returns its public half as PEM.

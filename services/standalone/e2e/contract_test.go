@@ -55,7 +55,7 @@ func deploy(t *testing.T, settings map[string]string) apitest.Target {
 }
 
 func signingKey(t *testing.T, dir string) ed25519.PrivateKey {
-	text, err := os.ReadFile(filepath.Join(dir, "signing-key.pem"))
+	text, err := os.ReadFile(filepath.Join(dir, "signing-keys", "signing.pem"))
 	require.NoError(t, err)
 	key, err := token.ParsePrivateKey(text)
 	require.NoError(t, err)

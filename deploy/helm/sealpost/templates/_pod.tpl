@@ -32,19 +32,21 @@ file by its nature. Takes {root, svc}.
 {{- $all := list
   (list "MONGODB_URI_FILE" $v.mongodb.existingSecret $v.mongodb.uriKey "mongodb/uri")
   (list "" $v.mongodb.existingSecret $v.mongodb.caKey "mongodb/ca.crt")
+  (list "" $v.mongodb.existingSecret $v.mongodb.clientCertKey "mongodb/client.pem")
   (list "REDIS_URL_FILE" $v.redis.existingSecret $v.redis.urlKey "redis/url")
   (list "REDIS_CA_FILE" $v.redis.existingSecret $v.redis.caKey "redis/ca.crt")
+  (list "REDIS_CERT_FILE" $v.redis.existingSecret $v.redis.clientCertKey "redis/tls.crt")
+  (list "REDIS_KEY_FILE" $v.redis.existingSecret $v.redis.clientPrivateKeyKey "redis/tls.key")
   (list "NATS_URL_FILE" $v.nats.existingSecret $v.nats.urlKey "nats/url")
   (list "NATS_CREDENTIALS_FILE" $v.nats.existingSecret $v.nats.credentialsKey "nats/user.creds")
-  (list "NATS_CA_FILE" $v.nats.existingSecret $v.nats.caKey "nats/ca.crt") -}}
-{{- if eq .svc.component "auth" -}}
-{{- $all = append $all (list "JWT_SIGNING_KEY_FILE" .svc.signingKey.existingSecret .svc.signingKey.key "auth/signing.pem") -}}
-{{- $all = append $all (list "JWT_VERIFY_KEYS_FILE" .svc.verifyKeys.existingSecret .svc.verifyKeys.key "auth/verify.pem") -}}
-{{- else if eq .svc.component "keys" -}}
+  (list "NATS_CA_FILE" $v.nats.existingSecret $v.nats.caKey "nats/ca.crt")
+  (list "NATS_CERT_FILE" $v.nats.existingSecret $v.nats.clientCertKey "nats/tls.crt")
+  (list "NATS_KEY_FILE" $v.nats.existingSecret $v.nats.clientPrivateKeyKey "nats/tls.key") -}}
+{{- if eq .svc.component "keys" -}}
 {{- $all = append $all (list "SERVER_KEY_FILE" .svc.serverKey.existingSecret .svc.serverKey.key "keys/server.pem") -}}
 {{- end -}}
 {{- $files := list -}}
-{{- $dev := dict "mongodb/uri" "mongodb-uri" "redis/url" "redis-url" "nats/url" "nats-url" "auth/signing.pem" "signing.pem" -}}
+{{- $dev := dict "mongodb/uri" "mongodb-uri" "redis/url" "redis-url" "nats/url" "nats-url" -}}
 {{- range $all -}}
 {{- $secret := index . 1 -}}
 {{- $key := index . 2 -}}
@@ -74,6 +76,23 @@ projected:
     {{- end }}
 {{- end -}}
 
+{{/* The keys of tokens, a folder: what is added to the Secret is there without a change of the pod. Takes root. */}}
+{{- define "sealpost.signingKeysVolume" -}}
+name: signing-keys
+projected:
+  defaultMode: 0440
+  sources:
+    - secret:
+        {{- if .Values.dev.engines }}
+        name: {{ include "sealpost.fullname" . }}-dev
+        items:
+          - key: signing.pem
+            path: signing.pem
+        {{- else }}
+        name: {{ .Values.auth.signingKeys.existingSecret }}
+        {{- end }}
+{{- end -}}
+
 {{/* The whole environment of a service, as a YAML map of strings; no secret is in it. Takes {root, svc}. */}}
 {{- define "sealpost.environment" -}}
 {{- $root := .root -}}
@@ -92,7 +111,9 @@ projected:
 {{- with $root.Values.mongodb.database -}}
 {{- $_ := set $env "MONGODB_DATABASE" . -}}
 {{- end -}}
-{{- if ne $svc.component "auth" -}}
+{{- if eq $svc.component "auth" -}}
+{{- $_ := set $env "JWT_KEYS_DIR" "/etc/sealpost/signing-keys" -}}
+{{- else -}}
 {{- $_ := set $env "JWKS_URL" (printf "http://%s-auth:%d/.well-known/jwks.json" (include "sealpost.fullname" $root) (int (include "sealpost.authPort" $root))) -}}
 {{- end -}}
 {{- if has $svc.component (list "messages" "poll-gateway") -}}

@@ -134,9 +134,9 @@ func newWorld(t *testing.T) *world {
 	w.mirror = w.follow(t)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	signer, err := token.NewSigner(token.SignerConfig{Key: key, Issuer: "i", Audience: "a", Lifetime: lifetime})
+	signer, err := token.NewSigner(token.SignerConfig{Keys: token.NewKeyring(key), Issuer: "i", Audience: "a", Lifetime: lifetime})
 	require.NoError(t, err)
-	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: token.NewKeySet(signer.PublicKey()), Issuer: "i", Audience: "a"})
+	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: token.NewKeyring(key), Issuer: "i", Audience: "a"})
 	require.NoError(t, err)
 	w.guard = &token.Guard{Verifier: verifier, Revocations: w.mirror}
 	w.Service = &accounts.Service{

@@ -37,7 +37,8 @@ type Accounts interface {
 type API struct {
 	Accounts Accounts
 	Tokens   httpserver.TokenChecker
-	KeySet   api.JWKS
+	// KeySet returns the keys to publish.
+	KeySet func() api.JWKS
 	// RegisterLimits bound registrations, LoginLimits whatever checks a password.
 	RegisterLimits, LoginLimits Limits
 }
@@ -197,5 +198,5 @@ func (a *API) verify(c *gin.Context) error {
 
 func (a *API) keySet(c *gin.Context) {
 	c.Header("Cache-Control", keySetCaching)
-	c.JSON(http.StatusOK, a.KeySet)
+	c.JSON(http.StatusOK, a.KeySet())
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -118,7 +119,9 @@ type rig struct {
 	engine   *gin.Engine
 }
 
-func newRig(t testing.TB, messages ...string) *rig {
+func newRig(t testing.TB, messages ...string) *rig { return newRigWith(t, open{}, messages...) }
+
+func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string) *rig {
 	r := &rig{t: t, shelf: &shelf{messages: messages}, sessions: &sessions{}, engine: gin.New()}
 	r.gateway = gateway.New(gateway.Config{
 		MaxPolls: 100, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
@@ -128,7 +131,7 @@ func newRig(t testing.TB, messages ...string) *rig {
 	t.Cleanup(r.gateway.Stop)
 	a := &API{
 		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
-		Tokens: open{}, Limiter: ratelimit.Off{}, PollWait: time.Millisecond,
+		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond,
 		Unread: NewUnread(1 << 20),
 	}
 	a.Routes(r.engine)
@@ -213,6 +216,29 @@ func TestAStreamGivesMessagesWithTheirPositionsAndEndsWithItsClient(t *testing.T
 	require.Equal(t, "id: 2\ndata: ", string(first[:]))
 	cancel()
 	require.Eventually(t, func() bool { return r.gateway.Open() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// closing lets a token pass as often as there are answers in it.
+type closing struct{ answers []error }
+
+func (c *closing) Check(ctx context.Context, raw string) (token.Identity, error) {
+	err := c.answers[0]
+	c.answers = c.answers[1:]
+	if err != nil {
+		return token.Identity{}, err
+	}
+	return open{}.Check(ctx, raw)
+}
+
+func TestAStreamEndsWhenItsTokenIsRefused(t *testing.T) {
+	for _, refusal := range []error{token.ErrInvalid, token.ErrRevoked} {
+		tokens := &closing{answers: []error{nil, nil, token.ErrUnavailable, refusal}}
+		r := newRigWith(t, tokens, make([]string, 3*defaultLimit)...)
+		w := httptest.NewRecorder()
+		r.get("stream?after=0", w)
+		require.Equal(t, http.StatusOK, w.Code)
+		require.Empty(t, tokens.answers, "three answers of %d messages, and the end", defaultLimit)
+	}
 }
 
 func TestEventsAreWellFormed(t *testing.T) {

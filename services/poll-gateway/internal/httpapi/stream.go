@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -37,13 +40,21 @@ func (a *API) stream(c *gin.Context) error {
 // streamOn writes answers until the stream ends. The status is out: whatever goes wrong, all that can be told is the end.
 func (a *API) streamOn(c *gin.Context, q gateway.Query, answer gateway.Answer) {
 	var err error
-	for err == nil && a.writeEvents(c, answer) && !answer.Close {
+	for err == nil && a.writeEvents(c, answer) && !answer.Close && a.stillGood(c) {
 		q.After, q.Wait = answer.Position, untilExpiry(heartbeat, q)
 		if q.Wait == 0 {
 			return
 		}
 		answer, err = a.Gateway.Poll(c.Request.Context(), q)
 	}
+}
+
+// stillGood reports whether the token is not refused by now: the key that signed it may have been taken away. That it cannot
+// be said ends no stream: the client could not come again before it can.
+func (a *API) stillGood(c *gin.Context) bool {
+	raw, _ := httpserver.Bearer(c.Request)
+	_, err := a.Tokens.Check(c.Request.Context(), raw)
+	return err == nil || errors.Is(err, token.ErrUnavailable)
 }
 
 // streamStart reads where a stream begins: after the last event that the client has seen, else where it asks to,

@@ -1,0 +1,125 @@
+// Package livefile reads files that change while they are in use: certificates, passwords, keys. What cannot be read or
+// understood is told of, and leaves what was read before as it is.
+package livefile
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Reporter tells of files that changed. A nil Reporter tells nobody.
+type Reporter struct {
+	log    *slog.Logger
+	failed prometheus.Counter
+}
+
+// NewReporter makes a Reporter, one a process. reg may be nil.
+func NewReporter(log *slog.Logger, reg prometheus.Registerer) *Reporter {
+	return &Reporter{log, promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "sealpost_reload_failures_total",
+		Help: "Times that files of keys, certificates or credentials were looked at and could not be used: what was read before stays in use.",
+	})}
+}
+
+// Changed tells that what was read from somewhere is in use now.
+func (r *Reporter) Changed(where string) {
+	if r != nil {
+		r.log.Info("files read again", "from", where)
+	}
+}
+
+// Failed tells that what is to be read from somewhere cannot be used: the log once, unless it is the same as the last time.
+// Err must say nothing of a secret.
+func (r *Reporter) Failed(where string, err error, again bool) {
+	if r == nil {
+		return
+	}
+	r.failed.Inc()
+	if !again {
+		r.log.Error("changed files cannot be used: what was read before stays in use", "from", where, "error", err.Error())
+	}
+}
+
+// Value is a T made of the contents of files, which are read each time it is asked for: they are small, and a connection
+// that has to be made costs more. The zero Value is not usable: see Open.
+type Value[T any] struct {
+	paths    []string
+	parse    func(contents [][]byte) (T, error)
+	reporter *Reporter
+
+	mu    sync.Mutex
+	value T
+	// good is the sum of what value was made of; last of what was looked at last, so that a fault is told of once.
+	good, last [sha256.Size]byte
+	// fault is what was wrong with the last.
+	fault error
+}
+
+// Open reads files and makes a T of their contents, in the order of paths. An error of parse must say nothing of a secret.
+func Open[T any](r *Reporter, parse func(contents [][]byte) (T, error), paths ...string) (*Value[T], error) {
+	v := &Value[T]{paths: paths, parse: parse, reporter: r}
+	contents, sum, err := v.read()
+	if err != nil {
+		return nil, err
+	}
+	if v.value, err = parse(contents); err != nil {
+		return nil, v.wrap(err)
+	}
+	v.good, v.last = sum, sum
+	return v, nil
+}
+
+// Get returns what the files hold now, or the last that was good.
+func (v *Value[T]) Get() T {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	contents, sum, err := v.read()
+	if sum == v.last {
+		if v.fault != nil {
+			v.reporter.Failed(v.paths[0], v.fault, true)
+		}
+		return v.value
+	}
+	v.last, v.fault = sum, err
+	if err == nil && sum != v.good {
+		v.fault = v.take(contents, sum)
+	}
+	if v.fault != nil {
+		v.reporter.Failed(v.paths[0], v.fault, false)
+	}
+	return v.value
+}
+
+// take puts what is made of new contents in the place of the value, if they are good.
+func (v *Value[T]) take(contents [][]byte, sum [sha256.Size]byte) error {
+	value, err := v.parse(contents)
+	if err != nil {
+		return v.wrap(err)
+	}
+	v.value, v.good = value, sum
+	v.reporter.Changed(v.paths[0])
+	return nil
+}
+
+func (v *Value[T]) wrap(err error) error { return fmt.Errorf("%s: %w", v.paths[0], err) }
+
+// read returns the contents of the files and a sum of them; of an error the sum of that.
+func (v *Value[T]) read() (contents [][]byte, sum [sha256.Size]byte, err error) {
+	h := sha256.New()
+	for _, path := range v.paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, sha256.Sum256([]byte(err.Error())), err
+		}
+		_, _ = fmt.Fprintf(h, "%d ", len(text)) // a hash takes everything
+		_, _ = h.Write(text)
+		contents = append(contents, text)
+	}
+	return contents, [sha256.Size]byte(h.Sum(nil)), nil
+}

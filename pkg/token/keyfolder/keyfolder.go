@@ -1,0 +1,191 @@
+// Package keyfolder keeps the keys of who signs tokens as a folder has them, while they are exchanged there. The key in
+// signing.pem signs; tokens of every other key in a .pem file are good, too, and all are published.
+package keyfolder
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/livefile"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+const (
+	// SigningFile is the name of the file with the key that signs.
+	SigningFile = "signing.pem"
+	// Settling is how long a node publishes a key before it signs with it, if the key that signed before is still there:
+	// every verifier has fetched it by then, also one that keeps the answer for as long as it may.
+	Settling = 5 * time.Minute
+
+	interval  = 10 * time.Second
+	extension = ".pem"
+)
+
+// Config says where the keys are.
+type Config struct {
+	// Dir is the folder. Mounted Secrets, whose files are links that are exchanged all at once, are understood.
+	Dir      string
+	Reporter *livefile.Reporter
+	Log      *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Folder implements token.SigningKeys.
+type Folder struct {
+	cfg  Config
+	ring atomic.Pointer[token.Keyring]
+
+	mu sync.Mutex
+	// seen is since when a key is published here; the zero time for those that were there at the start.
+	seen map[string]time.Time
+	// fault is what was wrong when the folder was last read, so that it is told of once.
+	fault string
+}
+
+var _ token.SigningKeys = (*Folder)(nil)
+
+// Open reads the folder.
+func Open(cfg Config) (*Folder, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	f := &Folder{cfg: cfg, seen: map[string]time.Time{}}
+	found, err := read(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range found.published {
+		f.seen[token.KeyID(key)] = time.Time{}
+	}
+	f.ring.Store(token.NewKeyring(found.signing, found.published...))
+	return f, nil
+}
+
+// Key implements token.KeySet.
+func (f *Folder) Key(kid string) (ed25519.PublicKey, bool) { return f.ring.Load().Key(kid) }
+
+// JWKS implements token.SigningKeys.
+func (f *Folder) JWKS() api.JWKS { return f.ring.Load().JWKS() }
+
+// Signing implements token.SigningKeys.
+func (f *Folder) Signing() (kid string, key ed25519.PrivateKey) { return f.ring.Load().Signing() }
+
+// Run reads the folder again and again until ctx ends. It does not wait to be told: network file systems do not tell, and
+// of a mounted Secret the file that is watched is not the one that changes.
+func (f *Folder) Run(ctx context.Context) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.Refresh()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Refresh reads the folder now. If anything in it cannot be used, all keys stay as they were.
+func (f *Folder) Refresh() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found, err := read(f.cfg.Dir)
+	if err != nil {
+		f.cfg.Reporter.Failed(f.cfg.Dir, err, err.Error() == f.fault)
+		f.fault = err.Error()
+		return
+	}
+	f.fault = ""
+	published := f.publish(found.published)
+	kid, signing := f.Signing()
+	if next := found.signing.Public().(ed25519.PublicKey); token.KeyID(next) != kid {
+		_, kept := published[kid]
+		if settled := f.cfg.Now().Sub(f.seen[token.KeyID(next)]) >= Settling; settled || !kept {
+			signing = found.signing
+			f.cfg.Log.Info("tokens are signed with another key", "kid", token.KeyID(next), "before", kid)
+		}
+	}
+	f.ring.Store(token.NewKeyring(signing, found.published...))
+}
+
+// publish remembers since when each key is published, and tells when they are others than before.
+func (f *Folder) publish(keys []ed25519.PublicKey) token.StaticKeySet {
+	set, changed := token.NewKeySet(keys...), false
+	for kid := range set {
+		if _, known := f.seen[kid]; !known {
+			f.seen[kid], changed = f.cfg.Now(), true
+		}
+	}
+	for kid := range f.seen {
+		if _, there := set[kid]; !there {
+			delete(f.seen, kid)
+			changed = true
+		}
+	}
+	if changed {
+		f.cfg.Reporter.Changed(f.cfg.Dir)
+	}
+	return set
+}
+
+// contents are what a folder holds.
+type contents struct {
+	signing   ed25519.PrivateKey
+	published []ed25519.PublicKey
+}
+
+var errNoSigning = errors.New("no " + SigningFile)
+
+func read(dir string) (contents, error) {
+	var c contents
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return c, err
+	}
+	for _, e := range entries {
+		if name := e.Name(); strings.HasPrefix(name, ".") || filepath.Ext(name) != extension {
+			continue // the machinery of mounted Secrets, and files of others
+		}
+		if err := c.add(dir, e.Name()); err != nil {
+			return contents{}, fmt.Errorf("%s: %w", filepath.Join(dir, e.Name()), err)
+		}
+	}
+	if c.signing == nil {
+		return c, fmt.Errorf("%s: %w", dir, errNoSigning)
+	}
+	return c, nil
+}
+
+// add reads one file. Only the key that signs has to be a private one.
+func (c *contents) add(dir, name string) error {
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return err
+	}
+	if name != SigningFile && bytes.Contains(text, []byte("PUBLIC KEY")) {
+		key, err := token.ParsePublicKey(text)
+		c.published = append(c.published, key)
+		return err
+	}
+	key, err := token.ParsePrivateKey(text)
+	if err != nil {
+		return err
+	}
+	if name == SigningFile {
+		c.signing = key
+	}
+	c.published = append(c.published, key.Public().(ed25519.PublicKey))
+	return nil
+}
