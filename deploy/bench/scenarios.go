@@ -95,7 +95,7 @@ const pollsPerWorker = 15_000
 
 // parking are the arguments of a scenario with idle polls.
 func (d *deployment) parking(command string, polls int, more ...string) []string {
-	args := []string{command, "--polls", fmt.Sprint(polls), "--processes", fmt.Sprint((polls + pollsPerWorker - 1) / pollsPerWorker), "--patience", "60s"}
+	args := []string{command, "--polls", fmt.Sprint(polls), "--processes", fmt.Sprint((polls + pollsPerWorker - 1) / pollsPerWorker), "--patience", "60s", "--hold", "20s"}
 	if len(d.gateways) > 0 {
 		args = append(args, "--gateways", strings.Join(d.gateways, ","))
 	}
