@@ -104,7 +104,7 @@ func (d *deployment) parking(command string, polls int, more ...string) []string
 
 func parked(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
 	_, err := d.load(ctx, o, t, say, scenario{
-		name: fmt.Sprint(o.Polls, " idle polls"), args: d.parking("park", o.Polls, "--ramp", fmt.Sprint(max(2, o.Polls/5000), "s")),
+		name: fmt.Sprint(o.Polls, " idle polls"), args: d.parking("park", o.Polls, "--ramp", fmt.Sprint(max(2, o.Polls/2500), "s")),
 		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
 	})
 	return err

@@ -24,8 +24,8 @@ import (
 const (
 	// pollsPerUser stays below what a server allows one user.
 	pollsPerUser = 50
-	// pollsPerSource stays below the ports that one address has for one server.
-	pollsPerSource = 20_000
+	// pollsPerSource stays far below the ports that an address has: finding a free one among few takes the system long.
+	pollsPerSource = 4_000
 	// again is how long to wait for what nobody expects: the same message once more.
 	again = 500 * time.Millisecond
 	// parkWait is how long idle polls wait: as long as they may.
