@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sealpost/sealpost/pkg/batch"
 )
 
 // sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
@@ -33,6 +37,9 @@ var errSequencerAway = errors.New("sequencer away")
 // say), the store would take it, and a message would stand before an older one. A counter that has lost nothing is never
 // below. Counters that may have gone back are raised to the tail before they are used. Without the sequencer the position
 // after the tail is taken, and none is kept in mind.
+//
+// Sends that come together take their positions together: one round trip to the sequencer or, without it, one look at
+// each tail, so that its being away does not make them wait for each other one by one.
 type positions struct {
 	sequencer Sequencer
 	tails     interface {
@@ -44,6 +51,28 @@ type positions struct {
 	// verified holds the incarnation of the sequencer in which a user's counter was found not to lag.
 	verified *lru.Cache[string, uint64]
 	turns    turns
+	// turnTimeout is for how long a send that has taken positions may keep others from the tails.
+	turnTimeout time.Duration
+	together    *batch.Batcher[string, grant]
+}
+
+// grant is a position that a send has taken.
+type grant struct {
+	position int64
+	// of is what waits for entries to stand there; nil for nothing.
+	of *placing
+}
+
+// placing is a number of positions that are to be filled before others look at the tails.
+type placing struct {
+	left atomic.Int64
+	end  func()
+}
+
+func (p *placing) placed(n int) {
+	if p.left.Add(int64(-n)) <= 0 {
+		p.end()
+	}
 }
 
 func newPositions(cfg Config) *positions {
@@ -51,10 +80,17 @@ func newPositions(cfg Config) *positions {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &positions{
+	p := &positions{
 		sequencer: bounded{cfg.Sequencer}, tails: cfg.Store, metrics: cfg.Metrics, began: time.Now(), verified: verified,
+		turnTimeout: cfg.WriteTimeout,
 	}
+	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes}
+	p.together = batch.New(bounds, func(user string) int { return len(user) }, p.take)
+	return p
 }
+
+// stop waits for what is under way.
+func (p *positions) stop() { p.together.Stop() }
 
 // bounded gives each round trip of a sequencer its own short deadline.
 type bounded struct{ Sequencer }
@@ -80,10 +116,32 @@ func (b bounded) Raise(ctx context.Context, floors map[string]int64) error {
 
 // next takes one position for each user; none is listed twice. placed is to be called when entries stand there, or do not.
 func (p *positions) next(ctx context.Context, users []string) (taken []int64, placed func(), err error) {
+	grants, err := p.together.Do(ctx, users)
+	if err != nil {
+		return nil, nil, err
+	}
+	taken = make([]int64, len(grants))
+	for i, g := range grants {
+		taken[i] = g.position
+	}
+	placed = func() {
+		if of := grants[0].of; of != nil {
+			of.placed(len(grants))
+		}
+	}
+	return taken, placed, nil
+}
+
+// take is next for several sends, whose users are listed one send after the other.
+func (p *positions) take(ctx context.Context, users []string) ([]grant, error) {
 	if !p.away() {
-		taken, err = p.counted(ctx, users)
+		taken, err := p.counted(ctx, users)
 		if err == nil || !p.leaveAlone(ctx, err) {
-			return taken, func() {}, err
+			grants := make([]grant, len(taken))
+			for i, position := range taken {
+				grants[i].position = position
+			}
+			return grants, err
 		}
 	}
 	p.metrics.sequencerFallbacks.Inc()
@@ -132,7 +190,7 @@ func (p *positions) counted(ctx context.Context, users []string) ([]int64, error
 // verify raises the counters that may lag.
 func (p *positions) verify(ctx context.Context, incarnation uint64, users []string) error {
 	var doubtful []string
-	for _, user := range users {
+	for _, user := range distinct(users) {
 		if in, ok := p.verified.Get(user); !ok || in != incarnation {
 			doubtful = append(doubtful, user)
 		}
@@ -175,7 +233,7 @@ func (p *positions) seeded(ctx context.Context, users []string) ([]int64, error)
 	if len(missing) == 0 {
 		return taken, nil
 	}
-	if err := p.raise(ctx, missing); err != nil {
+	if err := p.raise(ctx, distinct(missing)); err != nil {
 		return nil, err
 	}
 	again, err := p.sequencer.Next(ctx, missing)
@@ -191,23 +249,35 @@ func (p *positions) seeded(ctx context.Context, users []string) ([]int64, error)
 	return taken, nil
 }
 
-// afterTails takes the positions after the tails. Sends of this process to one user wait for each other, so that they do
-// not all try the same position; of those of other processes one wins, and the others take the next.
-func (p *positions) afterTails(ctx context.Context, users []string) (taken []int64, placed func(), err error) {
-	placed, err = p.turns.take(ctx, users)
+// afterTails takes the positions after the tails. Of this process, one batch of sends at a time has a user, so that they
+// do not all try the same positions; of those of other processes one wins, and the others take the next.
+func (p *positions) afterTails(ctx context.Context, users []string) ([]grant, error) {
+	each := distinct(users)
+	release, err := p.turns.take(ctx, each)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	floors, err := p.tailsOf(ctx, users)
+	at, err := p.tailsOf(ctx, each)
 	if err != nil {
-		placed()
-		return nil, nil, err
+		release()
+		return nil, err
 	}
-	taken = make([]int64, len(users))
+	of := &placing{}
+	of.left.Store(int64(len(users)))
+	of.end = sync.OnceFunc(release)
+	time.AfterFunc(p.turnTimeout, of.end) // a send that has given up since does not tell
+	grants := make([]grant, len(users))
 	for i, user := range users {
-		taken[i] = floors[user] + 1
+		at[user]++
+		grants[i] = grant{at[user], of}
 	}
-	return taken, placed, nil
+	return grants, nil
+}
+
+// distinct lists each user once.
+func distinct(users []string) []string {
+	sorted := slices.Sorted(slices.Values(users))
+	return slices.Compact(sorted)
 }
 
 // tailReads bounds how many tails one send reads at once.

@@ -52,6 +52,7 @@ func NewWriter(cfg Config) *Writer {
 
 // Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
 func (w *Writer) Stop() {
+	w.positions.stop()
 	w.entries.Stop()
 	w.messages.Stop()
 }

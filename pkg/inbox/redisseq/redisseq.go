@@ -15,7 +15,7 @@ const (
 )
 
 // next counts only where there is a counter: one that began at 1 by itself would hand out what is taken.
-const next = `if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end return redis.call('INCR', KEYS[1])`
+const next = `if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end return redis.call('INCRBY', KEYS[1], ARGV[1])`
 
 // raise never lowers a counter. The lifetime begins only with a new one.
 const raise = `local at = redis.call('GET', KEYS[1])
@@ -45,22 +45,37 @@ func New(client redis.UniversalClient, retention time.Duration, incarnation func
 // when a replica that lags takes over.
 func (s *Sequencer) Incarnation() uint64 { return s.incarnation() }
 
-// Next implements inbox.Sequencer.
+// Next implements inbox.Sequencer. A user is asked about once, however often it is listed.
 func (s *Sequencer) Next(ctx context.Context, users []string) ([]int64, error) {
-	taken := make([]*redis.Cmd, len(users))
+	wanted := make(map[string]int64, len(users))
+	for _, user := range users {
+		wanted[user]++
+	}
+	last := make(map[string]*redis.Cmd, len(wanted))
 	_, err := s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, user := range users {
-			taken[i] = p.Eval(ctx, next, []string{prefix + user})
+		for user, n := range wanted {
+			last[user] = p.Eval(ctx, next, []string{prefix + user}, n)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	positions := make([]int64, len(users))
-	for i, c := range taken {
-		if positions[i], err = c.Int64(); err != nil {
+	at := make(map[string]int64, len(wanted))
+	for user, c := range last {
+		position, err := c.Int64()
+		if err != nil {
 			return nil, err
+		}
+		if position > 0 {
+			at[user] = position - wanted[user]
+		}
+	}
+	positions := make([]int64, len(users))
+	for i, user := range users {
+		if _, there := at[user]; there {
+			at[user]++
+			positions[i] = at[user]
 		}
 	}
 	return positions, nil
