@@ -197,9 +197,12 @@ func (g *Gateway) Receive(user string, payload []byte) {
 	event, err := delivery.Decode(payload)
 	if err != nil {
 		g.metrics.malformed.Inc()
-		return
 	}
-	if m := g.find(user); m != nil {
+	switch m := g.find(user); {
+	case m == nil:
+	case err != nil:
+		m.doubt()
+	default:
 		m.receive(event)
 	}
 }

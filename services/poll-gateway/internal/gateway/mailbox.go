@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/bus"
@@ -60,7 +61,9 @@ type mailbox struct {
 	refilling, again bool
 	recheck          time.Duration
 	alarm            alarm
-	closed           bool
+	// doubts counts the events of this user that could not be read.
+	doubts atomic.Int64
+	closed bool
 }
 
 func newMailbox(g *Gateway, user string) *mailbox {
@@ -98,7 +101,7 @@ func (m *mailbox) close() {
 
 // trusted reports whether the head can be relied on. m.mu is held.
 func (m *mailbox) trusted() bool {
-	return m.head != unknown && m.verified == m.g.disruption.Load() && m.g.alarms.now()-m.verifiedAt < 2*m.g.cfg.VerifyEvery
+	return m.head != unknown && m.verified == m.disruptions() && m.g.alarms.now()-m.verifiedAt < 2*m.g.cfg.VerifyEvery
 }
 
 // learn takes from a reader of the store that everything up to position is decided, and that nothing more was there
@@ -123,6 +126,15 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
 	m.advance()
 	return nil
+}
+
+// disruptions counts the times that events of this user may have been lost.
+func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.doubts.Load() }
+
+// doubt takes an event from the bus that cannot be read: it may be one of a later version. What it tells of is in the store.
+func (m *mailbox) doubt() {
+	m.doubts.Add(1)
+	m.scheduleIn(gapPatience)
 }
 
 // news wakes those who wait for the head to move. m.mu is held.
@@ -284,7 +296,7 @@ func (m *mailbox) refillSoon() {
 func (m *mailbox) refill() {
 	for {
 		m.mu.Lock()
-		from, before := m.head, m.g.disruption.Load()
+		from, before := m.head, m.disruptions()
 		m.again = false
 		m.mu.Unlock()
 		next := m.refillFrom(from, before)
