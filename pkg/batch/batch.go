@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 var (
@@ -19,6 +20,7 @@ var (
 type Batcher[T, R any] struct {
 	run      func(context.Context, []T) ([]R, error)
 	size     func(T) int
+	waited   func(time.Duration)
 	maxItems int
 	maxBytes int
 	queue    chan request[T, R]
@@ -31,6 +33,7 @@ type request[T, R any] struct {
 	ctx    context.Context
 	items  []T
 	answer chan reply[R]
+	since  time.Time
 }
 
 type reply[R any] struct {
@@ -44,14 +47,19 @@ type Config struct {
 	Queue int
 	// Items and Bytes bound a batch. One caller's items are never torn apart: a batch of one may be larger.
 	Items, Bytes int
+	// Waited, if set, is told how long each caller waited for its batch to begin.
+	Waited func(time.Duration)
 }
 
 // New makes a Batcher, and starts it. run performs one batch; its results stand in the order of the items. size is what
 // an item counts against the bound of bytes.
 func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([]R, error)) *Batcher[T, R] {
 	b := &Batcher[T, R]{
-		run: run, size: size, maxItems: c.Items, maxBytes: c.Bytes,
+		run: run, size: size, waited: c.Waited, maxItems: c.Items, maxBytes: c.Bytes,
 		queue: make(chan request[T, R], c.Queue), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	if b.waited == nil {
+		b.waited = func(time.Duration) {}
 	}
 	go b.loop()
 	return b
@@ -60,7 +68,7 @@ func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([
 // Do has items done together with those of others and returns their own results. If ctx ends first, it returns at once
 // and the items may or may not be done.
 func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
-	req := request[T, R]{ctx: ctx, items: items, answer: make(chan reply[R], 1)}
+	req := request[T, R]{ctx: ctx, items: items, answer: make(chan reply[R], 1), since: time.Now()}
 	select {
 	case b.queue <- req:
 	default:
@@ -147,6 +155,7 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 			r.answer <- reply[R]{err: r.ctx.Err()}
 			continue
 		}
+		b.waited(time.Since(r.since))
 		live = append(live, r)
 		items = append(items, r.items...)
 	}

@@ -90,6 +90,27 @@ func TestWhoArrivesDuringABatchSharesTheNextAndGetsTheirOwnResults(t *testing.T)
 	}
 }
 
+func TestItIsToldHowLongEachCallerWaited(t *testing.T) {
+	g, waits := newGate(), make(chan time.Duration, 3)
+	b := start(t, batch.Config{Queue: 10, Items: 10, Bytes: 1000, Waited: func(d time.Duration) { waits <- d }}, g)
+	began := time.Now()
+	first, _ := enqueue(t.Context(), b, []int{1})
+	<-g.begun
+	require.LessOrEqual(t, <-waits, time.Since(began))
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := b.Do(gone, []int{2})
+	require.ErrorIs(t, err, context.Canceled)
+	second, _ := enqueue(t.Context(), b, []int{3})
+	g.goOn <- nil
+	<-first[0]
+	<-g.begun
+	g.goOn <- nil
+	<-second[0]
+	require.LessOrEqual(t, <-waits, time.Since(began))
+	require.Empty(t, waits, "who had given up was not served")
+}
+
 func TestAFailureIsThatOfItsBatchAlone(t *testing.T) {
 	g := newGate()
 	b := start(t, wide, g)

@@ -1,6 +1,8 @@
 package inbox
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -12,6 +14,7 @@ type Metrics struct {
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
 	batchSize          *prometheus.HistogramVec
+	batchWait          *prometheus.HistogramVec
 	storeReads         *prometheus.CounterVec
 }
 
@@ -40,6 +43,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "Documents that went into one bulk insert, by kind (entries, messages).",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
 		}, []string{"kind"}),
+		batchWait: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sealpost_inbox_batch_wait_seconds",
+			Help:    "Time that sends waited for the bulk insert under way to end, by kind (entries, messages).",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}, []string{"kind"}),
 		storeReads: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_inbox_store_reads_total",
 			Help: "Reads of the log from the store, by purpose (poll, history, message).",
@@ -48,9 +56,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	// There from the start, so that the first one is seen as an increase.
 	for _, kind := range []string{"entries", "messages"} {
 		m.batchSize.WithLabelValues(kind)
+		m.batchWait.WithLabelValues(kind)
 	}
 	for _, purpose := range []string{"poll", "history", "message"} {
 		m.storeReads.WithLabelValues(purpose)
 	}
 	return m
+}
+
+// waited tells of the group commits of a kind how long sends wait for them.
+func (m *Metrics) waited(kind string) func(time.Duration) {
+	wait := m.batchWait.WithLabelValues(kind)
+	return func(d time.Duration) { wait.Observe(d.Seconds()) }
 }

@@ -44,9 +44,11 @@ func NewWriter(cfg Config) *Writer {
 	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
 	entrySize := func(e store.Entry) int { return len(e.WrappedKey) + len(e.User) + 128 }
 	messageSize := func(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
-	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes}
-	w.entries = batch.New(bounds, entrySize, w.insertEntries)
-	w.messages = batch.New(bounds, messageSize, w.insertMessages)
+	bounds := func(kind string) batch.Config {
+		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
+	}
+	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
+	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
 	return w
 }
 

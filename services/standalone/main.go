@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,9 +17,11 @@ import (
 
 const usage = `standalone is the Sealpost server in one process.
 
-  standalone             serve
-  standalone healthcheck end with 0 if the server that runs here is ready
-  standalone new-epoch   after a restore from a backup, with the server stopped: tell clients that the log is another one
+  standalone                 serve
+  standalone healthcheck     end with 0 if the server that runs here is ready
+  standalone backup FOLDER   copy the database and the server's key into a new folder; the server may run
+  standalone restore FOLDER  make an empty DATA_DIR of such a copy; clients are told that the log is another one
+  standalone new-epoch       after a restore by other means, with the server stopped: tell clients so
 
 It is set by environment variables:
 
@@ -37,16 +38,17 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var cfg app.Config
-	commands := map[string]func() error{
-		"":            func() error { return app.Run(ctx, cfg, os.Stderr) },
-		"healthcheck": func() error { return httpserver.Healthcheck(ctx, cfg.HTTP.AdminAddress) },
-		"new-epoch": func() error {
-			epoch, err := app.NewEpoch(ctx, cfg)
-			_, printing := fmt.Fprintln(os.Stdout, epoch)
-			return errors.Join(err, printing)
-		},
+	command, folder := os.Args[1:], ""
+	if len(command) == 2 && !strings.HasPrefix(command[1], "-") {
+		command, folder = []string{command[0], "FOLDER"}, command[1]
 	}
-	chosen := commands[strings.Join(os.Args[1:], " ")]
+	chosen := map[string]func() error{
+		"":               func() error { return app.Run(ctx, cfg, os.Stderr) },
+		"healthcheck":    func() error { return httpserver.Healthcheck(ctx, cfg.HTTP.AdminAddress) },
+		"backup FOLDER":  func() error { return app.Backup(ctx, cfg, folder) },
+		"restore FOLDER": func() error { return printed(app.Restore(ctx, cfg, folder)) },
+		"new-epoch":      func() error { return printed(app.NewEpoch(ctx, cfg)) },
+	}[strings.Join(command, " ")]
 	if chosen == nil {
 		fmt.Fprint(os.Stderr, usage)
 		return config.WriteHelp(os.Stderr, app.Config{})
@@ -55,4 +57,13 @@ func run() error {
 		return fmt.Errorf("configuration:\n%w", err)
 	}
 	return chosen()
+}
+
+// printed prints the epoch that a command has made.
+func printed(epoch string, err error) error {
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(os.Stdout, epoch)
+	return err
 }

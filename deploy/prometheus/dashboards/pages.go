@@ -135,6 +135,8 @@ func delivery() Dashboard {
 				graph("Reads of the store", "reqps", "Reads of the log, by purpose.", rateBy("purpose", `sealpost_inbox_store_reads_total{$node}`)),
 				graph("Documents a bulk insert", "short", "More at once is what group commit gains.",
 					quantileBy("0.5", "kind", "sealpost_inbox_batch_documents", "$node"), quantileBy("0.99", "kind", "sealpost_inbox_batch_documents", "$node")),
+				graph("Wait for a bulk insert", "s", "Time until the insert under way has ended and the next begins. It is part of each send's latency.",
+					quantileBy("0.5", "kind", "sealpost_inbox_batch_wait_seconds", "$node"), quantileBy("0.99", "kind", "sealpost_inbox_batch_wait_seconds", "$node")),
 			}},
 			{"Events", []Panel{
 				graph("Published", "ops", "Events handed to NATS, by result.", rateBy("result", `sealpost_bus_published_total{$node}`)),
@@ -194,12 +196,12 @@ func gatewayCapacity() Dashboard {
 	}
 }
 
-// enginesPage is for whoever runs MongoDB, Redis and NATS.
+// enginesPage is for whoever runs MongoDB, Redis and NATS, or the disk under SQLite.
 func enginesPage() Dashboard {
 	ratio := `sum by (engine) (rate(sealpost_engine_operation_errors_total{$node}[$__rate_interval])) / sum by (engine) (rate(sealpost_engine_operation_duration_seconds_count{$node}[$__rate_interval]))`
 	return Dashboard{
 		UID: "sealpost-engines", Title: "Sealpost: engines",
-		Description: "MongoDB, Redis and NATS as the nodes see them.",
+		Description: "MongoDB, Redis and NATS as the nodes see them, and SQLite under a standalone server.",
 		Rows: []Row{
 			{"All", []Panel{
 				graph("Operations", "ops", "Operations asked of each engine.", rateBy("engine", `sealpost_engine_operation_duration_seconds_count{$node}`)),
@@ -227,6 +229,11 @@ func enginesPage() Dashboard {
 				graph("Connected", "bool", "1 while a node is connected.", Query{`sealpost_bus_connected{$node}`, perNode}),
 				graph("Disruptions", "ops", "Times that events may have been lost, by cause.", rateBy("cause", `sealpost_bus_disruptions_total{$node}`)),
 				graph("Latency by operation, p99", "s", "A subscription waits until the server has it; a publication for nothing.", quantileBy("0.99", "operation", "sealpost_engine_operation_duration_seconds", `$node,engine="nats"`)),
+			}},
+			{"SQLite", []Panel{
+				graph("Operations", "ops", "What the standalone server asks of its file, by operation.", rateBy("operation", `sealpost_engine_operation_duration_seconds_count{$node,engine="sqlite"}`)),
+				graph("Latency by operation, p99", "s", "A write waits for its turn, and for the disk.", quantileBy("0.99", "operation", "sealpost_engine_operation_duration_seconds", `$node,engine="sqlite"`)),
+				graph("Errors by operation", "ops", "A full disk, a file that cannot be read, a write that took too long.", rateBy("operation", `sealpost_engine_operation_errors_total{$node,engine="sqlite"}`)),
 			}},
 			{"Between the services", []Panel{
 				graph("Age of the token keys", "s", "Time since each node fetched the keys that verify tokens.", Query{`time() - sealpost_token_keys_fetched_timestamp_seconds{$node}`, perNode}),

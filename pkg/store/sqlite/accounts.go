@@ -13,7 +13,7 @@ import (
 // CreateAccount implements store.Accounts.
 func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	name := store.Canonical(a.Username)
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "create_account", func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx, "INSERT INTO accounts (username, display, password_hash, generation, created_at, last_login, key_version)"+
 			" VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 			name, a.Username, a.PasswordHash, a.Generation, millis(a.CreatedAt), millis(a.LastLogin), a.Key.Version)
@@ -40,22 +40,23 @@ func insertKey(ctx context.Context, tx *sql.Tx, name string, k store.Key) error 
 func (s *Store) Account(ctx context.Context, username string) (store.Account, error) {
 	var a store.Account
 	var created, login, keyCreated int64
-	err := s.stmts.account.QueryRowContext(ctx, store.Canonical(username)).Scan(&a.Username, &a.PasswordHash, &a.Generation,
-		&created, &login, &a.Key.Version, &a.Key.PEM, &a.Key.Fingerprint, &keyCreated)
+	err := s.first(ctx, "account", s.stmts.account, []any{store.Canonical(username)}, func(r row) error {
+		return r.Scan(&a.Username, &a.PasswordHash, &a.Generation, &created, &login, &a.Key.Version, &a.Key.PEM, &a.Key.Fingerprint, &keyCreated)
+	})
 	a.CreatedAt, a.LastLogin, a.Key.CreatedAt = fromMillis(created), fromMillis(login), fromMillis(keyCreated)
-	return a, unavailable(err)
+	return a, err
 }
 
 // RecordLogin implements store.Accounts.
 func (s *Store) RecordLogin(ctx context.Context, username string, at time.Time) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "record_login", func(tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, "UPDATE accounts SET last_login = ? WHERE username = ?", millis(at), store.Canonical(username)))
 	})
 }
 
 // ReplaceHash implements store.Accounts.
 func (s *Store) ReplaceHash(ctx context.Context, username, oldHash, newHash string) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "replace_hash", func(tx *sql.Tx) error {
 		_, err := replaceHash(ctx, tx, username, oldHash, newHash, 0)
 		return err
 	})
@@ -63,7 +64,7 @@ func (s *Store) ReplaceHash(ctx context.Context, username, oldHash, newHash stri
 
 // ChangePassword implements store.Accounts.
 func (s *Store) ChangePassword(ctx context.Context, username, oldHash, newHash string) (generation int64, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "change_password", func(tx *sql.Tx) error {
 		generation, err = replaceHash(ctx, tx, username, oldHash, newHash, 1)
 		return err
 	})
@@ -87,7 +88,7 @@ func replaceHash(ctx context.Context, tx *sql.Tx, username, oldHash, newHash str
 
 // RaiseGeneration implements store.Accounts.
 func (s *Store) RaiseGeneration(ctx context.Context, username string) (generation int64, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "raise_generation", func(tx *sql.Tx) error {
 		return tx.QueryRowContext(ctx, "UPDATE accounts SET generation = generation + 1 WHERE username = ? RETURNING generation",
 			store.Canonical(username)).Scan(&generation)
 	})
@@ -97,7 +98,7 @@ func (s *Store) RaiseGeneration(ctx context.Context, username string) (generatio
 // RotateKey implements store.Keys.
 func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
 	name := store.Canonical(username)
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "rotate_key", func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, "UPDATE accounts SET key_version = key_version + 1 WHERE username = ? RETURNING key_version",
 			name).Scan(&version); err != nil {
 			return err
@@ -110,7 +111,7 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 
 // KeyHistory implements store.Keys.
 func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
-	err = each(ctx, s.stmts.keyHistory, []any{store.Canonical(username)}, func(r row) error {
+	err = s.each(ctx, "key_history", s.stmts.keyHistory, []any{store.Canonical(username)}, func(r row) error {
 		var u store.UserKey
 		u, err := scanUserKey(r)
 		display, keys = u.Username, append(keys, u.Key)
@@ -133,7 +134,7 @@ func scanUserKey(r row) (store.UserKey, error) {
 // ListKeys implements store.Keys.
 func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
 	var users []store.UserKey
-	err := each(ctx, s.stmts.listKeys, []any{after, limit}, func(r row) error {
+	err := s.each(ctx, "list_keys", s.stmts.listKeys, []any{after, limit}, func(r row) error {
 		u, err := scanUserKey(r)
 		users = append(users, u)
 		return err
@@ -144,7 +145,7 @@ func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.
 // KeyVersions implements store.Keys.
 func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
 	found := make(map[string]store.UserKey, len(usernames))
-	err := each(ctx, s.stmts.keyVersions, []any{list(usernames)}, func(r row) error {
+	err := s.each(ctx, "key_versions", s.stmts.keyVersions, []any{list(usernames)}, func(r row) error {
 		var name string
 		var u store.UserKey
 		err := r.Scan(&name, &u.Username, &u.Key.Version)
@@ -157,7 +158,7 @@ func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string
 // OpenSession implements store.Sessions.
 func (s *Store) OpenSession(ctx context.Context, username, sessionID string, expiresAt time.Time) error {
 	name := store.Canonical(username)
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "open_session", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO sessions (username, session, cursor, expires_at)"+
 			" SELECT ?1, ?2, coalesce((SELECT furthest FROM accounts WHERE username = ?1), 0), ?3 WHERE true ON CONFLICT DO NOTHING",
 			name, sessionID, millis(expiresAt))
@@ -168,14 +169,16 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 // SessionCursor implements store.Sessions.
 func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
 	var c store.SessionCursor
-	err := s.stmts.cursor.QueryRowContext(ctx, store.Canonical(username), sessionID).Scan(&c.Position, &c.Offered)
-	return c, unavailable(err)
+	err := s.first(ctx, "session_cursor", s.stmts.cursor, []any{store.Canonical(username), sessionID}, func(r row) error {
+		return r.Scan(&c.Position, &c.Offered)
+	})
+	return c, err
 }
 
 // OfferSession implements store.Sessions.
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (ok bool, err error) {
 	name := store.Canonical(username)
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "offer_session", func(tx *sql.Tx) error {
 		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ? WHERE username = ? AND session = ? AND cursor = ? AND offered = ?",
 			position, name, sessionID, seen.Position, seen.Offered)
 		if err != nil {
@@ -195,7 +198,7 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 
 // WithdrawOffer implements store.Sessions.
 func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "withdraw_offer", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = 0 WHERE username = ? AND session = ? AND offered = ?",
 			store.Canonical(username), sessionID, position)
 		return err
@@ -218,7 +221,7 @@ func (s *Store) ResetSession(ctx context.Context, username, sessionID string, po
 
 func (s *Store) moveSession(ctx context.Context, username, sessionID string, position int64, session, account string) error {
 	name := store.Canonical(username)
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "move_session", func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, session, position, name, sessionID); err != nil {
 			return err
 		}
@@ -236,7 +239,7 @@ func (s *Store) Epoch(ctx context.Context) (string, error) {
 // NewEpoch implements store.Meta.
 func (s *Store) NewEpoch(ctx context.Context) (string, error) {
 	epoch := store.NewEpochID()
-	err := s.write(ctx, func(tx *sql.Tx) error {
+	err := s.write(ctx, "new_epoch", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES ('epoch', ?) ON CONFLICT DO UPDATE SET value = excluded.value", []byte(epoch))
 		return err
 	})
@@ -249,7 +252,7 @@ func (s *Store) PutOnce(ctx context.Context, name string, value []byte) ([]byte,
 	if err == nil || !errors.Is(err, store.ErrNotFound) {
 		return standing, err
 	}
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "put_once", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, value)
 		return err
 	})

@@ -30,27 +30,36 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 		results, err = s.insertOneByOne(ctx, entries)
 		return err
 	}
-	err := s.inTurn(ctx, func() error {
-		if hasHole(entries) {
-			return s.bulk(ctx, oneByOne)
-		}
-		if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
-			return unavailable(err)
-		}
-		err := s.bulk(ctx, together)
-		if isConstraint(err) {
-			err = s.bulk(ctx, oneByOne) // some are refused: find out which
-		} else {
-			results = make([]store.EntryResult, len(entries))
-		}
-		// Even if ctx has ended meanwhile: nothing else may run unsynced.
-		_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
-		return errors.Join(err, unavailable(restore))
+	err := s.observed("insert_entries", func() error {
+		return s.inTurn(ctx, func() error {
+			if hasHole(entries) {
+				return s.bulk(ctx, oneByOne)
+			}
+			return s.unsynced(ctx, func() error {
+				err := s.bulk(ctx, together)
+				if isConstraint(err) {
+					return s.bulk(ctx, oneByOne) // some are refused: find out which
+				}
+				results = make([]store.EntryResult, len(entries))
+				return err
+			})
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return results, nil
+}
+
+// unsynced runs transactions without the sync at their end.
+func (s *Store) unsynced(ctx context.Context, f func() error) error {
+	if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
+		return unavailable(err)
+	}
+	err := f()
+	// Even if ctx has ended meanwhile: nothing else may run unsynced.
+	_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
+	return errors.Join(err, unavailable(restore))
 }
 
 func hasHole(entries []store.Entry) bool {
@@ -170,7 +179,10 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 		}
 		return nil
 	}
-	if err := s.inTurn(ctx, func() error { return s.bulk(ctx, insert) }); err != nil {
+	err := s.observed("insert_messages", func() error {
+		return s.inTurn(ctx, func() error { return s.bulk(ctx, insert) })
+	})
+	if err != nil {
 		return nil, err
 	}
 	return written, nil
@@ -179,7 +191,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 // Messages implements store.Log.
 func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
 	found := make(map[store.MessageID]store.Message, len(ids))
-	err := each(ctx, s.stmts.messages, []any{hexList(ids)}, func(r row) error {
+	err := s.each(ctx, "messages", s.stmts.messages, []any{hexList(ids)}, func(r row) error {
 		m, err := scanMessage(r)
 		found[m.ID] = m
 		return err
@@ -190,7 +202,7 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 // Decided implements store.Log.
 func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
 	decided := make(map[store.MessageID]bool, len(ids))
-	err := each(ctx, s.stmts.decided, []any{hexList(ids)}, func(r row) error {
+	err := s.each(ctx, "decided", s.stmts.decided, []any{hexList(ids)}, func(r row) error {
 		var id []byte
 		err := r.Scan(&id)
 		decided[store.MessageID(id)] = err == nil
@@ -229,7 +241,16 @@ func list(texts []string) string {
 }
 
 // each runs a query and hands every row to f.
-func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) error {
+func (s *Store) each(ctx context.Context, operation string, stmt *sql.Stmt, args []any, f func(r row) error) error {
+	return s.observed(operation, func() error { return scanAll(ctx, stmt, args, f) })
+}
+
+// first runs a query of one row and hands it to f.
+func (s *Store) first(ctx context.Context, operation string, stmt *sql.Stmt, args []any, f func(r row) error) error {
+	return s.observed(operation, func() error { return unavailable(f(stmt.QueryRowContext(ctx, args...))) })
+}
+
+func scanAll(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) error {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
 		return unavailable(err)
@@ -246,7 +267,7 @@ func each(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) 
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
 	var entries []store.Entry
-	err := each(ctx, s.stmts.entries, []any{user, after, upTo}, func(r row) error {
+	err := s.each(ctx, "entries", s.stmts.entries, []any{user, after, upTo}, func(r row) error {
 		e, err := scanEntry(r)
 		entries = append(entries, e)
 		return err
@@ -257,29 +278,33 @@ func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]
 // FirstAfter implements store.Log.
 func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64, error) {
 	var first int64
-	err := s.stmts.firstAfter.QueryRowContext(ctx, user, after).Scan(&first)
-	if errors.Is(err, sql.ErrNoRows) {
+	err := s.first(ctx, "first_after", s.stmts.firstAfter, []any{user, after}, func(r row) error { return r.Scan(&first) })
+	if errors.Is(err, store.ErrNotFound) {
 		return 0, nil
 	}
-	return first, unavailable(err)
+	return first, err
 }
 
 // Tail implements store.Log.
 func (s *Store) Tail(ctx context.Context, user string) (int64, error) {
 	var tail int64
-	err := s.stmts.tail.QueryRowContext(ctx, user).Scan(&tail)
-	return tail, unavailable(err)
+	err := s.first(ctx, "tail", s.stmts.tail, []any{user}, func(r row) error { return r.Scan(&tail) })
+	return tail, err
 }
 
 // Entry implements store.Log.
 func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (store.Entry, error) {
-	e, err := scanEntry(s.stmts.findEntry.QueryRowContext(ctx, user, id[:]))
-	return e, unavailable(err)
+	var e store.Entry
+	err := s.first(ctx, "entry", s.stmts.findEntry, []any{user, id[:]}, func(r row) (err error) {
+		e, err = scanEntry(r)
+		return err
+	})
+	return e, err
 }
 
 // MarkRead implements store.Log.
 func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
+	return s.write(ctx, "mark_read", func(tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, sqlMarkRead, millis(at), user, id[:]))
 	})
 }
@@ -299,7 +324,7 @@ func one(done sql.Result, err error) error {
 // Receipts implements store.Log.
 func (s *Store) Receipts(ctx context.Context, users []string, ids []store.MessageID) ([]store.ReadReceipt, error) {
 	var receipts []store.ReadReceipt
-	err := each(ctx, s.stmts.receipts, []any{list(users), hexList(ids)}, func(r row) error {
+	err := s.each(ctx, "receipts", s.stmts.receipts, []any{list(users), hexList(ids)}, func(r row) error {
 		var receipt store.ReadReceipt
 		var message []byte
 		var at int64
@@ -328,7 +353,7 @@ func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err er
 }
 
 func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err error) {
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err = s.write(ctx, "purge", func(tx *sql.Tx) error {
 		const old = " (SELECT username, position FROM inbox WHERE purge_at <= ?1 ORDER BY purge_at LIMIT ?2)"
 		if _, err := tx.ExecContext(ctx, "INSERT INTO inbox_tails SELECT username, max(position) FROM"+old+
 			" WHERE true GROUP BY username ON CONFLICT DO UPDATE SET removed = max(removed, excluded.removed)", now, purgeBatch); err != nil {

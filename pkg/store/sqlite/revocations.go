@@ -34,7 +34,7 @@ func (s *Store) Revocations() revocation.Log { return &s.revocations }
 
 // Append implements revocation.Log.
 func (l *revocationLog) Append(ctx context.Context, r revocation.Record) error {
-	err := l.store.write(ctx, func(tx *sql.Tx) error {
+	err := l.store.write(ctx, "append_revocation", func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO revocations (token_id, subject, min_generation, expires_at) VALUES (?, ?, ?, ?)",
 			r.TokenID, r.Subject, r.MinGeneration, millis(r.ExpiresAt))
 		return err
@@ -83,7 +83,7 @@ func (l *revocationLog) Follow(ctx context.Context, apply func(revocation.Record
 
 // read hands the next page of records to apply and moves last past it.
 func (l *revocationLog) read(ctx context.Context, last *int64, apply func(revocation.Record)) (n int, err error) {
-	err = each(ctx, l.store.stmts.revocations, []any{*last, millis(time.Now()), revocationPage}, func(row row) error {
+	err = l.store.each(ctx, "revocations", l.store.stmts.revocations, []any{*last, millis(time.Now()), revocationPage}, func(row row) error {
 		var r revocation.Record
 		var expires int64
 		if err := row.Scan(last, &r.TokenID, &r.Subject, &r.MinGeneration, &expires); err != nil {

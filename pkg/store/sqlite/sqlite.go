@@ -45,16 +45,29 @@ type Store struct {
 
 	stmts       statements
 	revocations revocationLog
+	observe     func(operation string, took time.Duration, failed bool)
 }
 
 var _ store.Store = (*Store)(nil)
 
+// Option changes how a Store works.
+type Option func(*Store)
+
+// WithObserver has f told of every operation of the ports: its name, how long it took with the wait for its turn to write,
+// and whether the file failed it.
+func WithObserver(f func(operation string, took time.Duration, failed bool)) Option {
+	return func(s *Store) { s.observe = f }
+}
+
 // Open opens or makes the file at path.
-func Open(ctx context.Context, path string) (*Store, error) {
+func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	if err := createPrivate(path); err != nil {
 		return nil, err
 	}
 	s := &Store{turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	for _, o := range options {
+		o(s)
+	}
 	s.revocations.init(s)
 	var err error
 	if s.writeDB, err = openPool(path, "&_txlock=immediate", 1); err != nil {
@@ -148,8 +161,21 @@ func (s *Store) Close() error {
 }
 
 // write runs f in a transaction, alone, and commits it to the disk.
-func (s *Store) write(ctx context.Context, f func(tx *sql.Tx) error) error {
-	return s.inTurn(ctx, func() error { return s.transaction(ctx, f) })
+func (s *Store) write(ctx context.Context, operation string, f func(tx *sql.Tx) error) error {
+	return s.observed(operation, func() error {
+		return s.inTurn(ctx, func() error { return s.transaction(ctx, f) })
+	})
+}
+
+// observed runs an operation and tells the observer of it. What a caller asked in vain, such as a name that is taken, is
+// no failure.
+func (s *Store) observed(operation string, do func() error) error {
+	begun := time.Now()
+	err := do()
+	if s.observe != nil {
+		s.observe(operation, time.Since(begun), errors.Is(err, store.ErrUnavailable))
+	}
+	return err
 }
 
 func (s *Store) inTurn(ctx context.Context, f func() error) error {

@@ -73,8 +73,7 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 // NewEpoch makes the log in the data folder another one, after a restore: clients whose cursors are of the old one are
 // told to begin anew. No server may be running on the folder.
 func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
-	log := slog.New(slog.DiscardHandler)
-	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log)}
+	a := offline(cfg)
 	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
 	if err := a.lockDataDir(ctx); err != nil {
 		return "", err
@@ -85,12 +84,19 @@ func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
 	return a.store.NewEpoch(ctx)
 }
 
+// offline is what works on the data folder without serving.
+func offline(cfg Config) *App {
+	log := slog.New(slog.DiscardHandler)
+	return &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), engines: metrics.NewEngines(nil)}
+}
+
 // App is the whole server.
 type App struct {
 	cfg      Config
 	log      *slog.Logger
 	stack    *lifecycle.Stack
 	registry *prometheus.Registry
+	engines  *metrics.Engines
 	limits   *ratelimit.Metrics
 	store    *sqlite.Store
 	mirror   *revocation.Mirror
@@ -106,7 +112,7 @@ type App struct {
 // New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
-	a.limits = ratelimit.NewMetrics(a.registry)
+	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
 		a.lockDataDir, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
 	} {
@@ -122,7 +128,7 @@ func (a *App) lockDataDir(context.Context) error {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
-	lock := flock.New(filepath.Join(a.cfg.DataDir, lockFile), flock.SetPermissions(0o600))
+	lock := flock.New(a.path(lockFile), flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
 	if err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
@@ -134,9 +140,12 @@ func (a *App) lockDataDir(context.Context) error {
 	return nil
 }
 
+// path is where a file of the data folder is.
+func (a *App) path(file string) string { return filepath.Join(a.cfg.DataDir, file) }
+
 func (a *App) openStore(ctx context.Context) error {
 	var err error
-	if a.store, err = sqlite.Open(ctx, filepath.Join(a.cfg.DataDir, databaseFile)); err != nil {
+	if a.store, err = sqlite.Open(ctx, a.path(databaseFile), sqlite.WithObserver(a.engines.Of("sqlite"))); err != nil {
 		return err
 	}
 	a.stack.Push("store", func(context.Context) error { return a.store.Close() })
@@ -211,7 +220,7 @@ func (a *App) startGateway(context.Context) error {
 		return err
 	}
 	a.bus, err = natsbus.Connect("", natsbus.Options{
-		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: metrics.NewEngines(a.registry).Of("nats", natsbus.Operations()...),
+		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: a.engines.Of("nats", natsbus.Operations()...),
 		Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
 	})
 	if err != nil {

@@ -197,17 +197,17 @@ func (g *Gateway) find(user string) *mailbox {
 
 // Receive implements bus.Receiver.
 func (g *Gateway) Receive(user string, payload []byte) {
-	m := g.find(user)
-	if m == nil {
-		return
-	}
 	events, err := delivery.Decode(payload)
 	if err != nil {
 		g.metrics.malformed.Inc()
-		m.doubt() // something happened there, and a newer node says it in other words
-		return
 	}
-	m.receive(events)
+	switch m := g.find(user); {
+	case m == nil:
+	case err != nil:
+		m.doubt()
+	default:
+		m.receive(events)
+	}
 }
 
 // Disrupted implements bus.Receiver: from here on every mailbox is checked against the store before it is trusted,

@@ -318,6 +318,31 @@ func TestASingleLostEventCostsAtMostTheVerificationInterval(t *testing.T) {
 	})
 }
 
+// TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead while gateways of two versions run side by side.
+func TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead(t *testing.T) {
+	for _, payload := range []string{"2 7 1700000000000 m\n{}", "M 1 2 3\n{}", "m 1 2 3 4\n{}", "\x00\x01", ""} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t)
+			poll := r.start(r.query(0, 10*time.Minute))
+			pass(5 * time.Second)
+			r.shelf.add(store.Received)
+			began := time.Now()
+			r.Receive("bob", []byte(payload))
+			got := <-poll
+			require.Equal(t, []int64{1}, positions(t, got.Answer))
+			require.Less(t, time.Since(began), 100*time.Millisecond)
+
+			r.shelf.add(store.Received)
+			r.Receive("bob", []byte(payload)) // while nobody waits
+			again, err := r.Poll(t.Context(), r.query(1, 0))
+			require.NoError(t, err)
+			require.Equal(t, []int64{2}, positions(t, again))
+			r.Receive("stranger", []byte(payload))
+			require.Equal(t, 3.0, testutil.ToFloat64(r.metrics.malformed))
+		})
+	}
+}
+
 func TestAfterADisruptionTheStoreIsReadSoon(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/bus"
@@ -74,7 +75,9 @@ type mailbox struct {
 	// checkDue is when the mailbox is to be checked, gap or not; 0 for never.
 	checkDue time.Duration
 	alarm    alarm
-	closed   bool
+	// doubts counts the payloads of this user that could not be read.
+	doubts atomic.Int64
+	closed bool
 }
 
 func newMailbox(g *Gateway, user string) *mailbox {
@@ -113,7 +116,7 @@ func (m *mailbox) close() {
 
 // trusted reports whether the head can be relied on. m.mu is held.
 func (m *mailbox) trusted() bool {
-	return m.head != unknown && m.verified == m.g.disruption.Load() && m.g.alarms.now()-m.verifiedAt < 2*m.g.cfg.VerifyEvery
+	return m.head != unknown && m.verified == m.disruptions() && m.g.alarms.now()-m.verifiedAt < 2*m.g.cfg.VerifyEvery
 }
 
 // learn takes from a reader of the store that everything up to position is decided, and that nothing more was there
@@ -139,6 +142,19 @@ func (m *mailbox) learn(position, disruption int64) (wait <-chan struct{}) {
 	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
 	m.advance(nil)
 	return nil
+}
+
+// disruptions counts the times that events of this user may have been lost.
+func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.doubts.Load() }
+
+// doubt takes an event from the bus that cannot be read: it may be one of a later version. What it tells of is in the store.
+func (m *mailbox) doubt() {
+	m.doubts.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.polls) > 0 {
+		m.refillSoon()
+	}
 }
 
 // news wakes those who wait for the head to move. m.mu is held.
@@ -371,16 +387,6 @@ func (m *mailbox) check() {
 	}
 }
 
-// doubt has the mailbox verified before it is trusted again.
-func (m *mailbox) doubt() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.verified = unknown
-	if len(m.polls) > 0 {
-		m.refillSoon()
-	}
-}
-
 // refillSoon starts a read of the store for the waiting polls, or has the one under way be followed by another. m.mu
 // is held.
 func (m *mailbox) refillSoon() {
@@ -399,7 +405,7 @@ func (m *mailbox) refillSoon() {
 func (m *mailbox) refill() {
 	for {
 		m.mu.Lock()
-		from, before := m.head, m.g.disruption.Load()
+		from, before := m.head, m.disruptions()
 		m.again = false
 		m.mu.Unlock()
 		next := m.refillFrom(from, before)

@@ -130,7 +130,7 @@ func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parke
 // fromStore goes on from the store, and reports whether at is then an answer. If it is not, at stands where everything
 // that is decided ends, and the mailbox knows that.
 func (g *Gateway) fromStore(ctx context.Context, m *mailbox, at *Answer, limit int) (done bool, err error) {
-	before := g.disruption.Load()
+	before := m.disruptions()
 	batch, err := g.read(ctx, m.user, at.Position, limit)
 	if err != nil {
 		return false, err

@@ -1,0 +1,43 @@
+package mongo
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// TestDocumentsOfALaterVersionCanBeRead because nodes of two versions run side by side while one replaces the other: fields
+// that are not known are passed over, in documents and in those within.
+func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000).UTC()
+	key := keyFields{Version: 3, PEM: "pem", Fingerprint: "print", CreatedAt: now}
+	for _, document := range []any{
+		userDocument{ID: "ann", Name: "Ann", Hash: "hash", Generation: 7, CreatedAt: now, LastLogin: now, Key: key},
+		entryDocument{ID: "ann/1", User: "ann", Position: 5, Kind: store.Sent, Digest: []byte{1}, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
+		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, ExpiresAt: now},
+		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},
+		markDocument{ID: "ann/block-1", User: "ann", Block: -1},
+		metaDocument{Name: "epoch", Value: []byte("e1")},
+	} {
+		text, err := bson.Marshal(document)
+		require.NoError(t, err)
+		var later bson.D
+		require.NoError(t, bson.Unmarshal(text, &later))
+		for i := range later {
+			if within, nested := later[i].Value.(bson.D); nested {
+				later[i].Value = append(bson.D{{Key: "unheardOf", Value: bson.A{1, "two"}}}, within...)
+			}
+		}
+		later = append(bson.D{{Key: "unheardOf", Value: bson.D{{Key: "x", Value: 1}}}}, later...)
+		text, err = bson.Marshal(later)
+		require.NoError(t, err)
+		read := reflect.New(reflect.TypeOf(document))
+		require.NoError(t, bson.Unmarshal(text, read.Interface()))
+		require.Equal(t, document, read.Elem().Interface())
+	}
+}
