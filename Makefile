@@ -68,15 +68,10 @@ test-engines: ## the adapters and whole clusters on real engines, which it insta
 	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
-bench: build ## measure: the Go benchmarks, and load on the standalone server; BENCH_RUNS=1 for a quick look
-	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
-	$(BIN)/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
-
-.PHONY: bench-cluster
-bench-cluster: build ## measure the same load on a whole deployment, with its engines
+bench: build ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look
 	go build -o $(BIN)/ $(addprefix ./,$(SERVICES))
 	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
-	$(BIN)/bench -cluster -code=false -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	$(BIN)/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
 .PHONY: generate
 generate: ## write anew what is made of other things: dashboards, Prometheus's configuration, the chart's copies and what it renders

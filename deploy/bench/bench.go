@@ -19,8 +19,8 @@ type Options struct {
 	Root, Bin string
 	// Runs is how often everything is repeated.
 	Runs int
-	// Cluster puts the load on a whole cluster instead of the standalone server; Code runs the Go benchmarks, too.
-	Cluster, Code bool
+	// Code runs the Go benchmarks; Standalone and Cluster put load on what they name.
+	Code, Standalone, Cluster bool
 	// Duration is how long each scenario is measured, BenchTime how long each Go benchmark.
 	Duration, BenchTime time.Duration
 	// Polls is how many idle polls are parked; of a cluster's, at so many gateways.
@@ -46,10 +46,6 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	begin := standalone
-	if o.Cluster {
-		begin = wholeCluster
-	}
 	t := &table{}
 	for i := range o.Runs {
 		say := func(what string) { _, _ = fmt.Fprintf(progress, "run %d of %d: %s\n", i+1, o.Runs, what) }
@@ -58,16 +54,43 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 				return err
 			}
 		}
-		for _, p := range list {
-			d, err := begin(ctx, o, log, p.settings)
-			if err != nil {
-				return err
-			}
-			err = p.run(ctx, o, d, t, say)
-			if err = errors.Join(err, d.stop()); err != nil {
+		for _, k := range kinds(o) {
+			if err := k.measure(ctx, o, list, t, say, log); err != nil {
 				return err
 			}
 		}
 	}
 	return t.write(out)
+}
+
+// kind is a kind of deployment.
+type kind struct {
+	name  string
+	begin func(ctx context.Context, o Options, log *slog.Logger, settings []string) (*deployment, error)
+}
+
+func kinds(o Options) (list []kind) {
+	if o.Standalone {
+		list = append(list, kind{"standalone", standalone})
+	}
+	if o.Cluster {
+		list = append(list, kind{"cluster", wholeCluster})
+	}
+	return list
+}
+
+// measure puts load on deployments of a kind, one for each part.
+func (k kind) measure(ctx context.Context, o Options, list []part, t *table, say func(string), log *slog.Logger) error {
+	for _, p := range list {
+		d, err := k.begin(ctx, o, log, p.settings)
+		if err != nil {
+			return err
+		}
+		d.name = k.name
+		err = p.run(ctx, o, d, t, say)
+		if err = errors.Join(err, d.stop()); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -15,6 +15,8 @@ import (
 
 // deployment is a server, or many, under load.
 type deployment struct {
+	// name begins those of what is measured on it.
+	name    string
 	url     string
 	metrics []string
 	// gateways are where to poll, if that is not at url; gatewayMetrics are those of what holds the polls.

@@ -150,6 +150,7 @@ func manyAccounts(ctx context.Context, o Options, d *deployment, t *table, say f
 
 // load runs one scenario and puts its figures into the table.
 func (d *deployment) load(ctx context.Context, o Options, t *table, say func(string), s scenario) (_ *report.Report, err error) {
+	s.name = d.name + ", " + s.name
 	say(s.name)
 	folder, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
