@@ -122,7 +122,7 @@ func TestASheetSaysWhatTheObjectSays(t *testing.T) {
 		event, err := delivery.Stored(i, receipts)
 		require.NoError(t, err)
 		require.JSONEq(t, string(want), string(event.Object))
-		require.Equal(t, len(want), len(event.Object))
+		require.Len(t, event.Object, len(want))
 	}
 }
 
