@@ -74,5 +74,5 @@ func copyKey(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, text, 0o600)
+	return os.WriteFile(to, text, 0o600) //nolint:gosec // both folders are the operator's
 }

@@ -44,14 +44,14 @@ func TestEventsThatComeTogetherAreOneAnswer(t *testing.T) {
 func TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		items := r.fill(21)
+		r.fill(21)
 		poll := r.start(r.query(21, time.Minute))
 		pass(2 * firstVerify)
 		require.Empty(t, poll)
 		reads := r.shelf.readCount()
 		at := int64(21)
 		for range 10 {
-			items = r.fill(2)
+			items := r.fill(2)
 			r.publish(items[1])
 			pass(gapPatience - time.Millisecond)
 			require.Empty(t, poll)
