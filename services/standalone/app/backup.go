@@ -20,26 +20,30 @@ func Backup(ctx context.Context, cfg Config, folder string) error {
 	if err := sqlite.Backup(ctx, filepath.Join(cfg.DataDir, databaseFile), filepath.Join(folder, databaseFile)); err != nil {
 		return err
 	}
-	return copyKey(filepath.Join(cfg.DataDir, serverKeyFile), filepath.Join(folder, serverKeyFile))
+	return copyKey(cfg.DataDir, folder)
 }
 
-// Restore fills a data folder that has neither a database nor keys from what Backup made, and gives the log a new epoch:
-// clients that have seen more than the copy holds are told so.
+// Restore makes an empty data folder of what Backup made, and gives the log a new epoch: clients that have seen more than
+// the copy holds are told so.
 //
-// There must be no key that signs tokens, so that the server makes another one: the copy does not know of tokens that were
-// revoked after it was made, and with the old key they would be good again.
+// Empty, so that the server makes another key that signs tokens: the copy does not know of tokens that were revoked after it
+// was made, and with the old key they would be good again.
 func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err error) {
 	a := offline(cfg)
 	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
 	if err := a.lockDataDir(ctx); err != nil {
 		return "", err
 	}
-	for _, file := range []string{databaseFile, signingKeysDir, formerSigningKey, serverKeyFile} {
-		if _, err := os.Stat(a.path(file)); !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("DATA_DIR %s holds %s: restore into an empty folder", cfg.DataDir, file)
+	files, err := os.ReadDir(cfg.DataDir)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		if f.Name() != lockFile {
+			return "", fmt.Errorf("DATA_DIR %s holds %s: restore into an empty folder", cfg.DataDir, f.Name())
 		}
 	}
-	if err := copyKey(filepath.Join(folder, serverKeyFile), a.path(serverKeyFile)); err != nil {
+	if err := copyKey(folder, cfg.DataDir); err != nil {
 		return "", err
 	}
 	return a.restoreDatabase(ctx, filepath.Join(folder, databaseFile))
@@ -48,9 +52,6 @@ func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err 
 // restoreDatabase gives the copy its name only when it has its new epoch: no server may ever run on it without.
 func (a *App) restoreDatabase(ctx context.Context, from string) (epoch string, err error) {
 	unfinished := a.path(databaseFile + ".restoring")
-	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
 	if err := sqlite.Backup(ctx, from, unfinished); err != nil {
 		return "", err
 	}
@@ -65,14 +66,19 @@ func (a *App) restoreDatabase(ctx context.Context, from string) (epoch string, e
 	return epoch, os.Rename(unfinished, a.path(databaseFile))
 }
 
-// copyKey copies a key that may not be there: the server makes it when it starts for the first time.
+// copyKey copies the server's key from folder to folder. It may not be there: the server makes it when it starts for the
+// first time.
 func copyKey(from, to string) error {
-	text, err := os.ReadFile(from)
+	text, err := os.ReadFile(filepath.Join(from, serverKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, text, 0o600) //nolint:gosec // both folders are the operator's
+	folder, err := os.OpenRoot(to)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.WriteFile(serverKeyFile, text, 0o600), folder.Close())
 }
