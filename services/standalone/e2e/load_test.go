@@ -37,7 +37,8 @@ func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 		{"a storm", []string{"storm", "--polls", "40", "--processes", "3", "--users", "4", "--probes", "4", "--ramp", "0s", "--hold", "0s", "--over", "200ms"},
 			[]string{"parked again", "parked again after"}, "delivery", 40},
 		{"logins", []string{"login", "--users", "3", "--rate", "20", "--duration", "500ms", "--warm-up", "0s"}, []string{"logins"}, "login", 10},
-		{"an inbox", []string{"inbox", "--messages", "300", "--polls", "20"}, []string{"sends accepted", "median poll"}, "poll", 20},
+		{"an inbox", []string{"inbox", "--messages", "1100", "--polls", "20", "--duration", "200ms"},
+			[]string{"sends accepted with 1000", "median poll with 1000", "sends accepted with 1100", "median poll with 1100"}, "poll with 1100", 20},
 	}
 	for _, test := range cases {
 		t.Run(test.name, func(t *testing.T) {
