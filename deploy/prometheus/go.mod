@@ -19,6 +19,10 @@ require (
 	github.com/prometheus/common v0.73.1
 	github.com/prometheus/prometheus v0.312.0
 	github.com/sealpost/sealpost/pkg v0.0.0
+	github.com/sealpost/sealpost/services/auth v0.0.0
+	github.com/sealpost/sealpost/services/keys v0.0.0
+	github.com/sealpost/sealpost/services/messages v0.0.0
+	github.com/sealpost/sealpost/services/poll-gateway v0.0.0
 	github.com/sealpost/sealpost/services/standalone v0.0.0
 	github.com/stretchr/testify v1.12.1
 	go.yaml.in/yaml/v3 v3.0.6
@@ -76,10 +80,6 @@ require (
 	github.com/redis/go-redis/v9 v9.23.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/rs/cors v1.11.1 // indirect
-	github.com/sealpost/sealpost/services/auth v0.0.0 // indirect
-	github.com/sealpost/sealpost/services/keys v0.0.0 // indirect
-	github.com/sealpost/sealpost/services/messages v0.0.0 // indirect
-	github.com/sealpost/sealpost/services/poll-gateway v0.0.0 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
 	github.com/ugorji/go/codec v1.3.1 // indirect
 	github.com/xdg-go/scram v1.4.0 // indirect

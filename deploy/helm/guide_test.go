@@ -1,0 +1,218 @@
+package helm
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+)
+
+// guide is the operator's.
+const guide = "README.md"
+
+// pages are the operator's guide and the runbooks, by name.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	texts := contents(t, "../runbooks", "*.md")
+	require.NotEmpty(t, texts)
+	maps.Copy(texts, contents(t, "..", guide))
+	return texts
+}
+
+// spoken is the release that the pages speak of: called sealpost, with everything that the chart can make.
+func spoken(t *testing.T) *release {
+	t.Helper()
+	values, err := readValues(cases()["everything-on"])
+	require.NoError(t, err)
+	values["fullnameOverride"] = "sealpost"
+	r, err := newRelease(values)
+	require.NoError(t, err)
+	return r
+}
+
+var (
+	kubectlPattern = regexp.MustCompile("kubectl [^`\n]*")
+	// objectPattern is such as deployment/sealpost-auth.
+	objectPattern   = regexp.MustCompile(`\b(deployment|deploy|service|job|configmap|statefulset)[/ ](sealpost[a-zA-Z-]*)`)
+	selectorPattern = regexp.MustCompile(` -l (\S+)`)
+)
+
+// inRelease tells whether a command of kubectl is about the release's namespace.
+func inRelease(command string) bool { return strings.Contains(command, `-n "$NAMESPACE"`) }
+
+func TestEveryObjectThatAPageNamesIsOneOfTheChart(t *testing.T) {
+	there := map[string]bool{}
+	for _, o := range spoken(t).objects {
+		m, err := meta.Accessor(o)
+		require.NoError(t, err)
+		there[strings.ToLower(o.GetObjectKind().GroupVersionKind().Kind)+"/"+m.GetName()] = true
+	}
+	found := 0
+	for page, text := range pages(t) {
+		for _, command := range kubectlPattern.FindAllString(text, -1) {
+			for _, match := range objectPattern.FindAllStringSubmatch(command, -1) {
+				found++
+				if match[2] != "sealpost-SERVICE" {
+					require.True(t, there[match[1]+"/"+match[2]], "%s: %s", page, command)
+				}
+			}
+		}
+	}
+	require.Greater(t, found, 10)
+}
+
+// TestEverySelectorOfAPageFindsPods and shows all they say: kubectl logs tells the last ten lines alone of pods that a
+// selector finds.
+func TestEverySelectorOfAPageFindsPods(t *testing.T) {
+	r, found := spoken(t), 0
+	for page, text := range pages(t) {
+		for _, command := range kubectlPattern.FindAllString(text, -1) {
+			match := selectorPattern.FindStringSubmatch(command)
+			if match == nil || !inRelease(command) {
+				continue
+			}
+			found++
+			selector, err := labels.Parse(match[1])
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(r.pods(), func(p pod) bool {
+				return strings.HasPrefix(p.owner, "Deployment ") && selector.Matches(labelSet(p.meta.Labels))
+			}), "%s: %s", page, command)
+			if strings.Contains(command, " logs ") {
+				require.Contains(t, command, "--tail=-1", page)
+			}
+			if _, rest, scales := strings.Cut(command, "scale deployment -l "); scales {
+				require.True(t, slices.ContainsFunc(r.objects, func(o runtime.Object) bool {
+					m, err := meta.Accessor(o)
+					return err == nil && strings.HasPrefix(m.GetName(), "sealpost-") && selector.Matches(labelSet(m.GetLabels()))
+				}), rest)
+			}
+		}
+	}
+	require.Greater(t, found, 5)
+}
+
+var secretPattern = regexp.MustCompile(`create secret generic (\S+) (.*)`)
+
+// TestTheSecretsOfTheGuideAreThoseThatPodsMount with the chart's own values: names and keys.
+func TestTheSecretsOfTheGuideAreThoseThatPodsMount(t *testing.T) {
+	r, err := newRelease(nil)
+	require.NoError(t, err)
+	needed := map[string]bool{}
+	for _, p := range r.pods() {
+		for _, v := range p.spec.Volumes {
+			for _, source := range v.Projected.Sources {
+				needed[source.Secret.Name+"/"+source.Secret.Items[0].Key] = true
+			}
+		}
+	}
+	made := map[string]bool{}
+	for _, match := range secretPattern.FindAllStringSubmatch(pages(t)[guide], -1) {
+		_, key, _ := strings.Cut(strings.Fields(match[2])[0], "=")
+		key, _, _ = strings.Cut(key, "=")
+		made[match[1]+"/"+key] = true
+	}
+	require.Equal(t, needed, made)
+}
+
+var blockPattern = regexp.MustCompile("(?s)```yaml\n(.*?)\n```")
+
+// TestTheValuesOfTheGuideMakeARelease that is published, watched and closed to others.
+func TestTheValuesOfTheGuideMakeARelease(t *testing.T) {
+	blocks := blockPattern.FindAllStringSubmatch(pages(t)[guide], -1)
+	require.Len(t, blocks, 1)
+	values := map[string]any{}
+	require.NoError(t, yaml.UnmarshalStrict([]byte(blocks[0][1]), &values))
+	r, err := newRelease(values)
+	require.NoError(t, err)
+	require.Len(t, of[*corev1.Service](r), 5)
+	require.NotContains(t, r.notes, "is not set")
+	require.NotContains(t, r.notes, "Nothing is published")
+	require.NotContains(t, r.notes, "every pod may reach")
+}
+
+var valuePattern = regexp.MustCompile("`([a-zA-Z]+(?:\\.[a-zA-Z]+)+)`")
+
+func TestEveryValueThatAPageNamesIsOneOfTheChart(t *testing.T) {
+	values, err := readValues(filepath.Join(chartDir, "values.yaml"))
+	require.NoError(t, err)
+	found := 0
+	for page, text := range pages(t) {
+		for _, match := range valuePattern.FindAllStringSubmatch(text, -1) {
+			steps := strings.Split(match[1], ".")
+			if _, ofChart := values[steps[0]]; !ofChart {
+				continue
+			}
+			found++
+			_, isService := components()[steps[0]]
+			require.True(t, holds(values, steps) || (isService && holds(values, append([]string{"defaults"}, steps[1:]...))), "%s: %s", page, match[1])
+		}
+	}
+	require.Greater(t, found, 10)
+}
+
+// holds tells whether there is a value at the end of steps.
+func holds(values map[string]any, steps []string) bool {
+	value, there := values[steps[0]]
+	if below, more := value.(map[string]any); more && len(steps) > 1 {
+		return holds(below, steps[1:])
+	}
+	return there && len(steps) == 1
+}
+
+var (
+	linkPattern = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	filePattern = regexp.MustCompile(`(?m)(?:-f |helm \w+ sealpost )(deploy/\S+)`)
+)
+
+// TestEveryLinkAndFileOfAPageIsThere as seen from the page, and headings from within it.
+func TestEveryLinkAndFileOfAPageIsThere(t *testing.T) {
+	for page, text := range pages(t) {
+		dir := "../runbooks"
+		if page == guide {
+			dir = ".."
+		}
+		for _, match := range linkPattern.FindAllStringSubmatch(text, -1) {
+			file, heading, _ := strings.Cut(match[1], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			of := text
+			if file != "" {
+				info, err := os.Stat(filepath.Join(dir, file))
+				require.NoError(t, err, "%s: %s", page, match[1])
+				if info.IsDir() {
+					continue
+				}
+				linked, err := os.ReadFile(filepath.Join(dir, file))
+				require.NoError(t, err)
+				of = string(linked)
+			}
+			require.True(t, heading == "" || slices.Contains(headings(of), heading), "%s: %s", page, match[1])
+		}
+		for _, match := range filePattern.FindAllStringSubmatch(text, -1) {
+			_, err := os.Stat(filepath.Join("../..", match[1]))
+			require.NoError(t, err, page)
+		}
+	}
+}
+
+// headings are the names by which a page's headings are linked to.
+func headings(page string) []string {
+	var names []string
+	for line := range strings.Lines(page) {
+		if title, is := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); is && strings.HasPrefix(line, "#") {
+			names = append(names, strings.ReplaceAll(strings.ToLower(strings.TrimSpace(title)), " ", "-"))
+		}
+	}
+	return names
+}
