@@ -13,6 +13,7 @@ ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisse
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
+KUBECTL_VALIDATE_VERSION := v0.0.4
 
 # The race detector needs a C compiler.
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
@@ -79,12 +80,18 @@ generate: ## write anew what is made of other things: dashboards, Prometheus's c
 	cd deploy/helm && GOWORK=off SEALPOST_UPDATE=1 go test -count=1 -run 'TestTheChart' .
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## formatting, linters, import rules, module tidiness, alert rules and their tests
+lint: $(BIN)/golangci-lint $(BIN)/kubectl-validate ## formatting, linters, import rules, module tidiness, alert rules and their tests, the chart
 	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES) deploy/engines $(TOOLS) $(HEAVY)
 	bash .ci/promtool.sh
+	bash .ci/kubernetes.sh $(BIN)/kubectl-validate
 
 $(BIN)/golangci-lint: Makefile
 	GOWORK=off GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@touch $@
+
+# It needs older libraries of Kubernetes than the tests of the chart: a program of its own, not a part of them.
+$(BIN)/kubectl-validate: Makefile
+	GOWORK=off GOBIN=$(BIN) go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE_VERSION)
 	@touch $@
 
 .PHONY: clean

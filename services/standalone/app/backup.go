@@ -18,7 +18,7 @@ func Backup(ctx context.Context, cfg Config, folder string) error {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if err := sqlite.Backup(ctx, filepath.Join(cfg.DataDir, databaseFile), filepath.Join(folder, databaseFile)); err != nil {
-		return err
+		return errors.Join(err, os.Remove(folder))
 	}
 	return copyKey(cfg.DataDir, folder)
 }
