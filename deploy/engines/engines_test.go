@@ -400,3 +400,13 @@ func TestStepsThatAreDoneAreNotRepeatedAndTheRestIsRunInOrder(t *testing.T) {
 	require.ErrorContains(t, err, "why")
 	require.Equal(t, []string{"a", "c"}, ran)
 }
+
+func TestOfManyFreePortsNoneIsGivenTwice(t *testing.T) {
+	ports, err := FreePorts(1500)
+	require.NoError(t, err)
+	seen := map[int]bool{}
+	for _, p := range ports {
+		require.False(t, seen[p], p)
+		seen[p] = true
+	}
+}

@@ -88,24 +88,29 @@ const firstPort, lastPort = 20000, 32000
 
 // freePort finds a port of 127.0.0.1 that nobody listens on.
 func freePort() (int, error) {
-	var err error
-	for range 100 {
-		port := firstPort + rand.N(lastPort-firstPort)
-		var l net.Listener
-		l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
-		if err == nil {
-			return port, l.Close()
-		}
+	ports, err := freePorts(1)
+	if err != nil {
+		return 0, err
 	}
-	return 0, fmt.Errorf("no free port: %w", err)
+	return ports[0], nil
 }
 
-func freePorts(n int) ([]int, error) {
-	ports := make([]int, n)
-	for i := range ports {
-		var err error
-		if ports[i], err = freePort(); err != nil {
-			return nil, err
+// freePorts listens on all of them at once, so that none is given twice.
+func freePorts(n int) (ports []int, err error) {
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	for tries := 0; len(ports) < n; tries++ {
+		port := firstPort + rand.N(lastPort-firstPort)
+		l, busy := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+		switch {
+		case busy == nil:
+			ports, held = append(ports, port), append(held, l)
+		case tries > 100+n:
+			return nil, fmt.Errorf("no free port: %w", busy)
 		}
 	}
 	return ports, nil

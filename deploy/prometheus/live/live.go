@@ -151,12 +151,15 @@ func (c *check) print(format string, args ...any) { _, _ = fmt.Fprintf(c.w, form
 // shown is how many series of an answer are printed.
 const shown = 4
 
+// ofStandalone tells whether a query is about what only the standalone server has. A cluster answers it with nothing.
+func ofStandalone(expr string) bool { return strings.Contains(expr, `engine="sqlite"`) }
+
 // ask sends one query and prints it with the first series of its answer.
 func (c *check) ask(what, expr string, needed bool) {
 	c.queries++
 	c.print("      %s", strings.Join(strings.Fields(expr), " "))
 	samples, err := c.Query(c.ctx, expr)
-	if err == nil && needed && len(samples) == 0 {
+	if err == nil && needed && len(samples) == 0 && !ofStandalone(expr) {
 		err = errors.New("nothing is answered")
 	}
 	if err != nil {
