@@ -5,17 +5,33 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export FUZZTIME=${FUZZTIME:-3s}
 
-# fuzz runs one target, and prints what it has to say at its end, so that the outputs do not mix.
+# timed_out tells the race of Go before 1.27 (go.dev/issue/75804) from a finding: now and then the end of FUZZTIME itself is
+# reported as the target's failure, with no input, and nothing said but that the time is over.
+timed_out() {
+	[[ $1 == *$'\n    context deadline exceeded\nFAIL'* && $1 != *'Failing input written'* && $1 != *panic:* ]]
+}
+
+# fuzz runs one target, once more if its time ended in that race, and prints what it has to say at its end, so that the
+# outputs do not mix.
 fuzz() {
 	local output status=0
-	output=$(go test "./$1" -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -parallel 1 </dev/null 2>&1) || status=$?
+	output=$(attempt "$@") || status=$?
+	if [ "$status" != 0 ] && timed_out "$output"; then
+		echo "fuzz $1 $2 $FUZZTIME: the end of its time was taken for a failure, once more"
+		status=0
+		output=$(attempt "$@") || status=$?
+	fi
 	echo "fuzz $1 $2 $FUZZTIME: $(tail -n 2 <<<"$output" | head -n 1)"
 	if [ "$status" != 0 ]; then
 		echo "$output"
 	fi
 	return "$status"
 }
-export -f fuzz
+
+attempt() {
+	go test "./$1" -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -parallel 1 </dev/null 2>&1
+}
+export -f fuzz attempt timed_out
 
 grep -rlE '^func Fuzz[A-Za-z]*\(' --include='*_test.go' pkg services | sort | while read -r file; do
 	sed -nE "s#^func (Fuzz[A-Za-z]*)\(.*#$(dirname "$file") \1#p" "$file"
