@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 var (
@@ -134,7 +136,8 @@ func (b *Batcher[T, R]) bytes(r request[T, R]) int {
 	return n
 }
 
-// perform runs a batch. Requests whose callers have given up are left out.
+// perform runs a batch. Requests whose callers have given up are left out. What is done for all of them stands in the
+// trace of one.
 func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	live := batch[:0]
 	var items []T
@@ -145,6 +148,9 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 			continue
 		}
 		live = append(live, r)
+		if span := trace.SpanFromContext(r.ctx); span.IsRecording() {
+			ctx = trace.ContextWithSpan(context.Background(), span)
+		}
 		items = append(items, r.items...)
 	}
 	if len(live) == 0 {

@@ -12,9 +12,10 @@ var ErrDisconnected = errors.New("bus disconnected")
 
 // Publisher sends events.
 type Publisher interface {
-	// Publish sends payload to whoever is subscribed to the user's inbox at this moment. It does not wait, and nobody
-	// learns whether it arrived. It does not keep payload. Without a connection it returns ErrDisconnected.
-	Publish(user string, payload []byte) error
+	// Publish sends payload to whoever is subscribed to the user's inbox at this moment, and with it the trace of ctx, if
+	// that is sampled. It does not wait, and nobody learns whether it arrived. It does not keep payload. Without a
+	// connection it returns ErrDisconnected.
+	Publish(ctx context.Context, user string, payload []byte) error
 }
 
 // Subscriber receives events.
@@ -34,8 +35,9 @@ type Subscription interface {
 
 // Receiver is handed what a Subscriber receives. Its methods must not block.
 type Receiver interface {
-	// Receive is called for each event, in the order of its publisher. The payload is the receiver's to keep.
-	Receive(user string, payload []byte)
+	// Receive is called for each event, in the order of its publisher. ctx tells of the publisher's trace, if that is
+	// sampled. The payload is the receiver's to keep.
+	Receive(ctx context.Context, user string, payload []byte)
 	// Disrupted is called when events may have been lost, or the connection has come or gone.
 	Disrupted()
 }

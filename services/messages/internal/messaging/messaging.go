@@ -10,12 +10,15 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 // ErrNoSender means that the caller's account does not exist any more.
@@ -88,7 +91,7 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 		return Sent{}, err
 	}
 	s.Metrics.sent(receipt)
-	s.publish(receipt)
+	s.publish(ctx, receipt)
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
 }
 
@@ -193,7 +196,9 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 			names = append(names, canonical)
 		}
 	}
-	known, err := s.Directory.KeyVersions(ctx, names)
+	looking, span := tracing.Start(ctx, "look up", trace.SpanKindInternal)
+	known, err := s.Directory.KeyVersions(looking, names)
+	tracing.End(span, err)
 	if err != nil {
 		return nil, err
 	}
@@ -209,12 +214,14 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 	return known, nil
 }
 
-// publish tells the holders of polls. What the bus loses they find in the store.
-func (s *Service) publish(receipt inbox.Receipt) {
+// publish tells the holders of polls, who go on with the trace of ctx. What the bus loses they find in the store.
+func (s *Service) publish(ctx context.Context, receipt inbox.Receipt) {
+	ctx, span := tracing.Start(ctx, "publish", trace.SpanKindProducer)
+	defer span.End()
 	for _, entry := range receipt.Entries {
 		event, err := delivery.For(inbox.Item{Entry: entry, Message: receipt.Message})
 		if err == nil {
-			err = s.Bus.Publish(entry.User, event.Encode())
+			err = s.Bus.Publish(ctx, entry.User, event.Encode())
 		}
 		if err != nil {
 			s.Metrics.unpublished.Inc()

@@ -77,7 +77,7 @@ type wire struct {
 	away   bool
 }
 
-func (w *wire) Publish(user string, payload []byte) error {
+func (w *wire) Publish(_ context.Context, user string, payload []byte) error {
 	if w.away {
 		return bus.ErrDisconnected
 	}

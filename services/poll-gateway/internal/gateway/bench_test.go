@@ -45,7 +45,7 @@ func BenchmarkEventToPollCompletion(b *testing.B) {
 					runtime.Gosched()
 				}
 				position++
-				g.Receive("bob", eventAt(b, position))
+				g.Receive(context.Background(), "bob", eventAt(b, position))
 				for range polls {
 					require.NoError(b, <-answered)
 				}

@@ -19,6 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 var (
@@ -193,8 +194,9 @@ func (g *Gateway) find(user string) *mailbox {
 }
 
 // Receive implements bus.Receiver.
-func (g *Gateway) Receive(user string, payload []byte) {
+func (g *Gateway) Receive(ctx context.Context, user string, payload []byte) {
 	event, err := delivery.Decode(payload)
+	event.Trace = tracing.Sampled(ctx)
 	if err != nil {
 		g.metrics.malformed.Inc()
 		return

@@ -189,7 +189,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 func (r *rig) publish(item inbox.Item) {
 	event, err := delivery.For(item)
 	require.NoError(r.t, err)
-	r.Receive("bob", event.Encode())
+	r.Receive(context.Background(), "bob", event.Encode())
 }
 
 // send puts a message into the inbox and publishes it.
@@ -386,7 +386,7 @@ func TestALargeMessageIsFetchedFromTheStore(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
 		item := r.shelf.add(store.Received)
-		r.Receive("bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}.Encode())
+		r.Receive(context.Background(), "bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}.Encode())
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 	})
