@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -215,4 +216,35 @@ func TestAllNodesAnswerWhoIsThere(t *testing.T) {
 		require.NoError(t, stop())
 	}
 	require.Eventually(t, func() bool { return !answers()["node 0"] && !answers()["node 2"] }, patience, time.Millisecond)
+}
+
+// tracer keeps which traces its events are of.
+type tracer chan string
+
+func (r tracer) Receive(ctx context.Context, _ string, _ []byte) {
+	trace := ""
+	if sc := tracing.Sampled(ctx); sc != nil {
+		trace = sc.TraceID().String()
+	}
+	r <- trace
+}
+
+func (r tracer) Disrupted() {}
+
+func TestAnEventCarriesTheTraceOfItsSendIfThatIsSampled(t *testing.T) {
+	url := address(t)
+	got := make(tracer, 2)
+	b, publisher := connect(t, url, got), connect(t, url, nil)
+	bob := user(t, "bob")
+	_, err := b.Subscribe(t.Context(), bob)
+	require.NoError(t, err)
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	for flags, want := range map[string]string{"01": id, "00": ""} {
+		ctx, there := tracing.Remote(t.Context(), "00-"+id+"-b7ad6b7169203331-"+flags)
+		require.True(t, there)
+		require.NoError(t, publisher.Publish(ctx, bob, []byte("x")))
+		require.Equal(t, want, <-got)
+	}
+	require.NoError(t, publisher.Publish(t.Context(), bob, []byte("x")))
+	require.Empty(t, <-got)
 }
