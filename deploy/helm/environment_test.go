@@ -134,6 +134,7 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 		"MONGODB_URI_FILE": "mongodb://db.example:27017/?replicaSet=rs0",
 		"NATS_URL_FILE":    "nats://nats.example:4222", "JWT_SIGNING_KEY_FILE": signingKey(t), "JWT_VERIFY_KEYS_FILE": signingKey(t),
 		"REDIS_CA_FILE": authority(t), "NATS_CA_FILE": authority(t),
+		"OTEL_EXPORTER_OTLP_HEADERS_FILE": "authorization=Bearer%20token", "OTEL_EXPORTER_OTLP_CERTIFICATE": authority(t),
 	}
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
@@ -245,6 +246,8 @@ func ofTheChart() []string {
 	return []string{
 		"PORT", "HOST", "ADMIN_ADDRESS", "IDLE_TIMEOUT", "LAME_DUCK", "SHUTDOWN_TIMEOUT", "DRAIN_TIME", "POLL_WAIT", "RETENTION",
 		"REDIS_MODE", "REDIS_CA_FILE", "NATS_CREDENTIALS_FILE", "NATS_CA_FILE", "MONGODB_DATABASE", "JWKS_URL", "GOMEMLIMIT",
+		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_CERTIFICATE",
+		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY",
 	}
 }
 

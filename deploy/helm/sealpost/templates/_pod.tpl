@@ -36,7 +36,9 @@ file by its nature. Takes {root, svc}.
   (list "REDIS_CA_FILE" $v.redis.existingSecret $v.redis.caKey "redis/ca.crt")
   (list "NATS_URL_FILE" $v.nats.existingSecret $v.nats.urlKey "nats/url")
   (list "NATS_CREDENTIALS_FILE" $v.nats.existingSecret $v.nats.credentialsKey "nats/user.creds")
-  (list "NATS_CA_FILE" $v.nats.existingSecret $v.nats.caKey "nats/ca.crt") -}}
+  (list "NATS_CA_FILE" $v.nats.existingSecret $v.nats.caKey "nats/ca.crt")
+  (list "OTEL_EXPORTER_OTLP_HEADERS_FILE" $v.tracing.existingSecret $v.tracing.headersKey "tracing/headers")
+  (list "OTEL_EXPORTER_OTLP_CERTIFICATE" $v.tracing.existingSecret $v.tracing.caKey "tracing/ca.crt") -}}
 {{- if eq .svc.component "auth" -}}
 {{- $all = append $all (list "JWT_SIGNING_KEY_FILE" .svc.signingKey.existingSecret .svc.signingKey.key "auth/signing.pem") -}}
 {{- $all = append $all (list "JWT_VERIFY_KEYS_FILE" .svc.verifyKeys.existingSecret .svc.verifyKeys.key "auth/verify.pem") -}}
@@ -89,6 +91,9 @@ projected:
 {{- $_ := set $env "LAME_DUCK" (printf "%ds" (int $t.lameDuck)) -}}
 {{- $_ := set $env "SHUTDOWN_TIMEOUT" (printf "%ds" (int $svc.shutdownTimeout)) -}}
 {{- $_ := set $env "REDIS_MODE" $root.Values.redis.mode -}}
+{{- with $root.Values.tracing.endpoint -}}
+{{- $_ := set $env "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
+{{- end -}}
 {{- with $root.Values.mongodb.database -}}
 {{- $_ := set $env "MONGODB_DATABASE" . -}}
 {{- end -}}
