@@ -153,6 +153,7 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 		"NATS_URL_FILE":    "nats://nats.example:4222",
 		"REDIS_CA_FILE":    cert, "NATS_CA_FILE": cert, "REDIS_CERT_FILE": cert, "NATS_CERT_FILE": cert,
 		"REDIS_KEY_FILE": key, "NATS_KEY_FILE": key,
+		"OTEL_EXPORTER_OTLP_HEADERS_FILE": "authorization=Bearer%20token", "OTEL_EXPORTER_OTLP_CERTIFICATE": cert,
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, keyfolder.SigningFile), []byte(key), 0o600))
 	each(t, func(t *testing.T, r *release) {
@@ -264,6 +265,8 @@ func ofTheChart() []string {
 		"PORT", "HOST", "ADMIN_ADDRESS", "IDLE_TIMEOUT", "LAME_DUCK", "SHUTDOWN_TIMEOUT", "DRAIN_TIME", "POLL_WAIT", "RETENTION",
 		"REDIS_MODE", "REDIS_CA_FILE", "NATS_CREDENTIALS_FILE", "NATS_CA_FILE", "MONGODB_DATABASE", "JWKS_URL", "JWT_KEYS_DIR", "GOMEMLIMIT",
 		"REDIS_CERT_FILE", "REDIS_KEY_FILE", "NATS_CERT_FILE", "NATS_KEY_FILE",
+		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_CERTIFICATE",
+		"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY",
 	}
 }
 

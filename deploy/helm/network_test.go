@@ -123,6 +123,23 @@ func TestEverybodyMayAskForNamesAndTheServicesReachTheirEngines(t *testing.T) {
 	})
 }
 
+// TestTheCollectorOfTracesIsReachedIfThereIsOne and its port is closed if there is none.
+func TestTheCollectorOfTracesIsReachedIfThereIsOne(t *testing.T) {
+	each(t, func(t *testing.T, r *release) {
+		for _, p := range r.pods() {
+			isService := slices.Contains(slices.Collect(maps.Values(components())), p.component()) // the Job sends none
+			if !isService || len(of[*networkingv1.NetworkPolicy](r)) == 0 {
+				continue
+			}
+			open := false
+			for _, rule := range policiesOf(t, r, p)[0].Spec.Egress {
+				open = open || *rule.Ports[0].Port == intstr.FromInt32(4318)
+			}
+			require.Equal(t, environment(t, r, p)["OTEL_EXPORTER_OTLP_ENDPOINT"] != "", open, p.owner)
+		}
+	})
+}
+
 func TestOnlyMonitoringReachesTheAdminPort(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, n := range of[*networkingv1.NetworkPolicy](r) {

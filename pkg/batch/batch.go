@@ -6,6 +6,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 var (
@@ -145,7 +147,8 @@ func (b *Batcher[T, R]) bytes(r request[T, R]) int {
 	return n
 }
 
-// perform runs a batch. Requests whose callers have given up are left out.
+// perform runs a batch. Requests whose callers have given up are left out. What is done for all of them stands in the
+// trace of one.
 func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	live := batch[:0]
 	var items []T
@@ -157,6 +160,9 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 		}
 		b.waited(time.Since(r.since))
 		live = append(live, r)
+		if span := trace.SpanFromContext(r.ctx); span.IsRecording() {
+			ctx = trace.ContextWithSpan(context.Background(), span)
+		}
 		items = append(items, r.items...)
 	}
 	if len(live) == 0 {

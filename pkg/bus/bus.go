@@ -12,9 +12,11 @@ var ErrDisconnected = errors.New("bus disconnected")
 
 // Publisher sends events.
 type Publisher interface {
-	// Publish sends payload to whoever is subscribed to the user's inbox at this moment. It does not wait, and nobody
-	// learns whether it arrived. It does not keep payload. Without a connection it returns ErrDisconnected.
-	Publish(user string, payload []byte) error
+	// Publish sends payload to whoever is subscribed to the user's inbox at this moment, and beside it the traces that its
+	// events belong to: a W3C traceparent for each event, in their order, empty for one that is not sampled; nil if none
+	// is. It does not wait, and nobody learns whether it arrived. It does not keep payload. Without a connection it
+	// returns ErrDisconnected.
+	Publish(user string, payload []byte, traces []string) error
 }
 
 // Subscriber receives events.
@@ -34,8 +36,9 @@ type Subscription interface {
 
 // Receiver is handed what a Subscriber receives. Its methods must not block.
 type Receiver interface {
-	// Receive is called for each event, in the order of its publisher. The payload is the receiver's to keep.
-	Receive(user string, payload []byte)
+	// Receive is called for each payload, in the order of its publisher, with the traces that this has sent along. The
+	// payload is the receiver's to keep.
+	Receive(user string, payload []byte, traces []string)
 	// Disrupted is called when events may have been lost, or the connection has come or gone.
 	Disrupted()
 }

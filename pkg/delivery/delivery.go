@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -38,6 +40,8 @@ type Event struct {
 	ExpiresAt time.Time
 	// Object is the message's JSON, for Inline.
 	Object []byte
+	// Trace is that of the send, if it is sampled. It travels beside the payload: see package bus.
+	Trace *trace.SpanContext
 }
 
 // ErrMalformed means that a payload is not an event of this version.

@@ -10,8 +10,10 @@ import (
 	"unique"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 // Detached is a request whose handler returns before it is answered: its connection has been taken over, and the answer
@@ -24,6 +26,8 @@ type Detached struct {
 	common unique.Handle[string]
 	own    string
 	id     string
+	// trace is that of the request's span, which has ended; nil unless it is sampled.
+	trace *trace.SpanContext
 	// close: the client wants the connection to end.
 	close bool
 }
@@ -34,7 +38,7 @@ var ownHeaders = []string{requestIDHeader, "Ratelimit"}
 // Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
 // middleware. The answer has the headers that are set in c.
 func Detach(c *gin.Context) Detached {
-	d := Detached{id: logging.RequestID(c.Request.Context()), close: c.Request.Close}
+	d := Detached{id: logging.RequestID(c.Request.Context()), trace: tracing.Sampled(c.Request.Context()), close: c.Request.Close}
 	if o, ok := c.Get(observationKey); ok {
 		o := o.(*observation)
 		o.detached = true
@@ -100,7 +104,7 @@ func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int,
 }
 
 func (d *Detached) context() context.Context {
-	return logging.WithRequestID(context.Background(), d.id)
+	return tracing.With(logging.WithRequestID(context.Background(), d.id), d.trace)
 }
 
 // response writes an HTTP/1.1 response (RFC 9112).
@@ -124,9 +128,19 @@ func (d *Detached) response(status int, headers map[string]string, body []byte, 
 	return append(append(b, "\r\n\r\n"...), body...)
 }
 
+// Trace is what tells of the request's span; nil unless it is sampled.
+func (d *Detached) Trace() *trace.SpanContext { return d.trace }
+
 // Done counts and logs the request once it has been answered, or its client has gone. size is that of the answer's body.
 func (d *Detached) Done(status, size int) {
-	if d.endpoint != nil {
-		d.endpoint.answered(d.context(), d.endpoint.metrics.start.Add(d.began), status, size)
+	if d.endpoint == nil {
+		return
+	}
+	ctx, began := d.context(), d.endpoint.metrics.start.Add(d.began)
+	d.endpoint.answered(ctx, began, status, size)
+	if d.trace != nil {
+		_, span := d.endpoint.metrics.tracer.Start(ctx, "wait", trace.WithTimestamp(began))
+		setStatus(span, status)
+		span.End()
 	}
 }

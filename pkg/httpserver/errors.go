@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/logging"
@@ -61,6 +62,7 @@ func (t ErrorTable) Write(c *gin.Context, err error) {
 
 func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
 	if answer.Status >= http.StatusInternalServerError {
+		trace.SpanFromContext(ctx).RecordError(err)
 		log.LogAttrs(ctx, slog.LevelWarn, "request failed",
 			slog.String("route", route), slog.Int("status", answer.Status), slog.String("error", err.Error()))
 	}

@@ -9,12 +9,15 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/trace"
 )
 
 type httpMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	start    time.Time
+	// tracer is nil with tracing off.
+	tracer trace.Tracer
 	// endpoints are those whose requests have been detached, so that each is kept once: by route and method.
 	endpoints sync.Map
 }

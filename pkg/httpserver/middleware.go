@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -127,7 +129,7 @@ func (m *httpMetrics) endpoint(c *gin.Context) endpoint {
 func (e *endpoint) answered(ctx context.Context, began time.Time, status, size int) {
 	elapsed := time.Since(began)
 	e.metrics.requests.WithLabelValues(e.route, e.method, strconv.Itoa(status)).Inc()
-	e.metrics.duration.WithLabelValues(e.route).Observe(elapsed.Seconds())
+	metrics.Observe(e.metrics.duration.WithLabelValues(e.route), elapsed.Seconds(), trace.SpanContextFromContext(ctx))
 	e.log.LogAttrs(ctx, slog.LevelDebug, "request",
 		slog.String("method", e.method), slog.String("route", e.route), slog.Int("status", status),
 		slog.Duration("elapsed", elapsed), slog.Int("bytes", size))

@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/cors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/metrics"
@@ -27,6 +28,7 @@ type Config struct {
 	AdminAddress   string        `env:"ADMIN_ADDRESS" envDefault:"127.0.0.1:9301" desc:"host:port of /livez, /readyz, /metrics and /debug/pprof; never expose it"`
 	CORSOrigins    []string      `env:"CORS_ORIGINS" desc:"comma-separated origins whose pages may call the API; * for all; none by default"`
 	TrustedProxies []string      `env:"TRUSTED_PROXIES" desc:"comma-separated addresses or CIDRs whose X-Forwarded-For is believed; none by default"`
+	TrustTrace     bool          `env:"TRUST_TRACEPARENT" envDefault:"false" desc:"go on with the trace that a request's traceparent header names, and sample as it says; only where a proxy removes it from what strangers send. Otherwise it is linked to"`
 	LameDuck       time.Duration `env:"LAME_DUCK" envDefault:"0s" desc:"how long to go on serving after readiness turns to 503, so that load balancers notice; 5s to 15s behind one"`
 	MaxHeaderBytes int           `env:"MAX_HEADER_BYTES" envDefault:"16384" desc:"largest request head, in bytes"`
 	IdleTimeout    time.Duration `env:"IDLE_TIMEOUT" envDefault:"90s" desc:"how long an idle keep-alive connection is kept; longer than the load balancer keeps its own"`
@@ -67,6 +69,8 @@ type Options struct {
 	Address  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// Tracer makes spans of requests; nil makes none.
+	Tracer trace.Tracer
 	// Checks are asked by /readyz, unless there is an Admin already.
 	Checks []Check
 	// Admin is the admin port, if it serves already; nil has one made.
@@ -139,7 +143,12 @@ func (s *Server) buildEngine() error {
 		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
 	s.metrics = newMetrics(s.opts.Registry)
-	s.engine.Use(withLogger(s.opts.Log), requestID, s.closeLeaving, s.metrics.observe, recoverPanic, securityHeaders, boundWrite)
+	s.metrics.tracer = s.opts.Tracer
+	s.engine.Use(withLogger(s.opts.Log), requestID)
+	if s.opts.Tracer != nil {
+		s.engine.Use((&tracer{s.opts.Tracer, s.cfg.TrustTrace}).span)
+	}
+	s.engine.Use(s.closeLeaving, s.metrics.observe, recoverPanic, securityHeaders, boundWrite)
 	s.engine.NoRoute(func(c *gin.Context) {
 		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
 	})

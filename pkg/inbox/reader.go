@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 const (
@@ -53,8 +56,10 @@ type Batch struct {
 
 // Read returns what stands after a position, up to limit items: the contiguous run that is decided. Positions that
 // have been undecided for too long are decided here, by a write-once race with their writer.
-func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) (Batch, error) {
+func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) (_ Batch, err error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
+	ctx, span := tracing.Start(ctx, "inbox read", trace.SpanKindInternal)
+	defer func() { tracing.End(span, err) }()
 	for range maxSettles {
 		batch, open, err := r.scan(ctx, user, after, limit)
 		if err != nil || open == nil || batch.Next > after {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 const (
@@ -107,7 +110,7 @@ func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool,
 
 func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
 	message, entries := w.build(d, sum, attempt)
-	if touched, err := w.prepare(ctx, entries); err != nil {
+	if touched, err := w.traced(ctx, entries); err != nil {
 		return w.failed(ctx, message, entries, touched, err)
 	}
 	if err := w.failpoint(ctx, StepEntries); err != nil {
@@ -118,7 +121,9 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 		// the next id, because nobody can say any more whether the first send was committed.
 		return w.settle(ctx, message, entries)
 	}
-	written, err := w.messages.Do(ctx, []store.Message{message})
+	committing, span := tracing.Start(ctx, "inbox commit", trace.SpanKindInternal)
+	written, err := w.messages.Do(committing, []store.Message{message})
+	tracing.End(span, err)
 	if err != nil {
 		return w.failed(ctx, message, entries, true, err)
 	}
@@ -166,6 +171,13 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 		entries = append(entries, e)
 	}
 	return m, entries
+}
+
+// traced is prepare, and a span of it.
+func (w *Writer) traced(ctx context.Context, entries []store.Entry) (touched bool, err error) {
+	ctx, span := tracing.Start(ctx, "inbox prepare", trace.SpanKindInternal)
+	defer func() { tracing.End(span, err) }()
+	return w.prepare(ctx, entries)
 }
 
 // prepare gives each entry a position and inserts it. An entry whose position is taken takes another; one that its

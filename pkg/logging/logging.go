@@ -1,4 +1,4 @@
-// Package logging makes the one structured logger of a process: JSON lines that carry the request id of their context.
+// Package logging makes the one structured logger of a process: JSON lines that carry the request id and the trace of their context.
 package logging
 
 import (
@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 type requestIDKey struct{}
@@ -38,6 +40,9 @@ type contextHandler struct{ slog.Handler }
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("requestId", id))
+	}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() { // of others nothing is to be found
+		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

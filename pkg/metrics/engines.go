@@ -1,10 +1,13 @@
 package metrics
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 // Engines measures what a process asks of the engines it stands on.
@@ -30,8 +33,10 @@ func NewEngines(reg prometheus.Registerer) *Engines {
 	}
 }
 
-// Observe counts one operation. The name of the operation is one of a small set: a command's, not what it is about.
-func (e *Engines) Observe(engine, operation string, took time.Duration, failed bool) {
+// Observe counts one operation, and makes it a span of the trace of ctx. The name of the operation is one of a small set:
+// a command's, not what it is about.
+func (e *Engines) Observe(ctx context.Context, engine, operation string, took time.Duration, failed bool) {
+	tracing.Operation(ctx, engine, operation, took, failed)
 	e.duration.WithLabelValues(engine, operation).Observe(took.Seconds())
 	failures := e.errors.WithLabelValues(engine, operation) // there before the first one, so that this is seen as an increase
 	if failed {
@@ -40,10 +45,12 @@ func (e *Engines) Observe(engine, operation string, took time.Duration, failed b
 }
 
 // Of is Observe for one engine. The series of the operations that are named are there from the start.
-func (e *Engines) Of(engine string, operations ...string) func(operation string, took time.Duration, failed bool) {
+func (e *Engines) Of(engine string, operations ...string) func(ctx context.Context, operation string, took time.Duration, failed bool) {
 	for _, operation := range operations {
 		e.duration.WithLabelValues(engine, operation)
 		e.errors.WithLabelValues(engine, operation)
 	}
-	return func(operation string, took time.Duration, failed bool) { e.Observe(engine, operation, took, failed) }
+	return func(ctx context.Context, operation string, took time.Duration, failed bool) {
+		e.Observe(ctx, engine, operation, took, failed)
+	}
 }

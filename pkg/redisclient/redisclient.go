@@ -133,11 +133,11 @@ func (l logger) Printf(ctx context.Context, format string, values ...any) {
 }
 
 // observer is a hook that tells of every command.
-type observer func(operation string, took time.Duration, failed bool)
+type observer func(ctx context.Context, operation string, took time.Duration, failed bool)
 
 // Observe makes a client tell observe of every command or pipeline, and how long it took. Commands that wait for something
 // to happen are left out.
-func Observe(client redis.UniversalClient, observe func(operation string, took time.Duration, failed bool)) {
+func Observe(client redis.UniversalClient, observe func(ctx context.Context, operation string, took time.Duration, failed bool)) {
 	client.AddHook(observer(observe))
 }
 
@@ -150,7 +150,7 @@ func (o observer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		began := time.Now()
 		err := next(ctx, cmd)
 		if cmd.Name() != "xread" {
-			o(cmd.Name(), time.Since(began), failure(err))
+			o(ctx, cmd.Name(), time.Since(began), failure(err))
 		}
 		return err
 	}
@@ -161,7 +161,7 @@ func (o observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		began := time.Now()
 		err := next(ctx, cmds)
-		o("pipeline", time.Since(began), failure(err))
+		o(ctx, "pipeline", time.Since(began), failure(err))
 		return err
 	}
 }

@@ -2,6 +2,7 @@ package redisclient_test
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ func observe(t *testing.T, url string, use func(redis.UniversalClient)) map[stri
 	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single}, nil)
 	require.NoError(t, err)
 	observed := map[string]bool{}
-	redisclient.Observe(client, func(operation string, took time.Duration, failed bool) {
+	redisclient.Observe(client, func(_ context.Context, operation string, took time.Duration, failed bool) {
 		require.Positive(t, took)
 		observed[operation] = failed
 	})

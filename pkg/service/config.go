@@ -9,6 +9,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/redisclient"
 	"github.com/sealpost/sealpost/pkg/store/mongo"
+	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 )
 
 // Config is what an operator sets of every service.
@@ -25,6 +26,8 @@ type Config struct {
 	Mongo MongoConfig
 	Redis redisclient.Config
 	NATS  natsbus.Config
+
+	Tracing otlp.Config
 }
 
 // MongoConfig says where the truth is.

@@ -18,6 +18,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
@@ -35,6 +36,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/mongo"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/remotekeys"
+	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 )
 
 const (
@@ -61,6 +63,8 @@ type Node struct {
 	Mirror   *revocation.Mirror
 	// Files tells of files that changed.
 	Files *livefile.Reporter
+	// Tracer makes spans; nil means that tracing is off.
+	Tracer trace.Tracer
 
 	cfg     Config
 	admin   *httpserver.Admin
@@ -115,7 +119,7 @@ func limitMemory(log *slog.Logger) {
 }
 
 func (n *Node) start(ctx context.Context, build func(context.Context, *Node) error) error {
-	for _, step := range []func(context.Context) error{n.openAdmin, n.openStore, n.openRedis} {
+	for _, step := range []func(context.Context) error{n.openAdmin, n.openTracing, n.openStore, n.openRedis} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -142,6 +146,19 @@ func (n *Node) openAdmin(ctx context.Context) error {
 	host, _ := os.Hostname()
 	_, port, _ := net.SplitHostPort(n.admin.Address())
 	n.ID = n.Name + "-" + host + "-" + port
+	return nil
+}
+
+// openTracing comes before everything that makes spans, and so ends after it.
+func (n *Node) openTracing(ctx context.Context) error {
+	spans, err := otlp.New(ctx, n.cfg.Tracing, otlp.Options{
+		Service: n.Name, Version: metrics.Version(), Instance: n.ID, Log: n.Log, Registerer: n.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.Tracer = spans.Tracer()
+	n.Stack.Push("tracing", spans.Stop)
 	return nil
 }
 
@@ -285,7 +302,7 @@ type Polls interface {
 // Serve makes the public port serve the routes of a service, once the node has started. polls may be nil.
 func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), polls Polls) error {
 	opts := httpserver.Options{
-		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin,
+		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin, Tracer: n.Tracer,
 	}
 	if polls != nil {
 		opts.Connections, opts.Keeper = polls.Open, polls.Keeper()

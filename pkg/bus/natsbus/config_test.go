@@ -45,7 +45,7 @@ func TestAServerThatAsksForCredentialsAndTLS(t *testing.T) {
 	require.Eventually(t, b.Connected, patience, time.Millisecond)
 	_, err = b.Subscribe(t.Context(), "ann")
 	require.NoError(t, err)
-	require.NoError(t, b.Publish("ann", []byte("hello")))
+	require.NoError(t, b.Publish("ann", []byte("hello"), nil))
 	require.Eventually(t, func() bool { return len(r.of("ann")) == 1 }, patience, time.Millisecond)
 
 	_, other, foreign := accountWithUser(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 const (
@@ -47,7 +48,7 @@ type Options struct {
 	// Registerer takes the bus's metrics; nil registers them nowhere.
 	Registerer prometheus.Registerer
 	// Observe is told of every publication and subscription, and how long it took; nil for nobody.
-	Observe func(operation string, took time.Duration, failed bool)
+	Observe func(ctx context.Context, operation string, took time.Duration, failed bool)
 	// Receiver is handed the events of all subscriptions; nil for a node that only publishes.
 	Receiver bus.Receiver
 	// NATS are further options, such as credentials, TLS or an in-process server.
@@ -58,7 +59,7 @@ type Options struct {
 type Bus struct {
 	conn     *nats.Conn
 	log      *slog.Logger
-	observe  func(operation string, took time.Duration, failed bool)
+	observe  func(ctx context.Context, operation string, took time.Duration, failed bool)
 	receiver bus.Receiver
 	events   chan *nats.Msg
 	quit     chan struct{}
@@ -104,7 +105,7 @@ func Connect(url string, o Options) (*Bus, error) {
 		quit: make(chan struct{}), done: make(chan struct{}), metrics: newMetrics(o.Registerer),
 	}
 	if b.observe == nil {
-		b.observe = func(string, time.Duration, bool) {}
+		b.observe = func(context.Context, string, time.Duration, bool) {}
 	}
 	options := append([]nats.Option{
 		nats.Name(o.Name),
@@ -157,7 +158,7 @@ func (b *Bus) dispatch() {
 		select {
 		case m := <-b.events:
 			b.metrics.received.Inc()
-			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data)
+			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, m.Header.Values(tracing.Header))
 		case <-b.quit:
 			return
 		}
@@ -187,14 +188,14 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 // Connected implements bus.Subscriber.
 func (b *Bus) Connected() bool { return b.conn.IsConnected() }
 
-// Publish implements bus.Publisher.
-func (b *Bus) Publish(user string, payload []byte) (err error) {
-	defer b.measure(opPublish, time.Now(), &err)
+// Publish implements bus.Publisher. It makes no span: there may be a thousand for one send.
+func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) {
+	defer b.measure(context.Background(), opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
 		b.metrics.published.WithLabelValues("disconnected").Inc()
 		return bus.ErrDisconnected
 	}
-	if err := b.conn.Publish(inboxPrefix+user, payload); err != nil {
+	if err := b.send(inboxPrefix+user, payload, traces); err != nil {
 		b.metrics.published.WithLabelValues("error").Inc()
 		return fmt.Errorf("publish: %w", err)
 	}
@@ -202,9 +203,17 @@ func (b *Bus) Publish(user string, payload []byte) (err error) {
 	return nil
 }
 
+// send adds a header only for traces.
+func (b *Bus) send(subject string, payload []byte, traces []string) error {
+	if len(traces) == 0 {
+		return b.conn.Publish(subject, payload)
+	}
+	return b.conn.PublishMsg(&nats.Msg{Subject: subject, Data: payload, Header: nats.Header{tracing.Header: traces}})
+}
+
 // Subscribe implements bus.Subscriber.
 func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, err error) {
-	defer b.measure(opSubscribe, time.Now(), &err)
+	defer b.measure(ctx, opSubscribe, time.Now(), &err)
 	s, err := b.conn.ChanSubscribe(inboxPrefix+user, b.events)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
@@ -222,8 +231,8 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, e
 }
 
 // measure tells of an operation that ends now. A client that went away is no failure of the bus.
-func (b *Bus) measure(operation string, began time.Time, err *error) {
-	b.observe(operation, time.Since(began), *err != nil && !errors.Is(*err, context.Canceled))
+func (b *Bus) measure(ctx context.Context, operation string, began time.Time, err *error) {
+	b.observe(ctx, operation, time.Since(began), *err != nil && !errors.Is(*err, context.Canceled))
 }
 
 // Answer implements bus.Directory.

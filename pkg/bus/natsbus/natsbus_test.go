@@ -58,7 +58,7 @@ type receiver struct {
 
 func newReceiver() *receiver { return &receiver{events: map[string][]string{}} }
 
-func (r *receiver) Receive(user string, payload []byte) {
+func (r *receiver) Receive(user string, payload []byte, _ []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events[user] = append(r.events[user], string(payload))
@@ -107,7 +107,7 @@ func TestEventsReachTheSubscriberInOrderAndNobodyElse(t *testing.T) {
 	var want []string
 	for i := range 1000 {
 		want = append(want, fmt.Sprint("event ", i))
-		require.NoError(t, publisher.Publish(bob, []byte(want[i])))
+		require.NoError(t, publisher.Publish(bob, []byte(want[i]), nil))
 	}
 	require.Eventually(t, func() bool { return len(mine.of(bob)) == len(want) }, patience, time.Millisecond)
 	require.Equal(t, want, mine.of(bob))
@@ -122,7 +122,7 @@ func TestAfterSubscribeReturnsNoEventIsMissed(t *testing.T) {
 		name := user(t, fmt.Sprint("u", i))
 		_, err := subscriber.Subscribe(t.Context(), name)
 		require.NoError(t, err)
-		require.NoError(t, publisher.Publish(name, []byte("x")))
+		require.NoError(t, publisher.Publish(name, []byte("x"), nil))
 		require.Eventually(t, func() bool { return len(r.of(name)) == 1 }, patience, time.Millisecond)
 	}
 }
@@ -137,8 +137,8 @@ func TestAfterUnsubscribeNothingComes(t *testing.T) {
 	_, err = b.Subscribe(t.Context(), carol)
 	require.NoError(t, err)
 	require.NoError(t, s.Unsubscribe())
-	require.NoError(t, b.Publish(bob, []byte("x")))
-	require.NoError(t, b.Publish(carol, []byte("y")))
+	require.NoError(t, b.Publish(bob, []byte("x"), nil))
+	require.NoError(t, b.Publish(carol, []byte("y"), nil))
 	require.Eventually(t, func() bool { return len(r.of(carol)) == 1 }, patience, time.Millisecond)
 	require.Empty(t, r.of(bob))
 }
@@ -153,7 +153,7 @@ func TestALostServerIsToldOfAndSubscriptionsComeBackWithIt(t *testing.T) {
 	before := r.disrupted()
 	stopServer(s)
 	require.Eventually(t, func() bool { return !b.Connected() && r.disrupted() > before }, patience, time.Millisecond)
-	require.ErrorIs(t, b.Publish("bob", []byte("x")), bus.ErrDisconnected)
+	require.ErrorIs(t, b.Publish("bob", []byte("x"), nil), bus.ErrDisconnected)
 	_, err = b.Subscribe(t.Context(), "carol")
 	require.ErrorIs(t, err, bus.ErrDisconnected)
 	_, err = b.Ask(t.Context())
@@ -163,7 +163,7 @@ func TestALostServerIsToldOfAndSubscriptionsComeBackWithIt(t *testing.T) {
 	startServer(t, port)
 	require.Eventually(t, func() bool { return b.Connected() && r.disrupted() > lost }, patience, time.Millisecond)
 	require.Eventually(t, func() bool {
-		return b.Publish("bob", []byte("y")) == nil && b.Publish("carol", []byte("z")) == nil && len(r.of("bob")) > 0 && len(r.of("carol")) > 0
+		return b.Publish("bob", []byte("y"), nil) == nil && b.Publish("carol", []byte("z"), nil) == nil && len(r.of("bob")) > 0 && len(r.of("carol")) > 0
 	}, patience, 10*time.Millisecond)
 }
 
@@ -215,4 +215,26 @@ func TestAllNodesAnswerWhoIsThere(t *testing.T) {
 		require.NoError(t, stop())
 	}
 	require.Eventually(t, func() bool { return !answers()["node 0"] && !answers()["node 2"] }, patience, time.Millisecond)
+}
+
+// tracer keeps the traces of what it receives.
+type tracer chan []string
+
+func (r tracer) Receive(_ string, _ []byte, traces []string) { r <- traces }
+
+func (r tracer) Disrupted() {}
+
+// TestThePayloadCarriesTheTracesOfItsEvents: each in its place, also where events that are not sampled stand beside.
+func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {
+	url := address(t)
+	got := make(tracer, 1)
+	b, publisher := connect(t, url, got), connect(t, url, nil)
+	bob := user(t, "bob")
+	_, err := b.Subscribe(t.Context(), bob)
+	require.NoError(t, err)
+	const id = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, traces := range [][]string{{id}, {"", id, ""}, {id, "", "", id}, nil} {
+		require.NoError(t, publisher.Publish(bob, []byte("x"), traces))
+		require.Equal(t, traces, <-got)
+	}
 }

@@ -95,6 +95,7 @@ func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 	require.Eventually(t, b.Connected, patience, time.Millisecond)
 
 	stopServer(s)
+	require.Eventually(t, func() bool { return !b.Connected() }, patience, time.Millisecond)
 	startGuarded(t, guarded(t, second, port, "after"))
 	require.Never(t, b.Connected, time.Second, 10*time.Millisecond, "what it has is of before")
 
@@ -107,7 +108,7 @@ func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 	require.Eventually(t, b.Connected, patience, time.Millisecond)
 	_, err = b.Subscribe(t.Context(), "ann")
 	require.NoError(t, err)
-	require.NoError(t, b.Publish("ann", []byte("hello")))
+	require.NoError(t, b.Publish("ann", []byte("hello"), nil))
 	require.Eventually(t, func() bool { return len(r.of("ann")) == 1 }, patience, time.Millisecond)
 	require.NotZero(t, log.count("files read again"))
 	require.Zero(t, log.count("after@"))

@@ -45,7 +45,7 @@ type Config struct {
 	// (maxTimeMS), so that it does not work on what nobody waits for.
 	Timeout time.Duration
 	// Observe, if set, is told of every command that the server answered, or did not, and how long that took.
-	Observe func(command string, took time.Duration, failed bool)
+	Observe func(ctx context.Context, command string, took time.Duration, failed bool)
 	// Files, if set, is told of TLS files that changed and cannot be used.
 	Files *livefile.Reporter
 	// sent, if set, is told of every command before it goes to the server.
@@ -131,8 +131,12 @@ func monitor(cfg Config) *event.CommandMonitor {
 		m.Started = func(_ context.Context, e *event.CommandStartedEvent) { cfg.sent(e) }
 	}
 	if cfg.Observe != nil {
-		m.Succeeded = func(_ context.Context, e *event.CommandSucceededEvent) { cfg.Observe(e.CommandName, e.Duration, false) }
-		m.Failed = func(_ context.Context, e *event.CommandFailedEvent) { cfg.Observe(e.CommandName, e.Duration, true) }
+		m.Succeeded = func(ctx context.Context, e *event.CommandSucceededEvent) {
+			cfg.Observe(ctx, e.CommandName, e.Duration, false)
+		}
+		m.Failed = func(ctx context.Context, e *event.CommandFailedEvent) {
+			cfg.Observe(ctx, e.CommandName, e.Duration, true)
+		}
 	}
 	return m
 }

@@ -126,7 +126,7 @@ type observations struct {
 	told map[string][]bool
 }
 
-func (o *observations) observe(operation string, _ time.Duration, failed bool) {
+func (o *observations) observe(_ context.Context, operation string, _ time.Duration, failed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.told[operation] = append(o.told[operation], failed)

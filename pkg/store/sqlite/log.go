@@ -30,7 +30,7 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 		results, err = s.insertOneByOne(ctx, entries)
 		return err
 	}
-	err := s.observed("insert_entries", func() error {
+	err := s.observed(ctx, "insert_entries", func() error {
 		return s.inTurn(ctx, func() error {
 			if hasHole(entries) {
 				return s.bulk(ctx, oneByOne)
@@ -179,7 +179,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 		}
 		return nil
 	}
-	err := s.observed("insert_messages", func() error {
+	err := s.observed(ctx, "insert_messages", func() error {
 		return s.inTurn(ctx, func() error { return s.bulk(ctx, insert) })
 	})
 	if err != nil {
@@ -242,12 +242,12 @@ func list(texts []string) string {
 
 // each runs a query and hands every row to f.
 func (s *Store) each(ctx context.Context, operation string, stmt *sql.Stmt, args []any, f func(r row) error) error {
-	return s.observed(operation, func() error { return scanAll(ctx, stmt, args, f) })
+	return s.observed(ctx, operation, func() error { return scanAll(ctx, stmt, args, f) })
 }
 
 // first runs a query of one row and hands it to f.
 func (s *Store) first(ctx context.Context, operation string, stmt *sql.Stmt, args []any, f func(r row) error) error {
-	return s.observed(operation, func() error { return unavailable(f(stmt.QueryRowContext(ctx, args...))) })
+	return s.observed(ctx, operation, func() error { return unavailable(f(stmt.QueryRowContext(ctx, args...))) })
 }
 
 func scanAll(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) error {

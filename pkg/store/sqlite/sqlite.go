@@ -45,7 +45,7 @@ type Store struct {
 
 	stmts       statements
 	revocations revocationLog
-	observe     func(operation string, took time.Duration, failed bool)
+	observe     func(ctx context.Context, operation string, took time.Duration, failed bool)
 }
 
 var _ store.Store = (*Store)(nil)
@@ -53,9 +53,9 @@ var _ store.Store = (*Store)(nil)
 // Option changes how a Store works.
 type Option func(*Store)
 
-// WithObserver has f told of every operation of the ports: its name, how long it took with the wait for its turn to write,
+// WithObserver has f told of every operation of the ports: whom it is for, its name, how long it took with the wait for its turn to write,
 // and whether the file failed it.
-func WithObserver(f func(operation string, took time.Duration, failed bool)) Option {
+func WithObserver(f func(ctx context.Context, operation string, took time.Duration, failed bool)) Option {
 	return func(s *Store) { s.observe = f }
 }
 
@@ -162,18 +162,18 @@ func (s *Store) Close() error {
 
 // write runs f in a transaction, alone, and commits it to the disk.
 func (s *Store) write(ctx context.Context, operation string, f func(tx *sql.Tx) error) error {
-	return s.observed(operation, func() error {
+	return s.observed(ctx, operation, func() error {
 		return s.inTurn(ctx, func() error { return s.transaction(ctx, f) })
 	})
 }
 
 // observed runs an operation and tells the observer of it. What a caller asked in vain, such as a name that is taken, is
 // no failure.
-func (s *Store) observed(operation string, do func() error) error {
+func (s *Store) observed(ctx context.Context, operation string, do func() error) error {
 	begun := time.Now()
 	err := do()
 	if s.observe != nil {
-		s.observe(operation, time.Since(begun), errors.Is(err, store.ErrUnavailable))
+		s.observe(ctx, operation, time.Since(begun), errors.Is(err, store.ErrUnavailable))
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
@@ -96,6 +97,8 @@ type Deps struct {
 	Alone    bool
 	Log      *slog.Logger
 	Registry prometheus.Registerer
+	// Tracer makes spans of deliveries; nil makes none.
+	Tracer trace.Tracer
 	// IdleTimeout is how long the HTTP server keeps an idle connection: those that polls have used are kept as long.
 	IdleTimeout time.Duration
 }
@@ -143,7 +146,7 @@ func New(cfg Config, d Deps) (*App, error) {
 		cfg: cfg, gateway: g, lot: lot, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
-			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone,
+			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
 			Lot:     lot, LeastWait: leastWait, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
@@ -32,6 +33,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/sqlite"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
+	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
@@ -107,6 +109,8 @@ type App struct {
 	gateway     *gatewayapp.App
 	bus         *natsbus.Bus
 	server      *httpserver.Server
+	// tracer is nil with tracing off.
+	tracer trace.Tracer
 }
 
 // New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
@@ -114,7 +118,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
-		a.lockDataDir, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
+		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
@@ -142,6 +146,19 @@ func (a *App) lockDataDir(context.Context) error {
 
 // path is where a file of the data folder is.
 func (a *App) path(file string) string { return filepath.Join(a.cfg.DataDir, file) }
+
+// openTracing comes before everything that makes spans, and so ends after it.
+func (a *App) openTracing(ctx context.Context) error {
+	spans, err := otlp.New(ctx, a.cfg.Tracing, otlp.Options{
+		Service: nodeID, Version: metrics.Version(), Instance: nodeID, Log: a.log, Registerer: a.registry,
+	})
+	if err != nil {
+		return err
+	}
+	a.tracer = spans.Tracer()
+	a.stack.Push("tracing", spans.Stop)
+	return nil
+}
 
 func (a *App) openStore(ctx context.Context) error {
 	var err error
@@ -214,7 +231,7 @@ func (a *App) startGateway(context.Context) error {
 	}
 	a.gateway, err = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
-		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, IdleTimeout: a.cfg.HTTP.IdleTimeout,
+		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, Tracer: a.tracer, IdleTimeout: a.cfg.HTTP.IdleTimeout,
 	})
 	if err != nil {
 		return err
@@ -259,7 +276,7 @@ func (a *App) startServices(ctx context.Context) error {
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
-		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry,
+		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Tracer: a.tracer,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),
 	})
 	if err != nil {

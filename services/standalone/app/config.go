@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
@@ -28,6 +29,7 @@ type Config struct {
 	Keys     keysapp.Config
 	Messages messagesapp.Config
 	Gateway  gatewayapp.Config
+	Tracing  otlp.Config
 }
 
 // Validate implements config.Validator.

@@ -41,7 +41,9 @@ file by its nature. Takes {root, svc}.
   (list "NATS_CREDENTIALS_FILE" $v.nats.existingSecret $v.nats.credentialsKey "nats/user.creds")
   (list "NATS_CA_FILE" $v.nats.existingSecret $v.nats.caKey "nats/ca.crt")
   (list "NATS_CERT_FILE" $v.nats.existingSecret $v.nats.clientCertKey "nats/tls.crt")
-  (list "NATS_KEY_FILE" $v.nats.existingSecret $v.nats.clientPrivateKeyKey "nats/tls.key") -}}
+  (list "NATS_KEY_FILE" $v.nats.existingSecret $v.nats.clientPrivateKeyKey "nats/tls.key")
+  (list "OTEL_EXPORTER_OTLP_HEADERS_FILE" $v.tracing.existingSecret $v.tracing.headersKey "tracing/headers")
+  (list "OTEL_EXPORTER_OTLP_CERTIFICATE" $v.tracing.existingSecret $v.tracing.caKey "tracing/ca.crt") -}}
 {{- if eq .svc.component "keys" -}}
 {{- $all = append $all (list "SERVER_KEY_FILE" .svc.serverKey.existingSecret .svc.serverKey.key "keys/server.pem") -}}
 {{- end -}}
@@ -108,6 +110,9 @@ projected:
 {{- $_ := set $env "LAME_DUCK" (printf "%ds" (int $t.lameDuck)) -}}
 {{- $_ := set $env "SHUTDOWN_TIMEOUT" (printf "%ds" (int $svc.shutdownTimeout)) -}}
 {{- $_ := set $env "REDIS_MODE" $root.Values.redis.mode -}}
+{{- with $root.Values.tracing.endpoint -}}
+{{- $_ := set $env "OTEL_EXPORTER_OTLP_ENDPOINT" . -}}
+{{- end -}}
 {{- with $root.Values.mongodb.database -}}
 {{- $_ := set $env "MONGODB_DATABASE" . -}}
 {{- end -}}

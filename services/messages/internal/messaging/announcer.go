@@ -6,10 +6,13 @@ import (
 	"log/slog"
 	"slices"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 const (
@@ -51,26 +54,30 @@ func (a *Announcer) Stop() { a.batches.Stop() }
 // Waiting is how many sends wait for those before them.
 func (a *Announcer) Waiting() int { return a.batches.Waiting() }
 
-// Announce publishes the events of a committed message. It returns when they have been handed to the bus.
-func (a *Announcer) Announce(receipt inbox.Receipt) {
+// Announce publishes the events of a committed message; whoever delivers them goes on with the trace of ctx. It returns
+// when they have been handed to the bus, even if ctx ends before: the message is committed, and whoever sent it must not
+// make its readers wait by going away.
+func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	if len(receipt.Entries) == 0 {
 		return
 	}
+	ctx, span := tracing.Start(ctx, "publish", trace.SpanKindProducer)
+	defer span.End()
 	sheet, err := delivery.NewSheet(receipt.Message)
 	if err != nil {
 		a.failed(len(receipt.Entries), err)
 		return
 	}
-	list := make([]announcement, 0, len(receipt.Entries))
+	list, sampled := make([]announcement, 0, len(receipt.Entries)), tracing.Sampled(ctx)
 	for _, entry := range receipt.Entries {
 		event, err := sheet.For(entry)
 		if err != nil {
 			a.failed(1, err)
 			continue
 		}
+		event.Trace = sampled
 		list = append(list, announcement{entry.User, event})
 	}
-	// The message is committed: whoever sent it must not make its readers wait by going away.
 	if _, err := a.batches.Do(context.Background(), list); err != nil {
 		_, _ = a.publish(context.Background(), list) // too many wait, or it is being stopped: then alone
 	}
@@ -93,12 +100,24 @@ func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{},
 		for _, next := range list[:n] {
 			payload = next.event.AppendTo(payload)
 		}
-		if err := a.bus.Publish(list[0].user, payload); err != nil {
+		if err := a.bus.Publish(list[0].user, payload, traces(list[:n])); err != nil {
 			a.failed(n, err)
 		}
 		list = list[n:]
 	}
 	return results, nil
+}
+
+// traces are those of the events, or nil if none is sampled.
+func traces(list []announcement) []string {
+	if !slices.ContainsFunc(list, func(n announcement) bool { return n.event.Trace != nil }) {
+		return nil
+	}
+	all := make([]string, len(list))
+	for i, n := range list {
+		all[i] = tracing.Traceparent(n.event.Trace)
+	}
+	return all
 }
 
 func (a *Announcer) failed(events int, err error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
 )
 
@@ -18,12 +19,13 @@ import (
 type slowWire struct {
 	mu       sync.Mutex
 	payloads map[string][][]int64
+	traces   [][]string
 	begun    chan struct{}
 	goOn     chan struct{}
 	once     sync.Once
 }
 
-func (w *slowWire) Publish(user string, payload []byte) error {
+func (w *slowWire) Publish(user string, payload []byte, traces []string) error {
 	w.once.Do(func() {
 		close(w.begun)
 		<-w.goOn
@@ -36,6 +38,7 @@ func (w *slowWire) Publish(user string, payload []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.payloads[user] = append(w.payloads[user], positions)
+	w.traces = append(w.traces, traces)
 	return err
 }
 
@@ -54,15 +57,38 @@ func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
 	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
 	defer a.Stop()
 	var sends sync.WaitGroup
-	sends.Go(func() { a.Announce(committed(1, "x", "bob")) })
+	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
 	<-wire.begun
 	for _, position := range []int64{4, 3, 2} {
-		sends.Go(func() { a.Announce(committed(position, "x", "bob", "carol")) })
+		sends.Go(func() { a.Announce(t.Context(), committed(position, "x", "bob", "carol")) })
 	}
 	require.Eventually(t, func() bool { return a.Waiting() == 3 }, 20*time.Second, time.Millisecond)
 	close(wire.goOn)
 	sends.Wait()
 	require.Equal(t, map[string][][]int64{"bob": {{1}, {2, 3, 4}}, "carol": {{2, 3, 4}}}, wire.payloads)
+}
+
+// TestEachEventOfAPayloadHasTheTraceOfItsOwnSend, and one whose send is not sampled has none.
+func TestEachEventOfAPayloadHasTheTraceOfItsOwnSend(t *testing.T) {
+	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
+	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	defer a.Stop()
+	var sends sync.WaitGroup
+	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
+	<-wire.begun
+	traces := map[int64]string{
+		2: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+		3: "",
+		4: "00-1af7651916cd43dd8448eb211c80319c-c7ad6b7169203331-01",
+	}
+	for position, header := range traces {
+		ctx := tracing.With(t.Context(), tracing.Parse(header))
+		sends.Go(func() { a.Announce(ctx, committed(position, "x", "bob")) })
+	}
+	require.Eventually(t, func() bool { return a.Waiting() == 3 }, 20*time.Second, time.Millisecond)
+	close(wire.goOn)
+	sends.Wait()
+	require.Equal(t, [][]string{nil, {traces[2], traces[3], traces[4]}}, wire.traces)
 }
 
 // TestPayloadsAreBounded: what does not fit into one goes into the next.
@@ -71,14 +97,14 @@ func TestPayloadsAreBounded(t *testing.T) {
 	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
 	defer a.Stop()
 	var sends sync.WaitGroup
-	sends.Go(func() { a.Announce(committed(1, "x", "bob")) })
+	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
 	<-wire.begun
 	large := make([]byte, 25<<10)
 	for i := range large {
 		large[i] = 'x'
 	}
 	for position := range int64(4) {
-		sends.Go(func() { a.Announce(committed(position+2, string(large), "bob")) })
+		sends.Go(func() { a.Announce(t.Context(), committed(position+2, string(large), "bob")) })
 	}
 	require.Eventually(t, func() bool { return a.Waiting() == 4 }, 20*time.Second, time.Millisecond)
 	close(wire.goOn)
@@ -92,9 +118,9 @@ func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 	a := messaging.NewAnnouncer(wire, 0, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
 	close(wire.goOn)
 	for position := range int64(3) {
-		a.Announce(committed(position+1, "x", "bob"))
+		a.Announce(t.Context(), committed(position+1, "x", "bob"))
 	}
 	a.Stop()
-	a.Announce(committed(4, "x", "bob"))
+	a.Announce(t.Context(), committed(4, "x", "bob"))
 	require.Equal(t, [][]int64{{1}, {2}, {3}, {4}}, wire.payloads["bob"])
 }

@@ -9,10 +9,13 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 // ErrNoSender means that the caller's account does not exist any more.
@@ -91,7 +94,7 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 		return Sent{}, err
 	}
 	s.Metrics.sent(receipt)
-	s.Announcer.Announce(receipt)
+	s.Announcer.Announce(ctx, receipt)
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
 }
 
@@ -199,7 +202,9 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 			others = append(others, canonical)
 		}
 	}
-	known, err := s.Directory.LookUp(ctx, withKeys, others)
+	looking, span := tracing.Start(ctx, "look up", trace.SpanKindInternal)
+	known, err := s.Directory.LookUp(looking, withKeys, others)
+	tracing.End(span, err)
 	if err != nil {
 		return nil, err
 	}

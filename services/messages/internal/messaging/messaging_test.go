@@ -78,7 +78,7 @@ type wire struct {
 	away   bool
 }
 
-func (w *wire) Publish(user string, payload []byte) error {
+func (w *wire) Publish(user string, payload []byte, _ []string) error {
 	if w.away {
 		return bus.ErrDisconnected
 	}

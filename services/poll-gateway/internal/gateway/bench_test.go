@@ -45,7 +45,7 @@ func BenchmarkEventToPollCompletion(b *testing.B) {
 					runtime.Gosched()
 				}
 				position++
-				g.Receive("bob", eventAt(b, position))
+				g.Receive("bob", eventAt(b, position), nil)
 				for range polls {
 					require.NoError(b, <-answered)
 				}

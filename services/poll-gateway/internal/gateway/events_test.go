@@ -10,17 +10,21 @@ import (
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 // publishTogether sends the events of items in one payload.
-func (r *rig) publishTogether(items ...inbox.Item) {
+func (r *rig) publishTogether(items ...inbox.Item) { r.publishTraced(nil, items...) }
+
+// publishTraced sends them with the traces of their sends.
+func (r *rig) publishTraced(traces []string, items ...inbox.Item) {
 	var payload []byte
 	for _, item := range items {
 		event, err := delivery.For(item)
 		require.NoError(r.t, err)
 		payload = event.AppendTo(payload)
 	}
-	r.Receive("bob", payload)
+	r.Receive("bob", payload, traces)
 }
 
 func (r *rig) fill(n int) (items []inbox.Item) {
@@ -37,6 +41,29 @@ func TestEventsThatComeTogetherAreOneAnswer(t *testing.T) {
 		r.publishTogether(r.fill(3)...)
 		require.Equal(t, []int64{1, 2, 3}, positions(t, (<-poll).Answer))
 	})
+}
+
+// TestAMessageComesWithTheTraceOfItsSend, not with that of another in its payload. Traces that do not belong to the events
+// are no reason to keep a message back.
+func TestAMessageComesWithTheTraceOfItsSend(t *testing.T) {
+	const first, third = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, traces := range [][]string{nil, {first}, {first, "", third}, {"nonsense", "", first[:54] + "0"}} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t)
+			poll := r.start(r.query(0, time.Minute))
+			r.publishTraced(traces, r.fill(3)...)
+			answer := <-poll
+			require.Equal(t, []int64{1, 2, 3}, positions(t, answer.Answer))
+			for i, o := range answer.Objects {
+				switch {
+				case len(traces) == 3 && (traces[i] == first || traces[i] == third):
+					require.Equal(t, traces[i], tracing.Traceparent(o.Trace))
+				default:
+					require.Nil(t, o.Trace)
+				}
+			}
+		})
+	}
 }
 
 // TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn: sends that overlap end in another order than they began, and under
@@ -117,12 +144,12 @@ func TestAPayloadThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
 		poll := r.start(r.query(0, time.Minute))
 		r.fill(1)
 		began := time.Now()
-		r.Receive("bob", []byte("v9 something else"))
+		r.Receive("bob", []byte("v9 something else"), nil)
 		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
 		require.Zero(t, time.Since(began))
 		// Without a poll that waits, the next one asks.
 		r.fill(1)
-		r.Receive("bob", []byte("v9 something else"))
+		r.Receive("bob", []byte("v9 something else"), nil)
 		require.Equal(t, []int64{2}, positions(t, (<-r.start(r.query(1, 0))).Answer))
 	})
 }

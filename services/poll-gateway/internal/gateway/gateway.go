@@ -19,6 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 var (
@@ -196,8 +197,13 @@ func (g *Gateway) find(user string) *mailbox {
 }
 
 // Receive implements bus.Receiver.
-func (g *Gateway) Receive(user string, payload []byte) {
+func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 	events, err := delivery.Decode(payload)
+	if len(traces) == len(events) {
+		for i := range events {
+			events[i].Trace = tracing.Parse(traces[i])
+		}
+	}
 	if err != nil {
 		g.metrics.malformed.Inc()
 	}

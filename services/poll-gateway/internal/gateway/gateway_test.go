@@ -189,7 +189,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 func (r *rig) publish(item inbox.Item) {
 	event, err := delivery.For(item)
 	require.NoError(r.t, err)
-	r.Receive("bob", event.Encode())
+	r.Receive("bob", event.Encode(), nil)
 }
 
 // send puts a message into the inbox and publishes it.
@@ -327,17 +327,17 @@ func TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead(t *testing.T) {
 			pass(5 * time.Second)
 			r.shelf.add(store.Received)
 			began := time.Now()
-			r.Receive("bob", []byte(payload))
+			r.Receive("bob", []byte(payload), nil)
 			got := <-poll
 			require.Equal(t, []int64{1}, positions(t, got.Answer))
 			require.Less(t, time.Since(began), 100*time.Millisecond)
 
 			r.shelf.add(store.Received)
-			r.Receive("bob", []byte(payload)) // while nobody waits
+			r.Receive("bob", []byte(payload), nil) // while nobody waits
 			again, err := r.Poll(t.Context(), r.query(1, 0))
 			require.NoError(t, err)
 			require.Equal(t, []int64{2}, positions(t, again))
-			r.Receive("stranger", []byte(payload))
+			r.Receive("stranger", []byte(payload), nil)
 			require.Equal(t, 3.0, testutil.ToFloat64(r.metrics.malformed))
 		})
 	}
@@ -398,7 +398,7 @@ func TestALargeMessageIsFetchedFromTheStore(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
 		item := r.shelf.add(store.Received)
-		r.Receive("bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}.Encode())
+		r.Receive("bob", delivery.Event{Position: item.Entry.Position, Kind: delivery.Reference, AcceptedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}.Encode(), nil)
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 	})

@@ -316,7 +316,7 @@ func gather(at *Answer, events []delivery.Event, limit int) {
 			if len(at.Objects) == limit {
 				return
 			}
-			at.Objects = append(at.Objects, Object{e.Position, e.Object})
+			at.Objects = append(at.Objects, Object{e.Position, e.Object, e.Trace})
 		}
 		at.Position = e.Position
 	}

@@ -1,8 +1,13 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
 // Metrics of a Gateway.
@@ -17,6 +22,15 @@ type Metrics struct {
 	gaps        prometheus.Counter
 	malformed   prometheus.Counter
 	refused     *prometheus.CounterVec
+}
+
+// delivered measures the delivery of a message that was accepted at a time, and whose trace is given or nil.
+func (m *Metrics) delivered(accepted time.Time, sampled *trace.SpanContext) {
+	var sc trace.SpanContext
+	if sampled != nil {
+		sc = *sampled
+	}
+	metrics.Observe(m.latency, max(0, time.Since(accepted).Seconds()), sc)
 }
 
 // NewMetrics registers the gateway's metrics with reg; nil registers them nowhere.

@@ -150,7 +150,7 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 		m.finish(p, outcome{answer: at})
 		m.g.metrics.completions.WithLabelValues(source).Inc()
 		if at := run[0].AcceptedAt; !at.IsZero() {
-			m.g.metrics.latency.Observe(max(0, time.Since(at).Seconds()))
+			m.g.metrics.delivered(at, run[0].Trace)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -43,6 +45,8 @@ type Answer struct {
 type Object struct {
 	Position int64
 	JSON     []byte
+	// Trace is that of the send, if it is sampled and an event told of it.
+	Trace *trace.SpanContext
 }
 
 // Poll returns what stands after a position as soon as there is something, or a timeout after the query's wait.
@@ -172,7 +176,7 @@ func (g *Gateway) take(ctx context.Context, at *Answer, batch inbox.Batch) error
 		if err != nil {
 			return err
 		}
-		at.Objects = append(at.Objects, Object{event.Position, event.Object})
+		at.Objects = append(at.Objects, Object{event.Position, event.Object, event.Trace})
 	}
 	at.Skipped = append(at.Skipped, batch.Skipped...)
 	at.Position = batch.Next

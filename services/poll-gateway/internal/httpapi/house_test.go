@@ -205,7 +205,7 @@ func (h *house) metric(name string) (sum float64) {
 func (h *house) deliver(user, text string) {
 	e, err := delivery.Stored(h.library.add(user, text), nil)
 	require.NoError(h.t, err)
-	h.gateway.Receive(user, e.Encode())
+	h.gateway.Receive(user, e.Encode(), nil)
 }
 
 func (h *house) revoke(user string) {

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
@@ -49,6 +51,9 @@ type API struct {
 	Lot *parking.Lot
 	// LeastWait is the shortest wait for which it pays to take a connection over.
 	LeastWait time.Duration
+
+	// Tracer makes spans of deliveries; nil makes none.
+	Tracer trace.Tracer
 
 	// Unread bounds what clients that are answered at once leave unread.
 	Unread *Unread
@@ -124,7 +129,8 @@ func (a *API) poll(c *gin.Context) error {
 	}
 	defer release()
 	// A client that has gone asks again from the same cursor: there is nothing to undo.
-	_ = write(c, frame(answer, epoch), answer.Close)
+	spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
+	spans.end(write(c, frame(answer, epoch), answer.Close))
 	return nil
 }
 

@@ -38,6 +38,8 @@ type result struct {
 	status    int
 	size      int
 	keepAlive bool
+	// spans are those of the deliveries.
+	spans deliveries
 	// written passes on what became of the answer to the goroutine that waits for it, if there is one.
 	written chan error
 }
@@ -71,7 +73,7 @@ func (a *API) leave(c *gin.Context, p *gateway.Parked, s *session) bool {
 
 // Completed implements gateway.Waiter.
 func (l *late) Completed(answer gateway.Answer, err error) {
-	l.result = &result{answer: answer, err: err}
+	l.result = &result{answer: answer, err: err, spans: l.api.delivering(answer, l.request.Trace())}
 	l.api.workers.do(l.answer)
 }
 
@@ -114,6 +116,9 @@ func (l *late) write() {
 
 func (l *late) send(body []byte) {
 	r := l.result
+	if len(r.answer.Objects) == 0 {
+		r.spans = nil // another poll of the session delivers them
+	}
 	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
 	r.status, r.size = http.StatusOK, len(body)
 	r.answer.Objects, r.answer.Skipped = nil, nil // they are in the body
@@ -122,6 +127,8 @@ func (l *late) send(body []byte) {
 
 func (l *late) fail(err error) {
 	r := l.result
+	r.spans.end(err)
+	r.spans = nil
 	r.keepAlive = l.request.KeepAlive()
 	var response []byte
 	r.status, response = l.request.Failure(l.api.errors(), err, r.keepAlive)
@@ -141,6 +148,7 @@ func (l *late) Written(err error) {
 // end gives the connection back. A client that has gone asks again from the same cursor: there is nothing to undo.
 func (l *late) end(err error) {
 	r := l.result
+	r.spans.end(err)
 	l.request.Done(r.status, r.size)
 	l.spot.Release(r.keepAlive && err == nil)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -70,7 +71,10 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	}
 	defer release()
 	return a.deliver(c.Request.Context(), s, answer, func(answer gateway.Answer) error {
-		return write(c, legacyFrame(answer, epoch), answer.Close)
+		spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
+		err := write(c, legacyFrame(answer, epoch), answer.Close)
+		spans.end(err)
+		return err
 	})
 }
 

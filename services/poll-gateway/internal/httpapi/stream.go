@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/token"
+	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -79,10 +80,13 @@ func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
 	defer release()
 	rc := http.NewResponseController(c.Writer)
 	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
-	if _, err := c.Writer.Write(events(answer, epoch)); err != nil {
-		return false
+	spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
+	_, err = c.Writer.Write(events(answer, epoch))
+	if err == nil {
+		err = rc.Flush()
 	}
-	return rc.Flush() == nil
+	spans.end(err)
+	return err == nil
 }
 
 // events makes the text of an answer's events (WHATWG HTML, Server-sent events). The id of a message is its position.
