@@ -410,3 +410,18 @@ func TestOfManyFreePortsNoneIsGivenTwice(t *testing.T) {
 		seen[p] = true
 	}
 }
+
+func TestPortsInUseArePassedOverAndTooFewAreAnError(t *testing.T) {
+	free, err := freePorts(2)
+	require.NoError(t, err)
+	used, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, used.Close()) }()
+	candidates := append([]int{used.Addr().(*net.TCPAddr).Port}, free...)
+	ports, err := freeOf(candidates, 2)
+	require.NoError(t, err)
+	require.Equal(t, free, ports)
+	ports, err = freeOf(candidates, 3)
+	require.ErrorContains(t, err, "3 free ports are wanted, 2 found: listen tcp")
+	require.Empty(t, ports)
+}

@@ -95,23 +95,39 @@ func freePort() (int, error) {
 	return ports[0], nil
 }
 
-// freePorts listens on all of them at once, so that none is given twice.
-func freePorts(n int) (ports []int, err error) {
+// freePorts finds n of them. It goes through the whole range, in an order of its own, so that processes that look at the
+// same time rarely meet, and fails only when there are not n free ports in it.
+func freePorts(n int) ([]int, error) {
+	candidates := rand.Perm(lastPort - firstPort)
+	for i := range candidates {
+		candidates[i] += firstPort
+	}
+	return freeOf(candidates, n)
+}
+
+// freeOf finds the first n candidates that are free. It listens on all of them at once, so that none is given twice, also to
+// another process that looks at the same time.
+func freeOf(candidates []int, n int) (ports []int, err error) {
 	var held []net.Listener
 	defer func() {
 		for _, l := range held {
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	for tries := 0; len(ports) < n; tries++ {
-		port := firstPort + rand.N(lastPort-firstPort)
-		l, busy := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
-		switch {
-		case busy == nil:
-			ports, held = append(ports, port), append(held, l)
-		case tries > 100+n:
-			return nil, fmt.Errorf("no free port: %w", busy)
+	var busy error
+	for _, port := range candidates {
+		if len(ports) == n {
+			break
 		}
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", fmt.Sprint(port)))
+		if err != nil {
+			busy = err
+			continue
+		}
+		ports, held = append(ports, port), append(held, l)
+	}
+	if len(ports) < n {
+		return nil, fmt.Errorf("%d free ports are wanted, %d found: %w", n, len(ports), busy)
 	}
 	return ports, nil
 }
