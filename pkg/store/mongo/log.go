@@ -12,8 +12,9 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// entryDocument is an entry of an inbox. Its id is made of the inbox and the message, so it is unique by both, on a
-// sharded collection too, where all of an inbox is on one shard. The position is unique by the index on (u, s).
+// entryDocument is an entry of an inbox. Its id is made of the message and the inbox, so it is unique by both, on a
+// sharded collection too, where all of an inbox is on one shard. The message comes first: what one send writes for all its
+// readers then stands side by side in the index, on a page or two. The position is unique by the index on (u, s).
 type entryDocument struct {
 	ID         string          `bson:"_id"`
 	User       string          `bson:"u"`
@@ -29,7 +30,7 @@ type entryDocument struct {
 	PurgeAt    time.Time       `bson:"purgeAt"`
 }
 
-func entryID(user string, id store.MessageID) string { return user + "/" + id.String() }
+func entryID(user string, id store.MessageID) string { return id.String() + "/" + user }
 
 func documentOfEntry(e store.Entry) entryDocument {
 	return entryDocument{

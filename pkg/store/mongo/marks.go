@@ -53,7 +53,7 @@ type markDocument struct {
 }
 
 func markOf(user string, b block) markDocument {
-	// The id of an entry ends with a message id, which has 24 digits and no dash.
+	// No entry has this id: a name has no dash.
 	return markDocument{ID: fmt.Sprintf("%s/block-%d", user, b), User: user, Block: -b}
 }
 

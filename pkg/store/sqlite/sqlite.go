@@ -27,8 +27,15 @@ var migrations embed.FS
 // applicationID marks the file as ours: "Seal" in ASCII.
 const applicationID = 0x5365616c
 
-// readers is how many reads can run at once.
-const readers = 8
+const (
+	// readers is how many reads can run at once.
+	readers = 4
+	// writerCache and readerCache are how much of the file the writing connection, and each reading one, keeps in memory at
+	// most, in KiB. The indexes that are keyed by message are visited at random: while the cache holds them, a write or a read
+	// costs the same in a large file as in a small one. A million messages have some 35 MiB of each.
+	writerCache = 64 << 10
+	readerCache = 32 << 10
+)
 
 // ErrNewerSchema means that a later version of this program has written the file.
 var ErrNewerSchema = errors.New("the database was written by a newer version")
@@ -70,14 +77,14 @@ func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	}
 	s.revocations.init(s)
 	var err error
-	if s.writeDB, err = openPool(path, "&_txlock=immediate", 1); err != nil {
+	if s.writeDB, err = openPool(path, "&_txlock=immediate", 1, writerCache); err != nil {
 		return nil, err
 	}
 	if s.writer, err = s.writeDB.Conn(ctx); err == nil {
 		err = migrate(ctx, s.writer)
 	}
 	if err == nil {
-		s.readDB, err = openPool(path, "&_pragma=query_only(1)", readers)
+		s.readDB, err = openPool(path, "&_pragma=query_only(1)", readers, readerCache)
 	}
 	if err == nil {
 		err = s.stmts.prepare(ctx, s.writer, s.readDB)
@@ -97,10 +104,11 @@ func createPrivate(path string) error {
 	return f.Close()
 }
 
-func openPool(path, options string, connections int) (*sql.DB, error) {
+// openPool opens connections that keep up to cache KiB of the file each.
+func openPool(path, options string, connections, cache int) (*sql.DB, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(16000)&_pragma=cache_size(-16384)" + options
+		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(16000)" + fmt.Sprintf("&_pragma=cache_size(-%d)", cache) + options
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, err

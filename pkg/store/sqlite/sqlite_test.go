@@ -101,3 +101,28 @@ func TestACloseTakesTheLogOverIntoTheFile(t *testing.T) {
 	require.NoError(t, open(t, path).Close())
 	require.NoFileExists(t, path+"-wal")
 }
+
+func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "db")
+	first, err := os.ReadFile("migrations/0001_initial.sql")
+	require.NoError(t, err)
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), string(first)+`
+		INSERT INTO inbox VALUES ('bob', 1, 1, x'000000000000000000000001', zeroblob(32), 'key', 1, 1, NULL, 9999999999999, 9999999999999);
+		PRAGMA user_version = 1`)
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+
+	s := open(t, path)
+	id := store.MessageID{11: 1}
+	held, err := s.Entry(t.Context(), "bob", id)
+	require.NoError(t, err)
+	require.Equal(t, int64(1), held.Position)
+	again := held
+	again.Position = 2
+	results, err := s.InsertEntries(t.Context(), []store.Entry{again})
+	require.NoError(t, err)
+	require.NotNil(t, results[0].Existing, "a message must not come twice")
+	require.Equal(t, int64(1), results[0].Existing.Position)
+}
