@@ -76,7 +76,7 @@ func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] 
 		}
 		slices.Reverse(entries)
 		notHole := func(k store.EntryKind) bool { return k != store.Hole }
-		for found, err := range r.walkKinds(ctx, entries, notHole) {
+		for found, err := range r.walkKinds(ctx, entries, len(entries), notHole) {
 			if err == nil && found.state != delivered {
 				continue
 			}

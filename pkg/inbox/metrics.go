@@ -10,6 +10,7 @@ import (
 // Metrics of the inbox log. One per process, shared by its Writer and its Reader.
 type Metrics struct {
 	holesFilled        prometheus.Counter
+	positionsClosed    prometheus.Counter
 	sendsAborted       prometheus.Counter
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
@@ -25,6 +26,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		holesFilled: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_holes_filled_total",
 			Help: "Positions that a reader closed with a tombstone because no writer had filled them in time.",
+		}),
+		positionsClosed: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_inbox_positions_closed_total",
+			Help: "Positions that a send had taken, did not need and closed with a tombstone: it was a repeat.",
 		}),
 		sendsAborted: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_sends_aborted_total",

@@ -163,12 +163,14 @@ func (p *positions) passTail(ctx context.Context, users []string) error {
 // away reports whether the sequencer is left alone.
 func (p *positions) away() bool { return int64(time.Since(p.began)) < p.awayUntil.Load() }
 
-// leaveAlone reports whether an error is the sequencer's, which is then left alone for a while.
+// leaveAlone reports whether an error is the sequencer's, which is then left alone for a while. Its counters miss what is
+// placed without it meanwhile: they are verified anew.
 func (p *positions) leaveAlone(ctx context.Context, err error) bool {
 	if !errors.Is(err, errSequencerAway) || ctx.Err() != nil {
 		return false
 	}
 	p.awayUntil.Store(int64(time.Since(p.began) + sequencerPause))
+	p.verified.Purge()
 	return true
 }
 

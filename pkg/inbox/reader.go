@@ -15,15 +15,22 @@ const (
 	// scanWindow is the least number of positions looked at in one read, so that a small limit does not make a read
 	// blind to what stands a little further on.
 	scanWindow = 128
-	// maxFill is how far below an entry a position may be missing and still belong to a send that is under way. What
-	// is missing further down was removed by retention: it is skipped, not filled.
+	// maxFill is how many missing positions are filled with tombstones at a time.
 	maxFill = 1024
+	// maxGap is how far below an entry a position may be missing and still be filled: as many as one node has under way.
+	// What is missing further down was removed by retention, most likely; it is skipped, but no sooner than it could be
+	// filled.
+	maxGap = DefaultQueueLength
+	// longPast is the age of an entry below which nothing is under way any more. What is missing there was removed by
+	// retention, or never came: it is skipped at once, and nothing is written.
+	longPast = 24 * time.Hour
 	// maxSkipped bounds the positions that one read reports as skipped.
 	maxSkipped = 10_000
-	// contentBudget bounds the bytes of content that one read returns, and that a walk holds at a time.
+	// contentBudget bounds the bytes of content that one read returns, and that a walk holds at a time, but for a single
+	// message that is larger.
 	contentBudget = 4 << 20
-	// firstChunk is how many messages are fetched before their sizes are known.
-	firstChunk = 16
+	// unknownSize is what a message counts whose entry does not tell its size.
+	unknownSize = contentBudget / 16
 	// maxSettles bounds how often one read decides positions and looks again.
 	maxSettles = 4
 )
@@ -95,10 +102,16 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	if len(entries) == 0 {
 		return r.scanGap(ctx, user, batch, known)
 	}
-	batch.More = entries[len(entries)-1].Position == after+window
 	batch, open, err := r.scanRun(ctx, batch, entries, limit)
-	if err == nil && open != nil {
+	switch {
+	case err != nil:
+	case open != nil:
 		err = r.watchBeyond(ctx, user, entries, batch.Next)
+	case !batch.More:
+		// Something may stand further on, also behind a hole that begins where the window ends.
+		var beyond int64
+		beyond, err = r.cfg.Store.FirstAfter(ctx, user, batch.Next)
+		batch.More = beyond > 0
 	}
 	return batch, open, err
 }
@@ -106,20 +119,16 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 // watchBeyond begins to watch all that is undecided among entries beyond a position, so that what dead writers left one
 // behind the other is waited for together, not in turn.
 func (r *Reader) watchBeyond(ctx context.Context, user string, entries []store.Entry, position int64) error {
-	now := r.cfg.Now()
-	var ids []store.MessageID
+	for len(entries) > 0 && entries[0].Position <= position {
+		entries = entries[1:]
+	}
 	for _, e := range entries {
-		if e.Position <= position {
-			continue
-		}
 		if e.Position > position+1 {
 			r.stuck.notice(holeKey(user, position+1))
 		}
-		if e.Kind == store.Received && e.ExpiresAt.After(now) {
-			ids = append(ids, e.Message)
-		}
 		position = e.Position
 	}
+	ids := claims(entries, r.cfg.Now())
 	decided, err := r.cfg.Store.Decided(ctx, ids)
 	if err != nil {
 		return err
@@ -153,21 +162,43 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 		batch.More = true // it came between the two reads
 		return batch, nil, nil
 	}
-	if old := first - 1 - maxFill; old > batch.Next {
-		for p := batch.Next + 1; p <= old && len(batch.Skipped) < maxSkipped; p++ {
-			batch.Skipped = append(batch.Skipped, p)
-		}
-		batch.Next += int64(len(batch.Skipped))
-		batch.More = true
-		return batch, nil, nil
-	}
 	entries, err := r.cfg.Store.Entries(ctx, user, first-1, first)
 	if err != nil || len(entries) == 0 {
 		batch.Blocked = true // gone between the two reads: look again
 		return batch, nil, err
 	}
+	batch, open := r.passGap(batch, user, entries[0])
+	return batch, open, nil
+}
+
+// passGap goes on over the positions that are missing below an entry, as far as nothing can come there any more. What is
+// left is undecided.
+func (r *Reader) passGap(batch Batch, user string, neighbor store.Entry) (Batch, *undecided) {
+	before := neighbor.Position - 1
+	if r.cfg.Now().Sub(neighbor.At) >= longPast {
+		return batch.skip(before), nil
+	}
+	key := holeKey(user, batch.Next+1)
+	if old := before - maxGap; old > batch.Next && r.stuck.tooLong(key, neighbor.At) {
+		batch = batch.skip(old)
+		r.stuck.carry(key, holeKey(user, batch.Next+1))
+		return batch, nil
+	}
 	batch.Blocked = true
-	return batch, &undecided{holes: missing(batch.Next, first), neighbor: entries[0]}, nil
+	if before > batch.Next+maxGap {
+		return batch, nil
+	}
+	return batch, &undecided{holes: missing(batch.Next, min(neighbor.Position, batch.Next+maxFill+1)), neighbor: neighbor}
+}
+
+// skip goes on over positions up to one, as far as one read reports, and there is more then.
+func (b Batch) skip(upTo int64) Batch {
+	for b.Next < upTo && len(b.Skipped) < maxSkipped {
+		b.Next++
+		b.Skipped = append(b.Skipped, b.Next)
+	}
+	b.More = true
+	return b
 }
 
 // missing lists the positions between two others.
@@ -181,15 +212,18 @@ func missing(after, before int64) []int64 {
 
 // scanRun walks entries in order and stops at the first position that is not decided, or at a bound.
 func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry, limit int) (Batch, *undecided, error) {
-	bytes := 0
-	for resolved, err := range r.walk(ctx, entries) {
+	bytes, last := 0, entries[len(entries)-1].Position
+	for resolved, err := range r.walk(ctx, entries, limit) {
 		if err != nil {
 			return batch, nil, err
 		}
 		e := resolved.Entry
 		if e.Position > batch.Next+1 {
-			batch.Blocked = true
-			return batch, &undecided{holes: missing(batch.Next, e.Position), neighbor: e}, nil
+			var open *undecided
+			if batch, open = r.passGap(batch, e.User, e); open != nil || batch.Next+1 < e.Position {
+				return batch, open, nil
+			}
+			batch.More = false
 		}
 		switch resolved.state {
 		case prepared:
@@ -198,7 +232,7 @@ func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry
 		case empty:
 			batch.Skipped = append(batch.Skipped, e.Position)
 		case delivered:
-			if len(batch.Items) == limit || (len(batch.Items) > 0 && bytes+len(resolved.Message.Content) > contentBudget) {
+			if len(batch.Items) > 0 && bytes+len(resolved.Message.Content) > contentBudget {
 				batch.More = true
 				return batch, nil, nil
 			}
@@ -206,6 +240,10 @@ func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry
 			batch.Items = append(batch.Items, resolved.Item)
 		}
 		batch.Next = e.Position
+		if len(batch.Items) == limit && e.Position < last {
+			batch.More = true
+			return batch, nil, nil
+		}
 	}
 	return batch, nil, nil
 }
@@ -225,24 +263,17 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	if !r.stuck.tooLong(key, u.neighbor.At) {
 		return false, nil
 	}
-	now := r.cfg.Now().UTC().Truncate(time.Millisecond)
 	tombstones := make([]store.Entry, len(u.holes))
 	for i, p := range u.holes {
-		tombstones[i] = store.Entry{
-			User: user, Position: p, Kind: store.Hole, Message: store.NewMessageID(now),
-			At: now, ExpiresAt: now, PurgeAt: now.Add(r.cfg.Retention),
-		}
+		tombstones[i] = r.cfg.hole(user, p)
 	}
-	results, err := r.cfg.Store.InsertEntries(ctx, tombstones)
+	written, err := r.cfg.write(ctx, tombstones)
 	if err != nil {
 		return false, err
 	}
-	for _, result := range results {
-		if !result.PositionTaken && result.Existing == nil {
-			r.cfg.Metrics.holesFilled.Inc()
-		}
-	}
-	r.stuck.decided(key)
+	r.cfg.Metrics.holesFilled.Add(float64(written))
+	// What is missing above, up to the same neighbour, has been for as long.
+	r.stuck.carry(key, holeKey(user, u.holes[len(u.holes)-1]+1))
 	return true, nil
 }
 
@@ -264,7 +295,43 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	return true, nil
 }
 
-// Head returns a position that no entry of the inbox is beyond.
+// Head returns the position from which on a reader misses nothing that is acknowledged after this call: the end of the log,
+// or what lies before the sends that are under way there.
 func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
-	return r.cfg.Store.Tail(ctx, user)
+	tail, err := r.cfg.Store.Tail(ctx, user)
+	if err != nil || tail == 0 {
+		return 0, err
+	}
+	above := max(0, tail-scanWindow)
+	entries, err := r.cfg.Store.Entries(ctx, user, above, tail)
+	if err != nil {
+		return 0, err
+	}
+	now := r.cfg.Now()
+	ids := claims(entries, now)
+	decided, err := r.cfg.Store.Decided(ctx, ids)
+	if err != nil {
+		return 0, err
+	}
+	at := above
+	for _, e := range entries {
+		gap := e.Position > at+1
+		open := len(claims([]store.Entry{e}, now)) > 0 && !decided[e.Message]
+		// Older than a send can take, it was left by somebody who died.
+		if (gap || open) && !r.stuck.past(e.At) {
+			return at, nil
+		}
+		at = e.Position
+	}
+	return tail, nil
+}
+
+// claims are the messages of entries that count only if their message is there.
+func claims(entries []store.Entry, now time.Time) (ids []store.MessageID) {
+	for _, e := range entries {
+		if e.Kind != store.Hole && e.ExpiresAt.After(now) {
+			ids = append(ids, e.Message)
+		}
+	}
+	return ids
 }

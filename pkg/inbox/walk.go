@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -24,63 +25,100 @@ type resolved struct {
 	state entryState
 }
 
-// walk pairs entries with their messages, in order, fetching messages a chunk at a time so that what is held stays
-// near contentBudget whatever their sizes. Positions that are the reader's own sends count as empty.
-func (r *Reader) walk(ctx context.Context, entries []store.Entry) iter.Seq2[resolved, error] {
-	return r.walkKinds(ctx, entries, func(k store.EntryKind) bool { return k == store.Received })
+// walk pairs entries with their messages, in order, fetching up to most messages at a time, and no more than contentBudget
+// holds. Positions that are the reader's own sends count as empty, once they are decided.
+func (r *Reader) walk(ctx context.Context, entries []store.Entry, most int) iter.Seq2[resolved, error] {
+	return r.walkKinds(ctx, entries, most, func(k store.EntryKind) bool { return k == store.Received })
 }
 
 // walkKinds is walk for the kinds of entries that wanted names.
-func (r *Reader) walkKinds(ctx context.Context, entries []store.Entry, wanted func(store.EntryKind) bool) iter.Seq2[resolved, error] {
+func (r *Reader) walkKinds(ctx context.Context, entries []store.Entry, most int, wanted func(store.EntryKind) bool) iter.Seq2[resolved, error] {
 	return func(yield func(resolved, error) bool) {
-		chunk := firstChunk
 		for len(entries) > 0 {
-			part := entries[:min(chunk, len(entries))]
-			entries = entries[len(part):]
-			bytes, ok := r.walkChunk(ctx, part, wanted, yield)
-			if !ok {
+			c := r.cut(entries, most, wanted)
+			entries = entries[len(c.entries):]
+			if err := r.fetch(ctx, &c); err != nil {
+				yield(resolved{}, err)
 				return
 			}
-			chunk = nextChunk(len(part), bytes)
+			for _, e := range c.entries {
+				if !yield(c.judge(e), nil) {
+					return
+				}
+			}
 		}
 	}
 }
 
-// nextChunk guesses from the last chunk how many messages fill the budget.
-func nextChunk(messages, bytes int) int {
-	if bytes == 0 {
-		return 4 * messages
-	}
-	return max(1, min(4*messages, messages*contentBudget/bytes))
+// chunk is a stretch of entries whose messages are fetched together.
+type chunk struct {
+	entries []store.Entry
+	// shown are the messages to fetch; claims those of which it only counts whether they are decided.
+	shown, claims []store.MessageID
+	messages      map[store.MessageID]store.Message
+	decided       map[store.MessageID]bool
+
+	now    time.Time
+	wanted func(store.EntryKind) bool
 }
 
-func (r *Reader) walkChunk(ctx context.Context, entries []store.Entry, wanted func(store.EntryKind) bool, yield func(resolved, error) bool) (bytes int, ok bool) {
-	now := r.cfg.Now()
-	shown := func(e store.Entry) bool { return wanted(e.Kind) && e.ExpiresAt.After(now) }
-	var ids []store.MessageID
-	for _, e := range entries {
-		if shown(e) {
-			ids = append(ids, e.Message)
+func (c *chunk) shows(e store.Entry) bool { return c.wanted(e.Kind) && e.ExpiresAt.After(c.now) }
+
+func (c *chunk) hasClaim(e store.Entry) bool {
+	return e.Kind == store.Sent && !c.wanted(e.Kind) && e.ExpiresAt.After(c.now)
+}
+
+// cut takes entries off the front: as many as may be fetched together, one at least. Their sizes tell before they are
+// fetched.
+func (r *Reader) cut(entries []store.Entry, most int, wanted func(store.EntryKind) bool) chunk {
+	c := chunk{now: r.cfg.Now(), wanted: wanted}
+	bytes := 0
+	for i, e := range entries {
+		switch {
+		case c.shows(e):
+			if bytes += size(e); len(c.shown) == most || (len(c.shown) > 0 && bytes > contentBudget) {
+				c.entries = entries[:i]
+				return c
+			}
+			c.shown = append(c.shown, e.Message)
+		case c.hasClaim(e):
+			c.claims = append(c.claims, e.Message)
 		}
 	}
-	var messages map[store.MessageID]store.Message
-	if len(ids) > 0 {
-		var err error
-		if messages, err = r.cfg.Store.Messages(ctx, ids); err != nil {
-			return 0, yield(resolved{}, err) && false
+	c.entries = entries
+	return c
+}
+
+// size is what an entry's message counts against contentBudget.
+func size(e store.Entry) int {
+	if e.Size == 0 {
+		return unknownSize
+	}
+	return e.Size
+}
+
+func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
+	if len(c.shown) > 0 {
+		if c.messages, err = r.cfg.Store.Messages(ctx, c.shown); err != nil {
+			return err
 		}
 	}
-	for _, e := range entries {
-		item := resolved{Item: Item{Entry: e}, state: empty}
-		if shown(e) {
-			item = judge(e, messages)
-		}
-		bytes += len(item.Message.Content)
-		if !yield(item, nil) {
-			return bytes, false
-		}
+	if len(c.claims) > 0 {
+		c.decided, err = r.cfg.Store.Decided(ctx, c.claims)
 	}
-	return bytes, true
+	return err
+}
+
+// judge says what stands at an entry's position. One's own send is passed only when it is decided: before, a store may
+// still lose the entry, and the position be used again.
+func (c *chunk) judge(e store.Entry) resolved {
+	switch {
+	case c.shows(e):
+		return judge(e, c.messages)
+	case c.hasClaim(e) && !c.decided[e.Message]:
+		return resolved{Item: Item{Entry: e}, state: prepared}
+	}
+	return resolved{Item: Item{Entry: e}, state: empty}
 }
 
 // judge pairs an entry with its message. An entry counts only with a message of the same digest: another digest means

@@ -31,10 +31,10 @@ func newWatch(cfg Config) *watch {
 // tooLong reports whether what key names has been undecided for the timeout: as watched from here or, with the clock
 // skew added, by the clock of the writer who wrote at writtenAt.
 func (w *watch) tooLong(key string, writtenAt time.Time) bool {
-	now := w.now()
-	if now.Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince) {
+	if w.past(writtenAt) {
 		return true
 	}
+	now := w.now()
 	first, seen := w.firstSeen.Get(key)
 	if !seen {
 		w.firstSeen.Add(key, now)
@@ -43,8 +43,21 @@ func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 	return now.Sub(first) >= w.timeout
 }
 
+// past reports whether what was written at a moment, by the clock of its writer, is out of date for certain.
+func (w *watch) past(writtenAt time.Time) bool {
+	return w.now().Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince)
+}
+
 // notice begins to watch what key names, unless it is watched already.
 func (w *watch) notice(key string) { w.firstSeen.ContainsOrAdd(key, w.now()) }
+
+// carry goes on watching under another key, of positions that were missing as long.
+func (w *watch) carry(from, to string) {
+	if first, seen := w.firstSeen.Get(from); seen {
+		w.firstSeen.Add(to, first)
+	}
+	w.decided(from)
+}
 
 // decided forgets key.
 func (w *watch) decided(key string) { w.firstSeen.Remove(key) }

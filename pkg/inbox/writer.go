@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -39,6 +40,8 @@ type Writer struct {
 	entries   *batch.Batcher[store.Entry, store.EntryResult]
 	messages  *batch.Batcher[store.Message, bool]
 	stuck     *watch
+	// underWay counts the sends that have begun and not ended.
+	underWay atomic.Int64
 }
 
 // NewWriter makes a Writer and starts its group commits.
@@ -65,8 +68,13 @@ func (w *Writer) Stop() {
 // Append sends d. When it returns without an error, the message is durable in the inbox of every recipient. With
 // ErrNotCommitted it is in none, or will turn out to be in all: a retry with the same client message id is safe.
 //
-// The caller's going away does not stop a send half way; WriteTimeout does.
+// The caller's going away does not stop a send half way; WriteTimeout does. Above QueueLength sends under way it is
+// ErrOverloaded at once, before anything is taken: a position that is taken and not used makes readers wait.
 func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
+	defer w.underWay.Add(-1)
+	if w.underWay.Add(1) > int64(w.cfg.QueueLength) {
+		return Receipt{}, ErrOverloaded
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.WriteTimeout)
 	defer cancel()
 	d.Recipients = sortRecipients(d.Recipients)
@@ -154,7 +162,7 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 		m.ID = store.NewMessageID(now)
 	}
 	entry := store.Entry{
-		Kind: store.Received, Message: m.ID, Digest: sum, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: now.Add(w.cfg.Retention),
+		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt, PurgeAt: now.Add(w.cfg.Retention),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
 	toSelf := false
@@ -217,7 +225,8 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
 }
 
-// place inserts entries at the positions taken and returns those whose positions belong to others.
+// place inserts entries at the positions taken and returns those whose positions belong to others. A position that turns
+// out not to be needed, because the inbox holds the entry already, is closed: whoever reads past it would have to wait.
 func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
 	rows := make([]store.Entry, len(entries))
 	for i, e := range entries {
@@ -229,15 +238,18 @@ func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int6
 		return nil, err
 	}
 	foreign := false
+	var unused []store.Entry
 	for i, r := range results {
 		switch {
 		case r.Existing != nil:
+			unused = append(unused, w.cfg.hole(entries[i].User, taken[i]))
 			foreign = foreign || r.Existing.Digest != entries[i].Digest
 			*entries[i] = *r.Existing
 		case r.PositionTaken:
 			refused = append(refused, entries[i])
 		}
 	}
+	w.cfg.close(ctx, unused)
 	if foreign {
 		return nil, errForeign
 	}

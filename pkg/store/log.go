@@ -64,6 +64,9 @@ type Entry struct {
 	// Message is the id of the message; for a Hole it is an id that no message has.
 	Message MessageID
 	Digest  Digest
+	// Size is the length of the message's content in bytes, so that a reader knows it before it fetches; 0 if it is not
+	// known, as of entries from before sizes were kept.
+	Size int
 	// WrappedKey is the message's key, sealed for the owner.
 	WrappedKey string
 	// KeyVersion is the version of the owner's key that WrappedKey was made for; 0 if the sender did not say.

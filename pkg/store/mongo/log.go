@@ -22,6 +22,7 @@ type entryDocument struct {
 	Kind       store.EntryKind `bson:"kind"`
 	Message    bson.ObjectID   `bson:"m"`
 	Digest     []byte          `bson:"digest"`
+	Size       int             `bson:"n,omitempty"`
 	WrappedKey string          `bson:"k,omitempty"`
 	KeyVersion int             `bson:"kv,omitempty"`
 	At         time.Time       `bson:"at"`
@@ -35,14 +36,14 @@ func entryID(user string, id store.MessageID) string { return id.String() + "/" 
 func documentOfEntry(e store.Entry) entryDocument {
 	return entryDocument{
 		ID: entryID(e.User, e.Message), User: e.User, Position: e.Position, Kind: e.Kind, Message: bson.ObjectID(e.Message),
-		Digest: e.Digest[:], WrappedKey: e.WrappedKey, KeyVersion: e.KeyVersion,
+		Digest: e.Digest[:], Size: e.Size, WrappedKey: e.WrappedKey, KeyVersion: e.KeyVersion,
 		At: e.At, ReadAt: e.ReadAt, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt,
 	}
 }
 
 func (d entryDocument) entry() store.Entry {
 	e := store.Entry{
-		User: d.User, Position: d.Position, Kind: d.Kind, Message: store.MessageID(d.Message), WrappedKey: d.WrappedKey,
+		User: d.User, Position: d.Position, Kind: d.Kind, Message: store.MessageID(d.Message), Size: d.Size, WrappedKey: d.WrappedKey,
 		KeyVersion: d.KeyVersion, At: d.At, ReadAt: d.ReadAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt,
 	}
 	copy(e.Digest[:], d.Digest)

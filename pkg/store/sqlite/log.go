@@ -81,7 +81,7 @@ func (s *Store) insertTogether(ctx context.Context, entries []store.Entry) error
 	slices.SortFunc(sorted, func(a, b *store.Entry) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Position, b.Position))
 	})
-	args := make([]any, 0, entriesAtOnce*11)
+	args := make([]any, 0, entriesAtOnce*12)
 	for len(sorted) > 0 {
 		put, n := s.stmts.insertEntries, entriesAtOnce
 		if len(sorted) < entriesAtOnce {
@@ -121,7 +121,7 @@ func (s *Store) insertOneByOne(ctx context.Context, entries []store.Entry) ([]st
 // appendEntry adds the values of an entry's columns.
 func appendEntry(args []any, e *store.Entry) []any {
 	return append(args, e.User, e.Position, int64(e.Kind), e.Message[:], e.Digest[:], e.WrappedKey, int64(e.KeyVersion),
-		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt))
+		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt), int64(e.Size))
 }
 
 func (s *Store) insertEntry(ctx context.Context, e store.Entry) (store.EntryResult, error) {
@@ -147,7 +147,7 @@ func scanEntry(r row) (store.Entry, error) {
 	var message, digest []byte
 	var at, expires, purge int64
 	var read sql.NullInt64
-	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge)
+	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge, &e.Size)
 	copy(e.Message[:], message)
 	copy(e.Digest[:], digest)
 	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(expires), fromMillis(purge)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at"
+	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at, size"
 	messageColumns = "id, sender, sender_key_version, recipients, iv, client_message_id, digest, created_at, expires_at, tombstone, content"
 )
 
@@ -17,7 +17,7 @@ const (
 const (
 	sqlInsertEntry   = "INSERT OR FAIL INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues
 	sqlOfferEntry    = "INSERT INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues + " ON CONFLICT DO NOTHING"
-	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
 	sqlInsertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"

@@ -1,0 +1,39 @@
+package inbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// hole makes the tombstone that stands at a position where nothing will ever be.
+func (c *Config) hole(user string, position int64) store.Entry {
+	now := c.Now().UTC().Truncate(time.Millisecond)
+	return store.Entry{
+		User: user, Position: position, Kind: store.Hole, Message: store.NewMessageID(now),
+		At: now, ExpiresAt: now, PurgeAt: now.Add(c.Retention),
+	}
+}
+
+// write writes tombstones and counts how many there were room for. Where an entry stands already, it stays.
+func (c *Config) write(ctx context.Context, holes []store.Entry) (written int, err error) {
+	results, err := c.Store.InsertEntries(ctx, holes)
+	for _, result := range results {
+		if !result.PositionTaken && result.Existing == nil {
+			written++
+		}
+	}
+	return written, err
+}
+
+// close writes tombstones into positions that a send has taken and does not need. If that fails, a reader does it once they
+// are old.
+func (c *Config) close(ctx context.Context, unused []store.Entry) {
+	if len(unused) == 0 {
+		return
+	}
+	if written, err := c.write(ctx, unused); err == nil {
+		c.Metrics.positionsClosed.Add(float64(written))
+	}
+}
