@@ -107,8 +107,10 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	case err != nil:
 	case open != nil:
 		err = r.watchBeyond(ctx, user, entries, batch.Next)
-	case !batch.More:
-		// Something may stand further on, also behind a hole that begins where the window ends.
+	case batch.More || batch.Next == after+window:
+		batch.More = true
+	default:
+		// Something may stand further on, also behind a hole that begins within the window.
 		var beyond int64
 		beyond, err = r.cfg.Store.FirstAfter(ctx, user, batch.Next)
 		batch.More = beyond > 0
@@ -272,8 +274,10 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 		return false, err
 	}
 	r.cfg.Metrics.holesFilled.Add(float64(written))
-	// What is missing above, up to the same neighbour, has been for as long.
-	r.stuck.carry(key, holeKey(user, u.holes[len(u.holes)-1]+1))
+	if above := u.holes[len(u.holes)-1] + 1; above < u.neighbor.Position {
+		r.stuck.carry(key, holeKey(user, above)) // it is missing below the same entry, for as long
+	}
+	r.stuck.decided(key)
 	return true, nil
 }
 
