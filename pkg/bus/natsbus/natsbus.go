@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ const (
 	queueLength = 1 << 16
 	// subscribeTimeout bounds waiting for the server to take a subscription.
 	subscribeTimeout = 2 * time.Second
+	// writeTimeout is when a connection that takes nothing is given up.
+	writeTimeout = time.Second
 	// askStall ends an Ask when no further answer has come for this long; askLimit ends it in any case.
 	askStall = 100 * time.Millisecond
 	askLimit = 500 * time.Millisecond
@@ -117,6 +120,8 @@ func Connect(url string, o Options) (*Bus, error) {
 		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
 		// Events that could not be sent at once are stale: their readers find the messages in the store.
 		nats.ReconnectBufSize(-1),
+		// A server that is there and takes nothing must not stop those who publish: see Publish.
+		nats.FlusherTimeout(writeTimeout),
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { b.disrupted("disconnect", err) }),
@@ -197,6 +202,10 @@ func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) 
 	}
 	if err := b.send(inboxPrefix+user, payload, traces); err != nil {
 		b.metrics.published.WithLabelValues("error").Inc()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// The server takes nothing: whoever publishes next would wait as long. Until it is connected anew, nobody waits.
+			_ = b.conn.ForceReconnect()
+		}
 		return fmt.Errorf("publish: %w", err)
 	}
 	b.metrics.published.WithLabelValues("ok").Inc()
