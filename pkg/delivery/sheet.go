@@ -45,16 +45,22 @@ func NewSheet(m store.Message) (*Sheet, error) {
 	return &Sheet{m, object[:len(object)-1]}, nil
 }
 
+// Size is about how many bytes an event with the message has.
+func (s *Sheet) Size() int { return len(s.common) }
+
+// Reference makes the event that only tells where one of the message's entries stands.
+func (s *Sheet) Reference(e store.Entry) Event {
+	event := Event{Kind: Reference, Position: e.Position, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
+	if e.Kind != store.Received {
+		event.Kind = Empty
+	}
+	return event
+}
+
 // For makes the event of one of the message's entries, as it is sent after the commit.
 func (s *Sheet) For(e store.Entry) (Event, error) {
-	event := Event{Position: e.Position, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
-	switch {
-	case e.Kind != store.Received:
-		event.Kind = Empty
-		return event, nil
-	case len(s.common) > MaxInline:
-		event.Kind = Reference
-		return event, nil
+	if e.Kind != store.Received || len(s.common) > MaxInline {
+		return s.Reference(e), nil
 	}
 	event, err := s.stored(e, nil)
 	if len(event.Object) > MaxInline {

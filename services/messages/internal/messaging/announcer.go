@@ -12,6 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
@@ -19,9 +20,11 @@ const (
 	// maxPayload is the most bytes of events that are put together into one payload. A receiver that keeps one event keeps
 	// its whole payload in memory.
 	maxPayload = 64 << 10
-	// maxAnnounced and maxAnnouncedBytes bound what is put together at a time.
-	maxAnnounced      = 8192
-	maxAnnouncedBytes = 16 << 20
+	// maxAnnounced bounds how many events are put together at a time.
+	maxAnnounced = 8192
+	// maxWhole is up to how many bytes the events of one send carry the message. Those of a larger one, to many recipients, tell
+	// where it stands, and its readers find it in the store: the bus must not be flooded by a single send.
+	maxWhole = 16 << 20
 )
 
 // Announcer tells the holders of polls what has been committed. Sends that end together, as they do behind a group commit,
@@ -34,17 +37,30 @@ type Announcer struct {
 	batches *batch.Batcher[announcement, struct{}]
 }
 
-// announcement is an event for one user.
+// announcement is an event for one user, before it is made: those of a send to a thousand recipients together are too large.
 type announcement struct {
 	user  string
-	event delivery.Event
+	entry store.Entry
+	sheet *delivery.Sheet
+	trace *trace.SpanContext
+	// whole: the event carries the message.
+	whole bool
+}
+
+func (n announcement) event() (delivery.Event, error) {
+	if !n.whole {
+		return n.sheet.Reference(n.entry), nil
+	}
+	event, err := n.sheet.For(n.entry)
+	event.Trace = n.trace
+	return event, err
 }
 
 // NewAnnouncer makes an Announcer for up to queue sends that wait, and starts it. Stop it when done.
 func NewAnnouncer(b bus.Publisher, queue int, log *slog.Logger, m *Metrics) *Announcer {
 	a := &Announcer{bus: b, log: log, metrics: m}
-	size := func(n announcement) int { return n.event.Size() }
-	a.batches = batch.New(batch.Config{Queue: queue, Items: maxAnnounced, Bytes: maxAnnouncedBytes}, size, a.publish)
+	size := func(announcement) int { return 1 }
+	a.batches = batch.New(batch.Config{Queue: queue, Items: maxAnnounced, Bytes: maxAnnounced}, size, a.publish)
 	return a
 }
 
@@ -68,54 +84,67 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 		a.failed(len(receipt.Entries), err)
 		return
 	}
-	list, sampled := make([]announcement, 0, len(receipt.Entries)), tracing.Sampled(ctx)
-	for _, entry := range receipt.Entries {
-		event, err := sheet.For(entry)
-		if err != nil {
-			a.failed(1, err)
-			continue
-		}
-		event.Trace = sampled
-		list = append(list, announcement{entry.User, event})
+	list, sampled := make([]announcement, len(receipt.Entries)), tracing.Sampled(ctx)
+	whole := sheet.Size()*len(receipt.Entries) <= maxWhole
+	for i, entry := range receipt.Entries {
+		list[i] = announcement{user: entry.User, entry: entry, sheet: sheet, trace: sampled, whole: whole}
 	}
 	if _, err := a.batches.Do(context.Background(), list); err != nil {
 		_, _ = a.publish(context.Background(), list) // too many wait, or it is being stopped: then alone
 	}
 }
 
-// publish hands what has come together to the bus, by user and in the order of their positions.
+// publish hands what has come together to the bus, by user and in the order of their positions. It makes the events of one payload
+// at a time.
 func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{}, error) {
 	results := make([]struct{}, len(list))
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b announcement) int {
-		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.event.Position, b.event.Position))
+		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.entry.Position, b.entry.Position))
 	})
-	for len(list) > 0 {
-		n, size := 1, list[0].event.Size()
-		for n < len(list) && list[n].user == list[0].user && size+list[n].event.Size() <= maxPayload {
-			size += list[n].event.Size()
-			n++
+	var next payload
+	for _, n := range list {
+		event, err := n.event()
+		if err != nil {
+			a.failed(1, err)
+			continue
 		}
-		payload := make([]byte, 0, size)
-		for _, next := range list[:n] {
-			payload = next.event.AppendTo(payload)
+		if next.user != n.user || len(next.bytes)+event.Size() > maxPayload {
+			a.hand(next)
+			next = payload{user: n.user}
 		}
-		if err := a.bus.Publish(list[0].user, payload, traces(list[:n])); err != nil {
-			a.failed(n, err)
-		}
-		list = list[n:]
+		next.bytes = event.AppendTo(slices.Grow(next.bytes, event.Size()))
+		next.events = append(next.events, event.Trace)
 	}
+	a.hand(next)
 	return results, nil
 }
 
+// payload is what is published at once: the events of a user, of which it holds the traces.
+type payload struct {
+	user   string
+	bytes  []byte
+	events []*trace.SpanContext
+}
+
+// hand publishes a payload, unless it is empty.
+func (a *Announcer) hand(p payload) {
+	if len(p.events) == 0 {
+		return
+	}
+	if err := a.bus.Publish(p.user, p.bytes, traces(p.events)); err != nil {
+		a.failed(len(p.events), err)
+	}
+}
+
 // traces are those of the events, or nil if none is sampled.
-func traces(list []announcement) []string {
-	if !slices.ContainsFunc(list, func(n announcement) bool { return n.event.Trace != nil }) {
+func traces(events []*trace.SpanContext) []string {
+	if !slices.ContainsFunc(events, func(t *trace.SpanContext) bool { return t != nil }) {
 		return nil
 	}
-	all := make([]string, len(list))
-	for i, n := range list {
-		all[i] = tracing.Traceparent(n.event.Trace)
+	all := make([]string, len(events))
+	for i, t := range events {
+		all[i] = tracing.Traceparent(t)
 	}
 	return all
 }

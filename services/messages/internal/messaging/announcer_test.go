@@ -1,7 +1,9 @@
 package messaging_test
 
 import (
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -123,4 +125,42 @@ func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 	a.Stop()
 	a.Announce(t.Context(), committed(4, "x", "bob"))
 	require.Equal(t, [][]int64{{1}, {2}, {3}, {4}}, wire.payloads["bob"])
+}
+
+// kinds keeps the kinds of events that were published.
+type kinds struct {
+	mu   sync.Mutex
+	seen map[delivery.Kind]int
+}
+
+func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
+	events, err := delivery.Decode(payload)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range events {
+		k.seen[e.Kind]++
+	}
+	return err
+}
+
+// TestALargeMessageToManyDoesNotFloodTheBus: its events tell where it stands.
+func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
+	content := strings.Repeat("x", 200<<10)
+	var many []string
+	for i := range 1024 {
+		many = append(many, fmt.Sprint("user", i))
+	}
+	for _, c := range []struct {
+		users []string
+		want  map[delivery.Kind]int
+	}{
+		{many, map[delivery.Kind]int{delivery.Reference: 1024}},
+		{many[:10], map[delivery.Kind]int{delivery.Inline: 10}},
+	} {
+		wire := &kinds{seen: map[delivery.Kind]int{}}
+		a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+		a.Announce(t.Context(), committed(1, content, c.users...))
+		a.Stop()
+		require.Equal(t, c.want, wire.seen)
+	}
 }
