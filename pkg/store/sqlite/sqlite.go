@@ -203,8 +203,13 @@ func (s *Store) inTurn(ctx context.Context, f func() error) error {
 	}
 }
 
+// transaction goes on when ctx ends, until a statement of f meets that. Were the transaction itself bound to ctx, database/sql would
+// roll it back in its own time, when the writer is somebody else's already.
 func (s *Store) transaction(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	if err := ctx.Err(); err != nil {
+		return unavailable(err)
+	}
+	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return unavailable(err)
 	}

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,4 +126,18 @@ func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, results[0].Existing, "a message must not come twice")
 	require.Equal(t, int64(1), results[0].Existing.Position)
+}
+
+// TestWhoGivesAWriteUpDisturbsNobodyElse: the writes of others, right after it, find no transaction of its in their way.
+func TestWhoGivesAWriteUpDisturbsNobodyElse(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "db"))
+	require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: "bob", Key: store.Key{Version: 1}}))
+	for i := range int64(2000) {
+		ctx, cancel := context.WithTimeout(t.Context(), rand.N(400*time.Microsecond))
+		_ = s.RecordLogin(ctx, "bob", time.Now()) // it may be in time or not
+		cancel()
+		now := time.Now()
+		_, err := s.InsertEntries(t.Context(), []store.Entry{{User: "bob", Position: i + 1, Kind: store.Received, Message: store.NewMessageID(now)}})
+		require.NoError(t, err)
+	}
 }
