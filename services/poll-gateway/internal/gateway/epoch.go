@@ -10,6 +10,16 @@ import (
 // done with the gateways stopped if the operator follows the guide.
 const epochAge = 30 * time.Second
 
+// epochStale is up to when an old epoch is given while a new one is asked for: a store that does not answer must not stop polls
+// that need nothing of it.
+const epochStale = 2 * epochAge
+
+// epochRecheck is how often a claim of another epoch makes the store be asked.
+const epochRecheck = time.Second
+
+// epochTimeout bounds asking the store.
+const epochTimeout = 5 * time.Second
+
 // Epochs knows the log's epoch.
 type Epochs struct {
 	load func(context.Context) (string, error)
@@ -18,6 +28,9 @@ type Epochs struct {
 	mu      sync.Mutex
 	current string
 	at      time.Time
+	// loading is closed when the store has been asked; nil while nobody asks it. fault is what became of the last time.
+	loading chan struct{}
+	fault   error
 }
 
 // NewEpochs makes an Epochs that asks load.
@@ -27,33 +40,74 @@ func NewEpochs(load func(context.Context) (string, error)) *Epochs {
 
 // Current returns the epoch as known here.
 func (e *Epochs) Current(ctx context.Context) (string, error) {
-	return e.get(ctx, epochAge)
+	e.mu.Lock()
+	current, age := e.current, e.now().Sub(e.at)
+	if current != "" && age < epochStale {
+		if age >= epochAge {
+			e.refresh(ctx)
+		}
+		e.mu.Unlock()
+		return current, nil
+	}
+	done := e.refresh(ctx)
+	e.mu.Unlock()
+	return e.after(ctx, done)
 }
 
 // Is reports whether claimed is the log's epoch. Before it says no it asks the store, at most once a second.
 func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
-	current, err := e.get(ctx, epochAge)
+	current, err := e.Current(ctx)
 	if err != nil || current == claimed {
 		return err == nil, err
 	}
-	current, err = e.get(ctx, time.Second)
+	e.mu.Lock()
+	if e.now().Sub(e.at) < epochRecheck {
+		defer e.mu.Unlock()
+		return e.current == claimed, nil
+	}
+	done := e.refresh(ctx)
+	e.mu.Unlock()
+	current, err = e.after(ctx, done)
 	return current == claimed, err
 }
 
-func (e *Epochs) get(ctx context.Context, maxAge time.Duration) (string, error) {
+// refresh has the store asked, unless it is being asked, and returns what is closed then. e.mu is held.
+func (e *Epochs) refresh(ctx context.Context) (done <-chan struct{}) {
+	if e.loading == nil {
+		e.loading = make(chan struct{})
+		go e.ask(context.WithoutCancel(ctx)) // others wait for it, too
+	}
+	return e.loading
+}
+
+func (e *Epochs) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, epochTimeout)
+	defer cancel()
+	current, err := e.load(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.current != "" && e.now().Sub(e.at) < maxAge {
-		return e.current, nil
+	if err == nil {
+		e.current = current
 	}
-	current, err := e.load(ctx)
-	if err != nil {
-		if e.current != "" {
-			e.at = e.now()
-			return e.current, nil // an old answer beats none: polls go on while the store is away
-		}
-		return "", err
+	if e.current != "" {
+		e.at = e.now() // an old answer beats none: polls go on while the store is away
 	}
-	e.current, e.at = current, e.now()
-	return current, nil
+	e.fault = err
+	close(e.loading)
+	e.loading = nil
+}
+
+// after returns what is known when done is closed.
+func (e *Epochs) after(ctx context.Context, done <-chan struct{}) (string, error) {
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current == "" {
+		return "", e.fault
+	}
+	return e.current, nil
 }
