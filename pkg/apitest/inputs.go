@@ -322,8 +322,11 @@ func (w *world) sends() []badRequest {
 	both.header = map[string]string{"Idempotency-Key": "b"}
 	long := w.post(send, send.body("", ""))
 	long.header = map[string]string{"Idempotency-Key": strings.Repeat("c", 129)}
+	garbled := w.post(send, send.body("", ""))
+	garbled.header = map[string]string{"Idempotency-Key": "k\xff\xfe"}
 	return append(rows,
 		badRequest{"send: another Idempotency-Key", both, http.StatusBadRequest, api.CodeInvalidField, "clientMessageId"},
+		badRequest{"send: an Idempotency-Key that is no text", garbled, http.StatusBadRequest, api.CodeInvalidField, "clientMessageId"},
 		badRequest{"send: an Idempotency-Key of 129 characters", long, http.StatusBadRequest, api.CodeInvalidField, "clientMessageId"},
 	)
 }

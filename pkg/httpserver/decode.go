@@ -20,8 +20,52 @@ import (
 // DefaultBodyBytes is the largest body a route takes unless it says otherwise with LimitBody.
 const DefaultBodyBytes = 64 << 10
 
-// bodyReadTimeout bounds how long a client may take to send a body, whatever its size.
-const bodyReadTimeout = time.Minute
+const (
+	// leastBodyTime is how long a client may take to send a body of any size, and slowestBody what it has to send in a second
+	// beyond that, in bytes.
+	leastBodyTime = 10 * time.Second
+	slowestBody   = 128 << 10
+	// unreadBodyTime is for how long the rest of a body that nobody wants is waited for, so that the connection can serve on.
+	unreadBodyTime = time.Second
+)
+
+// bodyTime is how long a client may take to send a body of n bytes.
+func bodyTime(n int64) time.Duration {
+	return leastBodyTime + time.Duration(n)*time.Second/slowestBody
+}
+
+// boundBody bounds how long a body is waited for, whether a handler reads it or not: the server reads on to its end before it
+// writes the answer.
+func boundBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body == nil || r.Body == http.NoBody {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rc := http.NewResponseController(w)
+		// Errors mean that the connection has no deadlines to set (in a test, say): then there is nothing to bound.
+		_ = rc.SetReadDeadline(time.Now().Add(leastBodyTime))
+		body := &endingBody{ReadCloser: r.Body}
+		r.Body = body
+		next.ServeHTTP(w, r)
+		if !body.ended {
+			_ = rc.SetReadDeadline(time.Now().Add(unreadBodyTime))
+		}
+	})
+}
+
+// endingBody knows whether it has been read to its end.
+type endingBody struct {
+	io.ReadCloser
+	ended bool
+}
+
+// Read implements io.Reader.
+func (b *endingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || errors.Is(err, io.EOF)
+	return n, err
+}
 
 const bodyLimitKey = "sealpost.bodyLimit"
 
@@ -77,10 +121,12 @@ func readBody(c *gin.Context) ([]byte, error) {
 		c.Header("Connection", "close")
 		return nil, errBodyTooLarge
 	}
+	size := limit
+	if c.Request.ContentLength >= 0 {
+		size = c.Request.ContentLength
+	}
 	rc := http.NewResponseController(c.Writer)
-	// Errors mean that the connection has no deadlines to set (in a test, say): then there is nothing to bound.
-	_ = rc.SetReadDeadline(time.Now().Add(bodyReadTimeout))
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTime(size)))
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -92,6 +138,7 @@ func readBody(c *gin.Context) ([]byte, error) {
 	case err != nil:
 		return nil, api.InvalidJSON("could not be read to its end")
 	}
+	_ = rc.SetReadDeadline(time.Time{}) // the connection is watched meanwhile: its client has not gone
 	return body, nil
 }
 

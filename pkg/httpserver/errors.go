@@ -38,9 +38,11 @@ func Away(what string) func(error) *api.Error {
 	return func(error) *api.Error { return api.Unavailable(what, RetryAfter(2*time.Second)) }
 }
 
-// RetryAfter spreads retries: it returns a time between base and twice base.
+// RetryAfter spreads retries: it returns whole seconds, as the header tells them, from base to four times base. Clients that
+// were refused together come back one after the other, not in the same second.
 func RetryAfter(base time.Duration) time.Duration {
-	return base + rand.N(base)
+	seconds := max(1, int64((base+time.Second-1)/time.Second))
+	return time.Duration(seconds+rand.Int64N(3*seconds+1)) * time.Second
 }
 
 // Handle makes a gin handler of h that answers the error h returns.
@@ -56,9 +58,16 @@ func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
 // table decides; an error the table does not know is an opaque 500.
 func (t ErrorTable) Write(c *gin.Context, err error) {
 	answer := t.find(err)
+	if errors.Is(err, context.Canceled) && errors.Is(c.Request.Context().Err(), context.Canceled) {
+		// Nobody is there to read the answer, and nothing has failed: it must not count against the service.
+		answer = api.New(statusClientGone, api.CodeUnavailable, "the client has gone")
+	}
 	logFailure(c.Request.Context(), logger(c), c.FullPath(), answer, err)
 	writeError(c, answer)
 }
+
+// statusClientGone is what log lines and metrics say of a request whose client has gone away: nginx's 499.
+const statusClientGone = 499
 
 func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
 	if answer.Status >= http.StatusInternalServerError {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -293,6 +294,36 @@ type quota struct {
 
 func (q quota) Allow(context.Context, string) (ratelimit.Result, error) { return q.result, q.err }
 
+func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
+	for base, most := range map[time.Duration]time.Duration{time.Millisecond: 4 * time.Second, time.Second: 4 * time.Second, 2 * time.Second: 8 * time.Second} {
+		seen := map[time.Duration]bool{}
+		for range 1000 {
+			after := httpserver.RetryAfter(base)
+			require.Zero(t, after%time.Second)
+			require.GreaterOrEqual(t, after, base)
+			require.LessOrEqual(t, after, most)
+			seen[after] = true
+		}
+		require.GreaterOrEqual(t, len(seen), 4, "they come back together")
+	}
+}
+
+func TestAClientThatHasGoneIsNoFailureOfTheServer(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		w := httptest.NewRecorder()
+		c, _ := gin.CreateTestContext(w)
+		ctx, cancel := context.WithCancel(t.Context())
+		c.Request = httptest.NewRequest(http.MethodGet, "/", nil).WithContext(ctx)
+		if gone {
+			cancel()
+		}
+		httpserver.ErrorTable{}.Write(c, fmt.Errorf("store: %w", context.Canceled))
+		cancel()
+		require.Equal(t, gone, w.Code == 499)
+		require.Equal(t, !gone, w.Code == http.StatusServiceUnavailable)
+	}
+}
+
 func TestAUsersQuotaIsToldAndKept(t *testing.T) {
 	for _, c := range []struct {
 		quota  quota
@@ -313,7 +344,7 @@ func TestAUsersQuotaIsToldAndKept(t *testing.T) {
 		require.Equal(t, c.status, w.Code)
 		require.Equal(t, c.header, w.Header().Get("RateLimit"))
 		if c.status == 429 {
-			require.Contains(t, []string{"7", "8"}, w.Header().Get("Retry-After"))
+			require.Contains(t, []string{"7", "8", "9", "10"}, w.Header().Get("Retry-After"))
 		}
 	}
 }
@@ -397,5 +428,27 @@ func TestANumberInTheQueryIsHeldToItsBounds(t *testing.T) {
 		e := fault(t, r.get("/"+query))
 		require.Equal(t, "limit", e.Field, query)
 		require.Equal(t, api.CodeInvalidField, e.Code)
+	}
+}
+
+// TestABodyThatNeverComesHoldsNoConnection: neither where a handler waits for it, nor where nobody reads it.
+func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.POST("/read", httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
+			var body struct{}
+			return httpserver.DecodeJSON(c, &body)
+		}))
+		r.POST("/unread", func(c *gin.Context) { c.Status(http.StatusNoContent) })
+	})
+	for path, status := range map[string]string{"/read": "400", "/unread": "204", "/nowhere": "404"} {
+		conn, err := net.Dial("tcp", r.server.Address())
+		require.NoError(t, err)
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n", path)
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(45*time.Second))) // it used to be for ever
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err, "%s: the connection stays", path)
+		require.Contains(t, string(answer), "HTTP/1.1 "+status)
+		require.NoError(t, conn.Close())
 	}
 }

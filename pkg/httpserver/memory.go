@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sealpost/sealpost/pkg/api"
 )
@@ -25,12 +24,13 @@ var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
 // store.
 const BodyCopies = 3
 
-// LimitBodies bounds the memory that bodies of requests take together on the routes it stands before, in bytes. A body counts
-// from when it arrives, so that who sends slowly keeps nobody out. What does not fit is answered 503.
-func LimitBodies(bytes int64) gin.HandlerFunc {
-	memory := semaphore.NewWeighted(bytes)
+// LimitBodies bounds the memory that bodies of requests take together on the routes it stands before, in bytes: those of one
+// user, of up to largest bytes each, an eighth of it. A body counts from when it arrives, so that who sends slowly keeps nobody
+// out. What does not fit is answered 503.
+func LimitBodies(bytes, largest int64) gin.HandlerFunc {
+	memory := NewBudget(bytes, largest*BodyCopies)
 	return func(c *gin.Context) {
-		body := &countedBody{ReadCloser: c.Request.Body, memory: memory}
+		body := &countedBody{ReadCloser: c.Request.Body, memory: memory, user: subject(c)}
 		defer body.release()
 		c.Request.Body = body
 		c.Next()
@@ -40,7 +40,8 @@ func LimitBodies(bytes int64) gin.HandlerFunc {
 // countedBody takes memory for what is read of it.
 type countedBody struct {
 	io.ReadCloser
-	memory *semaphore.Weighted
+	memory *Budget
+	user   string
 	taken  int64
 }
 
@@ -48,25 +49,26 @@ type countedBody struct {
 func (b *countedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	size := int64(n) * BodyCopies
-	if !b.memory.TryAcquire(size) {
+	if !b.memory.TryTake(b.user, size) {
 		return n, errBusy
 	}
 	b.taken += size
 	return n, err
 }
 
-func (b *countedBody) release() { b.memory.Release(b.taken) }
+func (b *countedBody) release() { b.memory.Give(b.user, b.taken) }
 
-// LimitAtOnce bounds how many requests are under way at once on the routes it stands before. What is too much is answered
-// 503.
+// LimitAtOnce bounds how many requests are under way at once on the routes it stands before, and how many of them one user's:
+// an eighth. What is too much is answered 503.
 func LimitAtOnce(requests int64) gin.HandlerFunc {
-	room := semaphore.NewWeighted(requests)
+	room := NewBudget(requests, 1)
 	return func(c *gin.Context) {
-		if !room.TryAcquire(1) {
+		user := subject(c)
+		if !room.TryTake(user, 1) {
 			busyErrors.Write(c, errBusy)
 			return
 		}
-		defer room.Release(1)
+		defer room.Give(user, 1)
 		c.Next()
 	}
 }

@@ -28,7 +28,7 @@ func TestBodiesUnderWayHaveABoundTogether(t *testing.T) {
 	const size = 1000
 	hold, held := make(chan struct{}), make(chan struct{})
 	rig := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
-		r.POST("/send", httpserver.LimitBodies(2*size*httpserver.BodyCopies), httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
+		r.POST("/send", httpserver.LimitBodies(2*size*httpserver.BodyCopies, 2*size), httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
 			var body struct{ Text string }
 			if err := httpserver.DecodeJSON(c, &body); err != nil {
 				return err

@@ -139,11 +139,15 @@ func TestWithTracingOffARequestCostsWhatItDid(t *testing.T) {
 		req.Header.Set("X-Request-ID", "fixed")
 		req.Header.Set("traceparent", header)
 		w := httptest.NewRecorder()
-		return testing.AllocsPerRun(200, func() {
-			r.logs.Reset()
-			r.server.Handler().ServeHTTP(w, req)
-		})
+		// Many together: under the race detector a sync.Pool loses some of what it is given, by chance.
+		const requests = 4000
+		return testing.AllocsPerRun(5, func() {
+			for range requests {
+				r.logs.Reset()
+				r.server.Handler().ServeHTTP(w, req)
+			}
+		}) / requests
 	}
-	require.Equal(t, allocations(""), allocations(strangersHeader))
+	require.InDelta(t, allocations(""), allocations(strangersHeader), 0.5)
 	require.NotContains(t, r.logs.String(), "trace_id")
 }

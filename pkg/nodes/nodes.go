@@ -57,7 +57,7 @@ func (d *Directory) Stats(ctx context.Context) (api.StatusStats, error) {
 	if !d.at.IsZero() && d.now().Sub(d.at) < maxAge {
 		return d.last, nil
 	}
-	answers, err := d.bus.Ask(ctx)
+	answers, err := d.bus.Ask(context.WithoutCancel(ctx)) // others are given what it finds; it ends by itself
 	if err != nil {
 		return api.StatusStats{}, err
 	}

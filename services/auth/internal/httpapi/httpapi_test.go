@@ -179,7 +179,7 @@ func TestAboveALimitTheAnswerIs429AndSaysWhenToComeBack(t *testing.T) {
 			require.Equal(t, 429, w.Code, name)
 			require.Contains(t, w.Body.String(), `"rate_limited"`)
 			require.Equal(t, "limit=10, remaining=0, reset=900", w.Header().Get("RateLimit"))
-			require.Contains(t, []string{"90", "91"}, w.Header().Get("Retry-After"), "the truth, and at most a second more")
+			require.Contains(t, []string{"90", "91", "92", "93"}, w.Header().Get("Retry-After"), "the truth, and at most three seconds more")
 		}
 	}
 }

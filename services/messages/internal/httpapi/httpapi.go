@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -47,7 +50,7 @@ func (a *API) Routes(r gin.IRouter) {
 	table := a.errors()
 	token := httpserver.RequireToken(a.Tokens)
 	r.POST("/api/messages/send", token, httpserver.LimitUser(a.SendLimit), httpserver.LimitBody(a.MaxBodyBytes),
-		httpserver.LimitBodies(a.MaxSendingBytes), table.Handle(a.send))
+		httpserver.LimitBodies(a.MaxSendingBytes, a.MaxBodyBytes), table.Handle(a.send))
 	reads := r.Group("/api/messages", token, httpserver.LimitUser(a.ReadLimit))
 	pages := httpserver.LimitAtOnce(a.MaxPages)
 	reads.GET("/history", pages, table.Handle(a.history))
@@ -83,6 +86,9 @@ func (a *API) send(c *gin.Context) error {
 		if r.ClientMessageID != "" && r.ClientMessageID != key {
 			return api.InvalidField("clientMessageId", "differs from the "+idempotencyHeader+" header")
 		}
+		if !printable(key) {
+			return api.InvalidField("clientMessageId", "must be text in UTF-8 without control characters")
+		}
 		r.ClientMessageID = key
 	}
 	sent, err := a.Messages.Send(c.Request.Context(), httpserver.Caller(c), r)
@@ -95,6 +101,11 @@ func (a *API) send(c *gin.Context) error {
 	}
 	c.JSON(status, api.SendResponse{Message: text, MessageID: sent.ID.String(), Timestamp: api.At(sent.At), Duplicate: sent.Duplicate})
 	return nil
+}
+
+// printable reports whether the text of a header can be kept and given back as it is.
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 // sendFault gives the errors that carry names their place in the answer.

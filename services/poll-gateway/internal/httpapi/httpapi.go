@@ -123,7 +123,7 @@ func (a *API) poll(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	release, err := a.Unread.reserve(answer)
+	release, err := a.Unread.reserve(q.Caller.Subject, answer)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (a *API) position(ctx context.Context, name, text string) (position int64, 
 	return at.Position, known, err
 }
 
-// write sends a JSON body and reports whether the connection took all of it.
+// write sends a JSON body and reports whether the connection took all of it, as far as can be known.
 func write(c *gin.Context, body []byte, closeAfter bool) error {
 	rc := http.NewResponseController(c.Writer)
 	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
@@ -218,5 +218,16 @@ func write(c *gin.Context, body []byte, closeAfter bool) error {
 	if _, err := c.Writer.Write(body); err != nil {
 		return err
 	}
-	return rc.Flush()
+	if err := flush(c.Writer); err != nil {
+		return err
+	}
+	return c.Request.Context().Err() // the client has gone meanwhile
+}
+
+// flush is http.ResponseController's for a writer inside of gin's, whose own Flush keeps errors to itself.
+func flush(w http.ResponseWriter) error {
+	if inner, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return flush(inner.Unwrap())
+	}
+	return http.NewResponseController(w).Flush()
 }

@@ -160,10 +160,17 @@ var errGone = errors.New("the client has gone")
 
 func (b broken) Write([]byte) (int, error) { return 0, errGone }
 
+// unflushed is one whose client is found to have gone when what was written is sent.
+type unflushed struct{ *httptest.ResponseRecorder }
+
+func (u unflushed) FlushError() error { return errGone }
+
 func TestAMessageWhoseAnswerCouldNotBeWrittenIsGivenAgain(t *testing.T) {
 	r := newRig(t, "one", "two")
-	r.get("poll", broken{httptest.NewRecorder()})
-	require.Zero(t, r.sessions.cursor)
+	for _, gone := range []http.ResponseWriter{broken{httptest.NewRecorder()}, unflushed{httptest.NewRecorder()}} {
+		r.get("poll", gone)
+		require.Zero(t, r.sessions.cursor)
+	}
 	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
 	require.EqualValues(t, 1, r.sessions.cursor)
 	require.Equal(t, "two", r.poll("").Data.EncryptedContent)
@@ -245,7 +252,8 @@ func TestEventsAreWellFormed(t *testing.T) {
 	require.Equal(t, ": heartbeat\n\n", string(events(gateway.Answer{Position: 3}, "e")))
 	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(events(gateway.Answer{Reset: true}, "e")))
 	got := string(events(gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: []byte(`{}`)}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
-	require.Equal(t, "id: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[4,6]}\n\n", got)
+	require.Equal(t, "event: skipped\nid: 4\ndata: {\"skipped\":[4]}\n\nid: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[6]}\n\n", got,
+		"in the order of positions: who breaks off after any of them has been told of all before it")
 }
 
 // FuzzPoll holds a poll with any parameters to one of three ends: an answer, a 400 that names a parameter, or 401.
@@ -293,6 +301,21 @@ func TestWhatANodeOfferedThatDiedIsOfferedAgain(t *testing.T) {
 	r := newRig(t, "one")
 	r.offered()
 	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.EqualValues(t, 1, r.sessions.cursor)
+}
+
+func TestOfTwoPollsOfOneSessionToTheOnlyNodeOneIsAnswered(t *testing.T) {
+	r := newRig(t, "one")
+	a := &API{Sessions: r.sessions, Alone: true}
+	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
+	for _, want := range []int{1, 0} {
+		var written gateway.Answer
+		require.NoError(t, a.deliver(t.Context(), &session{}, answer, func(answer gateway.Answer) error {
+			written = answer
+			return nil
+		}))
+		require.Len(t, written.Objects, want)
+	}
 	require.EqualValues(t, 1, r.sessions.cursor)
 }
 

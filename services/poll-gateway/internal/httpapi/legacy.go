@@ -65,7 +65,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	if err != nil {
 		return err
 	}
-	release, err := a.Unread.reserve(answer)
+	release, err := a.Unread.reserve(s.user, answer)
 	if err != nil {
 		return err
 	}

@@ -44,8 +44,12 @@ func (a *API) sessionCursor(ctx context.Context, s *session) (store.SessionCurso
 
 // offer notes that an answer with a message is about to be written; false means that another one is.
 func (a *API) offer(ctx context.Context, s *session, answer gateway.Answer) (bool, error) {
-	if a.Alone || len(answer.Objects) == 0 {
+	if len(answer.Objects) == 0 {
 		return true, nil
+	}
+	if a.Alone { // the session's answers are written one after the other: whether one came before, its cursor tells
+		now, err := a.Sessions.SessionCursor(ctx, s.user, s.id)
+		return now.Position == s.seen.Position, err
 	}
 	return a.Sessions.OfferSession(ctx, s.user, s.id, s.seen, answer.Position)
 }

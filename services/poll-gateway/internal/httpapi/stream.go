@@ -73,7 +73,7 @@ func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
 	if err != nil {
 		return false
 	}
-	release, err := a.Unread.reserve(answer)
+	release, err := a.Unread.reserve(httpserver.Caller(c).Subject, answer)
 	if err != nil {
 		return false
 	}
@@ -83,7 +83,7 @@ func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
 	spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
 	_, err = c.Writer.Write(events(answer, epoch))
 	if err == nil {
-		err = rc.Flush()
+		err = flush(c.Writer)
 	}
 	spans.end(err)
 	return err == nil
@@ -95,19 +95,33 @@ func events(a gateway.Answer, epoch string) []byte {
 		return append(append([]byte("event: reset\nid: 0\ndata: "), frame(a, epoch)...), "\n\n"...)
 	}
 	var b []byte
+	skipped := a.Skipped
 	for _, o := range a.Objects {
+		n := 0
+		for n < len(skipped) && skipped[n] < o.Position {
+			n++
+		}
+		b = appendSkippedEvent(b, skipped[:n])
+		skipped = skipped[n:]
 		b = append(b, "id: "...)
 		b = strconv.AppendInt(b, o.Position, 10)
 		b = append(append(append(b, "\ndata: "...), o.JSON...), "\n\n"...)
 	}
-	if len(a.Skipped) > 0 {
-		b = append(b, "event: skipped\nid: "...)
-		b = strconv.AppendInt(b, a.Position, 10)
-		b = append(b, "\ndata: {"...)
-		b = append(append(b, appendSkipped(nil, a.Skipped)[1:]...), "}\n\n"...)
-	}
+	b = appendSkippedEvent(b, skipped)
 	if len(b) == 0 {
 		b = append(b, ": heartbeat\n\n"...)
 	}
 	return b
+}
+
+// appendSkippedEvent tells of positions that hold nothing. It stands before what follows them: a client that breaks off goes on
+// from the last id it has seen, and must have been told of all below.
+func appendSkippedEvent(b []byte, skipped []int64) []byte {
+	if len(skipped) == 0 {
+		return b
+	}
+	b = append(b, "event: skipped\nid: "...)
+	b = strconv.AppendInt(b, skipped[len(skipped)-1], 10)
+	b = append(b, "\ndata: {"...)
+	return append(append(b, appendSkipped(nil, skipped)[1:]...), "}\n\n"...)
 }

@@ -57,12 +57,23 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
 	u := NewUnread(10)
 	huge := gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 11)}}}
-	release, err := u.reserve(huge)
+	release, err := u.reserve("eve", huge)
 	require.NoError(t, err)
-	_, err = u.reserve(gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 1)}}})
+	_, err = u.reserve("bob", gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 1)}}})
 	require.ErrorIs(t, err, errUnread)
 	release()
-	release, err = u.reserve(huge)
+	release, err = u.reserve("eve", huge)
 	require.NoError(t, err)
 	release()
+}
+
+func TestOneUserDoesNotLeaveUnreadWhatAllMay(t *testing.T) {
+	u := NewUnread(80)
+	answer := gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 9)}}}
+	_, err := u.reserve("eve", answer)
+	require.NoError(t, err)
+	_, err = u.reserve("eve", answer)
+	require.ErrorIs(t, err, errUnread)
+	_, err = u.reserve("bob", answer)
+	require.NoError(t, err)
 }

@@ -1,0 +1,57 @@
+package httpserver
+
+import (
+	"sync"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// sharers is how many users it takes to use a Budget up.
+const sharers = 8
+
+// Budget bounds what requests under way take together, of whatever it counts, and what those of one user take of it: nobody
+// can use it up alone. Its methods may be called concurrently.
+type Budget struct {
+	all, share int64
+
+	mu    sync.Mutex
+	taken int64
+	by    map[string]int64
+}
+
+// NewBudget makes a Budget of all, of which one user may have an eighth, or least if that is more.
+func NewBudget(all, least int64) *Budget {
+	return &Budget{all: all, share: min(all, max(all/sharers, least)), by: map[string]int64{}}
+}
+
+// TryTake takes n for a user, if there is room. Who has nothing yet is not refused for the size of n alone, unless it is more
+// than there is.
+func (b *Budget) TryTake(user string, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if has := b.by[user]; b.taken+n > b.all || (has > 0 && has+n > b.share) {
+		return false
+	}
+	b.taken += n
+	b.by[user] += n
+	return true
+}
+
+// Give gives n of a user's back.
+func (b *Budget) Give(user string, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken -= n
+	if b.by[user] -= n; b.by[user] == 0 {
+		delete(b.by, user)
+	}
+}
+
+// subject is the caller of a request; empty if its route asks for no token.
+func subject(c *gin.Context) string {
+	caller, _ := c.Get(callerKey)
+	id, _ := caller.(token.Identity)
+	return id.Subject
+}
