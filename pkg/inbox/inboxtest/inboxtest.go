@@ -62,6 +62,7 @@ func Run(t *testing.T, a Adapter) {
 		{"a wide gap is passed only when nothing can come there any more", wideGap},
 		{"what is missing below an entry of long ago is skipped at once, and nothing is written", oldEnd},
 		{"repeats make nobody wait", repeatsLeaveNoHole},
+		{"a repeat moves the head by the position that it closes, and no further", repeatAtABlocksEnd},
 		{"a send that is refused for overload makes nobody wait", overloadLeavesNoHole},
 		{"a sender's own entry is passed once its send is decided", ownSendUnderWay},
 		{"a hole at the end of what one read looks at is not taken for the head", endOfTheWindow},

@@ -142,6 +142,23 @@ func repeatsLeaveNoHole(t *testing.T, a Adapter) {
 	}
 }
 
+// repeatAtABlocksEnd: a store that keeps positions in blocks must not take the position of a repeat for the end of a new one.
+func repeatAtABlocksEnd(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	const block = 1024
+	w.fill("bob", 1, block-1)
+	require.NoError(t, w.seq.Raise(context.Background(), map[string]int64{"bob": block - 1}))
+	writer := w.writer()
+	d := draft("Eve", "again", "Bob")
+	d.ClientMessageID = "c1"
+	require.EqualValues(t, block, w.send(writer, d).Entries[0].Position)
+	require.True(t, w.send(writer, d).Duplicate)
+	head, err := w.Head(context.Background(), "bob")
+	require.NoError(t, err)
+	require.EqualValues(t, block+1, head)
+	require.EqualValues(t, block+2, w.send(writer, draft("Alice", "after", "Bob")).Entries[0].Position)
+}
+
 func overloadLeavesNoHole(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	stop, reached, goOn := w.stopping(inbox.StepEntries, 2)
