@@ -25,8 +25,8 @@ type Config struct {
 	MaxMessageBytes config.Bytes  `env:"MAX_MESSAGE_BYTES" envDefault:"5MiB" desc:"largest body of a send"`
 	Retention       time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the longest and the default lifetime of one"`
 	SendQueue       int           `env:"SEND_QUEUE" envDefault:"4096" desc:"sends that may wait for a group commit; above it 503"`
-	MaxSendingBytes config.Bytes  `env:"MAX_SENDING_BYTES" envDefault:"256MiB" desc:"memory for the bodies of all sends under way; above it 503. A body counts three times"`
-	MaxPages        int64         `env:"MAX_HISTORY_PAGES" envDefault:"64" desc:"pages of history that are read and written at once; above it 503. Each may take some 10 MiB"`
+	MaxSendingBytes config.Bytes  `env:"MAX_SENDING_BYTES" envDefault:"256MiB" desc:"memory for the bodies of all sends under way, an eighth of it for one user's; above it 503. A body counts three times"`
+	MaxPages        int64         `env:"MAX_HISTORY_PAGES" envDefault:"64" desc:"pages of history that are read and written at once, an eighth of them one user's; above it 503. Each may take some 10 MiB"`
 	SendsPerMinute  int           `env:"SENDS_PER_MINUTE" envDefault:"1200" desc:"sends that one user may make in a minute"`
 	ReadsPerMinute  int           `env:"READS_PER_MINUTE" envDefault:"3000" desc:"history pages, single messages, receipts and status that one user may ask for in a minute"`
 }
