@@ -38,7 +38,7 @@ type Config struct {
 	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
 	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503. One user has an eighth of the first"`
-	StoreReads      int           `env:"STORE_READS" envDefault:"64" desc:"reads of the message store that a gateway has under way at once"`
+	StoreReads      int           `env:"STORE_READS" envDefault:"32" desc:"reads of the message store that a gateway has under way at once. Each may take some 18 MiB"`
 }
 
 // Validate implements config.Validator.
