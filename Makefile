@@ -74,6 +74,14 @@ bench: build ## measure: the Go benchmarks, and load on the standalone server an
 	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
 	$(BIN)/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
 
+# Where images are named, and their tag.
+IMAGES ?= sealpost
+TAG    ?= dev
+.PHONY: images
+images: ## build the images of all services with Docker: IMAGES=registry.example/sealpost TAG=0.1.0
+	for s in auth keys messages poll-gateway standalone; do \
+		docker build -f deploy/docker/Dockerfile --target $$s -t $(IMAGES)/$$s:$(TAG) . || exit 1; done
+
 .PHONY: generate
 generate: ## write anew what is made of other things: dashboards, Prometheus's configuration, the chart's copies and what it renders
 	cd deploy/prometheus && GOWORK=off go generate ./...

@@ -57,8 +57,10 @@ func TestEveryObjectThatAPageNamesIsOneOfTheChart(t *testing.T) {
 		require.NoError(t, err)
 		there[strings.ToLower(o.GetObjectKind().GroupVersionKind().Kind)+"/"+m.GetName()] = true
 	}
+	texts := pages(t)
+	maps.Copy(texts, contents(t, "..", "ROTATION.md"))
 	found := 0
-	for page, text := range pages(t) {
+	for page, text := range texts {
 		for _, command := range kubectlPattern.FindAllString(text, -1) {
 			for _, match := range objectPattern.FindAllStringSubmatch(command, -1) {
 				found++
@@ -219,4 +221,24 @@ func headings(page string) []string {
 		}
 	}
 	return names
+}
+
+// TestWhoRollsBackDoesSoWithHelm: the pods of before would read the settings of now, whose ConfigMaps have the same names.
+func TestWhoRollsBackDoesSoWithHelm(t *testing.T) {
+	for name, text := range pages(t) {
+		require.NotContains(t, text, "rollout undo", name)
+	}
+}
+
+// TestTheAdapterServesWhatTheAutoscalerAsksFor, of the pods that it scales.
+func TestTheAdapterServesWhatTheAutoscalerAsksFor(t *testing.T) {
+	text, err := os.ReadFile("../prometheus/adapter.yaml")
+	require.NoError(t, err)
+	values, err := os.ReadFile("sealpost/values.yaml")
+	require.NoError(t, err)
+	_, metric, found := strings.Cut(string(values), "openPollsMetric: ")
+	require.True(t, found)
+	metric, _, _ = strings.Cut(metric, "\n")
+	require.Contains(t, string(text), "as: "+metric+"}")
+	require.Contains(t, string(text), "seriesQuery: '"+metric+"{")
 }

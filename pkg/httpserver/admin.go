@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -33,6 +34,10 @@ func NewAdmin(ctx context.Context, cfg Config, reg *prometheus.Registry, checks 
 		return nil, fmt.Errorf("admin port: %w", err)
 	}
 	a := &Admin{listener: l, checks: checks}
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sealpost_ready",
+		Help: "1 while /readyz says so, 0 while the node waits for what it needs to start, or is about to stop.",
+	}, a.readiness)
 	a.server = &http.Server{Handler: a.handler(reg), ReadHeaderTimeout: 10 * time.Second}
 	a.serving = sync.OnceValue(func() error { return a.server.Serve(l) })
 	return a, nil
@@ -67,17 +72,37 @@ func (a *Admin) handler(reg *prometheus.Registry) http.Handler {
 }
 
 func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
-	if a.draining.Load() {
-		http.Error(w, "draining", http.StatusServiceUnavailable)
+	if err := a.ready(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+// readiness is readyz for metrics.
+func (a *Admin) readiness() float64 {
+	if a.ready(context.Background()) != nil {
+		return 0
+	}
+	return 1
+}
+
+// errDraining means that the process is about to stop.
+var errDraining = errors.New("draining")
+
+// readyTimeout bounds asking what start-up waits for.
+const readyTimeout = 2 * time.Second
+
+func (a *Admin) ready(ctx context.Context) error {
+	if a.draining.Load() {
+		return errDraining
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	for _, check := range a.checks {
 		if err := check.Ready(ctx); err != nil {
-			http.Error(w, check.Name+": "+err.Error(), http.StatusServiceUnavailable)
-			return
+			return fmt.Errorf("%s: %w", check.Name, err)
 		}
 	}
-	_, _ = w.Write([]byte("ok\n"))
+	return nil
 }

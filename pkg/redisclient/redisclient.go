@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -161,13 +163,26 @@ func (o observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		began := time.Now()
 		err := next(ctx, cmds)
-		o(ctx, "pipeline", time.Since(began), failure(err))
+		took, failed := time.Since(began), failure(err)
+		for _, cmd := range cmds { // err is that of the first which has one, and that may be harmless
+			failed = failed || failure(cmd.Err())
+		}
+		o(ctx, "pipeline", took, failed)
 		return err
 	}
 }
 
-// failure reports whether an error is more than an answer such as "there is none".
+// harmless are the beginnings of answers that the library deals with, which asks servers for what not all of them know, or that say
+// that there is nothing.
+var harmless = []string{"NOSCRIPT ", "MOVED ", "ASK ", "ERR no such key", "ERR unknown command", "ERR unknown subcommand", "ERR Unknown subcommand"}
+
+// failure reports whether an error is more than an answer such as "there is none". A server that is full, read-only or does not
+// permit a command answers too, and has failed.
 func failure(err error) bool {
+	if err == nil || errors.Is(err, redis.Nil) {
+		return false
+	}
 	var answer redis.Error
-	return err != nil && !errors.As(err, &answer)
+	return !errors.As(err, &answer) ||
+		!slices.ContainsFunc(harmless, func(beginning string) bool { return strings.HasPrefix(answer.Error(), beginning) })
 }

@@ -1,11 +1,15 @@
 package redisclient_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +52,68 @@ func TestOperationsAreObserved(t *testing.T) {
 	require.Contains(t, observed, "get")
 	require.Contains(t, observed, "pipeline")
 	require.NotContains(t, observed, "xread", "it waits on purpose")
+}
+
+// TestAnswersThatSayNoAreFailures: a server that is full, read-only, loading or does not permit a command, alone and in the middle of a
+// pipeline.
+func TestAnswersThatSayNoAreFailures(t *testing.T) {
+	for answer, failed := range map[string]bool{
+		"+OK": false, "$-1": false, "-NOSCRIPT No matching script": false, "-ERR no such key": false,
+		"-OOM command not allowed when used memory > 'maxmemory'.": true, "-MISCONF Redis is configured to save RDB snapshots": true,
+		"-READONLY You can't write against a read only replica.": true, "-NOPERM this user has no permissions to run the 'get' command": true,
+		"-ERR unknown command 'hello'": false, "-WRONGTYPE Operation against a key holding the wrong kind of value": true,
+	} {
+		observed := observe(t, "redis://"+answering(t, answer)+"/0", func(client redis.UniversalClient) {
+			_ = client.Get(t.Context(), "a").Err()
+			_, _ = client.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+				p.Ping(t.Context())
+				p.Get(t.Context(), "a")
+				return nil
+			})
+		})
+		require.Equal(t, failed, observed["get"], "%s: %v", answer, observed)
+		require.Equal(t, failed, observed["pipeline"], answer)
+	}
+}
+
+// answering is a server that says OK to everything, but one thing to GET.
+func answering(t *testing.T, answer string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	serve := func(c net.Conn) {
+		defer func() { _ = c.Close() }()
+		for words := bufio.NewScanner(c); words.Scan(); {
+			if !strings.HasPrefix(words.Text(), "*") { // a command begins with the number of its words
+				continue
+			}
+			words.Scan()
+			words.Scan()
+			reply := "+OK"
+			switch strings.ToLower(words.Text()) {
+			case "get":
+				reply = answer
+			case "info": // the client asks which process it is
+				reply = "$10\r\nrun_id:abc"
+			case "hello":
+				reply = "-ERR unknown command 'hello'"
+			}
+			if _, err := io.WriteString(c, reply+"\r\n"); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l.Addr().String()
 }
 
 func TestAConnectionThatFailsIsObservedAndLogged(t *testing.T) {

@@ -106,6 +106,7 @@ func ofThePages() []string {
 		"NAMESPACE", "MONGODB_NAMESPACE", "REDIS_NAMESPACE", "NATS_NAMESPACE", // where things run
 		"POD", "PID", "HOST", "SERVICE", "GATEWAY", "LATEST", "FOLDER", "FILE", // put your own there
 		"AF_INET", "AF_INET6", "AF_UNIX", "READONLY", // terms of others
+		"REDIS_ADMIN_URL", "MONGODB_ADMIN_URI", // of who operates the engines
 		"BENCH_RUNS", // of make
 	}
 }
