@@ -72,9 +72,10 @@ func objectives() Row {
 			`1 - max(cluster_namespace:sealpost_late_deliveries:ratio_rate1h{$deployment})`),
 		stat("Burn rate of sends, 6 h", "none", "How many times as fast as the objective allows the budget is used up. Above 6 pages.",
 			`max(cluster_namespace:sealpost_send_errors:ratio_rate6h{$deployment}) / 0.001`),
-		stat("Alerts firing", "none", "Alerts of Sealpost that fire now.",
-			`count(ALERTS{alertname=~"Sealpost.+",alertstate="firing"}) or vector(0)`),
+		stat("Alerts firing", "none", "Alerts of Sealpost that fire now: of this deployment, and those that know no deployment.",
+			`count(ALERTS{alertname=~"Sealpost.+",alertstate="firing",$deployment} or ALERTS{alertname=~"Sealpost.+",alertstate="firing",namespace=""}) or vector(0)`),
 		stat("Nodes up", "none", "Nodes that Prometheus can scrape.", `count(sealpost_build_info{$node})`),
+		stat("Nodes ready", "none", "Those of them that do not wait for what they need to start.", `sum(sealpost_ready{$node})`),
 	}}
 }
 
