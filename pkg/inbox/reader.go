@@ -299,35 +299,9 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	return true, nil
 }
 
-// Head returns the position from which on a reader misses nothing that is acknowledged after this call: the end of the log,
-// or what lies before the sends that are under way there.
+// Head returns a position that no entry of the inbox is beyond.
 func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
-	tail, err := r.cfg.Store.Tail(ctx, user)
-	if err != nil || tail == 0 {
-		return 0, err
-	}
-	above := max(0, tail-scanWindow)
-	entries, err := r.cfg.Store.Entries(ctx, user, above, tail)
-	if err != nil {
-		return 0, err
-	}
-	now := r.cfg.Now()
-	ids := claims(entries, now)
-	decided, err := r.cfg.Store.Decided(ctx, ids)
-	if err != nil {
-		return 0, err
-	}
-	at := above
-	for _, e := range entries {
-		gap := e.Position > at+1
-		open := len(claims([]store.Entry{e}, now)) > 0 && !decided[e.Message]
-		// Older than a send can take, it was left by somebody who died.
-		if (gap || open) && !r.stuck.past(e.At) {
-			return at, nil
-		}
-		at = e.Position
-	}
-	return tail, nil
+	return r.cfg.Store.Tail(ctx, user)
 }
 
 // claims are the messages of entries that count only if their message is there.

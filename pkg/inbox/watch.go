@@ -31,21 +31,16 @@ func newWatch(cfg Config) *watch {
 // tooLong reports whether what key names has been undecided for the timeout: as watched from here or, with the clock
 // skew added, by the clock of the writer who wrote at writtenAt.
 func (w *watch) tooLong(key string, writtenAt time.Time) bool {
-	if w.past(writtenAt) {
+	now := w.now()
+	if now.Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince) {
 		return true
 	}
-	now := w.now()
 	first, seen := w.firstSeen.Get(key)
 	if !seen {
 		w.firstSeen.Add(key, now)
 		return false
 	}
 	return now.Sub(first) >= w.timeout
-}
-
-// past reports whether what was written at a moment, by the clock of its writer, is out of date for certain.
-func (w *watch) past(writtenAt time.Time) bool {
-	return w.now().Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince)
 }
 
 // notice begins to watch what key names, unless it is watched already.

@@ -66,7 +66,6 @@ func Run(t *testing.T, a Adapter) {
 		{"a send that is refused for overload makes nobody wait", overloadLeavesNoHole},
 		{"a sender's own entry is passed once its send is decided", ownSendUnderWay},
 		{"a hole at the end of what one read looks at is not taken for the head", endOfTheWindow},
-		{"who begins at the head misses nothing that is acknowledged afterwards", latest},
 		{"large messages after small ones are fetched a few at a time", largeAfterSmall},
 		{"a history page costs the same on page 1 and on page 10,000", historyCost},
 		{"history pages by number and by position agree", historyPages},

@@ -209,32 +209,6 @@ func endOfTheWindow(t *testing.T, a Adapter) {
 	require.True(t, b.More, "a hole was taken for the head")
 }
 
-func latest(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	w.send(w.writer(), draft("Alice", "before", "Bob"))
-	for _, step := range []inbox.Step{inbox.StepPositions, inbox.StepEntries} {
-		stop, reached, goOn := w.stopping(step, 1)
-		writer, done := w.writer(stop), make(chan error, 1)
-		go func() {
-			_, err := writer.Append(context.Background(), draft("Alice", "under way", "Bob"))
-			done <- err
-		}()
-		<-reached
-		w.send(w.writer(), draft("Dave", "later", "Bob"))
-		reader, _ := w.patient()
-		head, err := reader.Head(context.Background(), "bob")
-		require.NoError(t, err)
-		goOn()
-		require.NoError(t, <-done)
-		b, err := reader.Read(context.Background(), "bob", head, 10)
-		require.NoError(t, err)
-		require.Equal(t, []string{"under way", "later"}, contents(b.Items))
-		head, err = reader.Head(context.Background(), "bob")
-		require.NoError(t, err)
-		require.Equal(t, b.Next, head)
-	}
-}
-
 // weighing tells the most bytes of content that were fetched at once.
 type weighing struct {
 	store.Log
