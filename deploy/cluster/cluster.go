@@ -99,7 +99,46 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 			return err
 		})
 	}
-	return c, starting.Wait()
+	if err = starting.Wait(); err != nil || c.Balancer == nil {
+		return c, err
+	}
+	return c, c.reachable(ctx)
+}
+
+// reachable waits until the load balancer knows that each service has a node that is ready: it asks them now and then.
+func (c *Cluster) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for _, path := range []string{"/.well-known/jwks.json", "/api/keys/server-public", "/api/health", "/api/messages/poll"} {
+		for status := http.StatusServiceUnavailable; status == http.StatusServiceUnavailable; {
+			var err error
+			if status, err = c.ask(ctx, path); err != nil {
+				return fmt.Errorf("load balancer: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// ask returns the status with which the load balancer answers; its 503 comes after a pause.
+func (c *Cluster) ask(ctx context.Context, path string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Balancer.URL()+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	if res.StatusCode == http.StatusServiceUnavailable {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	return res.StatusCode, errors.Join(err, res.Body.Close())
 }
 
 // planned is a node that is to be started.

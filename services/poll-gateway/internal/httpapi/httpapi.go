@@ -206,8 +206,10 @@ func (a *API) position(ctx context.Context, name, text string) (position int64, 
 
 // write sends a JSON body and reports whether the connection took all of it, as far as can be known.
 func write(c *gin.Context, body []byte, closeAfter bool) error {
-	rc := http.NewResponseController(c.Writer)
-	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
+	if err := c.Request.Context().Err(); err != nil {
+		return err // the client has gone: the system would take the answer all the same
+	}
+	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTimeout))
 	h := c.Writer.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
@@ -218,10 +220,7 @@ func write(c *gin.Context, body []byte, closeAfter bool) error {
 	if _, err := c.Writer.Write(body); err != nil {
 		return err
 	}
-	if err := flush(c.Writer); err != nil {
-		return err
-	}
-	return c.Request.Context().Err() // the client has gone meanwhile
+	return flush(c.Writer)
 }
 
 // flush is http.ResponseController's for a writer inside of gin's, whose own Flush keeps errors to itself.
