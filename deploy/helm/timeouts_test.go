@@ -191,6 +191,13 @@ func TestTheTimeoutsOfTheChartFitTogether(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what an ALB asks and sends to is there", func(t *testing.T) {
+		r, err := newRelease(parseValues(t, `{ingress: {enabled: true, controller: alb, hosts: [a.example]}}`))
+		require.NoError(t, err)
+		annotations := of[*networkingv1.Ingress](r)[0].Annotations
+		require.Equal(t, "ip", annotations["alb.ingress.kubernetes.io/target-type"], "the Services have no node ports")
+		require.Equal(t, "/api/health", annotations["alb.ingress.kubernetes.io/healthcheck-path"], "there is nothing at /")
+	})
 	t.Run("Envoy Gateway", func(t *testing.T) {
 		r, err := caseRelease("gateway-api")
 		require.NoError(t, err)
