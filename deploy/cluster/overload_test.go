@@ -27,9 +27,13 @@ func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
 		r.send(r.Nodes[cluster.Messages][i%2], bob, content, "Bob")
 	}
 	for _, n := range r.Nodes[cluster.Gateway] {
+		answered := 0
 		for range clients {
-			r.askAndDoNotRead(n, bob)
+			if r.askAndDoNotRead(n, bob) {
+				answered++
+			}
 		}
+		require.Positive(t, answered, "what one user leaves unread is bounded, not forbidden")
 	}
 	moreSends(t, c, 200)
 	for _, n := range r.Nodes[cluster.Gateway] {
@@ -41,8 +45,9 @@ func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
 	notRefused(t, report.SendErrors, report.Attempts)
 }
 
-// askAndDoNotRead asks for all messages and leaves it at that until the test ends.
-func (r *rig) askAndDoNotRead(n *cluster.Node, token string) {
+// askAndDoNotRead asks for all messages and leaves it at that until the test ends. It reports whether it was answered, and not
+// told to come again: one user has a share of what may be unread.
+func (r *rig) askAndDoNotRead(n *cluster.Node, token string) bool {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", n.Addr)
 	require.NoError(r.t, err)
@@ -53,7 +58,9 @@ func (r *rig) askAndDoNotRead(n *cluster.Node, token string) {
 	require.NoError(r.t, err)
 	line, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 	require.NoError(r.t, err)
-	require.Contains(r.t, line, "200")
+	answered := strings.Contains(line, "200")
+	require.True(r.t, answered || strings.Contains(line, "503"), line)
+	return answered
 }
 
 // TestAboveItsCapacityAGatewayAsksForPatience: of a thousand polls at once at a gateway for a hundred, each is parked or
