@@ -57,17 +57,36 @@ func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
 // Write answers with err and ends the handler chain. An *api.Error in err's chain is written as it is; otherwise the
 // table decides; an error the table does not know is an opaque 500.
 func (t ErrorTable) Write(c *gin.Context, err error) {
+	writeError(c, t.judge(c, err))
+}
+
+// Abort is Write for an answer that is out in part: it must not look like a whole one, so the connection is cut. The log and the
+// metrics tell of the error as if it had been answered.
+func (t ErrorTable) Abort(c *gin.Context, err error) {
+	abort(c, t.judge(c, err).Status)
+}
+
+// abort cuts the connection of a request that counts as answered with status.
+func abort(c *gin.Context, status int) {
+	if o, ok := c.Get(observationKey); ok {
+		o.(*observation).aborted = status
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// judge finds the answer to err, and logs what is the server's fault.
+func (t ErrorTable) judge(c *gin.Context, err error) *api.Error {
 	answer := t.find(err)
 	if errors.Is(err, context.Canceled) && errors.Is(c.Request.Context().Err(), context.Canceled) {
 		// Nobody is there to read the answer, and nothing has failed: it must not count against the service.
-		answer = api.New(statusClientGone, api.CodeUnavailable, "the client has gone")
+		answer = api.New(StatusClientGone, api.CodeUnavailable, "the client has gone")
 	}
 	logFailure(c.Request.Context(), logger(c), c.FullPath(), answer, err)
-	writeError(c, answer)
+	return answer
 }
 
-// statusClientGone is what log lines and metrics say of a request whose client has gone away: nginx's 499.
-const statusClientGone = 499
+// StatusClientGone is what log lines and metrics say of a request whose client has gone away: nginx's 499. Nobody is told.
+const StatusClientGone = 499
 
 func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
 	if answer.Status >= http.StatusInternalServerError {

@@ -308,6 +308,37 @@ func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatIsCutOffIsToldOf in the log and in the metrics, as the failure that it is; its client sees that it is no whole one.
+func TestAnAnswerThatIsCutOffIsToldOf(t *testing.T) {
+	table := httpserver.ErrorTable{{Err: errDomain, Answer: httpserver.Away("the store")}}
+	begin := func(c *gin.Context) {
+		c.Status(http.StatusOK)
+		_, _ = c.Writer.WriteString("half of it")
+		c.Writer.Flush()
+	}
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.GET("/error", func(c *gin.Context) {
+			begin(c)
+			table.Abort(c, errDomain)
+		})
+		r.GET("/panic", func(c *gin.Context) {
+			begin(c)
+			panic("in the middle")
+		})
+	})
+	for path, status := range map[string]string{"/error": "503", "/panic": "500"} {
+		res, err := http.Get("http://" + r.server.Address() + path) //nolint:noctx // a test's
+		require.NoError(t, err)
+		_, err = io.ReadAll(res.Body)
+		require.Error(t, err, path)
+		require.NoError(t, res.Body.Close())
+		w := httptest.NewRecorder()
+		r.server.AdminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		require.Contains(t, w.Body.String(), `sealpost_http_requests_total{method="GET",route="`+path+`",status="`+status+`"} 1`)
+	}
+	require.Contains(t, r.logs.String(), errDomain.Error())
+}
+
 func TestAClientThatHasGoneIsNoFailureOfTheServer(t *testing.T) {
 	for _, gone := range []bool{false, true} {
 		w := httptest.NewRecorder()

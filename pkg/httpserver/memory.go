@@ -25,8 +25,8 @@ var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
 const BodyCopies = 3
 
 // LimitBodies bounds the memory that bodies of requests take together on the routes it stands before, in bytes: those of one
-// user, of up to largest bytes each, an eighth of it. A body counts from when it arrives, so that who sends slowly keeps nobody
-// out. What does not fit is answered 503.
+// user, of up to largest bytes each, an eighth of it. A body counts as it arrives, so that one that has not come yet keeps
+// nobody out. What does not fit is answered 503.
 func LimitBodies(bytes, largest int64) gin.HandlerFunc {
 	memory := NewBudget(bytes, largest*BodyCopies)
 	return func(c *gin.Context) {

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -82,7 +83,7 @@ func recoverPanic(c *gin.Context) {
 		logger(c).ErrorContext(c.Request.Context(), "panic in a handler",
 			"route", c.FullPath(), "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 		if c.Writer.Written() {
-			panic(http.ErrAbortHandler)
+			abort(c, http.StatusInternalServerError)
 		}
 		writeError(c, api.New(http.StatusInternalServerError, api.CodeInternal, "something went wrong on the server"))
 	}()
@@ -97,17 +98,21 @@ type observation struct {
 	began   time.Time
 	// detached: the answer comes after the handler has returned.
 	detached bool
+	// aborted is the status that would have been told of an answer that was cut off; 0 for others.
+	aborted int
 }
 
 func (m *httpMetrics) observe(c *gin.Context) {
 	o := &observation{metrics: m, began: time.Now()}
 	c.Set(observationKey, o)
+	defer func() { // also for a handler that cuts its answer off, by a panic
+		if o.detached {
+			return
+		}
+		e := m.endpoint(c)
+		e.answered(c.Request.Context(), o.began, cmp.Or(o.aborted, c.Writer.Status()), c.Writer.Size())
+	}()
 	c.Next()
-	if o.detached {
-		return
-	}
-	e := m.endpoint(c)
-	e.answered(c.Request.Context(), o.began, c.Writer.Status(), c.Writer.Size())
 }
 
 // endpoint is what all requests with one route and method have in common.

@@ -35,9 +35,9 @@ func stalling(t *testing.T) (url string) {
 	return "nats://" + l.Addr().String()
 }
 
-// TestAServerThatTakesNothingDoesNotStopThosePublish: what it does not take within a second is an error, and the connection is
+// TestAServerThatTakesNothingDoesNotStopThoseWhoPublish: what it does not take within a second is an error, and the connection is
 // given up for another.
-func TestAServerThatTakesNothingDoesNotStopThosePublish(t *testing.T) {
+func TestAServerThatTakesNothingDoesNotStopThoseWhoPublish(t *testing.T) {
 	r := newReceiver()
 	b := connect(t, stalling(t), r)
 	require.Eventually(t, b.Connected, 20*time.Second, time.Millisecond)

@@ -34,11 +34,11 @@ func (a *API) history(c *gin.Context) error {
 	count := int64(0)
 	for item, err := range a.Inbox.Messages(c.Request.Context(), window) {
 		if err != nil {
-			return w.failed(err)
+			return w.failed(a.errors(), err)
 		}
 		object, err := a.object(c.Request.Context(), item)
 		if err != nil {
-			return w.failed(err)
+			return w.failed(a.errors(), err)
 		}
 		if count > 0 {
 			w.text(",")
@@ -125,9 +125,9 @@ func (w *pageWriter) flush() {
 
 // failed hands an error on if it can still be answered, and cuts the connection if part of the page is out: half a
 // page must not look like a whole one.
-func (w *pageWriter) failed(err error) error {
+func (w *pageWriter) failed(table httpserver.ErrorTable, err error) error {
 	if w.out {
-		panic(http.ErrAbortHandler)
+		table.Abort(w.c, err)
 	}
 	return err
 }

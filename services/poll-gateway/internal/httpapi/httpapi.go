@@ -146,7 +146,7 @@ func (a *API) await(c *gin.Context, q gateway.Query, s *session) (answer gateway
 	}
 	answer, err = parked.Wait(ctx)
 	if errors.Is(err, context.Canceled) {
-		c.Status(statusGone)
+		c.Status(httpserver.StatusClientGone)
 		return gateway.Answer{}, true, nil
 	}
 	return answer, false, err

@@ -13,9 +13,6 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// statusGone is what is counted for a poll whose client has gone: nobody is told.
-const statusGone = 499
-
 // late is a poll that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its
 // poll. The gateway decides which of all that may end it comes first; what comes later finds nothing to do.
 type late struct {
@@ -63,7 +60,7 @@ func (a *API) leave(c *gin.Context, p *gateway.Parked, s *session) bool {
 	if err != nil {
 		p.Withdraw()
 		p.Leave()
-		l.request.Done(statusGone, 0)
+		l.request.Done(httpserver.StatusClientGone, 0)
 		return true
 	}
 	p.Watch(l)
@@ -85,7 +82,7 @@ func (l *late) Gone() {
 	if l.parked.Withdraw() {
 		l.parked.Leave()
 		l.spot.Release(false)
-		l.request.Done(statusGone, 0)
+		l.request.Done(httpserver.StatusClientGone, 0)
 	}
 }
 
