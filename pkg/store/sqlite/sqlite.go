@@ -35,6 +35,8 @@ const (
 	// costs the same in a large file as in a small one. A million messages have some 35 MiB of each.
 	writerCache = 64 << 10
 	readerCache = 32 << 10
+	// checkpointCache is next to none: a checkpoint copies pages as they are.
+	checkpointCache = 64
 )
 
 // ErrNewerSchema means that a later version of this program has written the file.
@@ -52,6 +54,7 @@ type Store struct {
 
 	stmts       statements
 	revocations revocationLog
+	checkpoints checkpoints
 	observe     func(ctx context.Context, operation string, took time.Duration, failed bool)
 }
 
@@ -89,6 +92,9 @@ func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	if err == nil {
 		err = s.stmts.prepare(ctx, s.writer, s.readDB)
 	}
+	if err == nil {
+		err = s.checkpoints.start(s, path)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), s.Close())
 	}
@@ -108,7 +114,7 @@ func createPrivate(path string) error {
 func openPool(path, options string, connections, cache int) (*sql.DB, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)" +
-		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(16000)" + fmt.Sprintf("&_pragma=cache_size(-%d)", cache) + options
+		"&_pragma=journal_size_limit(67108864)&_pragma=wal_autocheckpoint(0)" + fmt.Sprintf("&_pragma=cache_size(-%d)", cache) + options
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, err
@@ -155,7 +161,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.turn <- struct{}{}
 		close(s.closed)
-		faults = append(faults, s.stmts.close())
+		faults = append(faults, s.checkpoints.close(), s.stmts.close())
 		if s.writer != nil {
 			faults = append(faults, s.writer.Close())
 		}
@@ -199,7 +205,9 @@ func (s *Store) inTurn(ctx context.Context, f func() error) error {
 	case <-s.closed:
 		return unavailable(sql.ErrConnDone)
 	default:
-		return f()
+		err := f()
+		s.checkpoints.count()
+		return err
 	}
 }
 
