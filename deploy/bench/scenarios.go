@@ -129,7 +129,7 @@ func growingInbox(ctx context.Context, o Options, d *deployment, t *table, say f
 		}
 	}
 	_, err := d.load(ctx, o, t, say, scenario{
-		name: "an inbox that grows", args: []string{"inbox", "--messages", fmt.Sprint(o.Inbox), "--concurrency", "512"}, figures: figures,
+		name: "an inbox that grows", args: []string{"inbox", "--messages", fmt.Sprint(o.Inbox), "--concurrency", "512", "--polls", "2000"}, figures: figures,
 	})
 	return err
 }

@@ -100,7 +100,7 @@ func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (
 	if entry.Kind == store.Hole || !entry.ExpiresAt.After(r.cfg.Now()) {
 		return Item{}, ErrNotFound
 	}
-	messages, err := r.cfg.Store.Messages(ctx, []store.MessageID{id})
+	messages, err := r.cfg.Store.MessagesOf(ctx, []store.Entry{entry})
 	if err != nil {
 		return Item{}, err
 	}

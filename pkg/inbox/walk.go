@@ -53,10 +53,11 @@ func (r *Reader) walkKinds(ctx context.Context, entries []store.Entry, most int,
 // chunk is a stretch of entries whose messages are fetched together.
 type chunk struct {
 	entries []store.Entry
-	// shown are the messages to fetch; claims those of which it only counts whether they are decided.
-	shown, claims []store.MessageID
-	messages      map[store.MessageID]store.Message
-	decided       map[store.MessageID]bool
+	// shown are those whose messages are fetched; claims the messages of which it only counts whether they are decided.
+	shown    []store.Entry
+	claims   []store.MessageID
+	messages map[store.MessageID]store.Message
+	decided  map[store.MessageID]bool
 
 	now    time.Time
 	wanted func(store.EntryKind) bool
@@ -71,7 +72,7 @@ func (c *chunk) hasClaim(e store.Entry) bool {
 // cut takes entries off the front: as many as may be fetched together, one at least. Their sizes tell before they are
 // fetched.
 func (r *Reader) cut(entries []store.Entry, most int, wanted func(store.EntryKind) bool) chunk {
-	c := chunk{now: r.cfg.Now(), wanted: wanted}
+	c := chunk{now: r.cfg.Now(), wanted: wanted, shown: make([]store.Entry, 0, min(most, len(entries)))}
 	bytes := 0
 	for i, e := range entries {
 		switch {
@@ -80,7 +81,7 @@ func (r *Reader) cut(entries []store.Entry, most int, wanted func(store.EntryKin
 				c.entries = entries[:i]
 				return c
 			}
-			c.shown = append(c.shown, e.Message)
+			c.shown = append(c.shown, e)
 		case c.hasClaim(e):
 			c.claims = append(c.claims, e.Message)
 		}
@@ -99,7 +100,7 @@ func size(e store.Entry) int {
 
 func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
 	if len(c.shown) > 0 {
-		if c.messages, err = r.cfg.Store.Messages(ctx, c.shown); err != nil {
+		if c.messages, err = r.cfg.Store.MessagesOf(ctx, c.shown); err != nil {
 			return err
 		}
 	}

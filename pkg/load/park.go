@@ -274,7 +274,7 @@ func (g *parking) took(a fleet.Arrival) {
 	}
 }
 
-// probe sends a message to some of the users, one after the other, and waits until all their polls have it.
+// probe sends a message to some of the users, one after the other: the next when all polls of the one before have it.
 func (g *parking) probe(ctx context.Context) error {
 	g.enter("after the sends: ")
 	s := &senders{b: g.b, run: g.run, accepted: measure.NewSeries("send", time.Now()), from: time.Now()}
@@ -292,14 +292,25 @@ func (g *parking) probe(ctx context.Context) error {
 			l.to = append(l.to, poll)
 		}
 		one.send(ctx, l, time.Now())
-	}
-	waiting, cancel := context.WithTimeout(ctx, g.p.Patience)
-	defer cancel()
-	if err := g.fleet.Until(waiting, func(fleet.State) bool { return g.run.Outstanding() <= 0 }); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+		if there, err := g.arrived(ctx); err != nil {
+			return err
+		} else if !there {
+			break // the judge tells what is missing
+		}
 	}
 	measure.Until(ctx, measure.StoppedTimer(), time.Now().Add(again))
 	return ctx.Err()
+}
+
+// arrived waits, as long as patience lasts, until every message is where it is to be.
+func (g *parking) arrived(ctx context.Context) (bool, error) {
+	waiting, cancel := context.WithTimeout(ctx, g.p.Patience)
+	defer cancel()
+	err := g.fleet.Until(waiting, func(fleet.State) bool { return g.run.Outstanding() <= 0 })
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // syncBuffer keeps the beginning of what workers complain about.

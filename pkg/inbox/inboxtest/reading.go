@@ -26,8 +26,8 @@ func (c *counting) Entries(ctx context.Context, user string, after, upTo int64) 
 	return entries, err
 }
 
-func (c *counting) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
-	found, err := c.Log.Messages(ctx, ids)
+func (c *counting) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
+	found, err := c.Log.MessagesOf(ctx, entries)
 	c.calls++
 	c.rows += len(found)
 	return found, err

@@ -215,8 +215,8 @@ type weighing struct {
 	most int
 }
 
-func (w *weighing) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
-	found, err := w.Log.Messages(ctx, ids)
+func (w *weighing) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
+	found, err := w.Log.MessagesOf(ctx, entries)
 	bytes := 0
 	for _, m := range found {
 		bytes += len(m.Content)

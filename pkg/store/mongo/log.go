@@ -172,6 +172,15 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 	return messages, err
 }
 
+// MessagesOf implements store.Log.
+func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
+	ids := make([]store.MessageID, len(entries))
+	for i, e := range entries {
+		ids[i] = e.Message
+	}
+	return s.Messages(ctx, ids)
+}
+
 // Decided implements store.Log.
 func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
 	decided := make(map[store.MessageID]bool, len(ids))

@@ -81,7 +81,7 @@ func (s *Store) insertTogether(ctx context.Context, entries []store.Entry) error
 	slices.SortFunc(sorted, func(a, b *store.Entry) int {
 		return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Position, b.Position))
 	})
-	args := make([]any, 0, entriesAtOnce*12)
+	args := make([]any, 0, entriesAtOnce*entryValues)
 	for len(sorted) > 0 {
 		put, n := s.stmts.insertEntries, entriesAtOnce
 		if len(sorted) < entriesAtOnce {
@@ -89,7 +89,7 @@ func (s *Store) insertTogether(ctx context.Context, entries []store.Entry) error
 		}
 		args = args[:0]
 		for _, e := range sorted[:n] {
-			args = appendEntry(args, e)
+			args = s.appendEntry(args, e)
 		}
 		if _, err := put.ExecContext(ctx, args...); err != nil {
 			return err
@@ -119,13 +119,13 @@ func (s *Store) insertOneByOne(ctx context.Context, entries []store.Entry) ([]st
 }
 
 // appendEntry adds the values of an entry's columns.
-func appendEntry(args []any, e *store.Entry) []any {
+func (s *Store) appendEntry(args []any, e *store.Entry) []any {
 	return append(args, e.User, e.Position, int64(e.Kind), e.Message[:], e.Digest[:], e.WrappedKey, int64(e.KeyVersion),
-		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt), int64(e.Size))
+		millis(e.At), nullMillis(e.ReadAt), millis(e.ExpiresAt), millis(e.PurgeAt), int64(e.Size), s.places.prepare(e.Message))
 }
 
 func (s *Store) insertEntry(ctx context.Context, e store.Entry) (store.EntryResult, error) {
-	done, err := s.stmts.offerEntry.ExecContext(ctx, appendEntry(nil, &e)...)
+	done, err := s.stmts.offerEntry.ExecContext(ctx, s.appendEntry(nil, &e)...)
 	if err != nil {
 		return store.EntryResult{}, err
 	}
@@ -147,7 +147,7 @@ func scanEntry(r row) (store.Entry, error) {
 	var message, digest []byte
 	var at, expires, purge int64
 	var read sql.NullInt64
-	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge, &e.Size)
+	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge, &e.Size, &e.Place)
 	copy(e.Message[:], message)
 	copy(e.Digest[:], digest)
 	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(expires), fromMillis(purge)
@@ -166,7 +166,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 			if err != nil {
 				return err
 			}
-			done, err := s.stmts.insertMessage.ExecContext(ctx, m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV,
+			done, err := s.stmts.insertMessage.ExecContext(ctx, s.places.of(m.ID), m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV,
 				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), m.Tombstone, m.Content)
 			if err != nil {
 				return err
@@ -180,7 +180,13 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 		return nil
 	}
 	err := s.observed(ctx, "insert_messages", func() error {
-		return s.inTurn(ctx, func() error { return s.bulk(ctx, insert) })
+		return s.inTurn(ctx, func() error {
+			err := s.bulk(ctx, insert)
+			if err == nil {
+				s.places.committed(messages)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -361,7 +367,7 @@ func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err er
 		}
 		for _, text := range []string{
 			"DELETE FROM inbox WHERE (username, position) IN" + old,
-			"DELETE FROM messages WHERE rowid IN (SELECT rowid FROM messages WHERE expires_at <= ?1 LIMIT ?2)",
+			"DELETE FROM messages WHERE place IN (SELECT place FROM messages WHERE expires_at <= ?1 LIMIT ?2)",
 			"DELETE FROM sessions WHERE (username, session) IN (SELECT username, session FROM sessions WHERE expires_at <= ?1 LIMIT ?2)",
 			"DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE expires_at <= ?1 LIMIT ?2)",
 		} {

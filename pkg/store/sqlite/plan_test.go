@@ -14,7 +14,7 @@ func TestNoStatementOfARequestPathScansATable(t *testing.T) {
 	defer func() { require.NoError(t, s.Close()) }()
 	for _, text := range []string{
 		sqlEntry, sqlMessages, sqlEntries, sqlFirstAfter, sqlTail, sqlMarkRead, sqlReceipts, sqlAccount, sqlKeyVersions, sqlListKeys,
-		sqlKeyHistory, sqlSessionCursor, sqlRevocationsAfter, sqlDecided,
+		sqlKeyHistory, sqlSessionCursor, sqlRevocationsAfter, sqlDecided, sqlMessagesAt,
 	} {
 		args := make([]any, strings.Count(text, "?"))
 		if strings.Contains(text, "?2") {

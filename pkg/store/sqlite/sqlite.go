@@ -55,6 +55,7 @@ type Store struct {
 	stmts       statements
 	revocations revocationLog
 	checkpoints checkpoints
+	places      places
 	observe     func(ctx context.Context, operation string, took time.Duration, failed bool)
 }
 
@@ -85,6 +86,9 @@ func Open(ctx context.Context, path string, options ...Option) (*Store, error) {
 	}
 	if s.writer, err = s.writeDB.Conn(ctx); err == nil {
 		err = migrate(ctx, s.writer)
+	}
+	if err == nil {
+		err = s.writer.QueryRowContext(ctx, "SELECT coalesce(max(place), 0) FROM messages").Scan(&s.places.last)
 	}
 	if err == nil {
 		s.readDB, err = openPool(path, "&_pragma=query_only(1)", readers, readerCache)

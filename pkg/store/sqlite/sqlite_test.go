@@ -111,6 +111,7 @@ func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), string(first)+`
 		INSERT INTO inbox VALUES ('bob', 1, 1, x'000000000000000000000001', zeroblob(32), 'key', 1, 1, NULL, 9999999999999, 9999999999999);
+		INSERT INTO messages VALUES (x'000000000000000000000001', 'Ann', 1, '["Bob"]', 'iv', '', zeroblob(16), 1, 9999999999999, 0, 'text');
 		PRAGMA user_version = 1`)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
@@ -120,6 +121,9 @@ func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
 	held, err := s.Entry(t.Context(), "bob", id)
 	require.NoError(t, err)
 	require.Equal(t, int64(1), held.Position)
+	found, err := s.MessagesOf(t.Context(), []store.Entry{held})
+	require.NoError(t, err)
+	require.Equal(t, "text", found[id].Content)
 	again := held
 	again.Position = 2
 	results, err := s.InsertEntries(t.Context(), []store.Entry{again})

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at, size"
+	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at, size, place"
 	messageColumns = "id, sender, sender_key_version, recipients, iv, client_message_id, digest, created_at, expires_at, tombstone, content"
 )
 
@@ -17,10 +17,11 @@ const (
 const (
 	sqlInsertEntry   = "INSERT OR FAIL INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues
 	sqlOfferEntry    = "INSERT INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues + " ON CONFLICT DO NOTHING"
-	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
-	sqlInsertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+	sqlInsertMessage = "INSERT INTO messages (place, " + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+	sqlMessagesAt    = "SELECT " + messageColumns + " FROM messages WHERE place IN (SELECT value FROM json_each(?))"
 	sqlDecided       = "SELECT id FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
 	sqlEntries       = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND position > ? AND position <= ? ORDER BY position"
 	sqlFirstAfter    = "SELECT position FROM inbox WHERE username = ? AND position > ? ORDER BY position LIMIT 1"
@@ -45,6 +46,9 @@ const (
 	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
 )
 
+// entryValues is how many columns an entry has.
+const entryValues = 13
+
 // entriesAtOnce is how many rows one statement inserts: enough that its own cost does not count.
 const entriesAtOnce = 20
 
@@ -58,8 +62,8 @@ type statements struct {
 	begin, commit, rollback                                      *sql.Stmt
 	insertEntry, insertEntries, offerEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
-	messages, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
-	account, keyVersions, listKeys, keyHistory, cursor, revocations   *sql.Stmt
+	messages, messagesAt, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
+	account, keyVersions, listKeys, keyHistory, cursor, revocations               *sql.Stmt
 
 	all []*sql.Stmt
 }
@@ -92,6 +96,7 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 		{writer, sqlEntry, &st.entry},
 		{writer, sqlInsertMessage, &st.insertMessage},
 		{reader, sqlMessages, &st.messages},
+		{reader, sqlMessagesAt, &st.messagesAt},
 		{reader, sqlDecided, &st.decided},
 		{reader, sqlEntries, &st.entries},
 		{reader, sqlFirstAfter, &st.firstAfter},
