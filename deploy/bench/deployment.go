@@ -19,7 +19,8 @@ type deployment struct {
 	name    string
 	url     string
 	metrics []string
-	// gateways are where to poll, if that is not at url; gatewayMetrics are those of what holds the polls.
+	// gateways are where idle polls go, if that is not to url: a load balancer needs two open files for each. gatewayMetrics are
+	// those of what holds the polls.
 	gateways, gatewayMetrics []string
 	stop                     func() error
 }
@@ -68,9 +69,6 @@ func standalone(ctx context.Context, o Options, log *slog.Logger, more []string)
 	}, nil
 }
 
-// balanced is how many nodes of a service the load balancer knows.
-const balanced = 2
-
 // wholeCluster starts engines, nodes of each service and the load balancer.
 func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []string) (*deployment, error) {
 	running, err := engines.Start(ctx, engines.All(log))
@@ -88,9 +86,7 @@ func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []strin
 	d := &deployment{url: c.Balancer.URL(), stop: func() error { return errors.Join(c.Close(), running.Close()) }}
 	for _, n := range c.Nodes[cluster.Gateway] {
 		d.gatewayMetrics = append(d.gatewayMetrics, "http://"+n.Admin+"/metrics")
-		if o.Gateways != balanced {
-			d.gateways = append(d.gateways, n.URL())
-		}
+		d.gateways = append(d.gateways, n.URL())
 	}
 	for _, n := range c.All() {
 		d.metrics = append(d.metrics, "http://"+n.Admin+"/metrics")

@@ -52,9 +52,9 @@ type Option func(*Mirror)
 // WithLogger makes the Mirror say when it loses the log.
 func WithLogger(l *slog.Logger) Option { return func(m *Mirror) { m.logger = l } }
 
-// WithRegistry makes the Mirror register its metrics.
-func WithRegistry(reg prometheus.Registerer) Option {
-	return func(m *Mirror) { m.metrics = newMetrics(reg, m) }
+// WithRegistry makes the Mirror register its metrics. maxStaleness, above which tokens are refused, is told beside them.
+func WithRegistry(reg prometheus.Registerer, maxStaleness time.Duration) Option {
+	return func(m *Mirror) { m.metrics = newMetrics(reg, m, maxStaleness) }
 }
 
 // New makes a Mirror of log. It knows nothing until Run.
@@ -63,7 +63,7 @@ func New(log Log, opts ...Option) *Mirror {
 		log: log, logger: slog.New(slog.DiscardHandler), ready: make(chan struct{}),
 		known: newKnowledge(), watchers: map[int]func(Record){},
 	}
-	m.metrics = newMetrics(nil, m)
+	m.metrics = newMetrics(nil, m, 0)
 	for _, o := range opts {
 		o(m)
 	}

@@ -169,13 +169,14 @@ func TestARecordThatRefusesNothingIsNotAppended(t *testing.T) {
 func TestExpiredRecordsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewPedanticRegistry()
-		m := run(t, &revocationtest.Log{}, revocation.WithRegistry(reg))
+		m := run(t, &revocationtest.Log{}, revocation.WithRegistry(reg, time.Minute))
 		short, long := allBefore("bob", 2), allBefore("bob", 3)
 		long.ExpiresAt = long.ExpiresAt.Add(time.Hour)
 		for _, r := range []revocation.Record{oneToken("a1"), short, long, allBefore("carol", 1)} {
 			require.NoError(t, m.Revoke(t.Context(), r))
 		}
 		requireMetric(t, reg, "sealpost_revocation_records", 3)
+		requireMetric(t, reg, "sealpost_revocation_max_staleness_seconds", 60)
 
 		<-time.After(time.Hour + 2*time.Second)
 		requireMetric(t, reg, "sealpost_revocation_records", 1)
@@ -251,7 +252,7 @@ func TestALogThatFailsIsTriedAgainEverMoreSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &dead{}
 		reg := prometheus.NewPedanticRegistry()
-		run(t, log, revocation.WithRegistry(reg))
+		run(t, log, revocation.WithRegistry(reg, time.Minute))
 		<-time.After(time.Minute)
 		log.mu.Lock()
 		defer log.mu.Unlock()

@@ -219,7 +219,7 @@ func (n *Node) openRedis(ctx context.Context) error {
 	if err := n.WaitFor(ctx, "Redis", func(ctx context.Context) error { return n.Redis.Ping(ctx).Err() }); err != nil {
 		return err
 	}
-	n.Mirror = revocation.New(redislog.New(n.Redis), revocation.WithLogger(n.Log), revocation.WithRegistry(n.Registry))
+	n.Mirror = revocation.New(redislog.New(n.Redis), revocation.WithLogger(n.Log), revocation.WithRegistry(n.Registry, n.cfg.RevocationMaxStaleness))
 	n.Stack.Go("revocations", n.Mirror.Run)
 	return n.WaitFor(ctx, "the revocations", func(ctx context.Context) error {
 		select {

@@ -99,6 +99,9 @@ type SessionCursor struct {
 	// Offered, if it is beyond Position, means that an answer up to there is being written somewhere, or was when its
 	// node died.
 	Offered int64
+	// Offers is how many there have been, so that no two are alike: of two nodes that find the offer of a dead one, one may offer
+	// the same again.
+	Offers int64
 }
 
 // Sessions is the port for the delivery cursors of clients that do not keep their own.
@@ -111,8 +114,8 @@ type Sessions interface {
 	// OfferSession notes that an answer which will move the cursor to position is about to be written, if the cursor is
 	// still what seen says; false means that it is not. For a session that is not known it notes nothing, and is true.
 	OfferSession(ctx context.Context, username, sessionID string, seen SessionCursor, position int64) (bool, error)
-	// WithdrawOffer takes an offer back whose answer could not be written.
-	WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error
+	// WithdrawOffer takes the offer back that was made with seen and whose answer could not be written, if it still stands.
+	WithdrawOffer(ctx context.Context, username, sessionID string, seen SessionCursor) error
 	// AdvanceSession moves the session's cursor, and the account's furthest, forward to position; never back.
 	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
 	// ResetSession sets the session's cursor and the account's furthest to position, forward or back: for when the log

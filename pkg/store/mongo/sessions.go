@@ -18,6 +18,7 @@ type cursorDocument struct {
 	ID        string    `bson:"_id"`
 	Position  int64     `bson:"p"`
 	Offered   int64     `bson:"offered"`
+	Offers    int64     `bson:"offers"`
 	ExpiresAt time.Time `bson:"expiresAt,omitempty"`
 }
 
@@ -44,7 +45,7 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.SessionCursor, err error) {
 	found, err := all[cursorDocument](ctx, s.sessions, queryCursors(name, sessionID))
 	for _, d := range found {
-		c = store.SessionCursor{Position: d.Position, Offered: d.Offered}
+		c = store.SessionCursor{Position: d.Position, Offered: d.Offered, Offers: d.Offers}
 		if d.ID != name {
 			break
 		}
@@ -55,8 +56,8 @@ func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.Ses
 // OfferSession implements store.Sessions.
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error) {
 	key := sessionKey(store.Canonical(username), sessionID)
-	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered)}
-	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position)})
+	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered), eq("offers", seen.Offers)}
+	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position), {Key: "$inc", Value: bson.D{eq("offers", int64(1))}}})
 	if err != nil || done.MatchedCount == 1 {
 		return err == nil, unavailable(err)
 	}
@@ -68,9 +69,9 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 }
 
 // WithdrawOffer implements store.Sessions.
-func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error {
+func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error {
 	key := sessionKey(store.Canonical(username), sessionID)
-	_, err := s.sessions.UpdateOne(ctx, bson.D{eq("_id", key), eq("offered", position)}, bson.D{set("offered", int64(0))})
+	_, err := s.sessions.UpdateOne(ctx, bson.D{eq("_id", key), eq("offers", seen.Offers+1)}, bson.D{set("offered", int64(0))})
 	return unavailable(err)
 }
 

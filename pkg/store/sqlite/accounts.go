@@ -170,7 +170,7 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
 	var c store.SessionCursor
 	err := s.first(ctx, "session_cursor", s.stmts.cursor, []any{store.Canonical(username), sessionID}, func(r row) error {
-		return r.Scan(&c.Position, &c.Offered)
+		return r.Scan(&c.Position, &c.Offered, &c.Offers)
 	})
 	return c, err
 }
@@ -179,8 +179,8 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (ok bool, err error) {
 	name := store.Canonical(username)
 	err = s.write(ctx, "offer_session", func(tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ? WHERE username = ? AND session = ? AND cursor = ? AND offered = ?",
-			position, name, sessionID, seen.Position, seen.Offered)
+		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ?, offers = offers + 1 WHERE username = ? AND session = ? AND cursor = ? AND offered = ?"+
+			" AND offers = ?", position, name, sessionID, seen.Position, seen.Offered, seen.Offers)
 		if err != nil {
 			return err
 		}
@@ -197,10 +197,10 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 }
 
 // WithdrawOffer implements store.Sessions.
-func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error {
+func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error {
 	return s.write(ctx, "withdraw_offer", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = 0 WHERE username = ? AND session = ? AND offered = ?",
-			store.Canonical(username), sessionID, position)
+		_, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = 0 WHERE username = ? AND session = ? AND offers = ?",
+			store.Canonical(username), sessionID, seen.Offers+1)
 		return err
 	})
 }

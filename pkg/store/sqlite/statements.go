@@ -42,7 +42,8 @@ const (
 
 	sqlSessionCursor = "SELECT coalesce((SELECT cursor FROM sessions WHERE username = ?1 AND session = ?2)," +
 		" (SELECT furthest FROM accounts WHERE username = ?1), 0)," +
-		" coalesce((SELECT offered FROM sessions WHERE username = ?1 AND session = ?2), 0)"
+		" coalesce((SELECT offered FROM sessions WHERE username = ?1 AND session = ?2), 0)," +
+		" coalesce((SELECT offers FROM sessions WHERE username = ?1 AND session = ?2), 0)"
 	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
 )
 

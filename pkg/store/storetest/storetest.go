@@ -132,7 +132,7 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(err)
 	_, err = s.OfferSession(ctx, "bob", "s", store.SessionCursor{}, 1)
 	add(err)
-	add(s.WithdrawOffer(ctx, "bob", "s", 1))
+	add(s.WithdrawOffer(ctx, "bob", "s", store.SessionCursor{}))
 	add(s.AdvanceSession(ctx, "bob", "s", 1))
 	add(s.ResetSession(ctx, "bob", "s", 0))
 	_, err = s.NewEpoch(ctx)
@@ -265,10 +265,10 @@ var sessionTests = []test{
 		standing, err := s.SessionCursor(t.Context(), "bob", "one")
 		require.NoError(t, err)
 		require.Positive(t, standing.Offered)
-		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing.Offered+1))
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing)) // of an offer that was not made
 		requireState(t, s, "one", standing)
-		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing.Offered))
-		requireState(t, s, "one", store.SessionCursor{})
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{}))
+		requireState(t, s, "one", store.SessionCursor{Offers: 1})
 
 		offer := func(seen store.SessionCursor, position int64, want bool) {
 			t.Helper()
@@ -276,12 +276,15 @@ var sessionTests = []test{
 			require.NoError(t, err)
 			require.Equal(t, want, ok)
 		}
-		offer(store.SessionCursor{}, 3, true)
-		offer(store.SessionCursor{}, 4, false)
-		offer(store.SessionCursor{Offered: 3}, 4, true) // an offer whose node died gives way
+		offer(store.SessionCursor{Offers: 1}, 3, true)
+		offer(store.SessionCursor{Offers: 1}, 4, false)
+		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, true) // an offer whose node died gives way
+		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, false) // once, though nothing else has changed
+		offer(store.SessionCursor{Offered: 3, Offers: 3}, 4, true)
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{Offered: 3, Offers: 2})) // by one that was taken for dead
 		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 4))
-		requireState(t, s, "one", store.SessionCursor{Position: 4, Offered: 4})
-		offer(store.SessionCursor{Position: 4, Offered: 4}, 5, true)
+		requireState(t, s, "one", store.SessionCursor{Position: 4, Offered: 4, Offers: 4})
+		offer(store.SessionCursor{Position: 4, Offered: 4, Offers: 4}, 5, true)
 		ok, err := s.OfferSession(t.Context(), "bob", "never opened", store.SessionCursor{Position: 4}, 5)
 		require.NoError(t, err)
 		require.True(t, ok)

@@ -146,7 +146,7 @@ func New(cfg Config, d Deps) (*App, error) {
 		cfg: cfg, gateway: g, lot: lot, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
 			Gateway: g, Epochs: gateway.NewEpochs(d.Meta.Epoch), Sessions: d.Sessions,
-			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer,
+			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer, Log: d.Log,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
 			Lot:     lot, LeastWait: leastWait, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
 		},

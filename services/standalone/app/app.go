@@ -190,7 +190,7 @@ func (a *App) purge(ctx context.Context) {
 }
 
 func (a *App) followRevocations(ctx context.Context) error {
-	a.mirror = revocation.New(a.store.Revocations(), revocation.WithLogger(a.log), revocation.WithRegistry(a.registry))
+	a.mirror = revocation.New(a.store.Revocations(), revocation.WithLogger(a.log), revocation.WithRegistry(a.registry, a.cfg.RevocationMaxStaleness))
 	a.stack.Go("revocations", a.mirror.Run)
 	select {
 	case <-a.mirror.Ready():

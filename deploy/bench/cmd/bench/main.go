@@ -24,7 +24,7 @@ func main() {
 	flag.DurationVar(&o.Duration, "duration", 10*time.Second, "how long each scenario is measured")
 	flag.DurationVar(&o.BenchTime, "benchtime", time.Second, "how long each Go benchmark runs")
 	flag.IntVar(&o.Polls, "polls", 18_000, "how many idle polls are parked: a process needs as many open files, and some")
-	flag.IntVar(&o.Gateways, "gateways", 2, "how many nodes of each service a cluster has; but for two, idle polls go to the gateways themselves")
+	flag.IntVar(&o.Gateways, "gateways", 2, "how many nodes of each service a cluster has; idle polls go to the gateways themselves")
 	flag.StringVar(&o.Parts, "parts", bench.UsualParts, "what is measured, of "+bench.AllParts)
 	flag.IntVar(&o.Inbox, "inbox", 1_000_000, "inbox: how many messages are compared with 1000")
 	flag.IntVar(&o.Accounts, "accounts", 100_000, "accounts: how many are compared with 100")

@@ -79,6 +79,8 @@ type Gateway struct {
 	reads chan struct{}
 	// disruption counts the times that events may have been lost. What was verified before is not verified any more.
 	disruption atomic.Int64
+	// away: the store failed the last read that a mailbox made on its own.
+	away       atomic.Bool
 	open       atomic.Int64
 	ringBytes  atomic.Int64
 	draining   chan struct{}

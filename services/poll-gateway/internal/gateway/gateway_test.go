@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -524,9 +525,22 @@ func TestOneUserCannotTakeAllTheRoom(t *testing.T) {
 	})
 }
 
+// logged are the messages of log lines.
+type logged struct {
+	slog.Handler
+	lines chan string
+}
+
+func (l logged) Handle(_ context.Context, r slog.Record) error {
+	l.lines <- r.Message
+	return nil
+}
+
 func TestAStoreThatIsAwayIsAnErrorForAColdPollAndADelayForAWaitingOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
+		lines := make(chan string, 100)
+		r.log = slog.New(logged{slog.NewTextHandler(io.Discard, nil), lines})
 		poll := r.start(r.query(0, 10*time.Minute))
 		r.shelf.mu.Lock()
 		r.shelf.fail = store.ErrUnavailable
@@ -541,6 +555,9 @@ func TestAStoreThatIsAwayIsAnErrorForAColdPollAndADelayForAWaitingOne(t *testing
 		r.shelf.mu.Unlock()
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
+		require.Len(t, lines, 2, "the log is told once that it fails, however often it does, and once that it does no more")
+		require.Contains(t, <-lines, "fails reads")
+		require.Contains(t, <-lines, "answers again")
 	})
 }
 

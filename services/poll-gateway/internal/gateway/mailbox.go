@@ -431,6 +431,7 @@ func (m *mailbox) refillFrom(from, disruption int64) (next time.Duration) {
 		return g.period()
 	}
 	batch, err := g.read(g.background, m.user, from, refillLimit)
+	g.answered(err)
 	if err != nil {
 		return jittered(g.cfg.AwayEvery)
 	}
@@ -438,6 +439,7 @@ func (m *mailbox) refillFrom(from, disruption int64) (next time.Duration) {
 	for _, item := range batch.Items {
 		e, err := g.event(g.background, item)
 		if err != nil {
+			g.answered(err)
 			return jittered(g.cfg.AwayEvery)
 		}
 		events = append(events, e)
@@ -462,6 +464,19 @@ func (m *mailbox) refillFrom(from, disruption int64) (next time.Duration) {
 	m.recheck = firstRecheck
 	m.verified, m.verifiedAt = disruption, m.g.alarms.now()
 	return g.period()
+}
+
+// answered tells the log that the store has begun to fail what mailboxes read on their own, and that it has ceased to: once each,
+// however many there are. Nobody is waiting for an answer that could tell.
+func (g *Gateway) answered(err error) {
+	switch {
+	case err == nil:
+		if g.away.Load() && g.away.CompareAndSwap(true, false) {
+			g.log.Info("the message store answers again")
+		}
+	case g.background.Err() == nil && g.away.CompareAndSwap(false, true):
+		g.log.Warn("the message store fails reads for polls that wait: they are tried again", "error", err.Error())
+	}
 }
 
 // period is how long a mailbox may go unverified.

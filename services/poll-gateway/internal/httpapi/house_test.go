@@ -86,15 +86,15 @@ func (l *library) OfferSession(_ context.Context, _, id string, seen store.Sessi
 	if l.cursors[id] != seen {
 		return false, nil
 	}
-	l.cursors[id] = store.SessionCursor{Position: seen.Position, Offered: position}
+	l.cursors[id] = store.SessionCursor{Position: seen.Position, Offered: position, Offers: seen.Offers + 1}
 	return true, nil
 }
 
-func (l *library) WithdrawOffer(_ context.Context, _, id string, position int64) error {
+func (l *library) WithdrawOffer(_ context.Context, _, id string, seen store.SessionCursor) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if at := l.cursors[id]; at.Offered == position {
-		l.cursors[id] = store.SessionCursor{Position: at.Position}
+	if at := l.cursors[id]; at.Offers == seen.Offers+1 {
+		l.cursors[id] = store.SessionCursor{Position: at.Position, Offers: at.Offers}
 	}
 	return nil
 }
@@ -149,12 +149,12 @@ func newHouse(t testing.TB, parks bool) *house {
 		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
 	}, h.library, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	h.gateway.Attach(silence{})
+	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
 	h.api = &API{
 		Gateway: h.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
-		Unread: NewUnread(64 << 20),
+		Unread: NewUnread(64 << 20), Log: opts.Log,
 	}
-	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
 	var err error
 	h.lot, err = parking.New(parking.Config{
 		IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20,

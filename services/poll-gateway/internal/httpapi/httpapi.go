@@ -4,6 +4,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,7 +34,7 @@ const (
 type Sessions interface {
 	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
 	OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error)
-	WithdrawOffer(ctx context.Context, username, sessionID string, position int64) error
+	WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error
 	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
 	ResetSession(ctx context.Context, username, sessionID string, position int64) error
 }
@@ -51,6 +52,9 @@ type API struct {
 	Lot *parking.Lot
 	// LeastWait is the shortest wait for which it pays to take a connection over.
 	LeastWait time.Duration
+
+	// Log is told of what fails when the client has its answer already.
+	Log *slog.Logger
 
 	// Tracer makes spans of deliveries; nil makes none.
 	Tracer trace.Tracer

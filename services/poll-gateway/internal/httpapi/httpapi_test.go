@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,39 +64,43 @@ type sessions struct {
 	mu      sync.Mutex
 	cursor  int64
 	offered int64
+	offers  int64
 	fail    error
 }
 
 func (s *sessions) SessionCursor(context.Context, string, string) (store.SessionCursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return store.SessionCursor{Position: s.cursor, Offered: s.offered}, s.fail
+	return store.SessionCursor{Position: s.cursor, Offered: s.offered, Offers: s.offers}, s.fail
 }
 
 func (s *sessions) OfferSession(_ context.Context, _, _ string, seen store.SessionCursor, position int64) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if seen != (store.SessionCursor{Position: s.cursor, Offered: s.offered}) {
+	if seen != (store.SessionCursor{Position: s.cursor, Offered: s.offered, Offers: s.offers}) {
 		return false, nil
 	}
 	s.offered = position
+	s.offers++
 	return true, nil
 }
 
-func (s *sessions) WithdrawOffer(_ context.Context, _, _ string, position int64) error {
+func (s *sessions) WithdrawOffer(_ context.Context, _, _ string, seen store.SessionCursor) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.offered == position {
+	if s.fail == nil && s.offers == seen.Offers+1 {
 		s.offered = 0
 	}
-	return nil
+	return s.fail
 }
 
 func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursor = max(s.cursor, position)
-	return nil
+	if s.fail == nil {
+		s.cursor = max(s.cursor, position)
+	}
+	return s.fail
 }
 
 func (s *sessions) ResetSession(_ context.Context, _, _ string, position int64) error {
@@ -131,7 +136,7 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	t.Cleanup(r.gateway.Stop)
 	a := &API{
 		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
-		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond,
+		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Unread: NewUnread(1 << 20),
 	}
 	a.Routes(r.engine)
@@ -319,6 +324,23 @@ func TestOfTwoPollsOfOneSessionToTheOnlyNodeOneIsAnswered(t *testing.T) {
 	require.EqualValues(t, 1, r.sessions.cursor)
 }
 
+func TestWhatFailsAfterTheAnswerIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	s := &sessions{}
+	a := &API{Sessions: s, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
+	for _, unwritten := range []error{nil, errors.New("the client has gone")} {
+		s.fail, s.offered, s.offers = nil, 0, 0
+		log.Reset()
+		require.NoError(t, a.deliver(t.Context(), &session{}, answer, func(gateway.Answer) error {
+			s.fail = store.ErrUnavailable
+			return unwritten
+		}))
+		require.Contains(t, log.String(), store.ErrUnavailable.Error())
+		require.Zero(t, s.cursor)
+	}
+}
+
 func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
 	r := newRig(t, "one")
 	a, s := &API{Sessions: r.sessions}, &session{}
@@ -329,6 +351,7 @@ func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
 		require.Equal(t, want, ok)
 	}
 	a.withdraw(t.Context(), s, answer)
+	s.seen.Offers++
 	ok, err := a.offer(t.Context(), s, answer)
 	require.NoError(t, err)
 	require.True(t, ok)

@@ -98,7 +98,9 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 		a.withdraw(ctx, s, answer)
 	case answer.Position != s.seen.Position:
 		// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
-		_ = a.Sessions.AdvanceSession(ctx, s.user, s.id, answer.Position)
+		if err := a.Sessions.AdvanceSession(ctx, s.user, s.id, answer.Position); err != nil {
+			a.Log.WarnContext(ctx, "the cursor of a session was not moved: what it was given comes once more", "error", err.Error())
+		}
 	}
 	return nil
 }

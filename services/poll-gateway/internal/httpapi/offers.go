@@ -59,5 +59,7 @@ func (a *API) withdraw(ctx context.Context, s *session, answer gateway.Answer) {
 	if a.Alone || len(answer.Objects) == 0 {
 		return
 	}
-	_ = a.Sessions.WithdrawOffer(ctx, s.user, s.id, answer.Position)
+	if err := a.Sessions.WithdrawOffer(ctx, s.user, s.id, s.seen); err != nil {
+		a.Log.WarnContext(ctx, "an answer that was not written was not taken back: the session's next poll waits for it", "error", err.Error())
+	}
 }
