@@ -278,7 +278,7 @@ var sessionTests = []test{
 		}
 		offer(store.SessionCursor{Offers: 1}, 3, true)
 		offer(store.SessionCursor{Offers: 1}, 4, false)
-		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, true) // an offer whose node died gives way
+		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, true)  // an offer whose node died gives way
 		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, false) // once, though nothing else has changed
 		offer(store.SessionCursor{Offered: 3, Offers: 3}, 4, true)
 		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{Offered: 3, Offers: 2})) // by one that was taken for dead

@@ -80,11 +80,11 @@ type Gateway struct {
 	// disruption counts the times that events may have been lost. What was verified before is not verified any more.
 	disruption atomic.Int64
 	// away: the store failed the last read that a mailbox made on its own.
-	away       atomic.Bool
-	open       atomic.Int64
-	ringBytes  atomic.Int64
-	draining   chan struct{}
-	drainOnce  sync.Once
+	away      atomic.Bool
+	open      atomic.Int64
+	ringBytes atomic.Int64
+	draining  chan struct{}
+	drainOnce sync.Once
 	// background ends with Stop: what timers start runs under it.
 	background context.Context
 	cancel     context.CancelFunc

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -531,6 +530,10 @@ type logged struct {
 	lines chan string
 }
 
+// Enabled implements slog.Handler.
+func (logged) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle implements slog.Handler.
 func (l logged) Handle(_ context.Context, r slog.Record) error {
 	l.lines <- r.Message
 	return nil
@@ -540,7 +543,7 @@ func TestAStoreThatIsAwayIsAnErrorForAColdPollAndADelayForAWaitingOne(t *testing
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		lines := make(chan string, 100)
-		r.log = slog.New(logged{slog.NewTextHandler(io.Discard, nil), lines})
+		r.log = slog.New(logged{slog.DiscardHandler, lines})
 		poll := r.start(r.query(0, 10*time.Minute))
 		r.shelf.mu.Lock()
 		r.shelf.fail = store.ErrUnavailable
