@@ -56,8 +56,8 @@ func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.Ses
 // OfferSession implements store.Sessions.
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error) {
 	key := sessionKey(store.Canonical(username), sessionID)
-	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered), eq("offers", seen.Offers)}
-	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position), {Key: "$inc", Value: bson.D{eq("offers", int64(1))}}})
+	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered), offersAre(seen.Offers)}
+	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position), add("offers", 1)})
 	if err != nil || done.MatchedCount == 1 {
 		return err == nil, unavailable(err)
 	}
@@ -66,6 +66,14 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 		return true, nil
 	}
 	return false, err
+}
+
+// offersAre matches how many offers a session had. Sessions that an earlier version opened do not count them yet.
+func offersAre(n int64) bson.E {
+	if n == 0 {
+		return op("offers", "$in", bson.A{int64(0), nil})
+	}
+	return eq("offers", n)
 }
 
 // WithdrawOffer implements store.Sessions.

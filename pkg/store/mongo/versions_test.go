@@ -41,3 +41,22 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 		require.Equal(t, document, read.Elem().Interface())
 	}
 }
+
+// TestASessionOfAnEarlierVersionIsOfferedMessages, which has not counted its offers.
+func TestASessionOfAnEarlierVersionIsOfferedMessages(t *testing.T) {
+	s, err := Open(t.Context(), planDatabase(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	_, err = s.sessions.InsertOne(t.Context(), bson.D{eq("_id", sessionKey("bob", "s")), eq("p", int64(4)), eq("offered", int64(4)), eq("expiresAt", time.Now().Add(time.Hour))})
+	require.NoError(t, err)
+	seen, err := s.SessionCursor(t.Context(), "bob", "s")
+	require.NoError(t, err)
+	for _, want := range []bool{true, false} {
+		ok, err := s.OfferSession(t.Context(), "bob", "s", seen, 5)
+		require.NoError(t, err)
+		require.Equal(t, want, ok)
+	}
+	seen, err = s.SessionCursor(t.Context(), "bob", "s")
+	require.NoError(t, err)
+	require.Equal(t, store.SessionCursor{Position: 4, Offered: 5, Offers: 1}, seen)
+}

@@ -81,6 +81,7 @@ type Gateway struct {
 	disruption atomic.Int64
 	// away: the store failed the last read that a mailbox made on its own.
 	away      atomic.Bool
+	admission admission
 	open      atomic.Int64
 	ringBytes atomic.Int64
 	draining  chan struct{}
@@ -103,6 +104,7 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
 		alarms: alarms{start: time.Now()},
 		reads:  make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
+		admission: newAdmission(),
 	}
 	m.capacity.Set(float64(cfg.MaxPolls))
 	g.background, g.cancel = context.WithCancel(context.Background())

@@ -508,7 +508,12 @@ func TestPollsAboveTheCapacityAreRefused(t *testing.T) {
 		first, second := r.start(r.query(0, time.Minute)), r.start(r.query(0, time.Minute))
 		require.ErrorIs(t, (<-r.start(r.query(0, time.Minute))).err, ErrAtCapacity)
 		require.EqualValues(t, 2, r.Open())
+		// One that comes just before a place is free gets it.
+		late := r.start(r.query(5, time.Minute))
+		pass(patience / 2)
+		require.Empty(t, late)
 		r.send()
+		require.True(t, (<-late).Reset, "it is answered, not refused")
 		<-first
 		<-second
 		synctest.Wait()

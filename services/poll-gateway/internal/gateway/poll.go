@@ -60,7 +60,7 @@ func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
 
 // Start begins a poll. If it has to wait, parked is not nil: whoever called Start watches it.
 func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Parked, err error) {
-	if err := g.admit(); err != nil {
+	if err := g.admit(ctx); err != nil {
 		return Answer{}, nil, err
 	}
 	m, err := g.enter(q.Caller.Subject)
@@ -81,27 +81,6 @@ func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Pa
 		g.count(answer, err)
 	}
 	return answer, parked, err
-}
-
-// admit counts an open poll, if there is room for it.
-func (g *Gateway) admit() error {
-	if g.isDraining() {
-		g.metrics.refused.WithLabelValues("draining").Inc()
-		return ErrDraining
-	}
-	if g.open.Add(1) > g.cfg.MaxPolls {
-		g.open.Add(-1)
-		g.metrics.refused.WithLabelValues("capacity").Inc()
-		return ErrAtCapacity
-	}
-	g.metrics.openPolls.Inc()
-	return nil
-}
-
-// release undoes admit.
-func (g *Gateway) release() {
-	g.open.Add(-1)
-	g.metrics.openPolls.Dec()
 }
 
 func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parked, error) {

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// patience is how long a poll above the capacity waits for a place. When clients drop their connections and come back at once, some
+	// are here before it is seen that their old ones are gone.
+	patience = 250 * time.Millisecond
+	// patients is how many polls wait like that at most: the others are refused at once.
+	patients = 64
+)
+
+// admission counts open polls and keeps them below the capacity.
+type admission struct {
+	// waiting holds those who wait for a place, freed tells them that one may be free.
+	waiting, freed chan struct{}
+}
+
+func newAdmission() admission {
+	return admission{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
+}
+
+// admit counts an open poll, if there is room for it, or will be within a moment.
+func (g *Gateway) admit(ctx context.Context) error {
+	if g.isDraining() {
+		g.metrics.refused.WithLabelValues("draining").Inc()
+		return ErrDraining
+	}
+	if !g.occupy() && !g.await(ctx) {
+		g.metrics.refused.WithLabelValues("capacity").Inc()
+		return ErrAtCapacity
+	}
+	g.metrics.openPolls.Inc()
+	return nil
+}
+
+// occupy takes a place if one is free.
+func (g *Gateway) occupy() bool {
+	for {
+		n := g.open.Load()
+		if n >= g.cfg.MaxPolls {
+			return false
+		}
+		if g.open.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// await takes a place that becomes free within patience.
+func (g *Gateway) await(ctx context.Context) bool {
+	select {
+	case g.admission.waiting <- struct{}{}:
+		defer func() { <-g.admission.waiting }()
+	default:
+		return false
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for !g.occupy() {
+		select {
+		case <-g.admission.freed:
+		case <-timer.C:
+			return false
+		case <-g.draining:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// release undoes admit.
+func (g *Gateway) release() {
+	g.open.Add(-1)
+	g.metrics.openPolls.Dec()
+	if len(g.admission.waiting) == 0 {
+		return
+	}
+	select {
+	case g.admission.freed <- struct{}{}:
+	default: // there are as many hints as there can be who wait
+	}
+}
