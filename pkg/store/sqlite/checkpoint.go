@@ -54,9 +54,6 @@ func (c *checkpoints) close() error {
 
 // count takes in what a turn of the writer has written.
 func (c *checkpoints) count() {
-	if c.db == nil {
-		return
-	}
 	c.written += c.s.pagesWritten()
 	if c.written >= c.next && !c.underWay {
 		c.underWay = true

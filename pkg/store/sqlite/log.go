@@ -241,8 +241,8 @@ func hexList(ids []store.MessageID) string {
 	return list(texts)
 }
 
-func list(texts []string) string {
-	text, _ := json.Marshal(texts) // strings: it cannot fail
+func list[T string | int64](values []T) string {
+	text, _ := json.Marshal(values) // strings and numbers: it cannot fail
 	return string(text)
 }
 

@@ -2,7 +2,8 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
+	"maps"
+	"slices"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -59,8 +60,7 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 		hints[i] = e.Place
 		wanted[e.Message] = struct{}{}
 	}
-	text, _ := json.Marshal(hints) // numbers: it cannot fail
-	err := s.each(ctx, "messages", s.stmts.messagesAt, []any{string(text)}, func(r row) error {
+	err := s.each(ctx, "messages", s.stmts.messagesAt, []any{list(hints)}, func(r row) error {
 		m, err := scanMessage(r)
 		if _, right := wanted[m.ID]; right {
 			found[m.ID] = m
@@ -71,13 +71,7 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 	if err != nil || len(wanted) == 0 {
 		return found, err
 	}
-	rest := make([]store.MessageID, 0, len(wanted))
-	for id := range wanted {
-		rest = append(rest, id)
-	}
-	others, err := s.Messages(ctx, rest)
-	for id, m := range others {
-		found[id] = m
-	}
+	others, err := s.Messages(ctx, slices.Collect(maps.Keys(wanted)))
+	maps.Copy(found, others)
 	return found, err
 }
