@@ -26,7 +26,7 @@ type alarm struct {
 // now is a time that is cheaper to keep than time.Time.
 func (a *alarms) now() time.Duration { return time.Since(a.start) }
 
-// set has m look no later than at due.
+// set has m wake no later than at due.
 func (a *alarms) set(m *mailbox, due time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -69,7 +69,7 @@ func (a *alarms) wind() {
 // ring calls those whose time has come.
 func (a *alarms) ring() {
 	for _, m := range a.due() {
-		m.look()
+		m.wake()
 	}
 }
 

@@ -61,7 +61,7 @@ func parkedPolls(g *Gateway) int {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.polls)
+	return len(m.waiters.list)
 }
 
 // eventAt makes the event of a message of 400 characters to one recipient.

@@ -31,12 +31,17 @@ type Epochs struct {
 	// loading is closed when the store has been asked; nil while nobody asks it. fault is what became of the last time.
 	loading chan struct{}
 	fault   error
+	// onChange is called when the epoch turns out to be another one, before anybody is told of it.
+	onChange func()
 }
 
 // NewEpochs makes an Epochs that asks load.
 func NewEpochs(load func(context.Context) (string, error)) *Epochs {
-	return &Epochs{load: load, now: time.Now}
+	return &Epochs{load: load, now: time.Now, onChange: func() {}}
 }
+
+// changed sets what is called when the epoch turns out to be another one. It must not ask for the epoch.
+func (e *Epochs) changed(f func()) { e.onChange = f }
 
 // Current returns the epoch as known here.
 func (e *Epochs) Current(ctx context.Context) (string, error) {
@@ -60,15 +65,20 @@ func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
 	if err != nil || current == claimed {
 		return err == nil, err
 	}
+	current, err = e.Recheck(ctx)
+	return current == claimed, err
+}
+
+// Recheck returns the epoch and asks the store before, at most once a second.
+func (e *Epochs) Recheck(ctx context.Context) (string, error) {
 	e.mu.Lock()
-	if e.now().Sub(e.at) < epochRecheck {
+	if e.current != "" && e.now().Sub(e.at) < epochRecheck {
 		defer e.mu.Unlock()
-		return e.current == claimed, nil
+		return e.current, nil
 	}
 	done := e.refresh(ctx)
 	e.mu.Unlock()
-	current, err = e.after(ctx, done)
-	return current == claimed, err
+	return e.after(ctx, done)
 }
 
 // refresh has the store asked, unless it is being asked, and returns what is closed then. e.mu is held.
@@ -84,6 +94,12 @@ func (e *Epochs) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, epochTimeout)
 	defer cancel()
 	current, err := e.load(ctx)
+	e.mu.Lock()
+	before := e.current
+	e.mu.Unlock()
+	if err == nil && before != "" && before != current {
+		e.onChange()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err == nil {

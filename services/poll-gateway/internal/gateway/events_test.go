@@ -194,13 +194,13 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 		r.publishTogether(items[1:]...)
 		m := r.find("bob")
 		m.mu.Lock()
-		require.Positive(t, m.pendingBytes)
-		require.LessOrEqual(t, m.pendingBytes, 2000)
+		require.Positive(t, m.reorder.bytes)
+		require.LessOrEqual(t, m.reorder.bytes, 2000)
 		m.mu.Unlock()
 		got := <-poll
 		require.Equal(t, int64(1), positions(t, got.Answer)[0])
 		m.mu.Lock()
-		require.Zero(t, m.pendingBytes)
+		require.Zero(t, m.reorder.bytes)
 		m.mu.Unlock()
 	})
 }

@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
@@ -29,6 +30,9 @@ var (
 	ErrTooManyPolls = errors.New("too many polls of one user")
 	// ErrDraining means that this node is about to stop.
 	ErrDraining = errors.New("gateway draining")
+	// ErrStale means that the store shows less of the log than a client is known to have seen: a read from a replica that is
+	// behind, most likely. Asking again helps.
+	ErrStale = fmt.Errorf("%w: it shows less than it did", store.ErrUnavailable)
 	// ErrRevoked means that the token was revoked while its poll waited.
 	ErrRevoked = token.ErrRevoked
 )
@@ -39,7 +43,7 @@ type Inbox interface {
 	Read(ctx context.Context, user string, after int64, limit int) (inbox.Batch, error)
 	// Receipts returns who has read a message.
 	Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error)
-	// Head returns a position that no entry of the inbox is beyond.
+	// Head returns the position up to which everything is decided: see inbox.Reader.Head.
 	Head(ctx context.Context, user string) (int64, error)
 }
 
@@ -60,6 +64,8 @@ type Config struct {
 	Linger time.Duration
 	// StoreReads bounds the reads of the store that are under way at once.
 	StoreReads int
+	// Epochs knows the log's epoch.
+	Epochs *Epochs
 	// Revoked reports whether the token that an identity was read from has been revoked.
 	Revoked func(token.Identity) bool
 }
@@ -111,6 +117,7 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 	for i := range g.shards {
 		g.shards[i].mailboxes = make(map[string]*mailbox)
 	}
+	cfg.Epochs.changed(func() { g.each((*mailbox).epochChanged) })
 	return g
 }
 
@@ -153,7 +160,7 @@ func (g *Gateway) leave(m *mailbox) {
 	idle := m.users == 0
 	s.mu.Unlock()
 	if idle {
-		m.scheduleIn(g.cfg.Linger)
+		m.checkIn(g.cfg.Linger)
 	}
 }
 
@@ -170,7 +177,7 @@ func (g *Gateway) evict(m *mailbox) {
 	switch {
 	case !idle:
 	case left > 0:
-		m.scheduleIn(left)
+		m.checkIn(left)
 	default:
 		g.metrics.warmUsers.Dec()
 		m.close()
@@ -224,7 +231,27 @@ func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 // those with waiting polls soon, the others when they are used.
 func (g *Gateway) Disrupted() {
 	g.disruption.Add(1)
-	g.each(func(m *mailbox) { m.scheduleIn(rand.N(g.cfg.AwayEvery)) })
+	g.each(func(m *mailbox) { m.checkIn(rand.N(g.cfg.AwayEvery)) })
+}
+
+// Look implements bus.Receiver: it is told of users whose events may have been lost; nil for all.
+func (g *Gateway) Look(users []string) {
+	if users == nil {
+		g.Disrupted()
+	}
+	for _, user := range users {
+		if m := g.find(user); m != nil {
+			m.doubt()
+		}
+	}
+}
+
+// recheckEpoch asks the store for the log's epoch, at most once a second. If it is another one, all mailboxes begin anew before
+// this returns.
+func (g *Gateway) recheckEpoch() {
+	if _, err := g.cfg.Epochs.Recheck(g.background); err != nil {
+		g.answered(err)
+	}
 }
 
 // Revoked answers the waiting polls whose token r refuses.

@@ -36,6 +36,10 @@ type shelf struct {
 	fail    error
 	// short makes messages expire after a second.
 	short bool
+	// hidden is how many of the last positions reads do not see, as of a replica that is behind.
+	hidden int64
+	// more makes reads say that there is more, and show nothing.
+	more bool
 }
 
 func (s *shelf) lifetime() time.Duration {
@@ -75,15 +79,18 @@ func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
-	b := inbox.Batch{Next: after}
+	b := inbox.Batch{Next: after, More: s.more}
 	switch {
+	case s.more:
+		return b, nil
 	case s.fail != nil:
 		return b, s.fail
-	case after > int64(len(s.entries)):
+	case after > int64(len(s.entries))-s.hidden:
 		b.PastHead = true
 		return b, nil
 	}
-	for _, item := range s.entries[min(after, s.visible):s.visible] {
+	visible := min(s.visible, int64(len(s.entries))-s.hidden)
+	for _, item := range s.entries[min(after, visible):visible] {
 		if item.Entry.Kind != store.Received {
 			b.Skipped = append(b.Skipped, item.Entry.Position)
 		} else {
@@ -107,6 +114,12 @@ func (s *shelf) Head(context.Context, string) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return int64(len(s.entries)), nil
+}
+
+func (s *shelf) hide(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hidden = n
 }
 
 func (s *shelf) readCount() int {
@@ -175,6 +188,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute,
 		AwayEvery: 1500 * time.Millisecond, Linger: time.Minute, StoreReads: 4,
 		Revoked: func(token.Identity) bool { return false },
+		Epochs:  NewEpochs(func(context.Context) (string, error) { return "e1", nil }),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -21,6 +21,7 @@ type Metrics struct {
 	recovered   prometheus.Counter
 	gaps        prometheus.Counter
 	malformed   prometheus.Counter
+	staleReads  prometheus.Counter
 	refused     *prometheus.CounterVec
 }
 
@@ -66,6 +67,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		malformed: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_gateway_malformed_events_total", Help: "Payloads from the bus that are no events.",
+		}),
+		staleReads: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_gateway_stale_reads_total",
+			Help: "Reads of the store that ended below a position that is known to be there, and were repeated: it fails over, or was restored without a new epoch.",
 		}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_gateway_refused_polls_total", Help: "Polls refused, by reason (capacity, user_limit, draining).",

@@ -39,6 +39,35 @@ type Parked struct {
 
 const notListed = -1
 
+// waiters are the polls that wait at a mailbox's head. The zero value is empty.
+type waiters struct{ list []*Parked }
+
+func (w *waiters) empty() bool { return len(w.list) == 0 }
+
+func (w *waiters) add(p *Parked) {
+	p.index = len(w.list)
+	w.list = append(w.list, p)
+}
+
+// remove takes a poll off the list, and reports whether it was there.
+func (w *waiters) remove(p *Parked) bool {
+	if p.index == notListed {
+		return false
+	}
+	last := len(w.list) - 1
+	w.list[p.index] = w.list[last]
+	w.list[p.index].index = p.index
+	w.list[last] = nil
+	if w.list = w.list[:last]; last == 0 {
+		w.list = nil
+	}
+	p.index = notListed
+	return true
+}
+
+// all is a copy of the list.
+func (w *waiters) all() []*Parked { return slices.Clone(w.list) }
+
 type outcome struct {
 	answer Answer
 	err    error
@@ -47,27 +76,27 @@ type outcome struct {
 // park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
 // be asked.
 func (m *mailbox) park(q Query, at Answer, until time.Duration) (*Parked, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.lock()
+	defer m.unlock()
 	if !m.trusted() || at.Position != m.head {
 		return nil, nil
 	}
-	if len(m.polls) >= m.g.cfg.MaxPollsPerUser {
+	if len(m.waiters.list) >= m.g.cfg.MaxPollsPerUser {
 		m.g.metrics.refused.WithLabelValues("user_limit").Inc()
 		return nil, ErrTooManyPolls
 	}
 	p := &Parked{
-		mailbox: m, index: len(m.polls), limit: q.Limit, until: until,
+		mailbox: m, limit: q.Limit, until: until,
 		position: at.Position, skipped: at.Skipped,
 		tokenID: q.Caller.TokenID, generation: q.Caller.Generation,
 	}
-	m.polls = append(m.polls, p)
+	m.waiters.add(p)
 	if m.g.isDraining() {
 		m.dismiss(p)
 		return p, nil
 	}
-	m.schedule(m.g.period())
-	m.mindGap()
+	m.checkSoon(m.g.period())
+	m.watchGap()
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})
@@ -83,8 +112,8 @@ func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: 
 
 // Watch hands the outcome to w, at once if it is there already.
 func (p *Parked) Watch(w Waiter) {
-	p.mailbox.mu.Lock()
-	defer p.mailbox.mu.Unlock()
+	p.mailbox.lock()
+	defer p.mailbox.unlock()
 	if p.early == nil {
 		p.waiter = w
 		return
@@ -94,16 +123,16 @@ func (p *Parked) Watch(w Waiter) {
 
 // Expire completes the poll with a timeout.
 func (p *Parked) Expire() {
-	p.mailbox.mu.Lock()
-	defer p.mailbox.mu.Unlock()
+	p.mailbox.lock()
+	defer p.mailbox.unlock()
 	p.mailbox.finish(p, outcome{answer: p.answer()})
 }
 
 // Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet.
 func (p *Parked) Withdraw() bool {
-	p.mailbox.mu.Lock()
-	defer p.mailbox.mu.Unlock()
-	return p.mailbox.take(p)
+	p.mailbox.lock()
+	defer p.mailbox.unlock()
+	return p.mailbox.waiters.remove(p)
 }
 
 // Leave gives the poll's place up. It is to be called once, when the poll has been completed or withdrawn.
@@ -140,7 +169,7 @@ func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 // complete hands a run of events, the first of which follows where the waiting polls stand, to all of them. Those who
 // are given nothing but empty positions wait on. m.mu is held.
 func (m *mailbox) complete(run []delivery.Event, source string) {
-	for _, p := range m.waitingLocked() {
+	for _, p := range m.waiters.all() {
 		at := p.answer()
 		gather(&at, run, p.limit)
 		if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
@@ -155,25 +184,9 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 	}
 }
 
-// take removes a poll from the list, and reports whether it was there. m.mu is held.
-func (m *mailbox) take(p *Parked) bool {
-	if p.index == notListed {
-		return false
-	}
-	last := len(m.polls) - 1
-	m.polls[p.index] = m.polls[last]
-	m.polls[p.index].index = p.index
-	m.polls[last] = nil
-	if m.polls = m.polls[:last]; last == 0 {
-		m.polls = nil
-	}
-	p.index = notListed
-	return true
-}
-
 // finish gives a poll its one outcome. m.mu is held.
 func (m *mailbox) finish(p *Parked, o outcome) {
-	if !m.take(p) {
+	if !m.waiters.remove(p) {
 		return
 	}
 	m.g.count(o.answer, o.err)
@@ -187,9 +200,9 @@ func (m *mailbox) finish(p *Parked, o outcome) {
 
 // revoke answers the polls whose token a record refuses.
 func (m *mailbox) revoke(r revocation.Record) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range m.waitingLocked() {
+	m.lock()
+	defer m.unlock()
+	for _, p := range m.waiters.all() {
 		if r.Refuses(token.Identity{Subject: m.user, TokenID: p.tokenID, Generation: p.generation}) {
 			m.g.metrics.answers.WithLabelValues("revoked").Inc()
 			m.finish(p, outcome{err: ErrRevoked})
@@ -197,20 +210,10 @@ func (m *mailbox) revoke(r revocation.Record) {
 	}
 }
 
-// reset answers all polls that the log has gone back behind where they stand, and starts anew. m.mu is held.
-func (m *mailbox) reset() {
-	for _, p := range m.waitingLocked() {
-		m.finish(p, outcome{answer: Answer{Reset: true}})
-	}
-	m.dropRing(len(m.ring))
-	m.head, m.verified = unknown, unknown
-	m.pending, m.pendingBytes = nil, 0
-}
-
 // release answers a poll with a timeout and asks its client to connect elsewhere.
 func (m *mailbox) release(p *Parked) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.lock()
+	defer m.unlock()
 	m.dismiss(p)
 }
 
@@ -228,10 +231,7 @@ func (m *mailbox) releaseAll() {
 }
 
 func (m *mailbox) waiting() []*Parked {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.waitingLocked()
+	m.lock()
+	defer m.unlock()
+	return m.waiters.all()
 }
-
-// waitingLocked is waiting with m.mu held.
-func (m *mailbox) waitingLocked() []*Parked { return slices.Clone(m.polls) }

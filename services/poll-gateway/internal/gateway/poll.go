@@ -13,8 +13,8 @@ import (
 // FromHead is the After of a Query that asks for what comes from now on.
 const FromHead = -1
 
-// maxRounds bounds how often one poll goes between mailbox and store without having anything to tell.
-const maxRounds = 8
+// stalePatience is for how long a poll whose position is beyond the end of the log asks again before it is told so.
+const stalePatience = time.Second
 
 // maxSkipped bounds the empty positions that a poll gathers before it is answered with nothing but them.
 const maxSkipped = 10_000
@@ -23,8 +23,10 @@ const maxSkipped = 10_000
 type Query struct {
 	Caller token.Identity
 	After  int64
-	Limit  int
-	Wait   time.Duration
+	// Anchored means that After is known to be of the log's epoch: the log held it.
+	Anchored bool
+	Limit    int
+	Wait     time.Duration
 }
 
 // Answer is what a poll is answered with. With neither Objects nor Reset it is a timeout.
@@ -84,58 +86,95 @@ func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Pa
 }
 
 func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parked, error) {
-	until := g.alarms.now() + q.Wait
+	p := &polling{g: g, m: m, q: q, began: g.alarms.now()}
 	m.warm(ctx)
-	if q.After == FromHead {
-		head, err := g.inbox.Head(ctx, m.user)
-		if err != nil {
-			return Answer{}, nil, err
-		}
-		q.After = head
+	if err := p.start(ctx); err != nil {
+		return Answer{}, nil, err
 	}
-	at := Answer{Position: q.After}
-	for range maxRounds {
-		if m.fromRing(&at, q.Limit) {
-			return at, nil, nil
+	backoff := firstRecheck
+	for idle := 0; ; {
+		if m.fromRing(&p.at, q.Limit) {
+			return p.at, nil, nil
 		}
-		p, err := m.park(q, at, until)
-		if p != nil || err != nil {
-			return Answer{}, p, err
+		parked, err := m.park(q, p.at, p.until())
+		if parked != nil || err != nil {
+			return Answer{}, parked, err
 		}
-		done, err := g.fromStore(ctx, m, &at, q.Limit)
+		before := p.at.Position
+		done, err := p.fromStore(ctx)
 		if err != nil || done {
-			return at, nil, err
+			return p.at, nil, err
 		}
+		if p.at.Position > before {
+			idle = 0
+			continue
+		}
+		// A read that brings nothing tells the mailbox where the poll stands, and the poll parks. If it cannot, the read was stale,
+		// or positions are not decided below the mailbox's head: the poll must neither spin nor be told that its time is over.
+		if idle++; idle == 1 {
+			continue
+		}
+		if over, err := p.pause(ctx, backoff); over || err != nil {
+			return p.at, nil, err
+		}
+		backoff = min(2*backoff, lastRecheck)
 	}
-	return at, nil, nil
 }
 
-// fromStore goes on from the store, and reports whether at is then an answer. If it is not, at stands where everything
-// that is decided ends, and the mailbox knows that.
-func (g *Gateway) fromStore(ctx context.Context, m *mailbox, at *Answer, limit int) (done bool, err error) {
-	before := m.disruptions()
-	batch, err := g.read(ctx, m.user, at.Position, limit)
+// polling is a poll that does not wait in a mailbox yet.
+type polling struct {
+	g     *Gateway
+	m     *mailbox
+	q     Query
+	began time.Duration
+	at    Answer
+	// past: the last read ended below the poll's position.
+	past bool
+}
+
+// until is when the poll's time is over.
+func (p *polling) until() time.Duration { return p.began + p.q.Wait }
+
+// start finds the position that the poll begins at.
+func (p *polling) start(ctx context.Context) (err error) {
+	p.at.Position = p.q.After
+	if p.q.After != FromHead {
+		return nil
+	}
+	p.q.Anchored = true
+	head, known := p.m.latest()
+	if !known {
+		head, err = p.g.inbox.Head(ctx, p.m.user)
+	}
+	p.at.Position = head
+	return err
+}
+
+// fromStore goes on from the store, and reports whether p.at is then an answer. If it is not, the mailbox has been told
+// where everything that is decided ends.
+func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
+	before := p.m.view()
+	batch, err := p.g.read(ctx, p.m.user, p.at.Position, p.q.Limit)
 	if err != nil {
 		return false, err
 	}
-	if batch.PastHead {
-		*at = Answer{Reset: true}
-		return true, nil
+	if p.past = batch.PastHead; p.past {
+		return p.pastHead()
 	}
-	if err := g.take(ctx, at, batch); err != nil {
+	if err := p.g.take(ctx, &p.at, batch); err != nil {
 		return false, err
 	}
-	if len(at.Objects) > 0 {
-		g.metrics.completions.WithLabelValues("store").Inc()
+	if len(p.at.Objects) > 0 {
+		p.g.metrics.completions.WithLabelValues("store").Inc()
 		return true, nil
 	}
-	if len(at.Skipped) >= maxSkipped {
+	if len(p.at.Skipped) >= maxSkipped {
 		return true, nil
 	}
 	if batch.More {
 		return false, nil
 	}
-	if wait := m.learn(batch.Next, before); wait != nil {
+	if wait := p.m.learn(batch.Next, before); wait != nil {
 		select {
 		case <-wait:
 		case <-ctx.Done():
@@ -143,7 +182,47 @@ func (g *Gateway) fromStore(ctx context.Context, m *mailbox, at *Answer, limit i
 		}
 	}
 	if batch.Blocked {
-		m.scheduleIn(firstRecheck)
+		p.m.checkIn(firstRecheck)
+	}
+	return false, nil
+}
+
+// pastHead is for a read that ended below the poll's position. It may be stale, so it is repeated for a while. A position
+// that the log is known to have held cannot be of another history: rather than a lie, the client is told to ask again.
+func (p *polling) pastHead() (done bool, err error) {
+	switch {
+	case p.g.alarms.now()-p.began < stalePatience:
+		p.g.metrics.staleReads.Inc()
+		return false, nil
+	case p.q.Anchored:
+		return false, ErrStale
+	}
+	p.at = Answer{Reset: true}
+	return true, nil
+}
+
+// pause waits before the store is read again, and reports whether the poll's time is over.
+func (p *polling) pause(ctx context.Context, d time.Duration) (over bool, err error) {
+	g := p.g
+	left := p.until() - g.alarms.now()
+	if p.past { // no answer before it is known which
+		left = p.began + stalePatience - g.alarms.now()
+	}
+	if left <= 0 {
+		return true, nil
+	}
+	timer := time.NewTimer(min(d, left))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-g.draining:
+		p.at.Close = true
+		return true, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if g.cfg.Revoked(p.q.Caller) {
+		return false, ErrRevoked
 	}
 	return false, nil
 }

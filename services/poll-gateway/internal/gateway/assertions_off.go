@@ -1,0 +1,6 @@
+//go:build !assertions && !race
+
+package gateway
+
+// assertions: see invariants.go.
+const assertions = false

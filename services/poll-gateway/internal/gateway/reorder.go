@@ -1,0 +1,63 @@
+package gateway
+
+import "github.com/sealpost/sealpost/pkg/delivery"
+
+// maxReordered bounds the events that wait for a predecessor. What is beyond is found in the store.
+const maxReordered = 1024
+
+// reorder is the buffer of events that came before their predecessors, or that are only references: all stand beyond the
+// mailbox's head. The zero value is empty.
+type reorder struct {
+	events map[int64]delivery.Event
+	bytes  int
+}
+
+func (r *reorder) empty() bool { return len(r.events) == 0 }
+
+// has reports whether an event of a position is there.
+func (r *reorder) has(position int64) bool {
+	_, there := r.events[position]
+	return there
+}
+
+// hold keeps an event, in at most maxBytes with the others. An object for which there is no room is found in the store.
+func (r *reorder) hold(e delivery.Event, maxBytes int) {
+	if r.has(e.Position) || len(r.events) >= maxReordered {
+		return
+	}
+	if r.bytes+len(e.Object) > maxBytes {
+		e.Kind, e.Object = delivery.Reference, nil
+	}
+	if r.events == nil {
+		r.events = make(map[int64]delivery.Event)
+	}
+	r.events[e.Position] = e
+	r.bytes += len(e.Object)
+}
+
+// take removes the event of a position and returns it, unless it is missing or a reference.
+func (r *reorder) take(position int64) (delivery.Event, bool) {
+	e, there := r.events[position]
+	if !there || e.Kind == delivery.Reference {
+		return delivery.Event{}, false
+	}
+	r.forget(position)
+	return e, true
+}
+
+func (r *reorder) forget(position int64) {
+	r.bytes -= len(r.events[position].Object)
+	delete(r.events, position)
+	if len(r.events) == 0 {
+		r.events = nil
+	}
+}
+
+// passed forgets the events up to head.
+func (r *reorder) passed(head int64) {
+	for position := range r.events {
+		if position <= head {
+			r.forget(position)
+		}
+	}
+}

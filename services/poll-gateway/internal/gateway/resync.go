@@ -1,0 +1,205 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
+)
+
+const (
+	// firstRecheck and lastRecheck bound how soon the store is read again that had nothing decided to tell: the time doubles.
+	firstRecheck = 50 * time.Millisecond
+	lastRecheck  = time.Second
+	// resyncLimit is how many messages one read of the store brings for waiters.
+	resyncLimit = 100
+	// contradictionPatience is how long the store may say that the log ends below the head before the head is given up. A
+	// read is stale for as long as a failover takes.
+	contradictionPatience = 15 * time.Second
+)
+
+// resync reads the store for the waiters of a mailbox: one read at a time serves them all.
+type resync struct {
+	// running: a read is under way; again asks for another one after it.
+	running, again bool
+	// recheck is how soon to read again what was not decided.
+	recheck time.Duration
+	// done is closed when the read under way ends. It is there if somebody waits for that.
+	done chan struct{}
+	// contradicted is since when reads say that the log ends below the head; 0 if the last one did not.
+	contradicted time.Duration
+}
+
+// ended is closed when the read under way ends.
+func (r *resync) ended() <-chan struct{} {
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	return r.done
+}
+
+// end wakes those who wait for the read.
+func (r *resync) end() {
+	if r.done != nil {
+		close(r.done)
+		r.done = nil
+	}
+}
+
+// backOff returns how soon to read again, and doubles it.
+func (r *resync) backOff() time.Duration {
+	r.recheck = min(2*r.recheck, lastRecheck)
+	return r.recheck
+}
+
+// resyncSoon starts a read of the store for the waiters, or has the one under way be followed by another. m.mu is held.
+func (m *mailbox) resyncSoon() {
+	if m.resync.running {
+		m.resync.again = true
+		return
+	}
+	if m.closed || m.g.background.Err() != nil {
+		m.resync.end()
+		return
+	}
+	m.resync.running = true
+	m.g.tasks.Go(m.runResync)
+}
+
+// runResync reads the store from the head on until it has nothing more for the waiters, or is to be read again later.
+func (m *mailbox) runResync() {
+	for {
+		m.lock()
+		from, generation := view{m.head, m.disruptions()}, m.generation
+		m.resync.again = false
+		m.unlock()
+		next := m.resyncFrom(from, generation)
+		stopped := m.g.background.Err() != nil
+		m.lock()
+		m.resync.end()
+		if stopped || (!m.resync.again && next > 0) {
+			m.resync.running = false
+			m.checkSoon(next)
+			m.unlock()
+			return
+		}
+		m.unlock()
+	}
+}
+
+// resyncFrom does one read and returns when to look again; 0 for at once.
+func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) {
+	g := m.g
+	if from.head == unknown {
+		return g.period()
+	}
+	batch, err := g.read(g.background, m.user, from.head, resyncLimit)
+	var events []delivery.Event
+	if err == nil {
+		events, err = g.events(g.background, batch)
+	}
+	g.answered(err)
+	if err != nil {
+		return jittered(g.cfg.AwayEvery)
+	}
+	if batch.PastHead {
+		g.recheckEpoch() // if the log is another one, the mailbox begins anew
+	}
+	m.lock()
+	defer m.unlock()
+	if m.generation != generation {
+		return g.period()
+	}
+	if batch.PastHead {
+		m.contradict()
+		return m.resync.backOff()
+	}
+	m.merge(events)
+	switch {
+	case batch.More && batch.Next > from.head:
+		return 0
+	case batch.More, batch.Blocked: // More without progress: two reads of the store that do not agree
+		return m.resync.backOff()
+	}
+	m.resync.recheck = firstRecheck
+	m.confirm(from.disruptions)
+	return g.period()
+}
+
+// events makes of what was read what the bus would have carried, in any order.
+func (g *Gateway) events(ctx context.Context, batch inbox.Batch) ([]delivery.Event, error) {
+	events := make([]delivery.Event, 0, len(batch.Items)+len(batch.Skipped))
+	for _, item := range batch.Items {
+		e, err := g.event(ctx, item)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	for _, position := range batch.Skipped {
+		events = append(events, delivery.Event{Kind: delivery.Empty, Position: position})
+	}
+	return events, nil
+}
+
+// merge puts what the store holds in place of, and beside, what the bus brought. m.mu is held.
+func (m *mailbox) merge(events []delivery.Event) {
+	found := make(map[int64]delivery.Event, len(events))
+	for _, e := range events {
+		found[e.Position] = e
+	}
+	var run []delivery.Event
+	for {
+		e, there := found[m.head+1]
+		if !there {
+			break
+		}
+		if !m.reorder.has(e.Position) && e.Kind != delivery.Empty {
+			m.g.metrics.recovered.Inc()
+		}
+		m.push(e)
+		run = append(run, e)
+	}
+	if len(run) > 0 {
+		m.complete(run, "store")
+	}
+	m.advance(nil)
+}
+
+// contradict notes that a read of the store ended below the head. It was stale, most likely: right after a failover of the
+// store, or because another connection is behind. If that goes on, the log has been set back without a new epoch: the
+// waiters are told that the store cannot be relied on, and the mailbox begins anew. m.mu is held.
+func (m *mailbox) contradict() {
+	m.g.metrics.staleReads.Inc()
+	now := max(1, m.g.alarms.now())
+	if m.resync.contradicted == 0 {
+		m.resync.contradicted = now
+	}
+	if now-m.resync.contradicted < contradictionPatience {
+		return
+	}
+	m.g.log.Warn("the message store holds less than it did: was it restored without a new epoch?")
+	m.restart(outcome{err: ErrStale})
+}
+
+// answered tells the log that the store has begun to fail what mailboxes read on their own, and that it has ceased to: once
+// each, however many there are. Nobody is waiting for an answer that could tell.
+func (g *Gateway) answered(err error) {
+	switch {
+	case err == nil:
+		if g.away.Load() && g.away.CompareAndSwap(true, false) {
+			g.log.Info("the message store answers again")
+		}
+	case g.background.Err() == nil && g.away.CompareAndSwap(false, true):
+		g.log.Warn("the message store fails reads for polls that wait: they are tried again", "error", err.Error())
+	}
+}
+
+// period is how long a mailbox may go unverified.
+func (g *Gateway) period() time.Duration {
+	if g.bus.Connected() {
+		return jittered(g.cfg.VerifyEvery)
+	}
+	return jittered(g.cfg.AwayEvery)
+}

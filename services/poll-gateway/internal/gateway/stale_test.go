@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// anchored is a poll whose position is known to be of the log's epoch.
+func (r *rig) anchored(after int64, wait time.Duration) Query {
+	q := r.query(after, wait)
+	q.Anchored = true
+	return q
+}
+
+// TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin: one device waits at the head, and what the store shows to another,
+// which stands below, ends there. That poll was answered at once with a timeout, and its client came again at once, for ever.
+func TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		atHead := r.start(r.anchored(10, 10*time.Second))
+		r.shelf.hide(5)
+		reads, began := r.shelf.readCount(), time.Now()
+		below := <-r.start(r.anchored(5, 10*time.Second))
+		require.NoError(t, below.err)
+		require.Empty(t, below.Objects)
+		require.EqualValues(t, 5, below.Position)
+		require.Equal(t, 10*time.Second, time.Since(began))
+		require.Less(t, r.shelf.readCount()-reads, 40, "two polls, each a read a second at most")
+		require.NoError(t, (<-atHead).err)
+	})
+}
+
+func TestAPollThatMeetsAStaleReadIsGivenTheMessagesOnceTheyShow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		r.start(r.anchored(10, time.Minute))
+		r.shelf.hide(5)
+		below := r.start(r.anchored(5, time.Minute))
+		pass(3 * time.Second)
+		require.Empty(t, below)
+		r.shelf.hide(0)
+		began := time.Now()
+		require.Equal(t, []int64{6, 7, 8, 9, 10}, positions(t, (<-below).Answer))
+		require.LessOrEqual(t, time.Since(began), lastRecheck)
+	})
+}
+
+func TestAPollThatWaitsForTheStoreEndsWithItsTokenAndWithTheNode(t *testing.T) {
+	for name, end := range map[string]func(r *rig, revoked *atomic.Bool){
+		"revoked":  func(_ *rig, revoked *atomic.Bool) { revoked.Store(true) },
+		"draining": func(r *rig, _ *atomic.Bool) { require.NoError(r.t, r.Drain(context.Background(), 0)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var revoked atomic.Bool
+				r := newRig(t, func(c *Config) { c.Revoked = func(token.Identity) bool { return revoked.Load() } })
+				r.fill(10)
+				r.start(r.anchored(10, time.Minute))
+				r.shelf.hide(5)
+				below := r.start(r.anchored(5, time.Minute))
+				end(r, &revoked)
+				began := time.Now()
+				got := <-below
+				require.LessOrEqual(t, time.Since(began), lastRecheck)
+				if name == "revoked" {
+					require.ErrorIs(t, got.err, ErrRevoked)
+				} else {
+					require.True(t, got.Close)
+				}
+			})
+		})
+	}
+}
+
+// TestAPositionOfThisEpochIsNeverReset: what was given to a client of this epoch was in the log; a read that does not show
+// it is stale.
+func TestAPositionOfThisEpochIsNeverReset(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		r.shelf.hide(5)
+		began := time.Now()
+		got := <-r.start(r.anchored(9, time.Minute))
+		require.ErrorIs(t, got.err, store.ErrUnavailable)
+		require.False(t, got.Reset)
+		require.Equal(t, stalePatience, time.Since(began))
+
+		poll := r.start(r.anchored(9, time.Minute))
+		pass(stalePatience / 2)
+		r.shelf.hide(0)
+		require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
+	})
+}
+
+func TestABarePositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		r.shelf.hide(5)
+		poll := r.start(r.query(9, 0))
+		pass(stalePatience / 2)
+		r.shelf.hide(0)
+		require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
+		require.True(t, (<-r.start(r.query(11, 0))).Reset)
+	})
+}
+
+func TestOneStaleReadResetsNobodyWhoWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		poll := r.start(r.anchored(10, time.Hour))
+		pass(5 * time.Second)
+		r.shelf.hide(5)
+		r.Disrupted()
+		pass(contradictionPatience / 2)
+		require.Empty(t, poll)
+		r.shelf.hide(0)
+		r.send()
+		require.Equal(t, []int64{11}, positions(t, (<-poll).Answer))
+	})
+}
+
+// TestAHeadThatIsTooHighIsGivenUp, also while polls keep the mailbox warm: the log was set back, without a new epoch.
+func TestAHeadThatIsTooHighIsGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(10)
+		poll := r.start(r.anchored(10, time.Hour))
+		r.shelf.mu.Lock()
+		r.shelf.entries, r.shelf.visible = r.shelf.entries[:3], 3
+		r.shelf.mu.Unlock()
+		began := time.Now()
+		require.ErrorIs(t, (<-poll).err, ErrStale)
+		require.Less(t, time.Since(began), r.cfg.VerifyEvery*6/5+2*contradictionPatience)
+		again := r.start(r.anchored(3, time.Minute))
+		r.send()
+		require.Equal(t, []int64{4}, positions(t, (<-again).Answer))
+	})
+}
+
+func TestANewEpochResetsWhoWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var epoch atomic.Value
+		epoch.Store("e1")
+		epochs := NewEpochs(func(context.Context) (string, error) { return epoch.Load().(string), nil })
+		r := newRig(t, func(c *Config) { c.Epochs = epochs })
+		r.fill(10)
+		_, err := epochs.Current(t.Context())
+		require.NoError(t, err)
+		poll := r.start(r.anchored(10, time.Hour))
+		pass(2 * time.Second)
+		r.shelf.mu.Lock()
+		r.shelf.entries, r.shelf.visible = r.shelf.entries[:3], 3
+		r.shelf.mu.Unlock()
+		epoch.Store("e2")
+		known, err := epochs.Is(t.Context(), "e2")
+		require.NoError(t, err)
+		require.True(t, known)
+		synctest.Wait()
+		require.True(t, (<-poll).Reset)
+		again := r.start(r.anchored(3, time.Minute))
+		r.send()
+		require.Equal(t, []int64{4}, positions(t, (<-again).Answer))
+	})
+}
+
+// TestTwoReadsThatDoNotAgreeDoNotSpin: the store says that there is more, and shows nothing.
+func TestTwoReadsThatDoNotAgreeDoNotSpin(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.shelf.more = true
+		reads := r.shelf.readCount()
+		got := <-r.start(r.anchored(0, 10*time.Second))
+		require.NoError(t, got.err)
+		require.Less(t, r.shelf.readCount()-reads, 20)
+
+		r.shelf.more = false
+		poll := r.start(r.anchored(0, time.Minute))
+		r.shelf.more = true
+		r.Disrupted()
+		reads = r.shelf.readCount()
+		pass(10 * time.Second)
+		require.Less(t, r.shelf.readCount()-reads, 20)
+		r.shelf.more = false
+		r.send()
+		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
+	})
+}
+
+func TestTheLatestPositionOfAWarmUserNeedsNoReadOfTheStore(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill(3)
+		<-r.start(r.anchored(3, 0))
+		reads := r.shelf.readCount()
+		r.shelf.mu.Lock()
+		r.shelf.fail = store.ErrUnavailable
+		r.shelf.mu.Unlock()
+		poll := r.start(r.query(FromHead, time.Minute))
+		require.Equal(t, reads, r.shelf.readCount())
+		r.send()
+		require.Equal(t, []int64{4}, positions(t, (<-poll).Answer))
+	})
+}

@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// never is a disruption count, and a time, that is never reached.
+const never = -1
+
+// trust says whether what a mailbox knows can be relied on without reading the store: the store has confirmed it, not
+// too long ago, and no event may have been lost since.
+type trust struct {
+	// confirmed is the disruption count at which the store last confirmed the head, and at when.
+	confirmed int64
+	at        time.Duration
+	// doubts counts the events of this user that were lost, or could not be read.
+	doubts atomic.Int64
+}
+
+// disruptions counts the times that events of this user may have been lost.
+func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.trust.doubts.Load() }
+
+// confirm notes that the store was read at a disruption count and held nothing beyond the head. m.mu is held.
+func (m *mailbox) confirm(disruption int64) {
+	m.trust.confirmed, m.trust.at = disruption, m.g.alarms.now()
+	m.resync.contradicted = 0
+}
+
+// trusted reports whether the head can be relied on. m.mu is held.
+func (m *mailbox) trusted() bool {
+	return m.head != unknown && m.trust.confirmed == m.disruptions() && m.g.alarms.now()-m.trust.at < 2*m.g.cfg.VerifyEvery
+}
