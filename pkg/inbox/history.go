@@ -59,7 +59,8 @@ func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
 	if w.First, err = r.cfg.Store.FirstAfter(ctx, user, 0); err != nil || w.First == 0 {
 		return w, err
 	}
-	w.Head, err = r.cfg.Store.Tail(ctx, user)
+	tail, err := r.tail(ctx, user)
+	w.Head = tail.Position
 	return w, err
 }
 

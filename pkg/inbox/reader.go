@@ -153,12 +153,10 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 		return batch, nil, err
 	}
 	if first == 0 {
-		if !known {
-			tail, err := r.cfg.Store.Tail(ctx, user)
-			batch.PastHead = err == nil && tail < batch.Next
-			return batch, nil, err
+		if known {
+			return batch, nil, nil
 		}
-		return batch, nil, nil
+		return r.scanEnd(ctx, user, batch)
 	}
 	if first == batch.Next+1 {
 		batch.More = true // it came between the two reads
@@ -171,6 +169,35 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 	}
 	batch, open := r.passGap(batch, user, entries[0])
 	return batch, open, nil
+}
+
+// scanEnd is for a position at which no entry stands, with none above it: retention has removed what was there, a writer died
+// before it wrote what it had announced, or the position is beyond all that ever was.
+func (r *Reader) scanEnd(ctx context.Context, user string, batch Batch) (Batch, *undecided, error) {
+	tail, err := r.tail(ctx, user)
+	switch {
+	case err != nil:
+		return batch, nil, err
+	case tail.Position < batch.Next:
+		batch.PastHead = true
+		return batch, nil, nil
+	}
+	if tail.Removed > batch.Next {
+		if batch = batch.skip(tail.Removed); batch.Next < tail.Removed {
+			return batch, nil, nil
+		}
+	}
+	if batch.More = false; batch.Next == tail.Position {
+		return batch, nil, nil
+	}
+	// Nobody knows how old the last positions are: they are missing since they were first seen to be.
+	batch, open := r.passGap(batch, user, store.Entry{User: user, Position: tail.Position + 1, At: r.cfg.Now()})
+	return batch, open, nil
+}
+
+func (r *Reader) tail(ctx context.Context, user string) (store.Tail, error) {
+	tails, err := r.cfg.Store.Tails(ctx, []string{user})
+	return tails[user], err
 }
 
 // passGap goes on over the positions that are missing below an entry, as far as nothing can come there any more. What is
@@ -299,17 +326,14 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	return true, nil
 }
 
-// Head returns a position that no entry of the inbox is beyond.
-func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
-	return r.cfg.Store.Tail(ctx, user)
-}
-
 // claims are the messages of entries that count only if their message is there.
 func claims(entries []store.Entry, now time.Time) (ids []store.MessageID) {
 	for _, e := range entries {
-		if e.Kind != store.Hole && e.ExpiresAt.After(now) {
+		if claimed(e, now) {
 			ids = append(ids, e.Message)
 		}
 	}
 	return ids
 }
+
+func claimed(e store.Entry, now time.Time) bool { return e.Kind != store.Hole && e.ExpiresAt.After(now) }

@@ -35,8 +35,8 @@ type Sessions interface {
 	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
 	OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error)
 	WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error
-	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
-	ResetSession(ctx context.Context, username, sessionID string, position int64) error
+	AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error
+	ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error
 }
 
 // API answers polls and streams.
@@ -111,21 +111,23 @@ func (a *API) poll(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	position, known, err := a.position(c.Request.Context(), "after", after)
+	// The cursor of the answer is of the epoch in which the poll began: should it change meanwhile, the next poll is told.
+	at, err := a.place(c.Request.Context(), "after", after)
 	if err != nil {
 		return err
 	}
-	answer := gateway.Answer{Reset: true}
-	if known {
-		q.After = position
+	answer, epoch := gateway.Answer{Reset: true}, at.epoch
+	if at.known {
+		q.After, q.Anchored = at.position, at.anchored
 		var later bool
-		if answer, later, err = a.await(c, q, nil); later || err != nil {
+		if answer, later, err = a.await(c, q, waiting{epoch: epoch}); later || err != nil {
 			return err
 		}
 	}
-	epoch, err := a.Epochs.Current(c.Request.Context())
-	if err != nil {
-		return err
+	if answer.Reset {
+		if epoch, err = a.Epochs.Current(c.Request.Context()); err != nil {
+			return err
+		}
 	}
 	release, err := a.Unread.reserve(q.Caller.Subject, answer)
 	if err != nil {
@@ -138,14 +140,22 @@ func (a *API) poll(c *gin.Context) error {
 	return nil
 }
 
+// waiting is what has to be known of a poll until it is answered.
+type waiting struct {
+	// epoch is the log's as the poll began.
+	epoch string
+	// session is nil for a client that keeps its cursor.
+	session *session
+}
+
 // await polls. With later set, the poll waits elsewhere, and c is done with.
-func (a *API) await(c *gin.Context, q gateway.Query, s *session) (answer gateway.Answer, later bool, err error) {
+func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.Answer, later bool, err error) {
 	ctx := c.Request.Context()
 	answer, parked, err := a.Gateway.Start(ctx, q)
 	if parked == nil {
 		return answer, false, err
 	}
-	if a.leave(c, parked, s) {
+	if a.leave(c, parked, w) {
 		return gateway.Answer{}, true, nil
 	}
 	answer, err = parked.Wait(ctx)
@@ -191,21 +201,38 @@ func untilExpiry(wait time.Duration, q gateway.Query) time.Duration {
 	return max(0, min(wait, time.Until(q.Caller.ExpiresAt)))
 }
 
-// position reads a cursor that came in the parameter called name. It is not known if it belongs to another history of
-// the log.
-func (a *API) position(ctx context.Context, name, text string) (position int64, known bool, err error) {
-	if text == cursor.Latest {
-		return gateway.FromHead, true, nil
-	}
+// place is where a client asks to go on.
+type place struct {
+	position int64
+	// epoch is the log's. known is false for a position that belongs to another.
+	epoch string
+	known bool
+	// anchored: the position is known to be of the log's epoch.
+	anchored bool
+}
+
+// place reads a cursor that came in the parameter called name.
+func (a *API) place(ctx context.Context, name, text string) (place, error) {
 	at, err := cursor.Parse(text)
-	if err != nil {
-		return 0, false, api.InvalidField(name, "must be a cursor that a poll returned, a position or "+cursor.Latest)
+	latest := text == cursor.Latest
+	if err != nil && !latest {
+		return place{}, api.InvalidField(name, "must be a cursor that a poll returned, a position or "+cursor.Latest)
 	}
-	if at.Epoch == "" {
-		return at.Position, true, nil
+	p := place{position: at.Position, known: true, anchored: at.Epoch != ""}
+	if latest {
+		p.position = gateway.FromHead
 	}
-	known, err = a.Epochs.Is(ctx, at.Epoch)
-	return at.Position, known, err
+	if p.anchored {
+		if p.known, err = a.Epochs.Is(ctx, at.Epoch); err != nil {
+			return place{}, err
+		}
+		if p.known {
+			p.epoch = at.Epoch
+			return p, nil
+		}
+	}
+	p.epoch, err = a.Epochs.Current(ctx)
+	return p, err
 }
 
 // write sends a JSON body and reports whether the connection took all of it, as far as can be known.

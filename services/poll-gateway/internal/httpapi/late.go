@@ -20,10 +20,7 @@ type late struct {
 	request httpserver.Detached
 	parked  *gateway.Parked
 	spot    *parking.Spot
-	// epoch is the log's as the poll began. A client that is given an old one with its cursor is told to begin anew.
-	epoch string
-	// session is nil for a client that keeps its cursor.
-	session *session
+	waiting
 
 	result *result
 }
@@ -43,15 +40,12 @@ type result struct {
 
 // leave makes a poll wait without this goroutine, and reports whether it could. If so, the request is not this
 // goroutine's any more.
-func (a *API) leave(c *gin.Context, p *gateway.Parked, s *session) bool {
+func (a *API) leave(c *gin.Context, p *gateway.Parked, w waiting) bool {
 	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
 	}
-	epoch, err := a.Epochs.Current(c.Request.Context())
-	if err != nil {
-		return false
-	}
-	l := &late{api: a, parked: p, epoch: epoch, session: s}
+	l := &late{api: a, parked: p, waiting: w}
+	var err error
 	l.spot, err = a.Lot.Take(c.Request, c.Writer.Hijack, l)
 	if errors.Is(err, parking.ErrUnable) {
 		return false
@@ -90,10 +84,13 @@ func (l *late) Gone() {
 func (l *late) answer() {
 	l.parked.Leave()
 	r := l.result
+	if l.session != nil && r.answer.Reset {
+		r.answer = gateway.Answer{Position: l.session.seen.Position} // the session polls again, and begins anew
+	}
 	switch {
 	case r.err != nil:
 		l.fail(r.err)
-	case l.session != nil && (r.answer.Reset || r.answer.Position != l.session.seen.Position):
+	case l.session != nil && r.answer.Position != l.session.seen.Position:
 		l.api.workers.start(l.answerSession)
 	case r.answer.Reset:
 		l.api.workers.start(l.answerReset)
@@ -165,10 +162,6 @@ func (l *late) answerReset() {
 
 // answerSession answers a client that keeps no cursor, and moves its session's.
 func (l *late) answerSession() {
-	if l.result.answer.Reset {
-		l.resetSession()
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
 	var lost error
@@ -183,17 +176,4 @@ func (l *late) answerSession() {
 		return
 	}
 	l.end(lost)
-}
-
-// resetSession starts a session over after the log has gone back. The client is told of a timeout: it polls again, and
-// is given what the log holds from its beginning.
-func (l *late) resetSession() {
-	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
-	defer cancel()
-	if err := l.api.Sessions.ResetSession(ctx, l.session.user, l.session.id, 0); err != nil {
-		l.fail(err)
-		return
-	}
-	l.result.answer = gateway.Answer{}
-	l.write()
 }

@@ -17,53 +17,61 @@ const advanceTimeout = 3 * time.Second
 // session is a client that keeps no cursor of its own.
 type session struct {
 	user, id string
-	// seen is where the cursor stood when the poll began.
-	seen store.SessionCursor
+	// epoch is the log's as the poll began; seen is where the cursor stood in it.
+	epoch string
+	seen  store.SessionCursor
 }
 
 // legacyPoll serves clients that keep no cursor: one message a poll, after the session's own cursor, which moves once
 // the answer has been written. An answer that could not be written is thus given again.
 func (a *API) legacyPoll(c *gin.Context) error {
+	ctx := c.Request.Context()
 	q := a.defaultQuery(c)
 	q.Limit = 1
 	s := &session{user: q.Caller.Subject, id: q.Caller.SessionID}
-	var err error
-	if s.seen, err = a.sessionCursor(c.Request.Context(), s); err != nil {
+	if err := a.openSession(ctx, s); err != nil {
 		return err
 	}
-	q.After = s.seen.Position
-	answer, later, err := a.await(c, q, s)
+	q.After, q.Anchored = s.seen.Position, true
+	answer, later, err := a.await(c, q, waiting{s.epoch, s})
 	if later || err != nil {
 		return err
 	}
-	if answer.Reset {
-		return a.legacyReset(c, q, s)
-	}
 	return a.answerLegacy(c, s, answer)
 }
 
-// legacyReset starts a session over after the log has gone back: what it holds is delivered from its beginning.
-func (a *API) legacyReset(c *gin.Context, q gateway.Query, s *session) error {
-	ctx := c.Request.Context()
-	err := a.Sessions.ResetSession(ctx, s.user, s.id, 0)
+// openSession finds where a session stands. Only a new epoch of the log sets it back, to the beginning: what the log holds
+// now is delivered, whatever was before.
+func (a *API) openSession(ctx context.Context, s *session) (err error) {
+	if s.epoch, err = a.Epochs.Current(ctx); err != nil {
+		return err
+	}
+	if s.seen, err = a.sessionCursor(ctx, s); err != nil || s.seen.Epoch == "" || s.seen.Epoch == s.epoch {
+		return err
+	}
+	// The session may know of a new epoch before this node does.
+	same, err := a.Epochs.Is(ctx, s.seen.Epoch)
 	if err != nil {
 		return err
 	}
-	if s.seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id); err != nil {
+	if same {
+		s.epoch = s.seen.Epoch
+		return nil
+	}
+	if s.epoch, err = a.Epochs.Current(ctx); err != nil {
 		return err
 	}
-	q.After = s.seen.Position
-	answer, err := a.Gateway.Poll(ctx, q)
-	if err != nil {
+	if err := a.Sessions.ResetSession(ctx, s.user, s.id, s.epoch, 0); err != nil {
 		return err
 	}
-	return a.answerLegacy(c, s, answer)
+	s.seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id)
+	return err
 }
 
+// answerLegacy answers a session. If the epoch has changed meanwhile it is told of a timeout, polls again, and begins anew.
 func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) error {
-	epoch, err := a.Epochs.Current(c.Request.Context())
-	if err != nil {
-		return err
+	if answer.Reset {
+		answer = gateway.Answer{Position: s.seen.Position}
 	}
 	release, err := a.Unread.reserve(s.user, answer)
 	if err != nil {
@@ -72,7 +80,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	defer release()
 	return a.deliver(c.Request.Context(), s, answer, func(answer gateway.Answer) error {
 		spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
-		err := write(c, legacyFrame(answer, epoch), answer.Close)
+		err := write(c, legacyFrame(answer, s.epoch), answer.Close)
 		spans.end(err)
 		return err
 	})
@@ -98,7 +106,7 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 		a.withdraw(ctx, s, answer)
 	case answer.Position != s.seen.Position:
 		// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
-		if err := a.Sessions.AdvanceSession(ctx, s.user, s.id, answer.Position); err != nil {
+		if err := a.Sessions.AdvanceSession(ctx, s.user, s.id, s.epoch, answer.Position); err != nil {
 			a.Log.WarnContext(ctx, "the cursor of a session was not moved: what it was given comes once more", "error", err.Error())
 		}
 	}

@@ -18,13 +18,13 @@ import (
 // It ends, for the client to come again, when the node drains, the token ends or the store is away.
 func (a *API) stream(c *gin.Context) error {
 	q := a.defaultQuery(c)
-	position, known, err := a.streamStart(c)
+	at, err := a.streamStart(c)
 	if err != nil {
 		return err
 	}
-	q.After, q.Wait = position, 0
+	q.After, q.Anchored, q.Wait = at.position, at.anchored, 0
 	answer := gateway.Answer{Reset: true}
-	if known {
+	if at.known {
 		// The first poll does not wait: whatever is wrong can still be told by the status.
 		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
 			return err
@@ -34,19 +34,29 @@ func (a *API) stream(c *gin.Context) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would otherwise hold events back
 	c.Status(http.StatusOK)
-	a.streamOn(c, q, answer)
+	a.streamOn(c, q, at.epoch, answer)
 	return nil
 }
 
 // streamOn writes answers until the stream ends. The status is out: whatever goes wrong, all that can be told is the end.
-func (a *API) streamOn(c *gin.Context, q gateway.Query, answer gateway.Answer) {
-	var err error
-	for err == nil && a.writeEvents(c, answer) && !answer.Close && a.stillGood(c) {
-		q.After, q.Wait = answer.Position, untilExpiry(heartbeat, q)
+func (a *API) streamOn(c *gin.Context, q gateway.Query, epoch string, answer gateway.Answer) {
+	for a.writeEvents(c, epoch, answer) && !answer.Close && a.stillGood(c) {
+		current, err := a.Epochs.Current(c.Request.Context())
+		if err != nil {
+			return
+		}
+		if current != epoch && !answer.Reset {
+			epoch, answer = current, gateway.Answer{Reset: true}
+			continue
+		}
+		epoch = current
+		q.After, q.Anchored, q.Wait = answer.Position, true, untilExpiry(heartbeat, q)
 		if q.Wait == 0 {
 			return
 		}
-		answer, err = a.Gateway.Poll(c.Request.Context(), q)
+		if answer, err = a.Gateway.Poll(c.Request.Context(), q); err != nil {
+			return
+		}
 	}
 }
 
@@ -60,18 +70,21 @@ func (a *API) stillGood(c *gin.Context) bool {
 
 // streamStart reads where a stream begins: after the last event that the client has seen, else where it asks to,
 // else at the beginning.
-func (a *API) streamStart(c *gin.Context) (position int64, known bool, err error) {
+func (a *API) streamStart(c *gin.Context) (place, error) {
 	if last := c.GetHeader("Last-Event-ID"); last != "" {
-		return a.position(c.Request.Context(), "Last-Event-ID", last)
+		return a.place(c.Request.Context(), "Last-Event-ID", last)
 	}
-	return a.position(c.Request.Context(), "after", c.DefaultQuery("after", "0"))
+	return a.place(c.Request.Context(), "after", c.DefaultQuery("after", "0"))
 }
 
 // writeEvents reports whether the client has taken the events of an answer.
-func (a *API) writeEvents(c *gin.Context, answer gateway.Answer) bool {
-	epoch, err := a.Epochs.Current(c.Request.Context())
-	if err != nil {
-		return false
+func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer) bool {
+	if answer.Reset {
+		current, err := a.Epochs.Current(c.Request.Context())
+		if err != nil {
+			return false
+		}
+		epoch = current
 	}
 	release, err := a.Unread.reserve(httpserver.Caller(c).Subject, answer)
 	if err != nil {

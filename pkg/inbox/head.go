@@ -1,0 +1,65 @@
+package inbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+const (
+	// headWindow is how many positions below the tail Head looks at first. It doubles.
+	headWindow = 32
+	// underWay is how old the last entry must be, by its writer's clock, for nothing below it to be under way: more than a
+	// send may take, a process may stand still without losing its connections, and clocks be apart.
+	underWay = 10 * time.Minute
+)
+
+// Head returns the position up to which everything is decided. What is acknowledged from now on stands above it. The tail
+// will not do: sends that are under way may stand below it.
+func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
+	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
+	tail, err := r.tail(ctx, user)
+	if err != nil {
+		return 0, err
+	}
+	head, floor := tail.Position, max(tail.Removed, tail.Position-maxGap)
+	window := int64(headWindow)
+	for top := tail.Position; top > floor; window *= 2 {
+		bottom := max(floor, top-window)
+		entries, err := r.cfg.Store.Entries(ctx, user, bottom, top)
+		if err != nil {
+			return 0, err
+		}
+		decided, err := r.decidedUpTo(ctx, entries, bottom, top)
+		if err != nil {
+			return 0, err
+		}
+		if decided < top {
+			head = decided
+		}
+		if len(entries) > 0 && r.cfg.Now().Sub(entries[0].At) >= underWay {
+			break
+		}
+		top = bottom
+	}
+	return head, nil
+}
+
+// decidedUpTo returns the position before the first, of those above bottom and up to top, that is missing or whose message is not
+// decided.
+func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom, top int64) (int64, error) {
+	now := r.cfg.Now()
+	decided, err := r.cfg.Store.Decided(ctx, claims(entries, now))
+	if err != nil {
+		return 0, err
+	}
+	at := bottom
+	for _, e := range entries {
+		if e.Position != at+1 || (claimed(e, now) && !decided[e.Message]) {
+			break
+		}
+		at = e.Position
+	}
+	return at, nil
+}

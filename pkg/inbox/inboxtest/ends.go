@@ -1,0 +1,69 @@
+package inboxtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// belowARemovedEnd: of two devices of a user one stands at the tail and the other below it, when retention has removed
+// everything. The second was told that nothing is there and left where it stood, for ever.
+func belowARemovedEnd(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	w.fill("bob", 1, 10)
+	require.NoError(t, a.Purge(context.Background(), w.store, time.Now().Add(2*time.Hour)))
+	tails, err := w.store.Tails(context.Background(), []string{"bob"})
+	require.NoError(t, err)
+	for _, after := range []int64{0, 5, 9, 10} {
+		items, next := w.readAll("bob", after)
+		require.Empty(t, items)
+		require.Equal(t, tails["bob"].Position, next, "after %d", after)
+	}
+	position := w.send(w.writer(), draft("Alice", "after", "Bob")).Entries[0].Position
+	require.Equal(t, tails["bob"].Position+1, position)
+	items, _ := w.readAll("bob", 5)
+	require.Equal(t, []string{"after"}, contents(items))
+}
+
+// latestIsDecided: a client that begins at the latest position is given all that is acknowledged from then on, also what
+// was under way.
+func latestIsDecided(t *testing.T, a Adapter) {
+	for _, at := range []inbox.Step{inbox.StepPositions, inbox.StepEntries} {
+		w := newWorld(t, a)
+		w.send(w.writer(), draft("Alice", "before", "Bob"))
+		stop, reached, goOn := w.stopping(at, 1)
+		slow := w.writer(stop)
+		sent := make(chan error, 1)
+		go func() {
+			_, err := slow.Append(context.Background(), draft("Carol", "under way", "Bob"))
+			sent <- err
+		}()
+		<-reached
+		w.send(w.writer(), draft("Alice", "meanwhile", "Bob"))
+		head, err := w.Head(context.Background(), "bob")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, head, "at %s", at)
+		goOn()
+		require.NoError(t, <-sent)
+		items, _ := w.readAll("bob", head)
+		require.ElementsMatch(t, []string{"under way", "meanwhile"}, contents(items))
+		head, err = w.Head(context.Background(), "bob")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, head)
+	}
+}
+
+// latestOfALongInbox: what is under way is found however many have passed it, and what is long decided is not looked at.
+func latestOfALongInbox(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	w.raw(store.Received, "bob", 1, time.Now()) // its message is not there
+	w.fill("bob", 2, 1000)
+	head, err := w.Head(context.Background(), "bob")
+	require.NoError(t, err)
+	require.Zero(t, head)
+}
