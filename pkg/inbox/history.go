@@ -133,7 +133,7 @@ func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadRec
 		users[i] = store.Canonical(name)
 		place[users[i]] = i
 	}
-	receipts, err := r.cfg.Store.Receipts(ctx, users, []store.MessageID{m.ID})
+	receipts, err := r.cfg.Store.Receipts(ctx, map[store.MessageID][]string{m.ID: users})
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	if err != nil {
 		return batch, nil, err
 	}
-	known := after == 0
+	known := false
 	if len(entries) > 0 && entries[0].Position == after {
 		known, entries = true, entries[1:]
 	}
@@ -336,4 +336,6 @@ func claims(entries []store.Entry, now time.Time) (ids []store.MessageID) {
 	return ids
 }
 
-func claimed(e store.Entry, now time.Time) bool { return e.Kind != store.Hole && e.ExpiresAt.After(now) }
+func claimed(e store.Entry, now time.Time) bool {
+	return e.Kind != store.Hole && e.ExpiresAt.After(now)
+}

@@ -136,17 +136,16 @@ func New(cfg Config, d Deps) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parking: %w", err)
 	}
-	epochs := gateway.NewEpochs(d.Meta.Epoch)
 	g := gateway.New(gateway.Config{
 		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
 		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes), AllRingBytes: int64(cfg.AllRingBytes),
 		VerifyEvery: cfg.VerifyEvery, AwayEvery: awayEvery, Linger: linger, StoreReads: cfg.StoreReads,
-		Revoked: d.Revocations.Revoked, Epochs: epochs,
+		Revoked: d.Revocations.Revoked, Epochs: gateway.NewEpochs(d.Meta.Epoch),
 	}, d.Inbox, d.Log, gateway.NewMetrics(d.Registry))
 	return &App{
 		cfg: cfg, gateway: g, lot: lot, unwatch: d.Revocations.Watch(g.Revoked),
 		api: &httpapi.API{
-			Gateway: g, Epochs: epochs, Sessions: d.Sessions,
+			Gateway: g, Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer, Log: d.Log,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
 			Lot:     lot, LeastWait: leastWait, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),

@@ -124,6 +124,9 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 // Attach sets the bus. Call it before the first poll.
 func (g *Gateway) Attach(b bus.Subscriber) { g.bus = b }
 
+// Epochs knows the log's epoch.
+func (g *Gateway) Epochs() *Epochs { return g.cfg.Epochs }
+
 // Open is how many polls and streams are open.
 func (g *Gateway) Open() int64 { return g.open.Load() }
 

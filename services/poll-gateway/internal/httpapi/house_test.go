@@ -34,8 +34,8 @@ type library struct {
 	mu      sync.Mutex
 	books   map[string][]inbox.Item
 	cursors map[string]store.SessionCursor
-	// lost makes every log look as if it had gone back.
-	lost atomic.Bool
+	// epoch is the log's.
+	epoch atomic.Pointer[string]
 }
 
 func (l *library) add(user, text string) inbox.Item {
@@ -55,7 +55,7 @@ func (l *library) Read(_ context.Context, user string, after int64, limit int) (
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := l.books[user]
-	b := inbox.Batch{Next: after, PastHead: after > int64(len(all)) || l.lost.Load()}
+	b := inbox.Batch{Next: after, PastHead: after > int64(len(all))}
 	if b.PastHead {
 		return b, nil
 	}
@@ -86,7 +86,7 @@ func (l *library) OfferSession(_ context.Context, _, id string, seen store.Sessi
 	if l.cursors[id] != seen {
 		return false, nil
 	}
-	l.cursors[id] = store.SessionCursor{Position: seen.Position, Offered: position, Offers: seen.Offers + 1}
+	l.cursors[id] = store.SessionCursor{Epoch: seen.Epoch, Position: seen.Position, Offered: position, Offers: seen.Offers + 1}
 	return true, nil
 }
 
@@ -94,25 +94,33 @@ func (l *library) WithdrawOffer(_ context.Context, _, id string, seen store.Sess
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if at := l.cursors[id]; at.Offers == seen.Offers+1 {
-		l.cursors[id] = store.SessionCursor{Position: at.Position, Offers: at.Offers}
+		l.cursors[id] = store.SessionCursor{Epoch: at.Epoch, Position: at.Position, Offers: at.Offers}
 	}
 	return nil
 }
 
-func (l *library) AdvanceSession(_ context.Context, _, id string, position int64) error {
+func (l *library) AdvanceSession(_ context.Context, _, id, epoch string, position int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := l.cursors[id]
-	at.Position = max(at.Position, position)
+	at.Epoch, at.Position = epoch, max(at.Position, position)
 	l.cursors[id] = at
 	return nil
 }
 
-func (l *library) ResetSession(_ context.Context, _, id string, position int64) error {
+func (l *library) ResetSession(_ context.Context, _, id, epoch string, position int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cursors[id] = store.SessionCursor{Position: position}
+	l.cursors[id] = store.SessionCursor{Epoch: epoch, Position: position}
 	return nil
+}
+
+// Epoch is the log's; restore makes it another one.
+func (l *library) Epoch(context.Context) (string, error) { return *l.epoch.Load(), nil }
+
+func (l *library) restore() {
+	again := *l.epoch.Load() + "x"
+	l.epoch.Store(&again)
 }
 
 // desk takes a name for the token of who bears it.
@@ -144,14 +152,16 @@ func newHouse(t testing.TB, parks bool) *house {
 		desk: &desk{}, registry: prometheus.NewRegistry(),
 	}
 	h.desk.until.Store(time.Now().Add(time.Hour).UnixNano())
+	epoch := "epoch"
+	h.library.epoch.Store(&epoch)
 	h.gateway = gateway.New(gateway.Config{
 		MaxPolls: 1 << 20, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
-		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
+		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: gateway.NewEpochs(h.library.Epoch),
 	}, h.library, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	h.gateway.Attach(silence{})
 	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
 	h.api = &API{
-		Gateway: h.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: h.library,
+		Gateway: h.gateway, Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
 		Unread: NewUnread(64 << 20), Log: opts.Log,
 	}
@@ -270,4 +280,8 @@ func (c *caller) answer() reply {
 	require.NoError(c.t, err)
 	require.NoError(c.t, res.Body.Close())
 	return reply{res.StatusCode, res.Close, res.Header, string(body)}
+}
+
+func epochs() *gateway.Epochs {
+	return gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil })
 }

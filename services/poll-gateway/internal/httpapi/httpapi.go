@@ -42,7 +42,6 @@ type Sessions interface {
 // API answers polls and streams.
 type API struct {
 	Gateway  *gateway.Gateway
-	Epochs   *gateway.Epochs
 	Sessions Sessions
 	Tokens   httpserver.TokenChecker
 	Limiter  ratelimit.Limiter
@@ -125,7 +124,7 @@ func (a *API) poll(c *gin.Context) error {
 		}
 	}
 	if answer.Reset {
-		if epoch, err = a.Epochs.Current(c.Request.Context()); err != nil {
+		if epoch, err = a.Gateway.Epochs().Current(c.Request.Context()); err != nil {
 			return err
 		}
 	}
@@ -223,7 +222,7 @@ func (a *API) place(ctx context.Context, name, text string) (place, error) {
 		p.position = gateway.FromHead
 	}
 	if p.anchored {
-		if p.known, err = a.Epochs.Is(ctx, at.Epoch); err != nil {
+		if p.known, err = a.Gateway.Epochs().Is(ctx, at.Epoch); err != nil {
 			return place{}, err
 		}
 		if p.known {
@@ -231,7 +230,7 @@ func (a *API) place(ctx context.Context, name, text string) (place, error) {
 			return p, nil
 		}
 	}
-	p.epoch, err = a.Epochs.Current(ctx)
+	p.epoch, err = a.Gateway.Epochs().Current(ctx)
 	return p, err
 }
 

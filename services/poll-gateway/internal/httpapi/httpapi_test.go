@@ -62,6 +62,7 @@ func (silence) Connected() bool                                             { re
 // sessions is one session's cursor.
 type sessions struct {
 	mu      sync.Mutex
+	epoch   string
 	cursor  int64
 	offered int64
 	offers  int64
@@ -71,13 +72,13 @@ type sessions struct {
 func (s *sessions) SessionCursor(context.Context, string, string) (store.SessionCursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return store.SessionCursor{Position: s.cursor, Offered: s.offered, Offers: s.offers}, s.fail
+	return store.SessionCursor{Epoch: s.epoch, Position: s.cursor, Offered: s.offered, Offers: s.offers}, s.fail
 }
 
 func (s *sessions) OfferSession(_ context.Context, _, _ string, seen store.SessionCursor, position int64) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if seen != (store.SessionCursor{Position: s.cursor, Offered: s.offered, Offers: s.offers}) {
+	if seen != (store.SessionCursor{Epoch: s.epoch, Position: s.cursor, Offered: s.offered, Offers: s.offers}) {
 		return false, nil
 	}
 	s.offered = position
@@ -94,19 +95,19 @@ func (s *sessions) WithdrawOffer(_ context.Context, _, _ string, seen store.Sess
 	return s.fail
 }
 
-func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64) error {
+func (s *sessions) AdvanceSession(_ context.Context, _, _, epoch string, position int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail == nil {
-		s.cursor = max(s.cursor, position)
+		s.epoch, s.cursor = epoch, max(s.cursor, position)
 	}
 	return s.fail
 }
 
-func (s *sessions) ResetSession(_ context.Context, _, _ string, position int64) error {
+func (s *sessions) ResetSession(_ context.Context, _, _, epoch string, position int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cursor = position
+	s.epoch, s.cursor = epoch, position
 	return nil
 }
 
@@ -130,12 +131,12 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	r := &rig{t: t, shelf: &shelf{messages: messages}, sessions: &sessions{}, engine: gin.New()}
 	r.gateway = gateway.New(gateway.Config{
 		MaxPolls: 100, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
-		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
+		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: epochs(),
 	}, r.shelf, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	r.gateway.Attach(silence{})
 	t.Cleanup(r.gateway.Stop)
 	a := &API{
-		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
+		Gateway: r.gateway, Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Unread: NewUnread(1 << 20),
 	}
@@ -298,7 +299,7 @@ func TestAPollWaitsForTheAnswerOfAnotherNodeAndDoesNotRepeatIt(t *testing.T) {
 	r.offered()
 	answered := make(chan api.PollResponse)
 	go func() { answered <- r.poll("") }()
-	require.NoError(t, r.sessions.AdvanceSession(t.Context(), "", "", 1))
+	require.NoError(t, r.sessions.AdvanceSession(t.Context(), "", "", "epoch", 1))
 	require.Equal(t, "two", (<-answered).Data.EncryptedContent)
 }
 
@@ -355,4 +356,38 @@ func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
 	ok, err := a.offer(t.Context(), s, answer)
 	require.NoError(t, err)
 	require.True(t, ok)
+}
+
+// TestASessionIsNeverSetBackWithoutANewEpoch: one stale read set it back to the beginning, and the whole inbox came again.
+func TestASessionIsNeverSetBackWithoutANewEpoch(t *testing.T) {
+	r := newRig(t, "one", "two")
+	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.Equal(t, "two", r.poll("").Data.EncryptedContent)
+	all := r.shelf.messages
+	r.shelf.messages = nil // a replica that has nothing yet
+	w := httptest.NewRecorder()
+	r.get("poll", w)
+	require.Equal(t, http.StatusServiceUnavailable, w.Code, w.Body.String())
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	require.EqualValues(t, 2, r.sessions.cursor)
+	r.shelf.messages = append(all, "three")
+	require.Equal(t, "three", r.poll("").Data.EncryptedContent)
+
+	r.sessions.epoch = "before"
+	require.Equal(t, "one", r.poll("").Data.EncryptedContent)
+	require.Equal(t, "epoch", r.sessions.epoch)
+	require.Equal(t, "two", r.poll("").Data.EncryptedContent)
+}
+
+// TestACursorOfThisEpochIsNeverAnsweredWithAReset, however far the store is behind.
+func TestACursorOfThisEpochIsNeverAnsweredWithAReset(t *testing.T) {
+	r := newRig(t, "one")
+	for path, status := range map[string]int{
+		"poll?after=epoch.7": http.StatusServiceUnavailable, "stream?after=epoch.7": http.StatusServiceUnavailable, "poll?after=7": http.StatusOK, "poll?after=other.1": http.StatusOK,
+	} {
+		w := httptest.NewRecorder()
+		r.get(path, w)
+		require.Equal(t, status, w.Code, w.Body.String())
+		require.Equal(t, status == http.StatusOK, strings.Contains(w.Body.String(), "reset"), w.Body.String())
+	}
 }

@@ -151,7 +151,7 @@ func (l *late) end(err error) {
 func (l *late) answerReset() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
-	epoch, err := l.api.Epochs.Current(ctx)
+	epoch, err := l.api.Gateway.Epochs().Current(ctx)
 	if err != nil {
 		l.fail(err)
 		return

@@ -43,14 +43,14 @@ func (a *API) legacyPoll(c *gin.Context) error {
 // openSession finds where a session stands. Only a new epoch of the log sets it back, to the beginning: what the log holds
 // now is delivered, whatever was before.
 func (a *API) openSession(ctx context.Context, s *session) (err error) {
-	if s.epoch, err = a.Epochs.Current(ctx); err != nil {
+	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
 		return err
 	}
 	if s.seen, err = a.sessionCursor(ctx, s); err != nil || s.seen.Epoch == "" || s.seen.Epoch == s.epoch {
 		return err
 	}
 	// The session may know of a new epoch before this node does.
-	same, err := a.Epochs.Is(ctx, s.seen.Epoch)
+	same, err := a.Gateway.Epochs().Is(ctx, s.seen.Epoch)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (a *API) openSession(ctx context.Context, s *session) (err error) {
 		s.epoch = s.seen.Epoch
 		return nil
 	}
-	if s.epoch, err = a.Epochs.Current(ctx); err != nil {
+	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
 		return err
 	}
 	if err := a.Sessions.ResetSession(ctx, s.user, s.id, s.epoch, 0); err != nil {

@@ -41,7 +41,7 @@ func (a *API) stream(c *gin.Context) error {
 // streamOn writes answers until the stream ends. The status is out: whatever goes wrong, all that can be told is the end.
 func (a *API) streamOn(c *gin.Context, q gateway.Query, epoch string, answer gateway.Answer) {
 	for a.writeEvents(c, epoch, answer) && !answer.Close && a.stillGood(c) {
-		current, err := a.Epochs.Current(c.Request.Context())
+		current, err := a.Gateway.Epochs().Current(c.Request.Context())
 		if err != nil {
 			return
 		}
@@ -80,7 +80,7 @@ func (a *API) streamStart(c *gin.Context) (place, error) {
 // writeEvents reports whether the client has taken the events of an answer.
 func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer) bool {
 	if answer.Reset {
-		current, err := a.Epochs.Current(c.Request.Context())
+		current, err := a.Gateway.Epochs().Current(c.Request.Context())
 		if err != nil {
 			return false
 		}
