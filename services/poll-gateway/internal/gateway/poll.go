@@ -23,10 +23,10 @@ const maxSkipped = 10_000
 type Query struct {
 	Caller token.Identity
 	After  int64
-	// Anchored means that After is known to be of the log's epoch: the log held it.
-	Anchored bool
-	Limit    int
-	Wait     time.Duration
+	Limit  int
+	Wait   time.Duration
+	// KeepsPlace: After is a session's, which nothing but a new epoch sets back. It is never answered with a Reset.
+	KeepsPlace bool
 }
 
 // Answer is what a poll is answered with. With neither Objects nor Reset it is a timeout.
@@ -141,7 +141,6 @@ func (p *polling) start(ctx context.Context) (err error) {
 	if p.q.After != FromHead {
 		return nil
 	}
-	p.q.Anchored = true
 	head, known := p.m.latest()
 	if !known {
 		head, err = p.g.inbox.Head(ctx, p.m.user)
@@ -187,14 +186,14 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// pastHead is for a read that ended below the poll's position. It may be stale, so it is repeated for a while. A position
-// that the log is known to have held cannot be of another history: rather than a lie, the client is told to ask again.
+// pastHead is for a read that ended below the poll's position. A store that fails over may be behind for a moment, so it is
+// repeated for a while. Then the position is of another history of the log.
 func (p *polling) pastHead() (done bool, err error) {
 	switch {
 	case p.g.alarms.now()-p.began < stalePatience:
 		p.g.metrics.staleReads.Inc()
 		return false, nil
-	case p.q.Anchored:
+	case p.q.KeepsPlace:
 		return false, ErrStale
 	}
 	p.at = Answer{Reset: true}

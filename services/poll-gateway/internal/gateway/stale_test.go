@@ -13,23 +13,16 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// anchored is a poll whose position is known to be of the log's epoch.
-func (r *rig) anchored(after int64, wait time.Duration) Query {
-	q := r.query(after, wait)
-	q.Anchored = true
-	return q
-}
-
 // TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin: one device waits at the head, and what the store shows to another,
 // which stands below, ends there. That poll was answered at once with a timeout, and its client came again at once, for ever.
 func TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
-		atHead := r.start(r.anchored(10, 10*time.Second))
+		atHead := r.start(r.query(10, 10*time.Second))
 		r.shelf.hide(5)
 		reads, began := r.shelf.readCount(), time.Now()
-		below := <-r.start(r.anchored(5, 10*time.Second))
+		below := <-r.start(r.query(5, 10*time.Second))
 		require.NoError(t, below.err)
 		require.Empty(t, below.Objects)
 		require.EqualValues(t, 5, below.Position)
@@ -43,9 +36,9 @@ func TestAPollThatMeetsAStaleReadIsGivenTheMessagesOnceTheyShow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
-		r.start(r.anchored(10, time.Minute))
+		r.start(r.query(10, time.Minute))
 		r.shelf.hide(5)
-		below := r.start(r.anchored(5, time.Minute))
+		below := r.start(r.query(5, time.Minute))
 		pass(3 * time.Second)
 		require.Empty(t, below)
 		r.shelf.hide(0)
@@ -65,9 +58,9 @@ func TestAPollThatWaitsForTheStoreEndsWithItsTokenAndWithTheNode(t *testing.T) {
 				var revoked atomic.Bool
 				r := newRig(t, func(c *Config) { c.Revoked = func(token.Identity) bool { return revoked.Load() } })
 				r.fill(10)
-				r.start(r.anchored(10, time.Minute))
+				r.start(r.query(10, time.Minute))
 				r.shelf.hide(5)
-				below := r.start(r.anchored(5, time.Minute))
+				below := r.start(r.query(5, time.Minute))
 				end(r, &revoked)
 				began := time.Now()
 				got := <-below
@@ -82,36 +75,39 @@ func TestAPollThatWaitsForTheStoreEndsWithItsTokenAndWithTheNode(t *testing.T) {
 	}
 }
 
-// TestAPositionOfThisEpochIsNeverReset: what was given to a client of this epoch was in the log; a read that does not show
-// it is stale.
-func TestAPositionOfThisEpochIsNeverReset(t *testing.T) {
+// TestAPositionIsResetOnlyAfterRepeatedReads: one stale read made clients begin anew.
+func TestAPositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
 		r.shelf.hide(5)
-		began := time.Now()
-		got := <-r.start(r.anchored(9, time.Minute))
-		require.ErrorIs(t, got.err, store.ErrUnavailable)
-		require.False(t, got.Reset)
-		require.Equal(t, stalePatience, time.Since(began))
+		for _, wait := range []time.Duration{0, time.Minute} {
+			poll := r.start(r.query(9, wait))
+			pass(stalePatience / 2)
+			require.Empty(t, poll)
+			r.shelf.hide(0)
+			require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
 
-		poll := r.start(r.anchored(9, time.Minute))
-		pass(stalePatience / 2)
-		r.shelf.hide(0)
-		require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
+			reads, began := r.shelf.readCount(), time.Now()
+			require.True(t, (<-r.start(r.query(11, wait))).Reset)
+			require.Equal(t, stalePatience, time.Since(began))
+			require.Less(t, r.shelf.readCount()-reads, 10)
+			r.shelf.hide(5)
+		}
 	})
 }
 
-func TestABarePositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
+// TestASessionsPlaceIsNeverReset: only a new epoch sets it back.
+func TestASessionsPlaceIsNeverReset(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
 		r.shelf.hide(5)
-		poll := r.start(r.query(9, 0))
-		pass(stalePatience / 2)
-		r.shelf.hide(0)
-		require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
-		require.True(t, (<-r.start(r.query(11, 0))).Reset)
+		q := r.query(9, time.Minute)
+		q.KeepsPlace = true
+		got := <-r.start(q)
+		require.ErrorIs(t, got.err, store.ErrUnavailable)
+		require.False(t, got.Reset)
 	})
 }
 
@@ -119,7 +115,7 @@ func TestOneStaleReadResetsNobodyWhoWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
-		poll := r.start(r.anchored(10, time.Hour))
+		poll := r.start(r.query(10, time.Hour))
 		pass(5 * time.Second)
 		r.shelf.hide(5)
 		r.Disrupted()
@@ -136,14 +132,14 @@ func TestAHeadThatIsTooHighIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(10)
-		poll := r.start(r.anchored(10, time.Hour))
+		poll := r.start(r.query(10, time.Hour))
 		r.shelf.mu.Lock()
 		r.shelf.entries, r.shelf.visible = r.shelf.entries[:3], 3
 		r.shelf.mu.Unlock()
 		began := time.Now()
 		require.ErrorIs(t, (<-poll).err, ErrStale)
 		require.Less(t, time.Since(began), r.cfg.VerifyEvery*6/5+2*contradictionPatience)
-		again := r.start(r.anchored(3, time.Minute))
+		again := r.start(r.query(3, time.Minute))
 		r.send()
 		require.Equal(t, []int64{4}, positions(t, (<-again).Answer))
 	})
@@ -158,7 +154,7 @@ func TestANewEpochResetsWhoWaits(t *testing.T) {
 		r.fill(10)
 		_, err := epochs.Current(t.Context())
 		require.NoError(t, err)
-		poll := r.start(r.anchored(10, time.Hour))
+		poll := r.start(r.query(10, time.Hour))
 		pass(2 * time.Second)
 		r.shelf.mu.Lock()
 		r.shelf.entries, r.shelf.visible = r.shelf.entries[:3], 3
@@ -169,7 +165,7 @@ func TestANewEpochResetsWhoWaits(t *testing.T) {
 		require.True(t, known)
 		synctest.Wait()
 		require.True(t, (<-poll).Reset)
-		again := r.start(r.anchored(3, time.Minute))
+		again := r.start(r.query(3, time.Minute))
 		r.send()
 		require.Equal(t, []int64{4}, positions(t, (<-again).Answer))
 	})
@@ -181,12 +177,12 @@ func TestTwoReadsThatDoNotAgreeDoNotSpin(t *testing.T) {
 		r := newRig(t)
 		r.shelf.more = true
 		reads := r.shelf.readCount()
-		got := <-r.start(r.anchored(0, 10*time.Second))
+		got := <-r.start(r.query(0, 10*time.Second))
 		require.NoError(t, got.err)
 		require.Less(t, r.shelf.readCount()-reads, 20)
 
 		r.shelf.more = false
-		poll := r.start(r.anchored(0, time.Minute))
+		poll := r.start(r.query(0, time.Minute))
 		r.shelf.more = true
 		r.Disrupted()
 		reads = r.shelf.readCount()
@@ -202,7 +198,7 @@ func TestTheLatestPositionOfAWarmUserNeedsNoReadOfTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		r.fill(3)
-		<-r.start(r.anchored(3, 0))
+		<-r.start(r.query(3, 0))
 		reads := r.shelf.readCount()
 		r.shelf.mu.Lock()
 		r.shelf.fail = store.ErrUnavailable

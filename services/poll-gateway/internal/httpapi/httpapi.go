@@ -117,7 +117,7 @@ func (a *API) poll(c *gin.Context) error {
 	}
 	answer, epoch := gateway.Answer{Reset: true}, at.epoch
 	if at.known {
-		q.After, q.Anchored = at.position, at.anchored
+		q.After = at.position
 		var later bool
 		if answer, later, err = a.await(c, q, waiting{epoch: epoch}); later || err != nil {
 			return err
@@ -206,8 +206,6 @@ type place struct {
 	// epoch is the log's. known is false for a position that belongs to another.
 	epoch string
 	known bool
-	// anchored: the position is known to be of the log's epoch.
-	anchored bool
 }
 
 // place reads a cursor that came in the parameter called name.
@@ -217,11 +215,11 @@ func (a *API) place(ctx context.Context, name, text string) (place, error) {
 	if err != nil && !latest {
 		return place{}, api.InvalidField(name, "must be a cursor that a poll returned, a position or "+cursor.Latest)
 	}
-	p := place{position: at.Position, known: true, anchored: at.Epoch != ""}
+	p := place{position: at.Position, known: true}
 	if latest {
 		p.position = gateway.FromHead
 	}
-	if p.anchored {
+	if at.Epoch != "" {
 		if p.known, err = a.Gateway.Epochs().Is(ctx, at.Epoch); err != nil {
 			return place{}, err
 		}

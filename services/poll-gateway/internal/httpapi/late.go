@@ -84,13 +84,10 @@ func (l *late) Gone() {
 func (l *late) answer() {
 	l.parked.Leave()
 	r := l.result
-	if l.session != nil && r.answer.Reset {
-		r.answer = gateway.Answer{Position: l.session.seen.Position} // the session polls again, and begins anew
-	}
 	switch {
 	case r.err != nil:
 		l.fail(r.err)
-	case l.session != nil && r.answer.Position != l.session.seen.Position:
+	case l.session != nil && (r.answer.Reset || r.answer.Position != l.session.seen.Position):
 		l.api.workers.start(l.answerSession)
 	case r.answer.Reset:
 		l.api.workers.start(l.answerReset)
@@ -164,6 +161,15 @@ func (l *late) answerReset() {
 func (l *late) answerSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
+	if l.result.answer.Reset { // the session polls again, and begins anew
+		if err := l.api.resetSession(ctx, l.session); err != nil {
+			l.fail(err)
+			return
+		}
+		l.result.answer = gateway.Answer{}
+		l.write()
+		return
+	}
 	var lost error
 	err := l.api.deliver(ctx, l.session, l.result.answer, func(answer gateway.Answer) error {
 		l.result.answer, l.result.written = answer, make(chan error, 1)

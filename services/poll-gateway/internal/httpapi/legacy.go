@@ -32,7 +32,7 @@ func (a *API) legacyPoll(c *gin.Context) error {
 	if err := a.openSession(ctx, s); err != nil {
 		return err
 	}
-	q.After, q.Anchored = s.seen.Position, true
+	q.After, q.KeepsPlace = s.seen.Position, s.seen.Epoch != ""
 	answer, later, err := a.await(c, q, waiting{s.epoch, s})
 	if later || err != nil {
 		return err
@@ -58,19 +58,28 @@ func (a *API) openSession(ctx context.Context, s *session) (err error) {
 		s.epoch = s.seen.Epoch
 		return nil
 	}
-	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
-		return err
-	}
-	if err := a.Sessions.ResetSession(ctx, s.user, s.id, s.epoch, 0); err != nil {
+	if err := a.resetSession(ctx, s); err != nil {
 		return err
 	}
 	s.seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id)
 	return err
 }
 
-// answerLegacy answers a session. If the epoch has changed meanwhile it is told of a timeout, polls again, and begins anew.
+// resetSession sets a session back to the beginning of the log as it is now.
+func (a *API) resetSession(ctx context.Context, s *session) (err error) {
+	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
+		return err
+	}
+	return a.Sessions.ResetSession(ctx, s.user, s.id, s.epoch, 0)
+}
+
+// answerLegacy answers a session. If the log turns out to be another one, it is told of a timeout, polls again, and begins
+// anew.
 func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) error {
 	if answer.Reset {
+		if err := a.resetSession(c.Request.Context(), s); err != nil {
+			return err
+		}
 		answer = gateway.Answer{Position: s.seen.Position}
 	}
 	release, err := a.Unread.reserve(s.user, answer)

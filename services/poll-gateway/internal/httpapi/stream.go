@@ -22,7 +22,7 @@ func (a *API) stream(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	q.After, q.Anchored, q.Wait = at.position, at.anchored, 0
+	q.After, q.Wait = at.position, 0
 	answer := gateway.Answer{Reset: true}
 	if at.known {
 		// The first poll does not wait: whatever is wrong can still be told by the status.
@@ -50,7 +50,7 @@ func (a *API) streamOn(c *gin.Context, q gateway.Query, epoch string, answer gat
 			continue
 		}
 		epoch = current
-		q.After, q.Anchored, q.Wait = answer.Position, true, untilExpiry(heartbeat, q)
+		q.After, q.Wait = answer.Position, untilExpiry(heartbeat, q)
 		if q.Wait == 0 {
 			return
 		}
