@@ -23,7 +23,7 @@ func BenchmarkEventToPollCompletion(b *testing.B) {
 		b.Run(fmt.Sprint("polls=", polls), func(b *testing.B) {
 			g := New(Config{
 				MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Hour, AwayEvery: time.Hour,
-				Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false },
+				Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: oneEpoch(),
 			}, &shelf{}, slog.New(slog.DiscardHandler), NewMetrics(nil))
 			g.Attach(&wire{subscribed: map[string]int{}})
 			defer g.Stop()

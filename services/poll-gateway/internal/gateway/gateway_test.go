@@ -183,12 +183,15 @@ type rig struct {
 	wire  *wire
 }
 
+// oneEpoch is a log that is never restored.
+func oneEpoch() *Epochs { return NewEpochs(func(context.Context) (string, error) { return "e1", nil }) }
+
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	cfg := Config{
 		MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute,
 		AwayEvery: 1500 * time.Millisecond, Linger: time.Minute, StoreReads: 4,
 		Revoked: func(token.Identity) bool { return false },
-		Epochs:  NewEpochs(func(context.Context) (string, error) { return "e1", nil }),
+		Epochs:  oneEpoch(),
 	}
 	for _, f := range change {
 		f(&cfg)
