@@ -147,6 +147,7 @@ func delivery() Dashboard {
 					rate("not published", `sealpost_messages_unpublished_events_total{$node}`), rate("malformed", `sealpost_gateway_malformed_events_total{$node}`)),
 			}},
 			{"The log mends itself", []Panel{
+				graph("Stale reads", "ops", "Reads of the store that showed less than it held before: it fails over, or was restored without a new epoch.", rate("stale reads", `sealpost_gateway_stale_reads_total{$node}`)),
 				graph("Holes and aborted sends", "ops", "Tombstones: positions that no writer filled, sends that were not committed in time.",
 					rate("holes", `sealpost_inbox_holes_filled_total{$node}`), rate("aborted sends", `sealpost_inbox_sends_aborted_total{$node}`)),
 				graph("Position conflicts", "ops", "Entries that had to take another position.", rate("conflicts", `sealpost_inbox_position_conflicts_total{$node}`)),

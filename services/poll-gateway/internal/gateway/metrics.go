@@ -70,7 +70,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		staleReads: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_gateway_stale_reads_total",
-			Help: "Reads of the store that ended below a position that is known to be there, and were repeated: it fails over, or was restored without a new epoch.",
+			Help: "Reads of the store that ended below a position that the log held: it fails over, or was restored without a new epoch.",
 		}),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_gateway_refused_polls_total", Help: "Polls refused, by reason (capacity, user_limit, draining).",

@@ -191,9 +191,9 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 func (p *polling) pastHead() (done bool, err error) {
 	switch {
 	case p.g.alarms.now()-p.began < stalePatience:
-		p.g.metrics.staleReads.Inc()
 		return false, nil
 	case p.q.KeepsPlace:
+		p.g.metrics.staleReads.Inc() // of other positions it is not known whether the log held them: clients may ask for any
 		return false, ErrStale
 	}
 	p.at = Answer{Reset: true}
