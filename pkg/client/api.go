@@ -14,14 +14,18 @@ import (
 // pollMargin is how much longer than its wait a poll may take.
 const pollMargin = 15 * time.Second
 
-// post sends in as JSON. What it does not repeat, the caller may.
-func post[T any](ctx context.Context, c *Client, path string, in any, repeatable bool) (T, error) {
+// post sends in as JSON. What it does not repeat, the caller may. whole, unless nil, tells the server's answers from others.
+func post[T any](ctx context.Context, c *Client, r request, in any, whole func(T) bool) (T, error) {
 	var out T
-	body, err := json.Marshal(in)
-	if err != nil {
+	var err error
+	r.method = http.MethodPost
+	if r.body, err = json.Marshal(in); err != nil {
 		return out, err
 	}
-	err = c.call(ctx, request{method: http.MethodPost, path: path, body: body, repeatable: repeatable}, &out)
+	if whole != nil {
+		r.whole = func() bool { return whole(out) }
+	}
+	err = c.call(ctx, r, &out)
 	return out, err
 }
 
@@ -31,44 +35,53 @@ func get[T any](ctx context.Context, c *Client, path string, query url.Values) (
 	return out, err
 }
 
-// Register opens an account and uses its token from now on.
+// Register opens an account and uses its token from now on. If the account is there already, with this very key, it opens a
+// session of it. So after ErrOutcomeUnknown, call it again with the same arguments: it finishes what was begun. It is not
+// repeated by itself, for attempts count. ErrRegistered means that the account is made, and that a Login is missing.
 func (c *Client) Register(ctx context.Context, username, password, publicKey string) (api.SessionResponse, error) {
-	s, err := post[api.SessionResponse](ctx, c, "/api/auth/register", api.RegisterRequest{Username: username, Password: password, PublicKey: publicKey}, false)
-	if err == nil {
-		c.SetToken(s.Token)
+	r := api.RegisterRequest{Username: username, Password: password, PublicKey: publicKey}
+	s, err := post(ctx, c, request{path: "/api/auth/register", lasting: true}, r, wholeSession)
+	if IsCode(err, api.CodeUsernameTaken) && refused(err) {
+		s, err = c.claim(ctx, r, err)
 	}
-	return s, err
+	return c.use(s, err)
 }
 
 // Login opens a session and uses its token from now on.
 func (c *Client) Login(ctx context.Context, username, password string) (api.SessionResponse, error) {
-	s, err := post[api.SessionResponse](ctx, c, "/api/auth/login", api.LoginRequest{Username: username, Password: password}, false)
-	if err == nil {
-		c.SetToken(s.Token)
-	}
-	return s, err
+	return c.use(post(ctx, c, request{path: "/api/auth/login"}, api.LoginRequest{Username: username, Password: password}, wholeSession))
 }
 
-// ChangePassword changes the password, refuses all other tokens, and uses the new one from now on.
+// ChangePassword changes the password, refuses all other tokens, and uses the new one from now on. After ErrOutcomeUnknown, a
+// Login with the new password tells whether it has been changed, and finishes it.
 func (c *Client) ChangePassword(ctx context.Context, current, next string) (api.SessionResponse, error) {
-	s, err := post[api.SessionResponse](ctx, c, "/api/auth/password", api.PasswordRequest{CurrentPassword: current, NewPassword: next}, false)
+	r := api.PasswordRequest{CurrentPassword: current, NewPassword: next}
+	return c.use(post(ctx, c, request{path: "/api/auth/password", lasting: true}, r, wholeSession))
+}
+
+func wholeSession(s api.SessionResponse) bool { return s.Token != "" }
+
+// use takes the token of a new session.
+func (c *Client) use(s api.SessionResponse, err error) (api.SessionResponse, error) {
 	if err == nil {
 		c.SetToken(s.Token)
 	}
 	return s, err
 }
 
-// Logout has the token refused everywhere.
-func (c *Client) Logout(ctx context.Context) error {
-	_, err := post[api.MessageResponse](ctx, c, "/api/auth/logout", struct{}{}, true)
-	return err
-}
+// Logout has the token refused everywhere. After ErrOutcomeUnknown it can be called again: that the token is revoked is the
+// answer then.
+func (c *Client) Logout(ctx context.Context) error { return c.end(ctx, "/api/auth/logout") }
 
 // LogoutAll has every token of the account refused.
-func (c *Client) LogoutAll(ctx context.Context) error {
-	_, err := post[api.MessageResponse](ctx, c, "/api/auth/logout-all", struct{}{}, true)
+func (c *Client) LogoutAll(ctx context.Context) error { return c.end(ctx, "/api/auth/logout-all") }
+
+func (c *Client) end(ctx context.Context, path string) error {
+	_, err := post(ctx, c, request{path: path, repeatable: true, lasting: true}, struct{}{}, wholeMessage)
 	return err
 }
+
+func wholeMessage(m api.MessageResponse) bool { return m.Message != "" }
 
 // Profile is the caller's account.
 func (c *Client) Profile(ctx context.Context) (api.ProfileResponse, error) {
@@ -80,15 +93,23 @@ func (c *Client) UserKey(ctx context.Context, username string) (api.UserKeyRespo
 	return get[api.UserKeyResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username), nil)
 }
 
-// UpdateKey makes publicKey the caller's key.
+// KeyHistory lists all keys of a user, as the server says, oldest first, the current one last.
+func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistoryResponse, error) {
+	return get[api.KeyHistoryResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil)
+}
+
+// UpdateKey makes publicKey the caller's key. It can be called again with the same key: if that is the current one already,
+// nothing is changed.
 func (c *Client) UpdateKey(ctx context.Context, publicKey string) (api.UpdateKeyResponse, error) {
-	return post[api.UpdateKeyResponse](ctx, c, "/api/users/update-key", api.UpdateKeyRequest{PublicKey: publicKey}, true)
+	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, lasting: true}, api.UpdateKeyRequest{PublicKey: publicKey},
+		func(r api.UpdateKeyResponse) bool { return r.Version > 0 })
 }
 
 // SendSealed hands in a sealed message. It is repeated, as it is, until it is acknowledged or the patience is at an
 // end; r needs a ClientMessageID for that to be safe.
 func (c *Client) SendSealed(ctx context.Context, r api.SendRequest) (api.SendResponse, error) {
-	return post[api.SendResponse](ctx, c, "/api/messages/send", r, r.ClientMessageID != "")
+	return post(ctx, c, request{path: "/api/messages/send", repeatable: r.ClientMessageID != "", lasting: true}, r,
+		func(r api.SendResponse) bool { return r.MessageID != "" })
 }
 
 // History is a page of what the caller sent and received, newest first: the newest, or what is below position before.
@@ -102,7 +123,7 @@ func (c *Client) History(ctx context.Context, before int64, limit int) (api.Hist
 
 // MarkRead tells the sender that a message was read.
 func (c *Client) MarkRead(ctx context.Context, messageID string) error {
-	_, err := post[api.MessageResponse](ctx, c, "/api/messages/"+url.PathEscape(messageID)+"/read", struct{}{}, true)
+	_, err := post(ctx, c, request{path: "/api/messages/" + url.PathEscape(messageID) + "/read", repeatable: true}, struct{}{}, wholeMessage)
 	return err
 }
 

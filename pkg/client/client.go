@@ -35,7 +35,8 @@ const (
 var ErrNoConnection = errors.New("no connection to the server")
 
 // Client calls a server. Errors that the server answers are *api.Error; when it cannot be reached they wrap
-// ErrNoConnection. Its methods may be called concurrently, but for SetToken.
+// ErrNoConnection. Where a call changes something, and it cannot be told whether it did, they wrap ErrOutcomeUnknown, too. Its
+// methods may be called concurrently, but for SetToken.
 type Client struct {
 	server string
 	http   *http.Client
@@ -89,6 +90,10 @@ type request struct {
 	body         []byte
 	// repeatable means that doing it twice is the same as doing it once.
 	repeatable bool
+	// lasting means that it changes something, and that the caller has to know whether it did.
+	lasting bool
+	// whole reports whether the answer, as it was decoded, is one of the server's. Nil if anything will do.
+	whole func() bool
 	// patience overrides the client's; negative is for ever.
 	patience time.Duration
 	timeout  time.Duration
@@ -101,27 +106,40 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	}
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 15*time.Second
-	began, failed := time.Now(), false
+	began, last := time.Now(), error(nil)
 	for {
-		err := c.once(ctx, r, out)
-		if err == nil || !r.repeatable || !mayPass(err) || ctx.Err() != nil {
-			if failed && err == nil {
+		err := r.judge(c.once(ctx, r, out), last)
+		if err == nil {
+			if last != nil {
 				c.onRetry(nil)
 			}
-			return err
+			return nil
 		}
 		pause := max(pauses.NextBackOff(), retryAfter(err))
-		if r.patience >= 0 && time.Since(began)+pause > r.patience {
+		late := r.patience >= 0 && time.Since(began)+pause > r.patience
+		if !r.repeatable || !mayPass(err) || late || ctx.Err() != nil {
 			return err
 		}
-		failed = true
+		last = err
 		c.onRetry(err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
+			if errors.Is(last, ErrOutcomeUnknown) {
+				return fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err())
+			}
 			return ctx.Err()
 		}
 	}
+}
+
+// judge says of a failure if it leaves the outcome unknown. It does if an earlier attempt did: a refusal that comes later says
+// nothing of that one.
+func (r request) judge(err, earlier error) error {
+	if err == nil || !r.lasting || (refused(err) && !errors.Is(earlier, ErrOutcomeUnknown)) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 }
 
 // mayPass reports whether the same request may succeed later.
@@ -134,7 +152,8 @@ func mayPass(err error) bool {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	return false
+	// Others from 500 on are those of something between here and the server, unless they have a code.
+	return answered.Status >= http.StatusInternalServerError && answered.Code == ""
 }
 
 func retryAfter(err error) time.Duration {
@@ -171,7 +190,10 @@ func (c *Client) once(ctx context.Context, r request, out any) error {
 		return fmt.Errorf("%w: %w", ErrNoConnection, err)
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return fmt.Errorf("the server's answer to %s %s makes no sense: %w", r.method, r.path, err)
+		return fmt.Errorf("the answer to %s %s makes no sense: %w", r.method, r.path, err)
+	}
+	if r.whole != nil && !r.whole() {
+		return fmt.Errorf("the answer to %s %s is not one of the server's", r.method, r.path)
 	}
 	return nil
 }

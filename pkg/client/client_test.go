@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -22,7 +23,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(pinnerVariable); path != "" {
+		pinMany(path)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testKeys are made once: they are slow to make.
 var testKeys = sync.OnceValue(func() []*rsa.PrivateKey {
@@ -63,6 +70,7 @@ func reply(w http.ResponseWriter, status int, body any) {
 
 func refuse(w http.ResponseWriter, status int, code api.Code, change ...func(*api.Error)) {
 	e := api.New(status, code, "no")
+	e.RequestID = "r"
 	for _, f := range change {
 		f(e)
 	}
@@ -172,7 +180,10 @@ func TestAChangedKeyStopsASendUntilItIsAccepted(t *testing.T) {
 	s := newScript(t)
 	s.key("Bob", 2, testKeys()[2])
 	sends := 0
-	s.on("POST /api/messages/send", func(w http.ResponseWriter, _ *http.Request) { sends++; reply(w, 201, api.SendResponse{}) })
+	s.on("POST /api/messages/send", func(w http.ResponseWriter, _ *http.Request) {
+		sends++
+		reply(w, 201, api.SendResponse{MessageID: "m1"})
+	})
 	m := s.messenger()
 	known, err := envelope.Fingerprint(&testKeys()[1].PublicKey)
 	require.NoError(t, err)
@@ -244,9 +255,9 @@ type memory struct {
 
 func (m *memory) Load() (client.Cursor, error) { return m.at, nil }
 
-func (m *memory) Save(c client.Cursor) error {
-	m.at = c
-	m.saved = append(m.saved, c)
+func (m *memory) Save(_, to client.Cursor) error {
+	m.at = to
+	m.saved = append(m.saved, to)
 	return nil
 }
 
@@ -401,7 +412,7 @@ func TestARotatedKeyIsKeptBeforeTheServerLearnsOfIt(t *testing.T) {
 	before := s.inbox(1)[0]
 	version, err := m.RotateKey(t.Context(), 2048, func(r *keyfile.Ring) error {
 		require.Len(t, r.Keys, 2)
-		steps = append(steps, fmt.Sprint("kept version ", r.Current().Version))
+		steps = append(steps, fmt.Sprint("kept version ", r.Keys[1].Version))
 		return nil
 	})
 	require.NoError(t, err)

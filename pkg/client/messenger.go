@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/client/envelope"
@@ -16,13 +17,22 @@ import (
 // maxWraps bounds how often one message is wrapped anew because keys were rotated meanwhile.
 const maxWraps = 5
 
-// Messenger sends and receives as a user whose keys it holds.
+// Messenger sends and receives as a user whose keys it holds. It may be used concurrently.
 type Messenger struct {
 	*Client
 	Username string
-	Keys     *keyfile.Ring
+	// Keys are those to begin with: others may take their place as the user's keys are rotated.
+	Keys *keyfile.Ring
+	// Reload returns the keys as they are kept now, nil if they are the same as before. It is asked when a message comes that
+	// cannot be opened, and when the server knows of a newer key: another process may have rotated it. It may be nil.
+	Reload func() (*keyfile.Ring, error)
 	// Pins are the keys of others that the user has come to trust.
 	Pins Pins
+
+	// mu guards Keys and elsewhere.
+	mu sync.Mutex
+	// elsewhere means that the server gives out a key that is not held here, of another machine of the user.
+	elsewhere bool
 }
 
 // Incoming is a message that the user received, opened.
@@ -55,6 +65,9 @@ func (m *Messenger) SendWrappingAgain(ctx context.Context, sealed api.SendReques
 		if !IsCode(err, api.CodeStaleKeys) {
 			return answer, err
 		}
+		if err := m.catchUp(ctx, err); err != nil {
+			return api.SendResponse{}, err
+		}
 		if sealed, err = m.Seal(ctx, plaintext, sealed.ClientMessageID, to...); err != nil {
 			return api.SendResponse{}, err
 		}
@@ -75,9 +88,9 @@ func (m *Messenger) Seal(ctx context.Context, plaintext []byte, id string, to ..
 		}
 		keys[found.Username], versions[found.Username] = public, found.Version
 	}
-	own := m.Keys.Current()
+	own, told := m.own()
 	keys[m.Username] = &own.Private.PublicKey
-	if own.Version > 0 {
+	if told {
 		versions[m.Username] = own.Version
 	}
 	s, err := envelope.Seal(plaintext, keys)
@@ -117,16 +130,11 @@ func readKey(found api.UserKeyResponse) (*rsa.PublicKey, string, error) {
 }
 
 func (m *Messenger) checkPin(username, fingerprint string) error {
-	pinned, err := m.Pins.Pinned(username)
-	switch {
-	case err != nil:
-		return err
-	case pinned == "":
-		return m.Pins.Pin(username, fingerprint)
-	case pinned != fingerprint:
-		return &KeyChangedError{Username: username, Pinned: pinned, Offered: fingerprint}
+	pinned, err := m.Pins.PinFirst(username, fingerprint)
+	if err == nil && pinned != fingerprint {
+		err = &KeyChangedError{Username: username, Pinned: pinned, Offered: fingerprint}
 	}
-	return nil
+	return err
 }
 
 // Open decrypts a message that the user received.
@@ -134,8 +142,7 @@ func (m *Messenger) Open(message api.Message) Incoming {
 	in := Incoming{Message: message}
 	for name, wrapped := range message.RecipientKeys {
 		if sameName(name, m.Username) {
-			keys := m.Keys.Candidates(message.RecipientKeyVersions[name])
-			in.Plaintext, in.Fault = envelope.Open(message.EncryptedContent, message.IV, wrapped, keys...)
+			in.Plaintext, in.Fault = m.open(message, wrapped, message.RecipientKeyVersions[name])
 			return in
 		}
 	}
@@ -143,28 +150,19 @@ func (m *Messenger) Open(message api.Message) Incoming {
 	return in
 }
 
-// RotateKey makes a new key and has the server give it out from now on. save is called before the server learns of it,
-// so that no message can be sealed for a key that is not kept, and again once the server has numbered it.
-func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.Ring) error) (version int, err error) {
-	private, err := envelope.GenerateKey(bits)
-	if err != nil {
-		return 0, err
+func (m *Messenger) open(message api.Message, wrapped string, version int) ([]byte, error) {
+	tried := m.ring()
+	plaintext, err := envelope.Open(message.EncryptedContent, message.IV, wrapped, tried.Candidates(version)...)
+	if err == nil {
+		return plaintext, nil
 	}
-	text, err := envelope.EncodePublicKey(&private.PublicKey)
-	if err != nil {
-		return 0, err
+	switch changed, fault := m.reload(tried); {
+	case fault != nil:
+		return nil, fmt.Errorf("%w, and they cannot be read again: %w", err, fault)
+	case !changed:
+		return nil, err
 	}
-	next := &keyfile.Ring{Keys: append(m.Keys.Keys[:len(m.Keys.Keys):len(m.Keys.Keys)], keyfile.Key{Private: private})}
-	if err := save(next); err != nil {
-		return 0, err
-	}
-	answer, err := m.UpdateKey(ctx, text)
-	if err != nil {
-		return 0, err
-	}
-	next.Keys[len(next.Keys)-1].Version = answer.Version
-	m.Keys = next
-	return answer.Version, save(next)
+	return envelope.Open(message.EncryptedContent, message.IV, wrapped, m.ring().Candidates(version)...)
 }
 
 func sameName(a, b string) bool { return strings.EqualFold(a, b) }

@@ -7,15 +7,15 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"sync"
 
-	"github.com/google/renameio/v2"
+	"github.com/sealpost/sealpost/pkg/client/lockedfile"
 )
 
 // Pins remembers the fingerprints of other users' keys, as known_hosts does for SSH.
 type Pins interface {
-	// Pinned returns the fingerprint that is pinned for a user, "" if there is none.
-	Pinned(username string) (fingerprint string, err error)
+	// PinFirst remembers a fingerprint for a user who has none yet, and returns the one that is pinned then. To look and to
+	// pin are one step: where several do so at a time, in whatever processes, all are returned what one of them has pinned.
+	PinFirst(username, fingerprint string) (pinned string, err error)
 	// Pin remembers a fingerprint, in place of the one there was.
 	Pin(username, fingerprint string) error
 }
@@ -32,35 +32,36 @@ func (e *KeyChangedError) Error() string {
 	return fmt.Sprintf("the key of %s has changed: it was %s and is now %s", e.Username, e.Pinned, e.Offered)
 }
 
-// FilePins keeps pins in a JSON file. It may be used concurrently.
-type FilePins struct {
-	Path string
-	mu   sync.Mutex
-}
+// FilePins keeps pins in a JSON file, which several processes may share. It may be used concurrently.
+type FilePins struct{ Path string }
 
-// Pinned implements Pins.
-func (p *FilePins) Pinned(username string) (string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pins, err := p.load()
-	return pins[strings.ToLower(username)], err
+// PinFirst implements Pins.
+func (p *FilePins) PinFirst(username, fingerprint string) (pinned string, err error) {
+	name := strings.ToLower(username)
+	// A pin that is there needs no lock: the file is only ever replaced as a whole.
+	pins := map[string]string{}
+	if err := loadJSON(p.Path, &pins); err != nil || pins[name] != "" {
+		return pins[name], err
+	}
+	err = p.change(func(pins map[string]string) {
+		if pins[name] == "" {
+			pins[name] = fingerprint
+		}
+		pinned = pins[name]
+	})
+	return pinned, err
 }
 
 // Pin implements Pins.
 func (p *FilePins) Pin(username, fingerprint string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pins, err := p.load()
-	if err != nil {
-		return err
-	}
-	pins[strings.ToLower(username)] = fingerprint
-	return saveJSON(p.Path, pins)
+	return p.change(func(pins map[string]string) { pins[strings.ToLower(username)] = fingerprint })
 }
 
-func (p *FilePins) load() (map[string]string, error) {
-	pins := map[string]string{}
-	return pins, loadJSON(p.Path, &pins)
+func (p *FilePins) change(f func(pins map[string]string)) error {
+	return changeJSON(p.Path, map[string]string{}, func(pins map[string]string) (map[string]string, bool) {
+		f(pins)
+		return pins, true
+	})
 }
 
 // loadJSON reads a file into v; one that is not there leaves v as it is.
@@ -69,20 +70,34 @@ func loadJSON(path string, v any) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		err = json.Unmarshal(text, v)
-	}
 	if err != nil {
+		return err
+	}
+	return decodeJSON(path, text, v)
+}
+
+func decodeJSON(path string, text []byte, v any) error {
+	if err := json.Unmarshal(text, v); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }
 
-// saveJSON replaces a file, whole or not at all, for its owner alone.
-func saveJSON(path string, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(path, append(text, '\n'), 0o600)
+// changeJSON replaces what a file holds by what f makes of it, if f says so. No other change comes in between. A file that is
+// not there holds none.
+func changeJSON[T any](path string, none T, f func(T) (next T, replace bool)) error {
+	return lockedfile.Change(path, func(old []byte) ([]byte, error) {
+		v := none
+		if old != nil {
+			if err := decodeJSON(path, old, &v); err != nil {
+				return nil, err
+			}
+		}
+		next, replace := f(v)
+		if !replace {
+			return nil, nil
+		}
+		text, err := json.MarshalIndent(next, "", "  ")
+		return append(text, '\n'), err
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -34,20 +35,35 @@ type Cursor struct {
 // Cursors keeps a reader's cursor across restarts.
 type Cursors interface {
 	Load() (Cursor, error)
-	Save(Cursor) error
+	// Save keeps to in place of from, which this reader loaded or saved before. If another reader of the inbox has saved one
+	// meanwhile, the one that has come further stays.
+	Save(from, to Cursor) error
 }
 
-// FileCursor keeps a cursor in a JSON file.
+// FileCursor keeps a cursor in a JSON file, which several processes may share.
 type FileCursor struct{ Path string }
+
+// beginning is where a reader without a cursor begins.
+var beginning = Cursor{Text: "0"}
 
 // Load implements Cursors. A file that is not there stands for the beginning.
 func (f FileCursor) Load() (Cursor, error) {
-	c := Cursor{Text: "0"}
+	c := beginning
 	return c, loadJSON(f.Path, &c)
 }
 
 // Save implements Cursors.
-func (f FileCursor) Save(c Cursor) error { return saveJSON(f.Path, c) }
+func (f FileCursor) Save(from, to Cursor) error {
+	return changeJSON(f.Path, beginning, func(kept Cursor) (Cursor, bool) { return to, kept == from || !kept.beyond(to) })
+}
+
+// beyond reports whether c is known to be further in the same history of the inbox. A cursor begins with the name of the
+// history, the log's epoch. Whoever takes two histories for one, or the other way round, gets messages again, and loses none.
+func (c Cursor) beyond(other Cursor) bool {
+	history, _, _ := strings.Cut(c.Text, ".")
+	others, _, _ := strings.Cut(other.Text, ".")
+	return history == others && other.Position >= 0 && c.Position > other.Position
+}
 
 // Receive hands every message that comes to handle, in order, until ctx ends, handle fails or the session does. The
 // cursor is saved after handle has returned, so a message is handed over again if the process dies in between, and
@@ -136,8 +152,9 @@ func (r *receiver) move(to Cursor) error {
 	if to == r.at {
 		return nil
 	}
+	from := r.at
 	r.at = to
-	return r.cursors.Save(to)
+	return r.cursors.Save(from, to)
 }
 
 // follow holds an answer to the promise that every position is accounted for.

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// Leeway is how far the clocks of two nodes may be apart before a token that is good at one is refused at another.
-	Leeway = 30 * time.Second
+	// Leeway is how far the clocks of two nodes may be apart before a token that is good at one is refused at another: the
+	// minute that the design allows, and half a minute more. It holds for iat and nbf, which a clock that is behind has not
+	// reached yet, and for exp, which one that is ahead has passed already. So a token may live so much longer than it says.
+	Leeway = 90 * time.Second
 	// MaxLifetime is the longest lifetime of a token, whatever the setting. It bounds how long a revocation has to be
 	// remembered, even one that was made while another lifetime was set.
 	MaxLifetime = 30 * 24 * time.Hour

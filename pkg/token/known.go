@@ -41,7 +41,7 @@ func (k *known) get(raw string, keys KeySet, now time.Time) (Identity, bool) {
 		return Identity{}, false
 	}
 	id := t.identity
-	if now.Before(id.IssuedAt.Add(-Leeway)) || !now.Before(id.ExpiresAt.Add(Leeway)) {
+	if now.Before(id.IssuedAt.Add(-Leeway)) || !now.Before(id.AcceptedUntil()) {
 		return Identity{}, false
 	}
 	return id, true

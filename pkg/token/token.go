@@ -30,3 +30,6 @@ type Identity struct {
 	IssuedAt   time.Time
 	ExpiresAt  time.Time
 }
+
+// AcceptedUntil is when verifiers refuse the token at the latest, by their own clocks: Leeway after it has expired.
+func (i Identity) AcceptedUntil() time.Time { return i.ExpiresAt.Add(Leeway) }

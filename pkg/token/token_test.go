@@ -60,6 +60,12 @@ func (w *world) public() ed25519.PublicKey { return w.key.Public().(ed25519.Publ
 
 func (w *world) clock() time.Time { return w.now }
 
+// at is the verifier at a moment.
+func (w *world) at(now time.Time) *token.Verifier {
+	w.now = now
+	return w.verifier
+}
+
 // goodClaims are those of a token that is good.
 func (w *world) goodClaims() jwt.MapClaims {
 	return jwt.MapClaims{
@@ -171,8 +177,8 @@ func TestEveryClaimIsRequiredAndChecked(t *testing.T) {
 		"null generation":             {"gen": nil},
 		"expiry before the issue":     {"iat": w.now.Unix() + 20, "exp": w.now.Unix() + 10},
 		"a longer life than any":      {"exp": w.now.Add(token.MaxLifetime + time.Minute).Unix()},
-		"issued in the future":        {"iat": w.now.Add(time.Minute).Unix()},
-		"not good before a minute":    {"nbf": w.now.Add(time.Minute).Unix()},
+		"issued in the future":        {"iat": w.now.Add(token.Leeway + 2*time.Second).Unix()},
+		"not good before its time":    {"nbf": w.now.Add(token.Leeway + 2*time.Second).Unix()},
 		"expired and not ours either": {"iss": "x", "iat": w.now.Unix() - 7200, "exp": w.now.Unix() - 3600},
 		"expired and without a jti":   {"jti": "", "iat": w.now.Unix() - 7200, "exp": w.now.Unix() - 3600},
 	} {
@@ -186,22 +192,52 @@ func TestEveryClaimIsRequiredAndChecked(t *testing.T) {
 	}
 }
 
+// TestClocksMayBeAMinuteApart: that is what the design allows between two nodes.
+func TestClocksMayBeAMinuteApart(t *testing.T) {
+	w := newWorld(t)
+	raw, id, err := w.signer.Issue("alice", "s", 0)
+	require.NoError(t, err)
+	withNBF := w.goodClaims()
+	withNBF["nbf"] = withNBF["iat"]
+	for name, c := range map[string]struct {
+		raw string
+		now time.Time
+	}{
+		"issued by a clock that is 31 s ahead":     {raw, epoch.Add(-31 * time.Second)},
+		"issued by a clock that is a minute ahead": {raw, epoch.Add(-time.Minute)},
+		"not good before a minute":                 {w.sign(t, withNBF), epoch.Add(-time.Minute)},
+		"read by a clock that is a minute ahead":   {raw, id.ExpiresAt.Add(time.Minute - time.Nanosecond)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.now = c.now
+			for range 2 { // the second time it is remembered
+				_, err := w.verifier.Verify(c.raw)
+				require.NoError(t, err)
+			}
+		})
+	}
+	require.LessOrEqual(t, token.Leeway, 2*time.Minute, "a token must not live for much longer than it says")
+}
+
 func TestClocksMayBeApartByTheLeewayAndNoMore(t *testing.T) {
 	w := newWorld(t)
 	raw, id, err := w.signer.Issue("alice", "s", 0)
 	require.NoError(t, err)
+	require.Equal(t, id.ExpiresAt.Add(token.Leeway), id.AcceptedUntil())
 	for _, c := range []struct {
 		name string
 		now  time.Time
 		want error
 	}{
 		{"just within, before the issue", id.IssuedAt.Add(-token.Leeway), nil},
-		{"just beyond, before the issue", id.IssuedAt.Add(-token.Leeway - time.Second), token.ErrInvalid},
-		{"just within, past the expiry", id.ExpiresAt.Add(token.Leeway - time.Second), nil},
-		{"just beyond, past the expiry", id.ExpiresAt.Add(token.Leeway), token.ErrExpired},
+		{"just beyond, before the issue", id.IssuedAt.Add(-token.Leeway - time.Nanosecond), token.ErrInvalid},
+		{"just within, past the expiry", id.AcceptedUntil().Add(-time.Nanosecond), nil},
+		{"just beyond, past the expiry", id.AcceptedUntil(), token.ErrExpired},
 	} {
 		w.now = c.now
 		_, err := w.verifier.Verify(raw)
+		require.ErrorIs(t, err, c.want, c.name)
+		_, err = newWorld(t).at(c.now).Verify(raw) // one that does not remember it
 		require.ErrorIs(t, err, c.want, c.name)
 	}
 }

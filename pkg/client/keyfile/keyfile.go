@@ -10,11 +10,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"filippo.io/age"
-	"github.com/google/renameio/v2"
 
 	"github.com/sealpost/sealpost/pkg/client/envelope"
+	"github.com/sealpost/sealpost/pkg/client/lockedfile"
 )
 
 // ErrWrongPassphrase means that the passphrase does not open the file.
@@ -31,18 +32,57 @@ const maxFileBytes = 1 << 20
 
 // Key is one of the user's keys.
 type Key struct {
-	// Version is the server's number of the key; 0 until the server has given one.
+	// Version is the server's number of the key. It is 0 for a candidate: the server has been told of it, or is about to be,
+	// and it is not known whether it gives the key out.
 	Version int
 	Private *rsa.PrivateKey
 }
 
-// Ring is all keys of a user, the current one last.
+// Ring is all keys of a user, in the order in which they were made. None is ever removed, candidates included: somebody may have
+// sealed a message for it.
 type Ring struct {
 	Keys []Key
 }
 
-// Current is the key that others seal for.
-func (r *Ring) Current() Key { return r.Keys[len(r.Keys)-1] }
+// Current is the key that others seal for, as far as is known: the one of the highest version.
+func (r *Ring) Current() Key {
+	current := r.Keys[0]
+	for _, k := range r.Keys[1:] {
+		if k.Version >= current.Version {
+			current = k
+		}
+	}
+	return current
+}
+
+// Candidate is the latest key of which it is not known whether the server gives it out; nil if there is none.
+func (r *Ring) Candidate() *rsa.PrivateKey {
+	for i := len(r.Keys) - 1; i >= 0; i-- {
+		if r.Keys[i].Version == 0 {
+			return r.Keys[i].Private
+		}
+	}
+	return nil
+}
+
+// With is the ring with one more candidate.
+func (r *Ring) With(candidate *rsa.PrivateKey) *Ring {
+	return &Ring{Keys: append(slices.Clone(r.Keys), Key{Private: candidate})}
+}
+
+// Numbered is the ring with the versions that the server has given to keys, each for the candidates that are that key.
+func (r *Ring) Numbered(versions map[int]*rsa.PublicKey) *Ring {
+	next := &Ring{Keys: slices.Clone(r.Keys)}
+	for version, public := range versions {
+		for i, k := range next.Keys {
+			// A key that came back later has several versions: the highest is the one that tells which is current.
+			if r.Keys[i].Version == 0 && k.Version < version && k.Private.PublicKey.Equal(public) {
+				next.Keys[i].Version = version
+			}
+		}
+	}
+	return next
+}
 
 // Candidates are the private keys to try on a message, the one of the given version first; 0 if it is not known.
 func (r *Ring) Candidates(version int) []*rsa.PrivateKey {
@@ -94,7 +134,38 @@ func Save(path, passphrase string, r *Ring, workFactor int) error {
 	if err = errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("key file: %w", err)
 	}
-	return renameio.WriteFile(path, sealed.Bytes(), 0o600)
+	return lockedfile.Write(path, sealed.Bytes())
+}
+
+// File is a key file that another process may replace: keys can be rotated while others are in use.
+type File struct {
+	path, passphrase string
+	// loaded is the file that was read last.
+	loaded os.FileInfo
+}
+
+// Open reads a file that Save wrote.
+func Open(path, passphrase string) (*File, *Ring, error) {
+	f := &File{path: path, passphrase: passphrase}
+	r, err := f.Reload()
+	return f, r, err
+}
+
+// Reload reads the file again if it has been replaced since it was read last; else it returns nil. To open a file takes long,
+// on purpose: see DefaultWorkFactor.
+func (f *File) Reload() (*Ring, error) {
+	info, err := os.Stat(f.path) // first: if the file is replaced right after this, it is read once too often
+	if err != nil {
+		return nil, fmt.Errorf("key file: %w", err)
+	}
+	if f.loaded != nil && os.SameFile(info, f.loaded) && info.ModTime().Equal(f.loaded.ModTime()) {
+		return nil, nil
+	}
+	r, err := Load(f.path, f.passphrase)
+	if err == nil {
+		f.loaded = info
+	}
+	return r, err
 }
 
 // Load reads a file that Save wrote.

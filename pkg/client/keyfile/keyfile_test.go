@@ -1,6 +1,7 @@
 package keyfile_test
 
 import (
+	"crypto/rsa"
 	"os"
 	"path/filepath"
 	"testing"
@@ -69,4 +70,48 @@ func TestTheKeyOfTheRightVersionIsTriedFirst(t *testing.T) {
 	require.Equal(t, r.Keys[1].Private, r.Candidates(2)[0])
 	require.Equal(t, r.Keys[2].Private, r.Candidates(0)[0])
 	require.Len(t, r.Candidates(2), 3)
+}
+
+// TestACandidateIsKeptAndTriedButNotCurrent: it is not known whether the server gives it out.
+func TestACandidateIsKeptAndTriedButNotCurrent(t *testing.T) {
+	r := ring(t, 1, 2)
+	require.Nil(t, r.Candidate())
+	next := ring(t, 0).Keys[0].Private
+	r = r.With(next)
+	require.Equal(t, next, r.Candidate())
+	require.Equal(t, 2, r.Current().Version)
+	require.Contains(t, r.Candidates(3), next)
+
+	numbered := r.Numbered(map[int]*rsa.PublicKey{3: &next.PublicKey, 4: &ring(t, 1).Keys[0].Private.PublicKey})
+	require.Equal(t, 3, numbered.Current().Version)
+	require.Equal(t, next, numbered.Current().Private)
+	require.Nil(t, numbered.Candidate())
+	require.Equal(t, next, r.Candidate(), "the ring it was made of is as before")
+	again := r.Numbered(map[int]*rsa.PublicKey{3: &next.PublicKey, 5: &next.PublicKey})
+	require.Equal(t, 5, again.Current().Version, "of a key that came back")
+	require.Equal(t, next, ring(t).With(next).Current().Private, "if there is no other")
+}
+
+func TestAFileIsReadAgainOnceItIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.age")
+	_, _, err := keyfile.Open(path, "p")
+	require.ErrorIs(t, err, os.ErrNotExist)
+	first := ring(t, 1)
+	require.NoError(t, keyfile.Save(path, "p", first, quick))
+	f, loaded, err := keyfile.Open(path, "p")
+	require.NoError(t, err)
+	require.Len(t, loaded.Keys, 1)
+	again, err := f.Reload()
+	require.NoError(t, err)
+	require.Nil(t, again)
+	require.NoError(t, keyfile.Save(path, "p", first.With(ring(t, 0).Keys[0].Private), quick))
+	again, err = f.Reload()
+	require.NoError(t, err)
+	require.Len(t, again.Keys, 2)
+	require.NoError(t, keyfile.Save(path, "another", first, quick))
+	_, err = f.Reload()
+	require.ErrorIs(t, err, keyfile.ErrWrongPassphrase)
+	require.NoError(t, os.Remove(path))
+	_, err = f.Reload()
+	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -1,16 +1,16 @@
 package main
 
 import (
+	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/client"
-	"github.com/sealpost/sealpost/pkg/client/envelope"
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
@@ -18,67 +18,6 @@ func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format
 
 // note says something that is not the command's result.
 func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format+"\n", args...) }
-
-func (a *app) registerCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "register NAME", Short: "make keys and open an account", Args: args(1, 1, "one name"),
-		RunE: func(cmd *cobra.Command, names []string) error { return a.register(cmd, names[0]) },
-	}
-}
-
-func (a *app) register(cmd *cobra.Command, name string) error {
-	p, err := a.newProfile(name)
-	if err != nil {
-		return err
-	}
-	if exists(p.path(keyFile)) {
-		return fmt.Errorf("there are keys of %s on this machine already, in %s: log in with `sealpost login %s`", name, p.dir, name)
-	}
-	password, err := a.newPassword()
-	if err != nil {
-		return err
-	}
-	passphrase := password
-	if a.passphraseGiven() {
-		if passphrase, err = a.passphrase(""); err != nil {
-			return err
-		}
-	}
-	a.note("making your keys …")
-	private, err := envelope.GenerateKey(a.keyBits)
-	if err != nil {
-		return err
-	}
-	public, err := envelope.EncodePublicKey(&private.PublicKey)
-	if err != nil {
-		return err
-	}
-	c, err := p.client()
-	if err != nil {
-		return err
-	}
-	// The keys are kept before anybody can seal a message for them.
-	ring := &keyfile.Ring{Keys: []keyfile.Key{{Version: 1, Private: private}}}
-	if err := errors.Join(p.save(), keyfile.Save(p.path(keyFile), passphrase, ring, a.workFactor)); err != nil {
-		return err
-	}
-	session, err := c.Register(cmd.Context(), name, password, public)
-	var refused *api.Error
-	if errors.As(err, &refused) {
-		return errors.Join(err, os.RemoveAll(p.dir))
-	}
-	if err != nil { // the account may be there all the same
-		a.note("Try `sealpost login %s` later. If there is no such account, remove %s and register again.", name, p.dir)
-		return err
-	}
-	p.Token = session.Token
-	if err := p.save(); err != nil {
-		return err
-	}
-	a.say("You are %s on %s. Your keys are in %s: without them and their passphrase nobody can read your messages, you included.",
-		name, p.Server, p.path(keyFile))
-	return nil
-}
 
 func (a *app) loginCommand() *cobra.Command {
 	return &cobra.Command{
@@ -98,16 +37,26 @@ func (a *app) login(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := a.lock(cmd.Context(), p)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	password, err := a.password("Password of " + p.Username + ": ")
 	if err != nil {
 		return err
 	}
-	c, err := client.New(p.Server)
+	anew := *p
+	anew.Token = ""
+	c, err := a.client(&anew)
 	if err != nil {
 		return err
 	}
 	session, err := c.Login(cmd.Context(), p.Username, password)
 	if err != nil {
+		if client.IsCode(err, api.CodeInvalidCredentials) && exists(p.path(keyFile)) {
+			a.note("If you have tried to register and were not told what came of it, run `sealpost register %s` again: your keys are kept.", p.Username)
+		}
 		return err
 	}
 	p.Token, p.Username = session.Token, session.Username
@@ -117,6 +66,27 @@ func (a *app) login(cmd *cobra.Command, names []string) error {
 	a.say("You are logged in as %s on %s.", p.Username, p.Server)
 	if !exists(p.path(keyFile)) {
 		a.note("Your keys are not on this machine. Copy them to %s to read and send messages.", p.path(keyFile))
+		return nil
+	}
+	return a.checkKeys(cmd.Context(), p, c, password)
+}
+
+// checkKeys warns of keys that are none of the account's, as those of a registration that came to nothing. It does not ask for
+// their passphrase: keys that the password does not open are not looked at.
+func (a *app) checkKeys(ctx context.Context, p *profile, c *client.Client, password string) error {
+	ring, err := keyfile.Load(p.path(keyFile), password)
+	if errors.Is(err, keyfile.ErrWrongPassphrase) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var keys []*rsa.PublicKey
+	for _, key := range ring.Keys {
+		keys = append(keys, &key.Private.PublicKey)
+	}
+	if had, err := c.HadKey(ctx, p.Username, keys...); err == nil && !had {
+		a.note("WARNING: the keys in %s are none of this account's. Move them away, and copy yours there from the machine they are on.", p.path(keyFile))
 	}
 	return nil
 }
@@ -136,19 +106,19 @@ func (a *app) logout(cmd *cobra.Command, all bool) error {
 	if err != nil {
 		return err
 	}
-	if p.Token == "" {
-		return errors.New("there is no session to end")
-	}
-	c, err := p.client()
+	unlock, err := a.lock(cmd.Context(), p)
 	if err != nil {
 		return err
 	}
-	end := c.Logout
-	if all {
-		end = c.LogoutAll
+	defer unlock()
+	if p.Token == "" {
+		return errors.New("there is no session to end")
 	}
-	// A session that has ended by itself is what was asked for.
-	if err := end(cmd.Context()); err != nil && !client.IsCode(err, api.CodeTokenExpired) && !client.IsCode(err, api.CodeTokenRevoked) {
+	c, err := a.client(p)
+	if err != nil {
+		return err
+	}
+	if err := a.end(cmd.Context(), c, all); err != nil {
 		return err
 	}
 	p.Token = ""
@@ -157,6 +127,25 @@ func (a *app) logout(cmd *cobra.Command, all bool) error {
 	}
 	a.say("%s is logged out.", p.Username)
 	return nil
+}
+
+// end ends the session, or all of the account.
+func (a *app) end(ctx context.Context, c *client.Client, all bool) error {
+	end := c.Logout
+	if all {
+		end = c.LogoutAll
+	}
+	err := end(ctx)
+	ended := client.IsCode(err, api.CodeTokenExpired) || client.IsCode(err, api.CodeTokenRevoked)
+	switch {
+	case ended && all: // this one has, and nothing is known of the others
+		return errors.New("this session has ended, and others may be open still: log in with `sealpost login`, and end all again")
+	case ended: // by itself, or by a try before this one: that is what was asked for
+		return nil
+	case errors.Is(err, client.ErrOutcomeUnknown):
+		a.note("The session may be open still. Run the command again to be sure.")
+	}
+	return err
 }
 
 func versionCommand() *cobra.Command {

@@ -75,7 +75,7 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	}
 	cancel(nil)
 	work.Wait()
-	return err
+	return untilInterrupted(err)
 }
 
 // chatSession is one running chat.

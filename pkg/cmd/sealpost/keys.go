@@ -45,7 +45,7 @@ func (a *app) showKey(cmd *cobra.Command, names []string) error {
 	if len(names) == 1 {
 		name = names[0]
 	}
-	c, err := p.client()
+	c, err := a.client(p)
 	if err != nil {
 		return err
 	}
@@ -63,6 +63,11 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	unlock, err := a.lock(cmd.Context(), p)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	passphrase, err := a.passphrase("Passphrase of your keys: ")
 	if err != nil {
 		return err
@@ -71,16 +76,21 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	c, err := p.client()
+	c, err := a.client(p)
 	if err != nil {
 		return err
 	}
 	m := &client.Messenger{Client: c, Username: p.Username, Keys: keys}
-	a.note("making a new key …")
+	if keys.Candidate() == nil {
+		a.note("making a new key …")
+	} else {
+		a.note("going on with the key of an earlier rotation, of which it is not known whether the server has it …")
+	}
 	version, err := m.RotateKey(cmd.Context(), a.keyBits, func(r *keyfile.Ring) error {
 		return keyfile.Save(p.path(keyFile), passphrase, r, a.workFactor)
 	})
 	if err != nil {
+		a.note("All your keys are kept, the new one, too. To finish, run `sealpost keys rotate` again.")
 		return err
 	}
 	a.say("Your key is now version %d. Those you talk to will be warned, and may ask for your safety number.", version)
@@ -90,6 +100,10 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
 	p, m, err := a.messenger()
 	if err != nil {
+		return err
+	}
+	// The number is of the keys that both give out.
+	if err := m.SettleKeys(cmd.Context()); err != nil {
 		return err
 	}
 	public, found, err := m.TrustedKey(cmd.Context(), name)

@@ -66,7 +66,7 @@ func (a *app) scenario(f *loadFlags, use, short string, run func(context.Context
 			}
 			r, err := run(cmd.Context())
 			if err != nil {
-				return err
+				return untilInterrupted(err)
 			}
 			return a.report(f, r)
 		},
@@ -209,6 +209,8 @@ const workerName = "worker"
 func (a *app) workerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: workerName, Hidden: true, Short: "hold polls for a test that runs this program", Args: args(0, 0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return fleet.Work(cmd.Context(), a.in, a.out) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return untilInterrupted(fleet.Work(cmd.Context(), a.in, a.out))
+		},
 	}
 }

@@ -24,7 +24,8 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	a := &app{terminal: terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr}}
+	status := a.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(status)
 }
@@ -36,23 +37,31 @@ type terminal struct {
 }
 
 // run runs one command line and returns the exit status.
-func run(ctx context.Context, args []string, t terminal) int {
-	root := newRoot(t)
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(t.in)
-	root.SetOut(t.out)
-	root.SetErr(t.err)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
 	var wrongUse *usageError
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
+	case err == nil:
 		return 0
 	case errors.As(err, &wrongUse):
-		_, _ = fmt.Fprintf(t.err, "sealpost: %s\n", err)
+		a.note("sealpost: %s", err)
 		return exitUsage
 	}
-	_, _ = fmt.Fprintf(t.err, "sealpost: %s\n", explain(err))
+	a.note("sealpost: %s", explain(err))
 	return exitFailure
+}
+
+// untilInterrupted is the error of a command that goes on until it is interrupted: that is how it ends well.
+func untilInterrupted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // usageError is a mistake in the command line.
@@ -62,15 +71,29 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 // explain makes of an error what a person can do something about.
 func explain(err error) string {
+	switch {
+	case errors.Is(err, client.ErrOutcomeUnknown):
+		return "it is not known whether the server has done it: " + because(err)
+	case errors.Is(err, client.ErrRegistered):
+		return "there is an account with this key already, but no session could be opened: " + because(err)
+	}
+	return because(err)
+}
+
+func because(err error) string {
 	var answered *api.Error
 	var changed *client.KeyChangedError
 	switch {
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
 	case errors.Is(err, client.ErrNoConnection):
 		return "the server cannot be reached: is it running, and is --server right?"
 	case client.IsCode(err, api.CodeTokenExpired), client.IsCode(err, api.CodeTokenRevoked), client.IsCode(err, api.CodeInvalidToken):
 		return "the session has ended: log in again with `sealpost login`"
 	case errors.As(err, &changed):
 		return keyWarning(changed)
+	case errors.As(err, &answered) && answered.Code == "":
+		return fmt.Sprintf("something between here and the server answered with status %d", answered.Status)
 	case errors.As(err, &answered):
 		return printable(answered.Message)
 	}
@@ -95,8 +118,7 @@ Passwords are asked for on the terminal. For scripts, they are read from the fil
 --passphrase-file, or from SEALPOST_PASSWORD and SEALPOST_PASSPHRASE. The passphrase encrypts your keys on this machine;
 unless you give another one, it is your password.`
 
-func newRoot(t terminal) *cobra.Command {
-	a := &app{terminal: t}
+func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "sealpost", Short: "end-to-end encrypted messages", Long: about, SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {

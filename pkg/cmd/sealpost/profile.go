@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,11 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/client"
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
+	"github.com/sealpost/sealpost/pkg/client/lockedfile"
 )
 
 const (
@@ -31,8 +32,9 @@ type app struct {
 	terminal
 	server, user, home           string
 	passwordFile, passphraseFile string
-	// keyBits and workFactor are smaller in tests.
+	// What follows is 0, for the default, but in tests, which are not to take so long.
 	keyBits, workFactor int
+	patience            time.Duration
 }
 
 // profile is one user on one server, and the folder that holds what belongs to it.
@@ -54,7 +56,29 @@ func (p *profile) save() error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(p.path(profileFile), append(text, '\n'), 0o600)
+	return lockedfile.Write(p.path(profileFile), append(text, '\n'))
+}
+
+// lock keeps other commands out that change the profile's session or keys, until unlock is called, and reads what they have
+// made of it. What is locked is a file beside the folder, for the folder itself may be removed.
+func (a *app) lock(ctx context.Context, p *profile) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(p.dir), 0o700); err != nil {
+		return nil, err
+	}
+	release, err := lockedfile.Lock(ctx, p.dir, func() { a.note("waiting for another command that changes this profile …") })
+	if err != nil {
+		return nil, err
+	}
+	unlock = func() { _ = release() } // the process ends soon, and the lock with it
+	stored, err := readProfile(p.dir)
+	switch {
+	case err == nil:
+		p.Username, p.Token = stored.Username, stored.Token
+	case !errors.Is(err, fs.ErrNotExist):
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 func (a *app) homeDir() (string, error) {
@@ -149,11 +173,13 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// patience is how long a command goes on trying. A person waits for it.
-const patience = 5 * time.Second
+// defaultPatience is how long a command goes on trying. A person waits for it.
+const defaultPatience = 5 * time.Second
 
-func (p *profile) client(options ...client.Option) (*client.Client, error) {
-	return client.New(p.Server, append([]client.Option{client.WithToken(p.Token), client.WithPatience(patience)}, options...)...)
+// client is a client with the session of a profile.
+func (a *app) client(p *profile, options ...client.Option) (*client.Client, error) {
+	patience := client.WithPatience(cmp.Or(a.patience, defaultPatience))
+	return client.New(p.Server, append([]client.Option{client.WithToken(p.Token), patience}, options...)...)
 }
 
 // messenger unlocks the keys of the profile to use.
@@ -165,22 +191,19 @@ func (a *app) messenger(options ...client.Option) (*profile, *client.Messenger, 
 	if p.Token == "" {
 		return nil, nil, fmt.Errorf("%s is not logged in: log in with `sealpost login %s`", p.Username, p.Username)
 	}
-	keys, err := a.unlock(p)
+	passphrase, err := a.passphrase("Passphrase of your keys (your password, unless you chose another): ")
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := p.client(options...)
-	return p, &client.Messenger{Client: c, Username: p.Username, Keys: keys, Pins: &client.FilePins{Path: p.path(pinFile)}}, err
-}
-
-func (a *app) unlock(p *profile) (*keyfile.Ring, error) {
-	passphrase, err := a.passphrase("Passphrase of your keys (your password, unless you chose another): ")
-	if err != nil {
-		return nil, err
-	}
-	keys, err := keyfile.Load(p.path(keyFile), passphrase)
+	file, keys, err := keyfile.Open(p.path(keyFile), passphrase)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the keys of %s are not on this machine: copy %s from the one they are on", p.Username, p.path(keyFile))
+		return nil, nil, fmt.Errorf("the keys of %s are not on this machine: copy %s from the one they are on", p.Username, p.path(keyFile))
 	}
-	return keys, err
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := a.client(p, options...)
+	return p, &client.Messenger{
+		Client: c, Username: p.Username, Keys: keys, Reload: file.Reload, Pins: &client.FilePins{Path: p.path(pinFile)},
+	}, err
 }

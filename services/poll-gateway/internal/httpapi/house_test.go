@@ -125,12 +125,13 @@ func (l *library) restore() {
 
 // desk takes a name for the token of who bears it.
 type desk struct {
-	// until is when all tokens expire, in Unix nanoseconds.
+	// until is when no token is accepted any more, in Unix nanoseconds.
 	until atomic.Int64
 }
 
 func (d *desk) Check(_ context.Context, name string) (token.Identity, error) {
-	return token.Identity{Username: name, Subject: name, SessionID: name, TokenID: name, ExpiresAt: time.Unix(0, d.until.Load())}, nil
+	expiresAt := time.Unix(0, d.until.Load()).Add(-token.Leeway)
+	return token.Identity{Username: name, Subject: name, SessionID: name, TokenID: name, ExpiresAt: expiresAt}, nil
 }
 
 // house is a whole server: HTTP, gateway, and a Lot if it has one.

@@ -195,9 +195,10 @@ func (a *API) defaultQuery(c *gin.Context) gateway.Query {
 	return q
 }
 
-// untilExpiry keeps a poll from outliving its token.
+// untilExpiry keeps a poll from outliving its token. A poll that would not wait while its token is accepted would be made
+// again at once.
 func untilExpiry(wait time.Duration, q gateway.Query) time.Duration {
-	return max(0, min(wait, time.Until(q.Caller.ExpiresAt)))
+	return max(0, min(wait, time.Until(q.Caller.AcceptedUntil())))
 }
 
 // place is where a client asks to go on.

@@ -88,12 +88,15 @@ func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
 	require.EqualValues(t, 5, h.metric("sealpost_parking_returned_total"))
 }
 
+// TestAPollWhoseTokenExpiresIsAnsweredThen, and not before: a client whose polls did not wait would make them again at once.
 func TestAPollWhoseTokenExpiresIsAnsweredThen(t *testing.T) {
 	h := newHouse(t, true)
-	h.desk.until.Store(time.Now().Add(300 * time.Millisecond).UnixNano())
+	until := time.Now().Add(300 * time.Millisecond)
+	h.desk.until.Store(until.UnixNano())
 	c := h.caller("bob")
 	c.poll(false)
 	require.JSONEq(t, `{"type":"timeout"}`, c.answer().body)
+	require.False(t, time.Now().Before(until), "while a token is accepted, its polls wait")
 }
 
 func TestAClientThatGoesIsCountedAndFreesItsPlace(t *testing.T) {
