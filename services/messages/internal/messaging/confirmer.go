@@ -20,8 +20,8 @@ const (
 	hintAllEvery = time.Second
 	// hintLimit bounds one hint.
 	hintLimit = time.Second
-	// maxNames is how many users are named in a hint; above it everybody is meant. Names have at most 30 bytes.
-	maxNames = 4096
+	// maxHinted is how many users are named in a hint; above it everybody is meant. Names have at most 30 bytes.
+	maxHinted = 4096
 )
 
 // names is a set of users that stays small: what is too much for it is everybody.
@@ -33,7 +33,7 @@ type names struct {
 func (n *names) add(user string) {
 	switch {
 	case n.everyone:
-	case len(n.users) >= maxNames:
+	case len(n.users) >= maxHinted:
 		n.users, n.everyone = nil, true
 	default:
 		if n.users == nil {
@@ -64,7 +64,7 @@ func (n *names) take() names {
 // size is how many there are, or the most that there can be.
 func (n *names) size() float64 {
 	if n.everyone {
-		return maxNames
+		return maxHinted
 	}
 	return float64(len(n.users))
 }
