@@ -201,14 +201,19 @@ func executable(t *testing.T) string {
 // proxy puts a proxy before an address and returns its own.
 func (r *rig) proxy(name, upstream string) string {
 	r.t.Helper()
+	r.proxies[name] = newProxy(r.t, name, upstream)
+	return r.proxies[name].Listen
+}
+
+func newProxy(t *testing.T, name, upstream string) *toxiproxy.Proxy {
+	t.Helper()
 	ports, err := engines.FreePorts(1)
-	require.NoError(r.t, err)
+	require.NoError(t, err)
 	logger := zerolog.Nop()
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), logger), name, fmt.Sprintf("127.0.0.1:%d", ports[0]), upstream)
-	require.NoError(r.t, p.Start())
-	r.t.Cleanup(p.Stop)
-	r.proxies[name] = p
-	return p.Listen
+	require.NoError(t, p.Start())
+	t.Cleanup(p.Stop)
+	return p
 }
 
 // showLogs prints the ends of the nodes' logs.

@@ -17,6 +17,17 @@ type Publisher interface {
 	// is. It does not wait, and nobody learns whether it arrived. It does not keep payload. Without a connection it
 	// returns ErrDisconnected.
 	Publish(user string, payload []byte, traces []string) error
+	// Flush waits, until ctx ends, for the bus to say that it has taken everything that was published since Flush last
+	// returned. An error, which wraps ErrDisconnected, means that any of it may be lost, and so may what was published until
+	// Flush returned; a connection that was lost in between and is back is such an error, too. It is for one caller at a time.
+	Flush(ctx context.Context) error
+}
+
+// Hinter is another way to tell the nodes that hold polls, for when the bus may have failed.
+type Hinter interface {
+	// Hint has every Receiver look for what is new for these users; for everybody, if none is named. An error means that
+	// they may not have been told; without one they have, if they were listening.
+	Hint(ctx context.Context, users []string) error
 }
 
 // Subscriber receives events.
@@ -41,6 +52,9 @@ type Receiver interface {
 	Receive(user string, payload []byte, traces []string)
 	// Disrupted is called when events may have been lost, or the connection has come or gone.
 	Disrupted()
+	// Look is called when events of these users, given by their canonical names, may have been lost; of everybody, if
+	// none is named.
+	Look(users []string)
 }
 
 // Directory lets nodes find each other.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/bus/redishints"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/lifecycle"
 	"github.com/sealpost/sealpost/pkg/livefile"
@@ -251,7 +252,8 @@ func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, er
 }
 
 // Bus connects to NATS, for a receiver of events or for nil, and answers there who this node is. It does not wait for the
-// connection: with NATS away messages are late, and no less safe.
+// connection: with NATS away messages are late, and no less safe. The receiver is handed the hints, too, that nodes without NATS
+// send over Redis.
 func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, error) {
 	address, options, err := n.cfg.NATS.Connection(n.Files)
 	if err != nil {
@@ -266,6 +268,9 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	n.Stack.Push("bus", func(context.Context) error { n.bus.Close(); return nil })
 	if !n.bus.Connected() {
 		n.Log.Warn("NATS is away: messages will be late until it is there")
+	}
+	if receiver != nil {
+		n.Stack.Go("hints", redishints.NewListener(n.Redis, receiver, n.Log, n.Registry).Run)
 	}
 	stop, err := nodes.Announce(n.bus, n.ID, n.Name, polls)
 	if err != nil {

@@ -229,9 +229,13 @@ func enginesPage() Dashboard {
 					rate("given back", `sealpost_revocation_restored_total{$node}`), rate("log lost", `sealpost_revocation_log_failures_total{$node}`)),
 			}},
 			{"NATS", []Panel{
-				graph("Connected", "bool", "1 while a node is connected.", Query{`sealpost_bus_connected{$node}`, perNode}),
+				graph("Connected", "bool", "1 while a node is connected, and NATS answers.", Query{`sealpost_bus_connected{$node}`, perNode}),
 				graph("Disruptions", "ops", "Times that events may have been lost, by cause.", rateBy("cause", `sealpost_bus_disruptions_total{$node}`)),
 				graph("Latency by operation, p99", "s", "A subscription waits until the server has it; a publication for nothing.", quantileBy("0.99", "operation", "sealpost_engine_operation_duration_seconds", `$node,engine="nats"`)),
+				graph("Unconfirmed users", "short", "Users whose events NATS has been asked to confirm and has not, by node.", Query{`sealpost_messages_unconfirmed_users{$node}`, perNode}),
+				graph("Hints", "ops", "Messages over Redis that have gateways look into the store, because NATS may have lost events.",
+					rateBy("result", `sealpost_messages_hints_total{$node}`), rateBy("about", `sealpost_hints_received_total{$node}`)),
+				graph("Hears hints", "bool", "1 while a gateway hears them.", Query{`sealpost_hints_listening{$node}`, perNode}),
 			}},
 			{"SQLite", []Panel{
 				graph("Operations", "ops", "What the standalone server asks of its file, by operation.", rateBy("operation", `sealpost_engine_operation_duration_seconds_count{$node,engine="sqlite"}`)),

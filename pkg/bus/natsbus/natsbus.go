@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,6 +30,12 @@ const (
 	subscribeTimeout = 2 * time.Second
 	// writeTimeout is when a connection that takes nothing is given up.
 	writeTimeout = time.Second
+	// flushTimeout bounds a Flush whose context does not.
+	flushTimeout = 2 * time.Second
+	// watchEvery is how often the server is asked whether it is there, and silence how long its answer may take: a connection
+	// that something between has dropped silently looks well for half a minute.
+	watchEvery = 500 * time.Millisecond
+	silence    = 1500 * time.Millisecond
 	// askStall ends an Ask when no further answer has come for this long; askLimit ends it in any case.
 	askStall = 100 * time.Millisecond
 	askLimit = 500 * time.Millisecond
@@ -65,10 +72,14 @@ type Bus struct {
 	observe  func(ctx context.Context, operation string, took time.Duration, failed bool)
 	receiver bus.Receiver
 	events   chan *nats.Msg
-	quit     chan struct{}
-	done     chan struct{}
-	stop     sync.Once
-	metrics  busMetrics
+	// silent: the server has not answered for a while, though the connection stands.
+	silent atomic.Bool
+	// flushed is on which connection, counted from the first, Flush last had its answer.
+	flushed uint64
+	quit    chan struct{}
+	tasks   sync.WaitGroup
+	stop    sync.Once
+	metrics busMetrics
 }
 
 type busMetrics struct {
@@ -87,14 +98,14 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
 		}),
 		disruptions: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer).",
+			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer, silent).",
 		}, []string{"cause"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
 	for _, result := range []string{"ok", "disconnected", "error"} {
 		m.published.WithLabelValues(result)
 	}
-	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer"} {
+	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer", "silent"} {
 		m.disruptions.WithLabelValues(cause)
 	}
 	return m
@@ -105,7 +116,7 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
 		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
-		quit: make(chan struct{}), done: make(chan struct{}), metrics: newMetrics(o.Registerer),
+		quit: make(chan struct{}), metrics: newMetrics(o.Registerer),
 	}
 	if b.observe == nil {
 		b.observe = func(context.Context, string, time.Duration, bool) {}
@@ -137,12 +148,13 @@ func Connect(url string, o Options) (*Bus, error) {
 	promauto.With(o.Registerer).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",
 	}, func() float64 {
-		if conn.IsConnected() {
+		if b.Connected() {
 			return 1
 		}
 		return 0
 	})
-	go b.dispatch()
+	b.tasks.Go(b.dispatch)
+	b.tasks.Go(b.watch)
 	return b, nil
 }
 
@@ -152,13 +164,12 @@ func (b *Bus) Close() {
 		b.conn.Close()
 		close(b.quit)
 	})
-	<-b.done
+	b.tasks.Wait()
 }
 
 // dispatch hands events over in the order in which they came. One goroutine serves all subscriptions: one each would
 // cost more memory than the polls they are for.
 func (b *Bus) dispatch() {
-	defer close(b.done)
 	for {
 		select {
 		case m := <-b.events:
@@ -169,6 +180,35 @@ func (b *Bus) dispatch() {
 		}
 	}
 }
+
+// watch finds out when the server is silent, and when it speaks again.
+func (b *Bus) watch() {
+	beat := time.NewTicker(watchEvery)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+		case <-b.quit:
+			return
+		}
+		if !b.conn.IsConnected() {
+			b.silent.Store(false) // a connection that is lost is told of when it goes and when it comes
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), silence)
+		err := b.ping(ctx)
+		cancel()
+		switch {
+		case err == nil && b.silent.CompareAndSwap(true, false):
+			b.disrupted("reconnect", nil) // what it had kept back came late
+		case errors.Is(err, context.DeadlineExceeded) && b.conn.IsConnected() && b.silent.CompareAndSwap(false, true):
+			b.disrupted("silent", err)
+		}
+	}
+}
+
+// ping waits for the server's answer, which comes after it has taken all that was sent before.
+func (b *Bus) ping(ctx context.Context) error { return b.conn.FlushWithContext(ctx) }
 
 func (b *Bus) disrupted(cause string, err error) {
 	b.metrics.disruptions.WithLabelValues(cause).Inc()
@@ -191,7 +231,7 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 }
 
 // Connected implements bus.Subscriber.
-func (b *Bus) Connected() bool { return b.conn.IsConnected() }
+func (b *Bus) Connected() bool { return b.conn.IsConnected() && !b.silent.Load() }
 
 // Publish implements bus.Publisher. It makes no span: there may be a thousand for one send.
 func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) {
@@ -220,6 +260,25 @@ func (b *Bus) send(subject string, payload []byte, traces []string) error {
 	return b.conn.PublishMsg(&nats.Msg{Subject: subject, Data: payload, Header: nats.Header{tracing.Header: traces}})
 }
 
+// Flush implements bus.Publisher.
+func (b *Bus) Flush(ctx context.Context) error {
+	connection := b.conn.Stats().Reconnects
+	if !b.conn.IsConnected() {
+		return bus.ErrDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := b.ping(ctx); err != nil {
+		return fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
+	}
+	before := b.flushed
+	b.flushed = connection
+	if before != connection || b.conn.Stats().Reconnects != connection {
+		return fmt.Errorf("%w: it has been connected anew", bus.ErrDisconnected)
+	}
+	return nil
+}
+
 // Subscribe implements bus.Subscriber.
 func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, err error) {
 	defer b.measure(ctx, opSubscribe, time.Now(), &err)
@@ -232,8 +291,7 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()
-	// The answer to a ping comes after the server has taken all that was sent before it.
-	if err := b.conn.FlushWithContext(ctx); err != nil {
+	if err := b.ping(ctx); err != nil {
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
 	}
 	return s, nil

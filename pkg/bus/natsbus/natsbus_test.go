@@ -70,6 +70,8 @@ func (r *receiver) Disrupted() {
 	r.disruptions++
 }
 
+func (r *receiver) Look([]string) {}
+
 func (r *receiver) of(user string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -223,6 +225,8 @@ type tracer chan []string
 func (r tracer) Receive(_ string, _ []byte, traces []string) { r <- traces }
 
 func (r tracer) Disrupted() {}
+
+func (r tracer) Look([]string) {}
 
 // TestThePayloadCarriesTheTracesOfItsEvents: each in its place, also where events that are not sampled stand beside.
 func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {

@@ -63,6 +63,8 @@ type Deps struct {
 		bus.Publisher
 		bus.Directory
 	}
+	// Hints tell gateways to look into the store when the bus may have lost something; nil for a bus in the same process.
+	Hints  bus.Hinter
 	Tokens httpserver.TokenChecker
 	// Limiter makes a limiter of a quota, for what name says.
 	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
@@ -84,7 +86,9 @@ func New(cfg Config, d Deps) *App {
 	writer := inbox.NewWriter(d.Inbox)
 	directory := messaging.Share(d.Directory, cfg.SendQueue)
 	metrics := messaging.NewMetrics(d.Registry)
-	announcer := messaging.NewAnnouncer(d.Bus, cfg.SendQueue, d.Log, metrics)
+	announcer := messaging.NewAnnouncer(messaging.AnnouncerConfig{
+		Bus: d.Bus, Hints: d.Hints, Queue: cfg.SendQueue, Log: d.Log, Metrics: metrics,
+	})
 	return &App{
 		writer: writer, directory: directory, announcer: announcer,
 		api: &httpapi.API{

@@ -29,12 +29,23 @@ const (
 
 // Announcer tells the holders of polls what has been committed. Sends that end together, as they do behind a group commit,
 // share what is published: one payload for each recipient, however many messages there are. What the bus loses, readers
-// find in the store.
+// find in the store; where it may have lost something, they are told of that by hints.
 type Announcer struct {
-	bus     bus.Publisher
+	wire    *confirmer
 	log     *slog.Logger
 	metrics *Metrics
 	batches *batch.Batcher[announcement, struct{}]
+}
+
+// AnnouncerConfig is what an Announcer stands on.
+type AnnouncerConfig struct {
+	Bus bus.Publisher
+	// Hints may be nil: for a bus that nothing can come between.
+	Hints bus.Hinter
+	// Queue is how many sends may wait.
+	Queue   int
+	Log     *slog.Logger
+	Metrics *Metrics
 }
 
 // announcement is an event for one user, before it is made: those of a send to a thousand recipients together are too large.
@@ -56,16 +67,20 @@ func (n announcement) event() (delivery.Event, error) {
 	return event, err
 }
 
-// NewAnnouncer makes an Announcer for up to queue sends that wait, and starts it. Stop it when done.
-func NewAnnouncer(b bus.Publisher, queue int, log *slog.Logger, m *Metrics) *Announcer {
-	a := &Announcer{bus: b, log: log, metrics: m}
+// NewAnnouncer makes an Announcer, and starts it. Stop it when done.
+func NewAnnouncer(c AnnouncerConfig) *Announcer {
+	a := &Announcer{wire: newConfirmer(c.Bus, c.Hints, c.Log, c.Metrics), log: c.Log, metrics: c.Metrics}
 	size := func(announcement) int { return 1 }
-	a.batches = batch.New(batch.Config{Queue: queue, Items: maxAnnounced, Bytes: maxAnnounced}, size, a.publish)
+	a.batches = batch.New(batch.Config{Queue: c.Queue, Items: maxAnnounced, Bytes: maxAnnounced}, size, a.publish)
 	return a
 }
 
-// Stop ends the Announcer.
-func (a *Announcer) Stop() { a.batches.Stop() }
+// Stop ends the Announcer, when the bus has confirmed what was published last, or hints have told of it, or neither did in
+// a short time.
+func (a *Announcer) Stop() {
+	a.batches.Stop()
+	a.wire.stop()
+}
 
 // Waiting is how many sends wait for those before them.
 func (a *Announcer) Waiting() int { return a.batches.Waiting() }
@@ -82,6 +97,9 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	sheet, err := delivery.NewSheet(receipt.Message)
 	if err != nil {
 		a.failed(len(receipt.Entries), err)
+		for _, entry := range receipt.Entries {
+			a.wire.lost(entry.User, err)
+		}
 		return
 	}
 	list, sampled := make([]announcement, len(receipt.Entries)), tracing.Sampled(ctx)
@@ -107,6 +125,7 @@ func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{},
 		event, err := n.event()
 		if err != nil {
 			a.failed(1, err)
+			a.wire.lost(n.user, err)
 			continue
 		}
 		if next.user != n.user || len(next.bytes)+event.Size() > maxPayload {
@@ -132,7 +151,7 @@ func (a *Announcer) hand(p payload) {
 	if len(p.events) == 0 {
 		return
 	}
-	if err := a.bus.Publish(p.user, p.bytes, traces(p.events)); err != nil {
+	if err := a.wire.publish(p.user, p.bytes, traces(p.events)); err != nil {
 		a.failed(len(p.events), err)
 	}
 }

@@ -1,6 +1,7 @@
 package messaging_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -44,6 +46,15 @@ func (w *slowWire) Publish(user string, payload []byte, traces []string) error {
 	return err
 }
 
+func (w *slowWire) Flush(context.Context) error { return nil }
+
+// announcer has no hints.
+func announcer(b bus.Publisher, queue int) *messaging.Announcer {
+	return messaging.NewAnnouncer(messaging.AnnouncerConfig{
+		Bus: b, Queue: queue, Log: slog.New(slog.DiscardHandler), Metrics: messaging.NewMetrics(nil),
+	})
+}
+
 func committed(position int64, content string, users ...string) inbox.Receipt {
 	r := inbox.Receipt{Message: store.Message{Sender: "Alice", Recipients: users, Content: content}}
 	for _, u := range users {
@@ -56,7 +67,7 @@ func committed(position int64, content string, users ...string) inbox.Receipt {
 // told of all of them at once, in order.
 func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
-	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	a := announcer(wire, 8)
 	defer a.Stop()
 	var sends sync.WaitGroup
 	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
@@ -73,7 +84,7 @@ func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
 // TestEachEventOfAPayloadHasTheTraceOfItsOwnSend, and one whose send is not sampled has none.
 func TestEachEventOfAPayloadHasTheTraceOfItsOwnSend(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
-	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	a := announcer(wire, 8)
 	defer a.Stop()
 	var sends sync.WaitGroup
 	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
@@ -96,7 +107,7 @@ func TestEachEventOfAPayloadHasTheTraceOfItsOwnSend(t *testing.T) {
 // TestPayloadsAreBounded: what does not fit into one goes into the next.
 func TestPayloadsAreBounded(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
-	a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	a := announcer(wire, 8)
 	defer a.Stop()
 	var sends sync.WaitGroup
 	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", "bob")) })
@@ -117,7 +128,7 @@ func TestPayloadsAreBounded(t *testing.T) {
 // TestTooManySendsAreEachPublishedAlone, and after the Announcer's end, too: none is left out.
 func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
-	a := messaging.NewAnnouncer(wire, 0, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+	a := announcer(wire, 0)
 	close(wire.goOn)
 	for position := range int64(3) {
 		a.Announce(t.Context(), committed(position+1, "x", "bob"))
@@ -143,6 +154,8 @@ func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
 	return err
 }
 
+func (k *kinds) Flush(context.Context) error { return nil }
+
 // TestALargeMessageToManyDoesNotFloodTheBus: its events tell where it stands.
 func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
 	content := strings.Repeat("x", 200<<10)
@@ -158,7 +171,7 @@ func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
 		{many[:10], map[delivery.Kind]int{delivery.Inline: 10}},
 	} {
 		wire := &kinds{seen: map[delivery.Kind]int{}}
-		a := messaging.NewAnnouncer(wire, 8, slog.New(slog.DiscardHandler), messaging.NewMetrics(nil))
+		a := announcer(wire, 8)
 		a.Announce(t.Context(), committed(1, content, c.users...))
 		a.Stop()
 		require.Equal(t, c.want, wire.seen)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -89,10 +88,12 @@ func (w *wire) Publish(user string, payload []byte, _ []string) error {
 	return err
 }
 
+func (w *wire) Flush(context.Context) error { return nil }
+
 func newService(t testing.TB) (*messaging.Service, *shelf, *wire) {
 	s, w := &shelf{}, &wire{events: map[string]delivery.Event{}}
 	metrics := messaging.NewMetrics(nil)
-	announcer := messaging.NewAnnouncer(w, 1, slog.New(slog.DiscardHandler), metrics)
+	announcer := announcer(w, 1)
 	t.Cleanup(announcer.Stop)
 	return &messaging.Service{Inbox: s, Directory: town(), Announcer: announcer, Metrics: metrics, Retention: time.Hour}, s, w
 }

@@ -12,6 +12,8 @@ type Metrics struct {
 	messages    *prometheus.CounterVec
 	recipients  prometheus.Counter
 	unpublished prometheus.Counter
+	unconfirmed prometheus.Gauge
+	hints       *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -28,10 +30,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_messages_unpublished_events_total",
 			Help: "Events of committed messages that the bus did not take; their readers find the messages in the store.",
 		}),
+		unconfirmed: f.NewGauge(prometheus.GaugeOpts{
+			Name: "sealpost_messages_unconfirmed_users",
+			Help: "Users whose events the bus has been asked to confirm and has not; at most as many as a hint names.",
+		}),
+		hints: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_messages_hints_total",
+			Help: "Hints to the gateways to look into the store, because the bus may have lost events, by result (sent, failed).",
+		}, []string{"result"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
 	for _, kind := range []string{"new", "duplicate"} {
 		m.messages.WithLabelValues(kind)
+	}
+	for _, result := range []string{"sent", "failed"} {
+		m.hints.WithLabelValues(result)
 	}
 	return m
 }

@@ -257,6 +257,20 @@ func (g *Gateway) recheckEpoch() {
 	}
 }
 
+// Look implements bus.Receiver: the mailboxes of these users are checked against the store before they are trusted, at once
+// those with waiting polls.
+func (g *Gateway) Look(users []string) {
+	if len(users) == 0 {
+		g.Disrupted()
+		return
+	}
+	for _, user := range users {
+		if m := g.find(user); m != nil {
+			m.doubt()
+		}
+	}
+}
+
 // Revoked answers the waiting polls whose token r refuses.
 func (g *Gateway) Revoked(r revocation.Record) {
 	if m := g.find(r.Subject); m != nil {

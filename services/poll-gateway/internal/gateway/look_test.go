@@ -1,0 +1,50 @@
+package gateway
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce, those who wait, and those who poll later; nobody else is.
+func TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, 10*time.Minute))
+		pass(5 * time.Second)
+		r.shelf.add(store.Received)
+		reads := r.shelf.readCount()
+		r.Look([]string{"carol", "stranger"})
+		pass(5 * time.Second)
+		require.Equal(t, reads, r.shelf.readCount())
+		began := time.Now()
+		r.Look([]string{"carol", "bob"})
+		got := <-poll
+		require.Equal(t, []int64{1}, positions(t, got.Answer))
+		require.Less(t, time.Since(began), 100*time.Millisecond)
+
+		r.shelf.add(store.Received)
+		r.Look([]string{"bob"}) // while nobody waits
+		again, err := r.Poll(t.Context(), r.query(1, 0))
+		require.NoError(t, err)
+		require.Equal(t, []int64{2}, positions(t, again))
+	})
+}
+
+// TestAHintForEverybodyIsADisruption: all are read, in a spread.
+func TestAHintForEverybodyIsADisruption(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, 10*time.Minute))
+		pass(5 * time.Second)
+		r.shelf.add(store.Received)
+		began := time.Now()
+		r.Look(nil)
+		got := <-poll
+		require.Equal(t, []int64{1}, positions(t, got.Answer))
+		require.LessOrEqual(t, time.Since(began), 1500*time.Millisecond)
+	})
+}
