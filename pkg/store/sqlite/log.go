@@ -33,33 +33,20 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 	err := s.observed(ctx, "insert_entries", func() error {
 		return s.inTurn(ctx, func() error {
 			if hasHole(entries) {
-				return s.bulk(ctx, oneByOne)
+				return s.bulk(ctx, synced, oneByOne)
 			}
-			return s.unsynced(ctx, func() error {
-				err := s.bulk(ctx, together)
-				if isConstraint(err) {
-					return s.bulk(ctx, oneByOne) // some are refused: find out which
-				}
-				results = make([]store.EntryResult, len(entries))
-				return err
-			})
+			err := s.bulk(ctx, unsynced, together)
+			if isConstraint(err) {
+				return s.bulk(ctx, unsynced, oneByOne) // some are refused: find out which
+			}
+			results = make([]store.EntryResult, len(entries))
+			return err
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return results, nil
-}
-
-// unsynced runs transactions without the sync at their end.
-func (s *Store) unsynced(ctx context.Context, f func() error) error {
-	if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
-		return unavailable(err)
-	}
-	err := f()
-	// Even if ctx has ended meanwhile: nothing else may run unsynced.
-	_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
-	return errors.Join(err, unavailable(restore))
 }
 
 func hasHole(entries []store.Entry) bool {
@@ -181,7 +168,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 	}
 	err := s.observed(ctx, "insert_messages", func() error {
 		return s.inTurn(ctx, func() error {
-			err := s.bulk(ctx, insert)
+			err := s.bulk(ctx, synced, insert)
 			if err == nil {
 				s.places.committed(messages)
 			}
