@@ -169,10 +169,13 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 		return messages, nil
 	}
 	found, err := all[messageDocument](ctx, s.messages, queryMessages(objectIDs(ids)))
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		messages[store.MessageID(d.ID)] = d.message()
 	}
-	return messages, err
+	return messages, nil
 }
 
 // MessagesOf implements store.Log.
@@ -191,10 +194,13 @@ func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.M
 		return decided, nil
 	}
 	found, err := all[messageDocument](ctx, s.messages, queryDecided(objectIDs(ids)))
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		decided[store.MessageID(d.ID)] = true
 	}
-	return decided, err
+	return decided, nil
 }
 
 func objectIDs(ids []store.MessageID) []bson.ObjectID {
@@ -208,11 +214,14 @@ func objectIDs(ids []store.MessageID) []bson.ObjectID {
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
 	found, err := all[entryDocument](ctx, s.inbox, queryEntries(user, after, upTo))
+	if err != nil {
+		return nil, err
+	}
 	var entries []store.Entry
 	for _, d := range found {
 		entries = append(entries, d.entry())
 	}
-	return entries, err
+	return entries, nil
 }
 
 // firstWindow is how far FirstAfter looks in a bounded range.

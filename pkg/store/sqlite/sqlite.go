@@ -51,8 +51,8 @@ type Store struct {
 	turn   chan struct{}
 	// syncing is how the writer's commits end. The writer's turn guards it.
 	syncing syncing
-	closed chan struct{}
-	once   sync.Once
+	closed  chan struct{}
+	once    sync.Once
 
 	stmts       statements
 	revocations revocationLog
