@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -14,12 +15,39 @@ import (
 // indexes are those besides _id, by collection. The promises of the log rest on the unique one: it must never be dropped
 // while the service runs.
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
-	return map[*driver.Collection][]driver.IndexModel{
-		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}, expiry("purgeAt")},
-		s.messages: {expiry("purgeAt")},
-		s.sessions: {expiry("expiresAt")},
+	all := map[*driver.Collection][]driver.IndexModel{
+		s.inbox: {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}},
+		// Only of the messages that still hold a content: see EraseExpired.
+		s.messages: {{Keys: ascending("expiresAt"), Options: options.Index().SetName("contents").SetPartialFilterExpression(bson.D{op(contentField, "$exists", true)})}},
 		s.keys:     {{Keys: both("u", "v")}},
 	}
+	for collection, field := range s.purging() {
+		all[collection] = append(all[collection], expiry(field))
+	}
+	return all
+}
+
+// contentField is absent from a message whose content has been erased.
+const contentField = "content"
+
+// surpassed is the name of an index by which an earlier version had the server remove messages as soon as they expired. A node of
+// that version that starts later makes it once more; the next start of one of this version removes it.
+const surpassed = "expiresAt_1"
+
+// dropSurpassed drops the index of that name. Other nodes may do so at the same time.
+func (s *Store) dropSurpassed(ctx context.Context) error {
+	present, err := s.messages.Indexes().ListSpecifications(ctx)
+	if err != nil {
+		return err
+	}
+	for _, index := range present {
+		if index.Name == surpassed {
+			if err := s.messages.Indexes().DropOne(ctx, surpassed); err != nil && !hasCode(err, indexNotFound) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func both(first, second string) bson.D {
@@ -35,6 +63,7 @@ func expiry(field string) driver.IndexModel {
 const (
 	indexOptionsConflict     = 85
 	indexKeySpecsConflict    = 86
+	indexNotFound            = 27
 	maxIndexCreationInterval = time.Second
 )
 
@@ -55,6 +84,9 @@ func (s *Store) createIndexes(ctx context.Context) error {
 }
 
 func (s *Store) tryIndexes(ctx context.Context) error {
+	if err := s.dropSurpassed(ctx); err != nil {
+		return err
+	}
 	for collection, models := range s.indexes() {
 		if _, err := collection.Indexes().CreateMany(ctx, models); err != nil {
 			return err
@@ -64,14 +96,12 @@ func (s *Store) tryIndexes(ctx context.Context) error {
 }
 
 func permanent(err error) bool {
+	return errors.Is(err, driver.ErrClientDisconnected) ||
+		hasCode(err, indexOptionsConflict, indexKeySpecsConflict, 13 /* unauthorized */, 18 /* authentication failed */)
+}
+
+// hasCode reports whether a server gave one of the codes as the reason of an error.
+func hasCode(err error, codes ...int) bool {
 	var server driver.ServerError
-	if !errors.As(err, &server) {
-		return errors.Is(err, driver.ErrClientDisconnected)
-	}
-	for _, code := range []int{indexOptionsConflict, indexKeySpecsConflict, 13 /* unauthorized */, 18 /* authentication failed */} {
-		if server.HasErrorCode(code) {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &server) && slices.ContainsFunc(codes, server.HasErrorCode)
 }

@@ -57,8 +57,8 @@ type messageDocument struct {
 	Sender           string        `bson:"sender"`
 	SenderKeyVersion int           `bson:"senderKeyVersion,omitempty"`
 	Recipients       []string      `bson:"recipients,omitempty"`
-	Content          string        `bson:"content"`
-	IV               string        `bson:"iv"`
+	Content          string        `bson:"content,omitempty"`
+	IV               string        `bson:"iv,omitempty"`
 	ClientMessageID  string        `bson:"clientMessageId,omitempty"`
 	Digest           []byte        `bson:"digest"`
 	CreatedAt        time.Time     `bson:"createdAt"`
@@ -335,21 +335,4 @@ func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]strin
 		return receipts, nil
 	}
 	return receipts, read()
-}
-
-// Purge removes what has passed its time at now, and returns how many documents that were. The server does so by
-// itself, about once a minute: this is for who cannot wait.
-func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
-	for collection, models := range s.indexes() {
-		for _, m := range models {
-			if keys := m.Keys.(bson.D); len(keys) == 1 { // an expiry
-				done, err := collection.DeleteMany(ctx, due(keys[0].Key, now))
-				if err != nil {
-					return removed, unavailable(err)
-				}
-				removed += done.DeletedCount
-			}
-		}
-	}
-	return removed, nil
 }

@@ -381,11 +381,11 @@ func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]strin
 	})
 }
 
-// purgeBatch is how many rows of a kind one transaction of Purge removes, so that writers never wait for long.
+// purgeBatch is how many rows of a kind one transaction of Purge removes or erases, so that writers never wait for long.
 const purgeBatch = 500
 
-// Purge removes what has passed its time and returns how many rows that were. Space in the file is used again; the
-// file does not shrink.
+// Purge removes what has passed its time, erases the contents of the messages that have expired, and returns how many rows that
+// were. Space in the file is used again; the file does not shrink.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	for {
 		n, err := s.purgeSome(ctx, millis(now))
