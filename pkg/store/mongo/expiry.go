@@ -13,7 +13,7 @@ import (
 // purging names the field of each collection whose documents the server removes by itself, about once a minute, when the moment
 // that the field says has passed.
 func (s *Store) purging() map[*driver.Collection]string {
-	return map[*driver.Collection]string{s.inbox: "purgeAt", s.messages: "purgeAt", s.sessions: "expiresAt"}
+	return map[*driver.Collection]string{s.inbox: "purgeAt", s.messages: "expiresAt", s.sessions: "expiresAt"}
 }
 
 // Purge erases and removes what has passed its time at now, and returns how many documents that were: for who cannot wait for the
@@ -33,12 +33,8 @@ func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err er
 	return removed, nil
 }
 
-const (
-	// eraseBatch is how many messages are erased by one update.
-	eraseBatch = 500
-	// keptWithout is for how long the id of a message is kept that an earlier version wrote, without a moment to remove it.
-	keptWithout = 90 * 24 * time.Hour
-)
+// eraseBatch is how many messages are erased by one update.
+const eraseBatch = 500
 
 // EraseExpired erases the contents of the messages that have expired at now, a bounded number at a time, and returns how many that
 // were. Their ids and digests stay until they are purged. It may run on many nodes at once: what one has erased, the others do not
@@ -65,10 +61,6 @@ func (s *Store) EraseExpired(ctx context.Context, now time.Time) (erased int64, 
 }
 
 // erasure is the update that erases a message.
-func erasure() bson.A {
-	kept := bson.D{{Key: "$max", Value: bson.A{"$expiresAt", bson.D{{Key: "$add", Value: bson.A{"$createdAt", keptWithout.Milliseconds()}}}}}}
-	return bson.A{
-		bson.D{{Key: "$set", Value: bson.D{{Key: "erased", Value: true}, {Key: "purgeAt", Value: ifNull("$purgeAt", kept)}}}},
-		bson.D{{Key: "$unset", Value: bson.A{"content", "iv", "recipients"}}},
-	}
+func erasure() bson.D {
+	return bson.D{set("erased", true), {Key: "$unset", Value: fields(contentField, "iv", "recipients")}}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,9 +15,8 @@ import (
 // while the service runs.
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	all := map[*driver.Collection][]driver.IndexModel{
-		s.inbox: {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}},
-		// Only of the messages that still hold a content: see EraseExpired.
-		s.messages: {{Keys: ascending("expiresAt"), Options: options.Index().SetName("contents").SetPartialFilterExpression(bson.D{op(contentField, "$exists", true)})}},
+		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}},
+		s.messages: {erasable()},
 		s.keys:     {{Keys: both("u", "v")}},
 	}
 	for collection, field := range s.purging() {
@@ -27,28 +25,14 @@ func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	return all
 }
 
+// erasable finds the messages that are to be erased: those that expire before they are purged and still hold their content.
+func erasable() driver.IndexModel {
+	some := bson.D{op("eraseAt", "$exists", true), op(contentField, "$exists", true)}
+	return driver.IndexModel{Keys: ascending("eraseAt"), Options: options.Index().SetName("erasable").SetPartialFilterExpression(some)}
+}
+
 // contentField is absent from a message whose content has been erased.
 const contentField = "content"
-
-// surpassed is the name of an index by which an earlier version had the server remove messages as soon as they expired. A node of
-// that version that starts later makes it once more; the next start of one of this version removes it.
-const surpassed = "expiresAt_1"
-
-// dropSurpassed drops the index of that name. Other nodes may do so at the same time.
-func (s *Store) dropSurpassed(ctx context.Context) error {
-	present, err := s.messages.Indexes().ListSpecifications(ctx)
-	if err != nil {
-		return err
-	}
-	for _, index := range present {
-		if index.Name == surpassed {
-			if err := s.messages.Indexes().DropOne(ctx, surpassed); err != nil && !hasCode(err, indexNotFound) {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 func both(first, second string) bson.D {
 	return bson.D{{Key: first, Value: 1}, {Key: second, Value: 1}}
@@ -63,7 +47,6 @@ func expiry(field string) driver.IndexModel {
 const (
 	indexOptionsConflict     = 85
 	indexKeySpecsConflict    = 86
-	indexNotFound            = 27
 	maxIndexCreationInterval = time.Second
 )
 
@@ -84,9 +67,6 @@ func (s *Store) createIndexes(ctx context.Context) error {
 }
 
 func (s *Store) tryIndexes(ctx context.Context) error {
-	if err := s.dropSurpassed(ctx); err != nil {
-		return err
-	}
 	for collection, models := range s.indexes() {
 		if _, err := collection.Indexes().CreateMany(ctx, models); err != nil {
 			return err
@@ -96,12 +76,14 @@ func (s *Store) tryIndexes(ctx context.Context) error {
 }
 
 func permanent(err error) bool {
-	return errors.Is(err, driver.ErrClientDisconnected) ||
-		hasCode(err, indexOptionsConflict, indexKeySpecsConflict, 13 /* unauthorized */, 18 /* authentication failed */)
-}
-
-// hasCode reports whether a server gave one of the codes as the reason of an error.
-func hasCode(err error, codes ...int) bool {
 	var server driver.ServerError
-	return errors.As(err, &server) && slices.ContainsFunc(codes, server.HasErrorCode)
+	if !errors.As(err, &server) {
+		return errors.Is(err, driver.ErrClientDisconnected)
+	}
+	for _, code := range []int{indexOptionsConflict, indexKeySpecsConflict, 13 /* unauthorized */, 18 /* authentication failed */} {
+		if server.HasErrorCode(code) {
+			return true
+		}
+	}
+	return false
 }

@@ -62,25 +62,34 @@ type messageDocument struct {
 	ClientMessageID  string        `bson:"clientMessageId,omitempty"`
 	Digest           []byte        `bson:"digest"`
 	CreatedAt        time.Time     `bson:"createdAt"`
-	ExpiresAt        time.Time     `bson:"expiresAt"`
-	PurgeAt          time.Time     `bson:"purgeAt"`
-	Tombstone        bool          `bson:"tombstone,omitempty"`
-	Erased           bool          `bson:"erased,omitempty"`
+	// PurgeAt is called expiresAt since the first version, of which it is the moment at which the server removes the document.
+	PurgeAt time.Time `bson:"expiresAt"`
+	// EraseAt is when the message expires, if that is before PurgeAt.
+	EraseAt   time.Time `bson:"eraseAt,omitempty"`
+	Tombstone bool      `bson:"tombstone,omitempty"`
+	Erased    bool      `bson:"erased,omitempty"`
 }
 
 func documentOfMessage(m store.Message) messageDocument {
-	return messageDocument{
+	d := messageDocument{
 		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
 		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
-		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
+		CreatedAt: m.CreatedAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
 	}
+	if m.ExpiresAt.Before(m.PurgeAt) {
+		d.EraseAt = m.ExpiresAt
+	}
+	return d
 }
 
 func (d messageDocument) message() store.Message {
 	m := store.Message{
 		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients,
 		Content: d.Content, IV: d.IV, ClientMessageID: d.ClientMessageID,
-		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
+		CreatedAt: d.CreatedAt, ExpiresAt: d.PurgeAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
+	}
+	if !d.EraseAt.IsZero() {
+		m.ExpiresAt = d.EraseAt
 	}
 	copy(m.Digest[:], d.Digest)
 	return m

@@ -113,9 +113,8 @@ func queryDecided(ids []bson.ObjectID) query {
 
 // queryErasable finds messages that have expired and still hold their content.
 func queryErasable(now time.Time, limit int) query {
-	return query{
-		filter: bson.D{op("expiresAt", "$lte", now), op(contentField, "$exists", true)}, limit: int64(limit), projection: fields("_id"), batch: limit,
-	}
+	past := bson.E{Key: "eraseAt", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: now}}} // the index is of those that have it
+	return query{filter: bson.D{past, op(contentField, "$exists", true)}, limit: int64(limit), projection: fields("_id"), batch: limit}
 }
 
 func queryArchive(name string, below int) query {

@@ -406,7 +406,7 @@ func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err er
 		for _, text := range []string{
 			"DELETE FROM inbox WHERE (username, position) IN" + old,
 			"UPDATE messages SET content = '', iv = '', recipients = 'null', erased = 1 WHERE place IN (SELECT place FROM messages" +
-				" WHERE expires_at <= ?1 AND erased = 0 AND tombstone = 0 LIMIT ?2)",
+				" WHERE expires_at <= ?1 AND erased = 0 AND tombstone = 0 AND expires_at < purge_at LIMIT ?2)",
 			"DELETE FROM messages WHERE place IN (SELECT place FROM messages WHERE purge_at <= ?1 LIMIT ?2)",
 			"DELETE FROM sessions WHERE (username, session) IN (SELECT username, session FROM sessions WHERE expires_at <= ?1 LIMIT ?2)",
 			"DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE expires_at <= ?1 LIMIT ?2)",

@@ -12,6 +12,8 @@ type Metrics struct {
 	messages    *prometheus.CounterVec
 	recipients  prometheus.Counter
 	unpublished prometheus.Counter
+	erased      prometheus.Counter
+	notErased   prometheus.Counter
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -27,6 +29,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		unpublished: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_messages_unpublished_events_total",
 			Help: "Events of committed messages that the bus did not take; their readers find the messages in the store.",
+		}),
+		erased: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_erased_total", Help: "Messages that had expired and whose contents this node erased.",
+		}),
+		notErased: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_erase_failures_total", Help: "Times that the contents of expired messages could not be erased; it is tried again.",
 		}),
 	}
 	// There from the start, so that the first one is seen as an increase.
