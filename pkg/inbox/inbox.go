@@ -63,7 +63,8 @@ type Draft struct {
 // Receipt is what a successful send leaves behind.
 type Receipt struct {
 	Message store.Message
-	// Entries are the entries of all inboxes that hold the message, the sender's own included.
+	// Entries are the entries of all inboxes that hold the message, the sender's own included; none of a message that has
+	// expired.
 	Entries []store.Entry
 	// Duplicate means that the message had been committed before, by a send with the same client message id.
 	Duplicate bool

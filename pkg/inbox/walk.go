@@ -129,7 +129,7 @@ func judge(e store.Entry, messages map[store.MessageID]store.Message) resolved {
 	switch {
 	case !there:
 		return resolved{Item: Item{Entry: e}, state: prepared}
-	case m.Tombstone, m.Digest != e.Digest:
+	case m.Tombstone, m.Digest != e.Digest, m.Erased:
 		return resolved{Item: Item{Entry: e}, state: empty}
 	}
 	return resolved{Item: Item{Entry: e, Message: m}, state: delivered}

@@ -22,6 +22,11 @@ const (
 	// settleTimeout bounds finding out, or deciding, the fate of a send that went wrong.
 	settleTimeout = 2 * time.Second
 
+	// purgeMargin is by how much entries, and tombstones of messages, outlive the messages of their time, whatever the order in
+	// which a store removes what is due, and clocks apart. A repeat that met a message and none of its entries would deliver it once
+	// more; one that met the entries of a failed attempt and not its tombstone would commit that.
+	purgeMargin = time.Hour
+
 	maxBatchDocuments = 4096
 	maxBatchBytes     = 16 << 20
 )
@@ -125,8 +130,8 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 		return Receipt{}, err
 	}
 	if w.expiredBefore(message, entries) {
-		// While the store remembers the message this is a repeat. Later the client message id counts as new, under
-		// the next id, because nobody can say any more whether the first send was committed.
+		// While the store remembers the message this is a repeat, for the whole retention. If there is none, the first send was
+		// never committed, or the retention is over: the client message id counts as new, under the next id.
 		return w.settle(ctx, message, entries)
 	}
 	committing, span := tracing.Start(ctx, "inbox commit", trace.SpanKindInternal)
@@ -162,7 +167,8 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 		m.ID = store.NewMessageID(now)
 	}
 	entry := store.Entry{
-		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt, PurgeAt: now.Add(w.cfg.Retention),
+		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt,
+		PurgeAt: now.Add(w.cfg.Retention + purgeMargin),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
 	toSelf := false
@@ -364,6 +370,9 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 	case standing.Digest != m.Digest:
 		return Receipt{}, ErrIdempotencyMismatch
 	}
+	if standing.Erased || !standing.ExpiresAt.After(w.cfg.Now()) {
+		entries = nil // there is nothing to be told about any more
+	}
 	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
 }
 
@@ -380,11 +389,11 @@ func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
 	return w.settle(ctx, m, nil)
 }
 
-// tombstone makes the message that stands where none will ever be. It is kept for as long as the entries that point
-// at it.
+// tombstone makes the message that stands where none will ever be. It is kept for longer than the entries that point
+// at it are looked at.
 func tombstone(id store.MessageID, now time.Time, retention time.Duration) store.Message {
 	now = now.UTC().Truncate(time.Millisecond)
-	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention), PurgeAt: now.Add(retention)}
+	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention), PurgeAt: now.Add(retention + purgeMargin)}
 }
 
 // failpointError marks an error as injected: nothing may be cleaned up after it.

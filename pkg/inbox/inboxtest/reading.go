@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,24 +150,109 @@ func expiry(t *testing.T, a Adapter) {
 
 func repeatAfterExpiry(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
-	writer := w.writer()
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	writer := w.writer(func(c *inbox.Config) { c.Now = now })
 	d := draft("Alice", "again", "Bob")
-	d.ClientMessageID, d.Lifetime = "c1", time.Millisecond
+	d.ClientMessageID, d.Lifetime = "c1", time.Minute
+	other := draft("Alice", "something else", "Carol")
+	other.ClientMessageID = "c1"
 	first := w.send(writer, d)
-	gone := func() bool {
-		_, err := w.Message(context.Background(), "bob", first.Message.ID)
-		return err != nil
+	// The moments at which it is repeated, and whether the store has been purged by then.
+	for _, c := range []struct {
+		after  time.Duration
+		purged bool
+	}{{time.Second, false}, {2 * time.Minute, false}, {2 * time.Minute, true}, {inbox.DefaultRetention - time.Minute, true}} {
+		ahead.Store(int64(c.after))
+		if c.purged {
+			require.NoError(t, a.Purge(context.Background(), w.store, now()))
+		}
+		d.Lifetime += time.Hour // of no account
+		repeat := w.send(writer, d)
+		require.True(t, repeat.Duplicate, "after %s", c.after)
+		require.Equal(t, first.Message.ID, repeat.Message.ID)
+		require.Equal(t, first.Message.CreatedAt, repeat.Message.CreatedAt)
+		require.Equal(t, c.after > time.Minute, len(repeat.Entries) == 0, "nobody is told of what has expired")
+		_, err := writer.Append(context.Background(), other)
+		require.ErrorIs(t, err, inbox.ErrIdempotencyMismatch, "after %s", c.after)
+		known, found, err := writer.Committed(context.Background(), d)
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, first.Message.ID, known.Message.ID)
 	}
-	require.Eventually(t, gone, patience, time.Millisecond)
+	cfg := w.config()
+	cfg.Now = now
+	reader := inbox.NewReader(cfg)
+	for _, user := range []string{"bob", "carol"} {
+		for next, more := int64(0), true; more; {
+			b, err := reader.Read(context.Background(), user, next, 100)
+			require.NoError(t, err)
+			require.Empty(t, b.Items, "%s was given it again", user)
+			next, more = b.Next, b.More
+		}
+	}
+}
+
+func repeatOfAFailureAfterExpiry(t *testing.T, a Adapter) {
+	for _, purged := range []bool{false, true} {
+		w := newWorld(t, a)
+		d := draft("Alice", "in the end", "Bob")
+		d.ClientMessageID, d.Lifetime = "c1", time.Millisecond
+		_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), d)
+		require.ErrorIs(t, err, errDeath)
+		later := w.writer(func(c *inbox.Config) { c.Now = func() time.Time { return time.Now().Add(time.Hour) } })
+		if purged {
+			require.NoError(t, a.Purge(context.Background(), w.store, time.Now().Add(time.Hour)))
+		}
+		d.Lifetime = 0
+		sent := w.send(later, d)
+		require.False(t, sent.Duplicate)
+		require.True(t, w.send(later, d).Duplicate)
+		items, _ := w.readAll("bob", 0)
+		require.Equal(t, []string{"in the end"}, contents(items))
+	}
+}
+
+func purgeOrder(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	h := hold(w.store)
+	h.entries.open()
+	d := draft("Alice", "late", "Bob")
+	d.ClientMessageID = "c1"
+	late := w.late(h, d)
+	<-h.reached
+	w.blocked("bob")
+	w.readAll("bob", 0) // the reader puts a tombstone in the place of the first attempt
+	h.messages.open()
+	require.NoError(t, <-late)
+	entries, err := w.store.Entries(context.Background(), "bob", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	tombstones, err := w.store.Messages(context.Background(), []store.MessageID{entries[0].Message})
+	require.NoError(t, err)
+	messages, err := w.store.Messages(context.Background(), []store.MessageID{entries[1].Message})
+	require.NoError(t, err)
+	tombstone, message := tombstones[entries[0].Message], messages[entries[1].Message]
+	require.True(t, tombstone.Tombstone)
+	const apart = 10 * time.Minute // clocks, and what a store takes to remove what is due
+	require.True(t, entries[1].PurgeAt.After(message.PurgeAt.Add(apart)))
+	require.True(t, tombstone.PurgeAt.After(entries[0].ExpiresAt.Add(apart)))
+	require.True(t, tombstone.PurgeAt.After(message.PurgeAt.Add(apart)))
+}
+
+func erasedContent(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	d := draft("Alice", "gone", "Bob")
 	d.Lifetime = time.Hour
-	repeat := w.send(writer, d)
-	require.True(t, repeat.Duplicate, "the store still remembers the message")
-	require.NoError(t, a.Purge(context.Background(), w.store, time.Now()))
-	later := w.send(writer, d)
-	require.True(t, later.Duplicate, "the store still remembers its id")
-	require.Equal(t, first.Message.ID, later.Message.ID)
-	items, _ := w.readAll("bob", 0)
+	id := w.send(w.writer(), d).Message.ID
+	require.NoError(t, a.Purge(context.Background(), w.store, time.Now().Add(61*time.Minute))) // by a node whose clock is ahead
+	items, next := w.readAll("bob", 0)
 	require.Empty(t, items)
+	require.EqualValues(t, 1, next)
+	require.Empty(t, w.history("bob", 1, 10))
+	require.Empty(t, w.history("alice", 1, 10))
+	_, err := w.Message(context.Background(), "bob", id)
+	require.ErrorIs(t, err, inbox.ErrNotFound)
 }
 
 func purgedOldEnd(t *testing.T, a Adapter) {

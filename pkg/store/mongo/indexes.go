@@ -14,13 +14,25 @@ import (
 // indexes are those besides _id, by collection. The promises of the log rest on the unique one: it must never be dropped
 // while the service runs.
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
-	return map[*driver.Collection][]driver.IndexModel{
-		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}, expiry("purgeAt")},
-		s.messages: {expiry("purgeAt")},
-		s.sessions: {expiry("expiresAt")},
+	all := map[*driver.Collection][]driver.IndexModel{
+		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}},
+		s.messages: {erasable()},
 		s.keys:     {{Keys: both("u", "v")}},
 	}
+	for collection, field := range s.purging() {
+		all[collection] = append(all[collection], expiry(field))
+	}
+	return all
 }
+
+// erasable finds the messages that are to be erased: those that expire before they are purged and still hold their content.
+func erasable() driver.IndexModel {
+	some := bson.D{op("eraseAt", "$exists", true), op(contentField, "$exists", true)}
+	return driver.IndexModel{Keys: ascending("eraseAt"), Options: options.Index().SetName("erasable").SetPartialFilterExpression(some)}
+}
+
+// contentField is absent from a message whose content has been erased.
+const contentField = "content"
 
 func both(first, second string) bson.D {
 	return bson.D{{Key: first, Value: 1}, {Key: second, Value: 1}}

@@ -76,11 +76,14 @@ func (s *Store) KeyHistory(ctx context.Context, username string) (display string
 // ListKeys implements store.Keys.
 func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
 	found, err := all[userDocument](ctx, s.users, queryDirectory(after, limit))
+	if err != nil {
+		return nil, err
+	}
 	users := make([]store.UserKey, len(found))
 	for i, d := range found {
 		users[i] = store.UserKey{Username: d.Name, Key: d.Key.key()}
 	}
-	return users, err
+	return users, nil
 }
 
 // KeyVersions implements store.Keys.
@@ -90,8 +93,11 @@ func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string
 		return versions, nil
 	}
 	found, err := all[userDocument](ctx, s.users, queryVersions(usernames))
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		versions[d.ID] = store.UserKey{Username: d.Name, Key: store.Key{Version: d.Key.Version}}
 	}
-	return versions, err
+	return versions, nil
 }

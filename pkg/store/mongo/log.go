@@ -57,30 +57,39 @@ type messageDocument struct {
 	Sender           string        `bson:"sender"`
 	SenderKeyVersion int           `bson:"senderKeyVersion,omitempty"`
 	Recipients       []string      `bson:"recipients,omitempty"`
-	Content          string        `bson:"content"`
-	IV               string        `bson:"iv"`
+	Content          string        `bson:"content,omitempty"`
+	IV               string        `bson:"iv,omitempty"`
 	ClientMessageID  string        `bson:"clientMessageId,omitempty"`
 	Digest           []byte        `bson:"digest"`
 	CreatedAt        time.Time     `bson:"createdAt"`
-	ExpiresAt        time.Time     `bson:"expiresAt"`
-	PurgeAt          time.Time     `bson:"purgeAt"`
-	Tombstone        bool          `bson:"tombstone,omitempty"`
-	Erased           bool          `bson:"erased,omitempty"`
+	// PurgeAt is called expiresAt since the first version, of which it is the moment at which the server removes the document.
+	PurgeAt time.Time `bson:"expiresAt"`
+	// EraseAt is when the message expires, if that is before PurgeAt.
+	EraseAt   time.Time `bson:"eraseAt,omitempty"`
+	Tombstone bool      `bson:"tombstone,omitempty"`
+	Erased    bool      `bson:"erased,omitempty"`
 }
 
 func documentOfMessage(m store.Message) messageDocument {
-	return messageDocument{
+	d := messageDocument{
 		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
 		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
-		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
+		CreatedAt: m.CreatedAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
 	}
+	if m.ExpiresAt.Before(m.PurgeAt) {
+		d.EraseAt = m.ExpiresAt
+	}
+	return d
 }
 
 func (d messageDocument) message() store.Message {
 	m := store.Message{
 		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients,
 		Content: d.Content, IV: d.IV, ClientMessageID: d.ClientMessageID,
-		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
+		CreatedAt: d.CreatedAt, ExpiresAt: d.PurgeAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
+	}
+	if !d.EraseAt.IsZero() {
+		m.ExpiresAt = d.EraseAt
 	}
 	copy(m.Digest[:], d.Digest)
 	return m
@@ -169,10 +178,13 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 		return messages, nil
 	}
 	found, err := all[messageDocument](ctx, s.messages, queryMessages(objectIDs(ids)))
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		messages[store.MessageID(d.ID)] = d.message()
 	}
-	return messages, err
+	return messages, nil
 }
 
 // MessagesOf implements store.Log.
@@ -191,10 +203,13 @@ func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.M
 		return decided, nil
 	}
 	found, err := all[messageDocument](ctx, s.messages, queryDecided(objectIDs(ids)))
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range found {
 		decided[store.MessageID(d.ID)] = true
 	}
-	return decided, err
+	return decided, nil
 }
 
 func objectIDs(ids []store.MessageID) []bson.ObjectID {
@@ -208,11 +223,14 @@ func objectIDs(ids []store.MessageID) []bson.ObjectID {
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
 	found, err := all[entryDocument](ctx, s.inbox, queryEntries(user, after, upTo))
+	if err != nil {
+		return nil, err
+	}
 	var entries []store.Entry
 	for _, d := range found {
 		entries = append(entries, d.entry())
 	}
-	return entries, err
+	return entries, nil
 }
 
 // firstWindow is how far FirstAfter looks in a bounded range.
@@ -326,21 +344,4 @@ func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]strin
 		return receipts, nil
 	}
 	return receipts, read()
-}
-
-// Purge removes what has passed its time at now, and returns how many documents that were. The server does so by
-// itself, about once a minute: this is for who cannot wait.
-func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
-	for collection, models := range s.indexes() {
-		for _, m := range models {
-			if keys := m.Keys.(bson.D); len(keys) == 1 { // an expiry
-				done, err := collection.DeleteMany(ctx, due(keys[0].Key, now))
-				if err != nil {
-					return removed, unavailable(err)
-				}
-				removed += done.DeletedCount
-			}
-		}
-	}
-	return removed, nil
 }

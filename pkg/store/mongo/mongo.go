@@ -209,15 +209,17 @@ func upserted(do func() error) error {
 	return unavailable(err)
 }
 
-// all reads every document of a query.
+// all reads every document of a query, or none and an error.
 func all[T any](ctx context.Context, c *driver.Collection, q query) ([]T, error) {
 	cursor, err := c.Find(ctx, q.filter, q.options())
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	var list []T
-	err = cursor.All(ctx, &list)
-	return list, unavailable(err)
+	if err = cursor.All(ctx, &list); err != nil {
+		return nil, unavailable(err)
+	}
+	return list, nil
 }
 
 // first reads the first document of a query, or returns ErrNotFound.

@@ -159,7 +159,7 @@ func filled(t *testing.T) *driver.Database {
 		list := make([]any, documents)
 		for i := range list {
 			user := fmt.Sprint("user", i%50)
-			list[i] = bson.D{eq("u", user), eq("s", int64(i)), eq("v", i), eq("name", user), eq("expiresAt", time.Now().Add(time.Hour))}
+			list[i] = bson.D{eq("u", user), eq("s", int64(i)), eq("v", i), eq("name", user), eq("expiresAt", time.Now().Add(time.Hour)), eq(contentField, "text"), eq("eraseAt", time.Now().Add(time.Hour))}
 		}
 		_, err := c.InsertMany(t.Context(), list)
 		require.NoError(t, err)

@@ -111,6 +111,12 @@ func queryDecided(ids []bson.ObjectID) query {
 	return q
 }
 
+// queryErasable finds messages that have expired and still hold their content.
+func queryErasable(now time.Time, limit int) query {
+	past := bson.E{Key: "eraseAt", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: now}}} // the index is of those that have it
+	return query{filter: bson.D{past, op(contentField, "$exists", true)}, limit: int64(limit), projection: fields("_id"), batch: limit}
+}
+
 func queryArchive(name string, below int) query {
 	return query{filter: bson.D{eq("u", name), op("v", "$lt", below)}, sort: ascending("v"), batch: below}
 }
@@ -127,5 +133,5 @@ func queryCursors(name, sessionID string) query {
 	return query{filter: bson.D{op("_id", "$in", []string{name, sessionKey(name, sessionID)})}}
 }
 
-// due is what has passed its time at a moment. The server removes that by itself; see Purge.
+// due is what has passed its time at a moment: see purging.
 func due(field string, now time.Time) bson.D { return bson.D{op(field, "$lte", now)} }

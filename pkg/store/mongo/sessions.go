@@ -45,13 +45,16 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 // cursor returns the session's, or the furthest position for a session that is not there.
 func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.SessionCursor, err error) {
 	found, err := all[cursorDocument](ctx, s.sessions, queryCursors(name, sessionID))
+	if err != nil {
+		return c, err
+	}
 	for _, d := range found {
 		c = store.SessionCursor{Epoch: d.Epoch, Position: d.Position, Offered: d.Offered, Offers: d.Offers}
 		if d.ID != name {
 			break
 		}
 	}
-	return c, err
+	return c, nil
 }
 
 // OfferSession implements store.Sessions.

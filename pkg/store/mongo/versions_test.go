@@ -1,7 +1,10 @@
 package mongo
 
 import (
+	"context"
 	"reflect"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +22,7 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 	for _, document := range []any{
 		userDocument{ID: "ann", Name: "Ann", Hash: "hash", Generation: 7, CreatedAt: now, LastLogin: now, Key: key},
 		entryDocument{ID: "ann/1", User: "ann", Position: 5, Kind: store.Sent, Digest: []byte{1}, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
-		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, ExpiresAt: now},
+		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
 		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},
 		markDocument{ID: "ann/block-1", User: "ann", Block: -1},
 		metaDocument{Name: "epoch", Value: []byte("e1")},
@@ -59,4 +62,62 @@ func TestASessionOfAnEarlierVersionIsOfferedMessages(t *testing.T) {
 	seen, err = s.SessionCursor(t.Context(), "bob", "s")
 	require.NoError(t, err)
 	require.Equal(t, store.SessionCursor{Position: 4, Offered: 5, Offers: 1}, seen)
+}
+
+// TestAMessageOfAnEarlierVersionExpiresWhenItIsRemoved: that version knew of one moment only.
+func TestAMessageOfAnEarlierVersionExpiresWhenItIsRemoved(t *testing.T) {
+	s, err := Open(t.Context(), planDatabase(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	created := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
+	id := store.NewMessageID(created)
+	want := store.Message{
+		ID: id, Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", Digest: store.Digest{7},
+		CreatedAt: created, ExpiresAt: created.Add(time.Minute), PurgeAt: created.Add(time.Minute),
+	}
+	_, err = s.messages.InsertOne(t.Context(), bson.D{
+		eq("_id", bson.ObjectID(id)), eq("sender", "Ann"), eq("recipients", bson.A{"Ben"}), eq("content", "c"), eq("iv", "iv"), eq("digest", want.Digest[:]),
+		eq("createdAt", created), eq("expiresAt", want.ExpiresAt),
+	})
+	require.NoError(t, err)
+	erased, err := s.EraseExpired(t.Context(), time.Now())
+	require.NoError(t, err)
+	require.Zero(t, erased, "the server removes it as a whole")
+	found, err := s.Messages(t.Context(), []store.MessageID{id})
+	require.NoError(t, err)
+	require.Equal(t, want, found[id])
+}
+
+// TestContentsAreErasedHoweverManyHaveExpired, by several nodes at once, and each counts once.
+func TestContentsAreErasedHoweverManyHaveExpired(t *testing.T) {
+	s, err := Open(t.Context(), planDatabase(t))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	const many, nodes = 2*eraseBatch + 1, 3
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	ids, messages := make([]store.MessageID, many), make([]store.Message, many)
+	for i := range ids {
+		ids[i] = store.NewMessageID(now)
+		messages[i] = store.Message{ID: ids[i], Content: "c", CreatedAt: now, ExpiresAt: now.Add(-time.Second), PurgeAt: now.Add(time.Hour)}
+	}
+	_, err = s.InsertMessages(t.Context(), messages)
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	var erased atomic.Int64
+	for range nodes {
+		all.Go(func() {
+			n, err := s.EraseExpired(context.Background(), now)
+			require.NoError(t, err)
+			erased.Add(n)
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, many, erased.Load())
+	found, err := s.Messages(t.Context(), ids)
+	require.NoError(t, err)
+	require.Len(t, found, many)
+	for _, m := range found {
+		require.True(t, m.Erased)
+		require.Empty(t, m.Content)
+	}
 }

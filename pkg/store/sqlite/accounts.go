@@ -111,16 +111,17 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 
 // KeyHistory implements store.Keys.
 func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
-	err = s.each(ctx, "key_history", s.stmts.keyHistory, []any{store.Canonical(username)}, func(r row) error {
-		var u store.UserKey
-		u, err := scanUserKey(r)
-		display, keys = u.Username, append(keys, u.Key)
-		return err
-	})
-	if err == nil && len(keys) == 0 {
-		err = store.ErrNotFound
+	versions, err := all(ctx, s, "key_history", s.stmts.keyHistory, []any{store.Canonical(username)}, scanUserKey)
+	if err != nil {
+		return "", nil, err
 	}
-	return display, keys, err
+	if len(versions) == 0 {
+		return "", nil, store.ErrNotFound
+	}
+	for _, v := range versions {
+		keys = append(keys, v.Key)
+	}
+	return versions[0].Username, keys, nil
 }
 
 func scanUserKey(r row) (store.UserKey, error) {
@@ -133,26 +134,23 @@ func scanUserKey(r row) (store.UserKey, error) {
 
 // ListKeys implements store.Keys.
 func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
-	var users []store.UserKey
-	err := s.each(ctx, "list_keys", s.stmts.listKeys, []any{after, limit}, func(r row) error {
-		u, err := scanUserKey(r)
-		users = append(users, u)
-		return err
-	})
-	return users, err
+	return all(ctx, s, "list_keys", s.stmts.listKeys, []any{after, limit}, scanUserKey)
 }
 
 // KeyVersions implements store.Keys.
 func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
-	found := make(map[string]store.UserKey, len(usernames))
-	err := s.each(ctx, "key_versions", s.stmts.keyVersions, []any{list(usernames)}, func(r row) error {
-		var name string
-		var u store.UserKey
-		err := r.Scan(&name, &u.Username, &u.Key.Version)
-		found[name] = u
-		return err
+	users, err := all(ctx, s, "key_versions", s.stmts.keyVersions, []any{list(usernames)}, func(r row) (u store.UserKey, err error) {
+		err = r.Scan(&u.Username, &u.Key.Version)
+		return u, err
 	})
-	return found, err
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]store.UserKey, len(users))
+	for _, u := range users {
+		found[store.Canonical(u.Username)] = u
+	}
+	return found, nil
 }
 
 // OpenSession implements store.Sessions.

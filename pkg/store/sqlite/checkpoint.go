@@ -105,9 +105,13 @@ func (c *checkpoints) checkpoint(ctx context.Context) error {
 	return err
 }
 
-// passive copies what it can without waiting for anybody, and returns how many pages are left.
+// passive copies what it can without waiting for anybody, and returns how many pages are left; one, if another process is at it and
+// that is not known.
 func passive(ctx context.Context, db *sql.DB) (left int, err error) {
 	var busy, log, copied int
 	err = db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &copied)
+	if err == nil && busy != 0 {
+		return max(1, log-copied), nil
+	}
 	return log - copied, unavailable(err)
 }

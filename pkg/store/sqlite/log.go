@@ -33,33 +33,20 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 	err := s.observed(ctx, "insert_entries", func() error {
 		return s.inTurn(ctx, func() error {
 			if hasHole(entries) {
-				return s.bulk(ctx, oneByOne)
+				return s.bulk(ctx, synced, oneByOne)
 			}
-			return s.unsynced(ctx, func() error {
-				err := s.bulk(ctx, together)
-				if isConstraint(err) {
-					return s.bulk(ctx, oneByOne) // some are refused: find out which
-				}
-				results = make([]store.EntryResult, len(entries))
-				return err
-			})
+			err := s.bulk(ctx, unsynced, together)
+			if isConstraint(err) {
+				return s.bulk(ctx, unsynced, oneByOne) // some are refused: find out which
+			}
+			results = make([]store.EntryResult, len(entries))
+			return err
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return results, nil
-}
-
-// unsynced runs transactions without the sync at their end.
-func (s *Store) unsynced(ctx context.Context, f func() error) error {
-	if _, err := s.writer.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
-		return unavailable(err)
-	}
-	err := f()
-	// Even if ctx has ended meanwhile: nothing else may run unsynced.
-	_, restore := s.writer.ExecContext(context.WithoutCancel(ctx), "PRAGMA synchronous=FULL")
-	return errors.Join(err, unavailable(restore))
 }
 
 func hasHole(entries []store.Entry) bool {
@@ -144,17 +131,19 @@ type row interface{ Scan(dest ...any) error }
 
 func scanEntry(r row) (store.Entry, error) {
 	var e store.Entry
-	var message, digest []byte
+	var digest []byte
 	var at, expires, purge int64
 	var read sql.NullInt64
-	err := r.Scan(&e.User, &e.Position, &e.Kind, &message, &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge, &e.Size, &e.Place)
-	copy(e.Message[:], message)
+	err := r.Scan(&e.User, &e.Position, &e.Kind, (*messageID)(&e.Message), &digest, &e.WrappedKey, &e.KeyVersion, &at, &read, &expires, &purge, &e.Size, &e.Place)
+	if err != nil {
+		return e, err
+	}
 	copy(e.Digest[:], digest)
 	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(expires), fromMillis(purge)
 	if read.Valid {
 		e.ReadAt = fromMillis(read.Int64)
 	}
-	return e, err
+	return e, nil
 }
 
 // InsertMessages implements store.Log.
@@ -181,7 +170,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 	}
 	err := s.observed(ctx, "insert_messages", func() error {
 		return s.inTurn(ctx, func() error {
-			err := s.bulk(ctx, insert)
+			err := s.bulk(ctx, synced, insert)
 			if err == nil {
 				s.places.committed(messages)
 			}
@@ -196,37 +185,58 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 
 // Messages implements store.Log.
 func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
-	found := make(map[store.MessageID]store.Message, len(ids))
-	err := s.each(ctx, "messages", s.stmts.messages, []any{hexList(ids)}, func(r row) error {
-		m, err := scanMessage(r)
+	messages, err := all(ctx, s, "messages", s.stmts.messages, []any{hexList(ids)}, scanMessage)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[store.MessageID]store.Message, len(messages))
+	for _, m := range messages {
 		found[m.ID] = m
-		return err
-	})
-	return found, err
+	}
+	return found, nil
 }
 
 // Decided implements store.Log.
 func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
-	decided := make(map[store.MessageID]bool, len(ids))
-	err := s.each(ctx, "decided", s.stmts.decided, []any{hexList(ids)}, func(r row) error {
-		var id []byte
-		err := r.Scan(&id)
-		decided[store.MessageID(id)] = err == nil
-		return err
+	found, err := all(ctx, s, "decided", s.stmts.decided, []any{hexList(ids)}, func(r row) (id store.MessageID, err error) {
+		err = r.Scan((*messageID)(&id))
+		return id, err
 	})
-	return decided, err
+	if err != nil {
+		return nil, err
+	}
+	decided := make(map[store.MessageID]bool, len(found))
+	for _, id := range found {
+		decided[id] = true
+	}
+	return decided, nil
 }
+
+// messageID reads a message id from a column.
+type messageID store.MessageID
+
+// Scan implements sql.Scanner.
+func (id *messageID) Scan(column any) error {
+	blob, ok := column.([]byte)
+	if !ok || len(blob) != len(id) {
+		return errBadColumn
+	}
+	copy(id[:], blob)
+	return nil
+}
+
+// errBadColumn means that a column holds what this program never writes there.
+var errBadColumn = errors.New("a column holds no message id")
 
 func scanMessage(r row) (store.Message, error) {
 	var m store.Message
-	var id, digest []byte
+	var digest []byte
 	var recipients string
 	var created, expires, purge int64
-	err := r.Scan(&id, &m.Sender, &m.SenderKeyVersion, &recipients, &m.IV, &m.ClientMessageID, &digest, &created, &expires, &purge, &m.Tombstone, &m.Erased, &m.Content)
+	err := r.Scan((*messageID)(&m.ID), &m.Sender, &m.SenderKeyVersion, &recipients, &m.IV, &m.ClientMessageID, &digest, &created, &expires, &purge, &m.Tombstone, &m.Erased, &m.Content)
 	if err != nil {
 		return m, err
 	}
-	copy(m.ID[:], id)
 	copy(m.Digest[:], digest)
 	m.CreatedAt, m.ExpiresAt, m.PurgeAt = fromMillis(created), fromMillis(expires), fromMillis(purge)
 	return m, json.Unmarshal([]byte(recipients), &m.Recipients)
@@ -249,9 +259,13 @@ func list[T string | int64](values []T) string {
 	return string(text)
 }
 
-// each runs a query and hands every row to f.
-func (s *Store) each(ctx context.Context, operation string, stmt *sql.Stmt, args []any, f func(r row) error) error {
-	return s.observed(ctx, operation, func() error { return scanAll(ctx, stmt, args, f) })
+// all runs a query and returns what scan makes of its rows: of all of them, or nothing and an error.
+func all[T any](ctx context.Context, s *Store, operation string, stmt *sql.Stmt, args []any, scan func(r row) (T, error)) (list []T, err error) {
+	err = s.observed(ctx, operation, func() error {
+		list, err = scanAll(ctx, stmt, args, scan)
+		return unavailable(err)
+	})
+	return list, err
 }
 
 // first runs a query of one row and hands it to f.
@@ -259,29 +273,29 @@ func (s *Store) first(ctx context.Context, operation string, stmt *sql.Stmt, arg
 	return s.observed(ctx, operation, func() error { return unavailable(f(stmt.QueryRowContext(ctx, args...))) })
 }
 
-func scanAll(ctx context.Context, stmt *sql.Stmt, args []any, f func(r row) error) error {
+func scanAll[T any](ctx context.Context, stmt *sql.Stmt, args []any, scan func(r row) (T, error)) ([]T, error) {
 	rows, err := stmt.QueryContext(ctx, args...)
 	if err != nil {
-		return unavailable(err)
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
+	var list []T
 	for rows.Next() {
-		if err := f(rows); err != nil {
-			return unavailable(err)
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, one)
 	}
-	return unavailable(rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
-	var entries []store.Entry
-	err := s.each(ctx, "entries", s.stmts.entries, []any{user, after, upTo}, func(r row) error {
-		e, err := scanEntry(r)
-		entries = append(entries, e)
-		return err
-	})
-	return entries, err
+	return all(ctx, s, "entries", s.stmts.entries, []any{user, after, upTo}, scanEntry)
 }
 
 // FirstAfter implements store.Log.
@@ -297,23 +311,25 @@ func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64
 // Tails implements store.Log. Retention removes entries by the time of their writing, which is the order of their positions but
 // for those that were written at about the same time: what has been removed reaches no further than to the lowest that is left.
 func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
-	tails := make(map[string]store.Tail, len(users))
-	err := s.each(ctx, "tails", s.stmts.tails, []any{list(users)}, func(r row) error {
-		var user string
-		var highest, lowest sql.NullInt64
-		var removed int64
-		if err := r.Scan(&user, &highest, &lowest, &removed); err != nil {
-			return err
-		}
-		tail := store.Tail{Position: max(highest.Int64, removed), Removed: removed}
-		if lowest.Valid {
-			tail.Removed = min(removed, lowest.Int64-1)
-		}
-		tails[user] = tail
-		return nil
+	type inbox struct {
+		user            string
+		highest, lowest sql.NullInt64
+		removed         int64
+	}
+	inboxes, err := all(ctx, s, "tails", s.stmts.tails, []any{list(users)}, func(r row) (i inbox, err error) {
+		err = r.Scan(&i.user, &i.highest, &i.lowest, &i.removed)
+		return i, err
 	})
 	if err != nil {
 		return nil, err
+	}
+	tails := make(map[string]store.Tail, len(inboxes))
+	for _, i := range inboxes {
+		tail := store.Tail{Position: max(i.highest.Int64, i.removed), Removed: i.removed}
+		if i.lowest.Valid {
+			tail.Removed = min(i.removed, i.lowest.Int64-1)
+		}
+		tails[i.user] = tail
 	}
 	return tails, nil
 }
@@ -357,25 +373,19 @@ func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]strin
 	if err != nil {
 		return nil, err
 	}
-	var receipts []store.ReadReceipt
-	err = s.each(ctx, "receipts", s.stmts.receipts, []any{string(asked)}, func(r row) error {
-		var receipt store.ReadReceipt
-		var message []byte
+	return all(ctx, s, "receipts", s.stmts.receipts, []any{string(asked)}, func(r row) (receipt store.ReadReceipt, err error) {
 		var at int64
-		err := r.Scan(&message, &receipt.User, &at)
-		copy(receipt.Message[:], message)
+		err = r.Scan((*messageID)(&receipt.Message), &receipt.User, &at)
 		receipt.ReadAt = fromMillis(at)
-		receipts = append(receipts, receipt)
-		return err
+		return receipt, err
 	})
-	return receipts, err
 }
 
-// purgeBatch is how many rows of a kind one transaction of Purge removes, so that writers never wait for long.
+// purgeBatch is how many rows of a kind one transaction of Purge removes or erases, so that writers never wait for long.
 const purgeBatch = 500
 
-// Purge removes what has passed its time and returns how many rows that were. Space in the file is used again; the
-// file does not shrink.
+// Purge removes what has passed its time, erases the contents of the messages that have expired, and returns how many rows that
+// were. Space in the file is used again; the file does not shrink.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	for {
 		n, err := s.purgeSome(ctx, millis(now))
@@ -396,7 +406,7 @@ func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err er
 		for _, text := range []string{
 			"DELETE FROM inbox WHERE (username, position) IN" + old,
 			"UPDATE messages SET content = '', iv = '', recipients = 'null', erased = 1 WHERE place IN (SELECT place FROM messages" +
-				" WHERE expires_at <= ?1 AND erased = 0 AND tombstone = 0 LIMIT ?2)",
+				" WHERE expires_at <= ?1 AND erased = 0 AND tombstone = 0 AND expires_at < purge_at LIMIT ?2)",
 			"DELETE FROM messages WHERE place IN (SELECT place FROM messages WHERE purge_at <= ?1 LIMIT ?2)",
 			"DELETE FROM sessions WHERE (username, session) IN (SELECT username, session FROM sessions WHERE expires_at <= ?1 LIMIT ?2)",
 			"DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE expires_at <= ?1 LIMIT ?2)",

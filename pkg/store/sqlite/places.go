@@ -60,18 +60,23 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 		hints[i] = e.Place
 		wanted[e.Message] = struct{}{}
 	}
-	err := s.each(ctx, "messages", s.stmts.messagesAt, []any{list(hints)}, func(r row) error {
-		m, err := scanMessage(r)
+	messages, err := all(ctx, s, "messages", s.stmts.messagesAt, []any{list(hints)}, scanMessage)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
 		if _, right := wanted[m.ID]; right {
 			found[m.ID] = m
 			delete(wanted, m.ID)
 		}
-		return err
-	})
-	if err != nil || len(wanted) == 0 {
-		return found, err
+	}
+	if len(wanted) == 0 {
+		return found, nil
 	}
 	others, err := s.Messages(ctx, slices.Collect(maps.Keys(wanted)))
+	if err != nil {
+		return nil, err
+	}
 	maps.Copy(found, others)
-	return found, err
+	return found, nil
 }

@@ -83,16 +83,20 @@ func (l *revocationLog) Follow(ctx context.Context, apply func(revocation.Record
 
 // read hands the next page of records to apply and moves last past it.
 func (l *revocationLog) read(ctx context.Context, last *int64, apply func(revocation.Record)) (n int, err error) {
-	err = l.store.each(ctx, "revocations", l.store.stmts.revocations, []any{*last, millis(time.Now()), revocationPage}, func(row row) error {
-		var r revocation.Record
-		var expires int64
-		if err := row.Scan(last, &r.TokenID, &r.Subject, &r.MinGeneration, &expires); err != nil {
-			return err
-		}
-		r.ExpiresAt = fromMillis(expires)
-		apply(r)
-		n++
-		return nil
-	})
-	return n, err
+	type record struct {
+		revocation.Record
+		id int64
+	}
+	page, err := all(ctx, l.store, "revocations", l.store.stmts.revocations, []any{*last, millis(time.Now()), revocationPage},
+		func(row row) (r record, err error) {
+			var expires int64
+			err = row.Scan(&r.id, &r.TokenID, &r.Subject, &r.MinGeneration, &expires)
+			r.ExpiresAt = fromMillis(expires)
+			return r, err
+		})
+	for _, r := range page {
+		apply(r.Record)
+		*last = r.id
+	}
+	return len(page), err
 }

@@ -49,8 +49,10 @@ type Store struct {
 	// writer is the one connection that writes; turn is held while it is used.
 	writer *sql.Conn
 	turn   chan struct{}
-	closed chan struct{}
-	once   sync.Once
+	// syncing is how the writer's commits end. The writer's turn guards it.
+	syncing syncing
+	closed  chan struct{}
+	once    sync.Once
 
 	stmts       statements
 	revocations revocationLog
@@ -215,39 +217,94 @@ func (s *Store) inTurn(ctx context.Context, f func() error) error {
 	}
 }
 
+// syncing says whether a commit waits until it is on the disk.
+type syncing int
+
+const (
+	unknown syncing = iota
+	synced
+	unsynced
+)
+
+// ready is what every transaction begins with: it makes sure that the commit will end as it is to. What a statement that
+// failed has left behind is not known, so whatever goes wrong here is found out, or undone, by the next transaction, and until
+// then nothing is committed.
+func (s *Store) ready(want syncing) error {
+	if s.syncing == want {
+		return nil
+	}
+	s.syncing = unknown
+	text := "PRAGMA synchronous=FULL"
+	if want == unsynced {
+		text = "PRAGMA synchronous=NORMAL"
+	}
+	ctx := context.Background() // that of a caller may end right after the statement
+	_, err := s.writer.ExecContext(ctx, text)
+	if err != nil { // as within a transaction that could not be rolled back
+		_, _ = s.stmts.rollback.ExecContext(ctx)
+		_, err = s.writer.ExecContext(ctx, text)
+	}
+	if err == nil {
+		s.syncing = want
+	}
+	return err
+}
+
 // transaction goes on when ctx ends, until a statement of f meets that. Were the transaction itself bound to ctx, database/sql would
 // roll it back in its own time, when the writer is somebody else's already.
 func (s *Store) transaction(ctx context.Context, f func(tx *sql.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
 	}
+	if err := s.ready(synced); err != nil {
+		return unavailable(err)
+	}
 	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
-		return unavailable(err)
+		return s.failed(err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // does nothing at the end of the transaction, unless f panics
 	if err := f(tx); err != nil {
+		if undone := tx.Rollback(); undone != nil {
+			s.syncing = unknown
+		}
 		return unavailable(err)
 	}
-	return unavailable(tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return s.failed(err)
+	}
+	return nil
+}
+
+// failed is for an error after which the writer may be in a transaction still. SQLite does not change the syncing in one: the
+// next transaction begins with that, and finds out.
+func (s *Store) failed(err error) error {
+	s.syncing = unknown
+	return unavailable(err)
 }
 
 // bulk is transaction for the bulk inserts, with statements that are prepared once: database/sql prepares anew for each
 // of its transactions. It is not given up in between, because each statement that can be costs a goroutine.
-func (s *Store) bulk(ctx context.Context, f func(ctx context.Context) error) error {
+func (s *Store) bulk(ctx context.Context, ends syncing, f func(ctx context.Context) error) error {
 	if err := ctx.Err(); err != nil {
+		return unavailable(err)
+	}
+	if err := s.ready(ends); err != nil {
 		return unavailable(err)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if _, err := s.stmts.begin.ExecContext(ctx); err != nil {
-		return unavailable(err)
+		return s.failed(err)
 	}
 	err := f(ctx)
 	if err == nil {
 		_, err = s.stmts.commit.ExecContext(ctx)
 	}
-	if err != nil {
-		_, _ = s.stmts.rollback.ExecContext(ctx) // fails where SQLite has done it by itself
+	if err == nil {
+		return nil
+	}
+	if _, undone := s.stmts.rollback.ExecContext(ctx); undone != nil { // it does so where SQLite has done it by itself
+		s.syncing = unknown
 	}
 	return unavailable(err)
 }

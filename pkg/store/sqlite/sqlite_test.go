@@ -112,6 +112,7 @@ func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), string(first)+`
 		INSERT INTO inbox VALUES ('bob', 1, 1, x'000000000000000000000001', zeroblob(32), 'key', 1, 1, NULL, 9999999999999, 9999999999999);
 		INSERT INTO messages VALUES (x'000000000000000000000001', 'Ann', 1, '["Bob"]', 'iv', '', zeroblob(16), 1, 9999999999999, 0, 'text');
+		INSERT INTO messages VALUES (x'000000000000000000000002', 'Ann', 1, '["Bob"]', 'iv', '', zeroblob(16), 1, 5, 0, 'expired');
 		PRAGMA user_version = 1`)
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
@@ -124,6 +125,13 @@ func TestAFileOfTheFirstVersionIsBroughtUpToDateWithWhatItHolds(t *testing.T) {
 	found, err := s.MessagesOf(t.Context(), []store.Entry{held})
 	require.NoError(t, err)
 	require.Equal(t, "text", found[id].Content)
+	short := store.MessageID{11: 2}
+	_, err = s.Purge(t.Context(), time.Now())
+	require.NoError(t, err)
+	found, err = s.Messages(t.Context(), []store.MessageID{short})
+	require.NoError(t, err)
+	require.True(t, found[short].Erased)
+	require.Equal(t, int64(9999999999999), found[short].PurgeAt.UnixMilli(), "an id is kept for as long as entries are")
 	again := held
 	again.Position = 2
 	results, err := s.InsertEntries(t.Context(), []store.Entry{again})

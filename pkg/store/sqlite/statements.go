@@ -37,7 +37,7 @@ const (
 
 	sqlAccount = "SELECT a.display, a.password_hash, a.generation, a.created_at, a.last_login, k.version, k.pem, k.fingerprint, k.created_at" +
 		" FROM accounts a JOIN keys k ON k.username = a.username AND k.version = a.key_version WHERE a.username = ?"
-	sqlKeyVersions = "SELECT username, display, key_version FROM accounts WHERE username IN (SELECT value FROM json_each(?))"
+	sqlKeyVersions = "SELECT display, key_version FROM accounts WHERE username IN (SELECT value FROM json_each(?))"
 	sqlListKeys    = "SELECT a.display, k.version, k.pem, k.fingerprint, k.created_at FROM accounts a" +
 		" JOIN keys k ON k.username = a.username AND k.version = a.key_version WHERE a.username > ? ORDER BY a.username LIMIT ?"
 	sqlKeyHistory = "SELECT a.display, k.version, k.pem, k.fingerprint, k.created_at FROM accounts a" +

@@ -2,9 +2,11 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -67,7 +69,9 @@ type Deps struct {
 	Hints  bus.Hinter
 	Tokens httpserver.TokenChecker
 	// Limiter makes a limiter of a quota, for what name says.
-	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
+	// Expired erases what has expired, in the background; nil where that is done elsewhere.
+	Expired  messaging.Expired
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -78,9 +82,11 @@ type App struct {
 	writer    *inbox.Writer
 	directory *messaging.SharedDirectory
 	announcer *messaging.Announcer
+	stopErase context.CancelFunc
+	erasing   sync.WaitGroup
 }
 
-// New makes the service and starts its group commits. Stop it when done.
+// New makes the service and starts its group commits and what runs in the background. Stop it when done.
 func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
@@ -89,7 +95,7 @@ func New(cfg Config, d Deps) *App {
 	announcer := messaging.NewAnnouncer(messaging.AnnouncerConfig{
 		Bus: d.Bus, Hints: d.Hints, Queue: cfg.SendQueue, Log: d.Log, Metrics: metrics,
 	})
-	return &App{
+	a := &App{
 		writer: writer, directory: directory, announcer: announcer,
 		api: &httpapi.API{
 			Messages: &messaging.Service{
@@ -101,13 +107,22 @@ func New(cfg Config, d Deps) *App {
 			MaxBodyBytes: int64(cfg.MaxMessageBytes), MaxSendingBytes: int64(cfg.MaxSendingBytes), MaxPages: cfg.MaxPages,
 		},
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stopErase = cancel
+	if d.Expired != nil {
+		eraser := &messaging.Eraser{Store: d.Expired, Now: time.Now, Log: d.Log, Metrics: metrics}
+		a.erasing.Go(func() { eraser.Run(ctx) })
+	}
+	return a
 }
 
 // Routes adds the service's routes.
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 
-// Stop ends the group commits. No send may be under way.
+// Stop ends the group commits and what runs in the background. No send may be under way.
 func (a *App) Stop() {
+	a.stopErase()
+	a.erasing.Wait()
 	a.directory.Stop()
 	a.writer.Stop()
 	a.announcer.Stop()

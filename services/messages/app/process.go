@@ -38,7 +38,8 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 				Store: n.Store, Sequencer: redisseq.New(n.Redis, p.Messages.Retention, n.Redis.Incarnation), Metrics: inbox.NewMetrics(n.Registry),
 				Failpoint: p.Failpoint, Now: p.Now,
 			},
-			Directory: n.Store, Bus: bus, Hints: redishints.NewHinter(n.Redis), Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Directory: n.Store, Expired: n.Store, Bus: bus, Hints: redishints.NewHinter(n.Redis), Tokens: tokens,
+			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})
 		n.Stack.Push("sends", func(context.Context) error { a.Stop(); return nil })
 		if err := n.Serve(ctx, a.Routes, nil); err != nil {

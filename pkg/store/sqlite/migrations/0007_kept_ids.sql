@@ -4,8 +4,9 @@ ALTER TABLE messages ADD COLUMN purge_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN erased INTEGER NOT NULL DEFAULT 0;
 UPDATE messages SET purge_at = max(expires_at, created_at + coalesce((SELECT max(purge_at - at) FROM inbox), 0));
 CREATE INDEX messages_purge ON messages (purge_at);
+-- Only of what is to be erased: most messages expire when they are purged.
 DROP INDEX messages_expiry;
-CREATE INDEX messages_expiry ON messages (expires_at) WHERE erased = 0 AND tombstone = 0;
+CREATE INDEX messages_expiry ON messages (expires_at) WHERE erased = 0 AND tombstone = 0 AND expires_at < purge_at;
 
 -- The history of the log that a cursor belongs to: see store.SessionCursor.
 ALTER TABLE sessions ADD COLUMN epoch TEXT NOT NULL DEFAULT '';

@@ -14,6 +14,8 @@ type Metrics struct {
 	unpublished prometheus.Counter
 	unconfirmed prometheus.Gauge
 	hints       *prometheus.CounterVec
+	erased      prometheus.Counter
+	notErased   prometheus.Counter
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -38,6 +40,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_messages_hints_total",
 			Help: "Hints to the gateways to look into the store, because the bus may have lost events, by result (sent, failed).",
 		}, []string{"result"}),
+		erased: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_erased_total", Help: "Messages that had expired and whose contents this node erased.",
+		}),
+		notErased: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_messages_erase_failures_total", Help: "Times that the contents of expired messages could not be erased; it is tried again.",
+		}),
 	}
 	// There from the start, so that the first one is seen as an increase.
 	for _, kind := range []string{"new", "duplicate"} {

@@ -237,18 +237,6 @@ func (g *Gateway) Disrupted() {
 	g.each(func(m *mailbox) { m.checkIn(rand.N(g.cfg.AwayEvery)) })
 }
 
-// Look implements bus.Receiver: it is told of users whose events may have been lost; nil for all.
-func (g *Gateway) Look(users []string) {
-	if users == nil {
-		g.Disrupted()
-	}
-	for _, user := range users {
-		if m := g.find(user); m != nil {
-			m.doubt()
-		}
-	}
-}
-
 // recheckEpoch asks the store for the log's epoch, at most once a second. If it is another one, all mailboxes begin anew before
 // this returns.
 func (g *Gateway) recheckEpoch() {
