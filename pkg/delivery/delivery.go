@@ -28,6 +28,9 @@ const (
 	Reference Kind = 'r'
 	// Empty means that there is nothing for the inbox's owner at the position: its own send.
 	Empty Kind = 'e'
+	// Look means that there may be a message at a position that the sender does not know: the store is to be read. Its
+	// Position is 0.
+	Look Kind = 'l'
 )
 
 // Event tells the holders of a user's polls what stands at a position of the user's inbox. It is sent after the commit.
@@ -122,10 +125,10 @@ func decodeOne(payload []byte) (e Event, rest []byte, err error) {
 		fields = more
 	}
 	position, length := numbers[0], numbers[3]
-	if position < 1 || length < 0 || length > int64(len(rest)) || (e.Kind == Inline) != (length > 0) {
+	if position < 0 || (position == 0) != (e.Kind == Look) || length < 0 || length > int64(len(rest)) || (e.Kind == Inline) != (length > 0) {
 		return Event{}, nil, ErrMalformed
 	}
-	if e.Kind != Inline && e.Kind != Reference && e.Kind != Empty {
+	if e.Kind != Inline && e.Kind != Reference && e.Kind != Empty && e.Kind != Look {
 		return Event{}, nil, ErrMalformed
 	}
 	e.Position, e.AcceptedAt, e.ExpiresAt = position, time.UnixMilli(numbers[1]), time.UnixMilli(numbers[2])

@@ -48,8 +48,11 @@ func NewSheet(m store.Message) (*Sheet, error) {
 // Size is about how many bytes an event with the message has.
 func (s *Sheet) Size() int { return len(s.common) }
 
-// Reference makes the event that only tells where one of the message's entries stands.
+// Reference makes the event that only tells where one of the message's entries stands, if that is known.
 func (s *Sheet) Reference(e store.Entry) Event {
+	if e.Position == 0 {
+		return Event{Kind: Look, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
+	}
 	event := Event{Kind: Reference, Position: e.Position, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
 	if e.Kind != store.Received {
 		event.Kind = Empty
@@ -59,7 +62,7 @@ func (s *Sheet) Reference(e store.Entry) Event {
 
 // For makes the event of one of the message's entries, as it is sent after the commit.
 func (s *Sheet) For(e store.Entry) (Event, error) {
-	if e.Kind != store.Received || len(s.common) > MaxInline {
+	if e.Position == 0 || e.Kind != store.Received || len(s.common) > MaxInline {
 		return s.Reference(e), nil
 	}
 	event, err := s.stored(e, nil)

@@ -236,12 +236,12 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
 	rows := make([]store.Entry, len(entries))
 	for i, e := range entries {
-		e.Position = taken[i]
 		rows[i] = *e
+		rows[i].Position = taken[i]
 	}
 	results, err := w.entries.Do(ctx, rows)
 	if err != nil {
-		return nil, err
+		return nil, err // where they stand, if they do, is not known: their positions stay 0
 	}
 	foreign := false
 	var unused []store.Entry
@@ -253,6 +253,8 @@ func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int6
 			*entries[i] = *r.Existing
 		case r.PositionTaken:
 			refused = append(refused, entries[i])
+		default:
+			entries[i].Position = taken[i]
 		}
 	}
 	w.cfg.close(ctx, unused)

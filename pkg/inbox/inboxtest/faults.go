@@ -489,3 +489,26 @@ func skewedReader(t *testing.T, a Adapter) {
 	require.Equal(t, []string{"in time"}, contents(items))
 	require.EqualValues(t, 1, next)
 }
+
+// unheard is a store whose answers to bulk inserts of entries get lost.
+type unheard struct{ store.Log }
+
+func (u unheard) InsertEntries(context.Context, []store.Entry) ([]store.EntryResult, error) {
+	return nil, store.ErrUnavailable
+}
+
+// unknownPositions: a repeat finds its message committed, and does not know where the entries stand. It told positions that it had
+// only taken: readers were given the message at a position that holds nothing.
+func unknownPositions(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	d := draft("Alice", "once", "Bob", "Carol")
+	d.ClientMessageID = "c1"
+	first := w.send(w.writer(), d)
+	repeat := w.send(w.writer(func(c *inbox.Config) { c.Store = unheard{w.store} }), d)
+	require.True(t, repeat.Duplicate)
+	require.Equal(t, first.Message.ID, repeat.Message.ID)
+	require.Len(t, repeat.Entries, len(first.Entries))
+	for _, e := range repeat.Entries {
+		require.Zero(t, e.Position)
+	}
+}

@@ -52,6 +52,7 @@ func Run(t *testing.T, a Adapter) {
 		{"a prepared entry whose message comes in time is served", preparedWonByWriter},
 		{"a send that a reader settled as failed succeeds under the next id", settledSendGoesOn},
 		{"concurrent repeats of a send make one message", concurrentRepeats},
+		{"a repeat that does not know where its entries stand tells no position", unknownPositions},
 		{"another content under the same client message id is refused and shown to nobody", mismatchLeaksNothing},
 		{"a half-written send of another content gives way once it is old", foreignLeftover},
 		{"a repeat after the message has expired is known as one for the whole retention", repeatAfterExpiry},

@@ -204,3 +204,22 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 		m.mu.Unlock()
 	})
 }
+
+// TestAnEventWithoutAPositionHasTheStoreRead: whoever sent it does not know where the message stands.
+func TestAnEventWithoutAPositionHasTheStoreRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		poll := r.start(r.query(0, time.Minute))
+		item := r.shelf.add(store.Received)
+		sheet, err := delivery.NewSheet(item.Message)
+		require.NoError(t, err)
+		item.Entry.Position = 0
+		event, err := sheet.For(item.Entry)
+		require.NoError(t, err)
+		began := time.Now()
+		r.Receive("bob", event.Encode(), nil)
+		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
+		require.Less(t, time.Since(began), firstVerify)
+		require.Zero(t, testutil.ToFloat64(r.metrics.malformed))
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -223,7 +224,7 @@ func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 	}
 	switch m := g.find(user); {
 	case m == nil:
-	case err != nil:
+	case err != nil || slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }):
 		m.doubt()
 	default:
 		m.receive(events)
