@@ -205,9 +205,9 @@ func (m *mailbox) view() view {
 }
 
 // learn takes from a poll that it has read the store: everything up to position is decided, and nothing more was there at
-// the time of the view. If waiters stand at a lower head they must be given what is between first: then wait is not nil,
+// the time of the view, or nothing more that was decided. If waiters stand at a lower head they must be given what is between first: then wait is not nil,
 // and is closed when the store has been read for them.
-func (m *mailbox) learn(position int64, before view) (wait <-chan struct{}) {
+func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan struct{}) {
 	m.lock()
 	defer m.unlock()
 	switch {
@@ -223,7 +223,7 @@ func (m *mailbox) learn(position int64, before view) (wait <-chan struct{}) {
 		m.dropRing(len(m.ring.events))
 		m.head = position
 	}
-	m.confirm(before.disruptions)
+	m.confirm(before.disruptions, blocked)
 	m.advance(nil)
 	return nil
 }

@@ -74,11 +74,11 @@ type outcome struct {
 }
 
 // park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
-// be asked.
-func (m *mailbox) park(q Query, at Answer, until time.Duration) (*Parked, error) {
+// be asked. hasRead says that the poll has done that.
+func (m *mailbox) park(q Query, at Answer, until time.Duration, hasRead bool) (*Parked, error) {
 	m.lock()
 	defer m.unlock()
-	if !m.trusted() || at.Position != m.head {
+	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !hasRead && m.uncertain()) {
 		return nil, nil
 	}
 	if len(m.waiters.list) >= m.g.cfg.MaxPollsPerUser {

@@ -96,7 +96,7 @@ func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parke
 		if m.fromRing(&p.at, q.Limit) {
 			return p.at, nil, nil
 		}
-		parked, err := m.park(q, p.at, p.until())
+		parked, err := m.park(q, p.at, p.until(), p.hasRead)
 		if parked != nil || err != nil {
 			return Answer{}, parked, err
 		}
@@ -128,6 +128,8 @@ type polling struct {
 	q     Query
 	began time.Duration
 	at    Answer
+	// hasRead: the store was read.
+	hasRead bool
 	// past: the last read ended below the poll's position.
 	past bool
 }
@@ -157,6 +159,7 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	p.hasRead = true
 	if p.past = batch.PastHead; p.past {
 		return p.pastHead()
 	}
@@ -173,7 +176,7 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	if batch.More {
 		return false, nil
 	}
-	if wait := p.m.learn(batch.Next, before); wait != nil {
+	if wait := p.m.learn(batch.Next, batch.Blocked, before); wait != nil {
 		select {
 		case <-wait:
 		case <-ctx.Done():

@@ -120,10 +120,11 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	case batch.More && batch.Next > from.head:
 		return 0
 	case batch.More, batch.Blocked: // More without progress: two reads of the store that do not agree
+		m.trust.blocked = true
 		return m.resync.backOff()
 	}
 	m.resync.recheck = firstRecheck
-	m.confirm(from.disruptions)
+	m.confirm(from.disruptions, false)
 	return g.period()
 }
 

@@ -209,3 +209,33 @@ func TestTheLatestPositionOfAWarmUserNeedsNoReadOfTheStore(t *testing.T) {
 		require.Equal(t, []int64{4}, positions(t, (<-poll).Answer))
 	})
 }
+
+// TestAPollThatDoesNotWaitReadsWhatNobodyWillTellOf: a client that only ever asks "is there anything" was told no for two minutes,
+// because no poll waited for whom the store would have been read.
+func TestAPollThatDoesNotWaitReadsWhatNobodyWillTellOf(t *testing.T) {
+	for name, unseen := range map[string]func(r *rig){
+		"an undecided position": func(r *rig) { r.shelf.addUndecided(store.Received) },
+		"a gap": func(r *rig) {
+			r.shelf.add(store.Received)
+			r.publish(r.shelf.add(store.Received))
+		},
+		"a lost event": func(r *rig) {
+			r.shelf.add(store.Received)
+			pass(r.cfg.VerifyEvery)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t)
+				require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+				unseen(r)
+				if name == "an undecided position" { // somebody has seen that it is there
+					r.Look([]string{"bob"})
+					require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+					r.shelf.decide()
+				}
+				require.EqualValues(t, 1, positions(t, (<-r.start(r.query(0, 0))).Answer)[0])
+			})
+		})
+	}
+}
