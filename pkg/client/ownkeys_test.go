@@ -4,6 +4,9 @@ import (
 	"crypto/rsa"
 	"errors"
 	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,28 +19,34 @@ import (
 
 // directory is the keys of Alice as the server has them.
 type directory struct {
-	t    *testing.T
+	t *testing.T
+	// mu is held by handlers: an answer that is lost ends a call before its handler.
+	mu   sync.Mutex
 	keys []string
 	// told counts the keys that were handed in.
 	told int
-	// lose decides whether the answer to what is handed in gets lost, once it is done.
-	lose func() bool
+	// lossy means that the answer to what is handed in gets lost, once it is done.
+	lossy atomic.Bool
 }
 
 func (s *script) directory(first *rsa.PrivateKey) *directory {
-	d := &directory{t: s.t, lose: func() bool { return false }}
+	d := &directory{t: s.t}
 	d.add(first)
 	s.on("POST /api/users/update-key", func(w http.ResponseWriter, r *http.Request) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.told++
 		if text := decode[api.UpdateKeyRequest](s.t, r).PublicKey; d.keys[len(d.keys)-1] != text {
 			d.keys = append(d.keys, text)
 		}
-		if d.lose() {
+		if d.lossy.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		reply(w, 200, api.UpdateKeyResponse{Version: len(d.keys)})
 	})
 	s.on("GET /api/keys/user/Alice/history", func(w http.ResponseWriter, _ *http.Request) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		answer := api.KeyHistoryResponse{Username: "Alice"}
 		for i, key := range d.keys {
 			answer.Versions = append(answer.Versions, api.KeyVersion{Version: i + 1, PublicKey: key})
@@ -53,8 +62,16 @@ func (d *directory) add(key *rsa.PrivateKey) {
 	d.keys = append(d.keys, text)
 }
 
+// versions are all keys so far.
+func (d *directory) versions() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.keys)
+}
+
 func (d *directory) current() *rsa.PublicKey {
-	key, err := envelope.ParsePublicKey(d.keys[len(d.keys)-1])
+	keys := d.versions()
+	key, err := envelope.ParsePublicKey(keys[len(keys)-1])
 	require.NoError(d.t, err)
 	return key
 }
@@ -64,7 +81,7 @@ func (d *directory) sealed() api.Message {
 	s, err := envelope.Seal([]byte("hello"), map[string]*rsa.PublicKey{"Alice": d.current()})
 	require.NoError(d.t, err)
 	return api.Message{
-		EncryptedContent: s.Content, IV: s.IV, RecipientKeys: s.Keys, RecipientKeyVersions: map[string]int{"Alice": len(d.keys)},
+		EncryptedContent: s.Content, IV: s.IV, RecipientKeys: s.Keys, RecipientKeyVersions: map[string]int{"Alice": len(d.versions())},
 	}
 }
 
@@ -79,12 +96,12 @@ func (k *keeper) save(r *keyfile.Ring) error {
 func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	s := newScript(t)
 	d := s.directory(testKeys()[0])
-	d.lose = func() bool { return true }
+	d.lossy.Store(true)
 	k := &keeper{}
 	m := s.messenger(client.WithPatience(0))
 	_, err := m.RotateKey(t.Context(), 2048, k.save)
 	require.ErrorIs(t, err, client.ErrOutcomeUnknown)
-	require.Len(t, d.keys, 2)
+	require.Len(t, d.versions(), 2)
 	require.NoError(t, m.Open(d.sealed()).Fault)
 
 	again := s.messenger()
@@ -94,12 +111,12 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	version, err := again.RotateKey(t.Context(), 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 2, version)
-	require.Len(t, d.keys, 2, "the rotation that was begun is the one that was asked for")
+	require.Len(t, d.versions(), 2, "the rotation that was begun is the one that was asked for")
 	require.Len(t, k.kept.Keys, 2)
 	require.Equal(t, 2, k.kept.Current().Version)
 	require.True(t, k.kept.Current().Private.PublicKey.Equal(d.current()))
 
-	d.lose = func() bool { return false }
+	d.lossy.Store(false)
 	version, err = again.RotateKey(t.Context(), 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 3, version)
