@@ -295,6 +295,10 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	tombstones := make([]store.Entry, len(u.holes))
 	for i, p := range u.holes {
 		tombstones[i] = r.cfg.hole(user, p)
+		// It goes no later than what stands above it, so that what is left of an inbox tells where its end was.
+		if above := u.neighbor.PurgeAt; !above.IsZero() && above.Before(tombstones[i].PurgeAt) {
+			tombstones[i].PurgeAt = above
+		}
 	}
 	written, err := r.cfg.write(ctx, tombstones)
 	if err != nil {

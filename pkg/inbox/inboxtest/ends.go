@@ -67,3 +67,17 @@ func latestOfALongInbox(t *testing.T, a Adapter) {
 	require.NoError(t, err)
 	require.Zero(t, head)
 }
+
+// holeGoesWithItsNeighbor: a tombstone that outlived the entry above it would be taken for the end of the inbox, and the
+// position above given to a second message.
+func holeGoesWithItsNeighbor(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	w.fill("bob", 3, 3) // kept for an hour, the tombstones below for the retention
+	items, next := w.readAll("bob", 0)
+	require.Len(t, items, 1)
+	require.EqualValues(t, 3, next)
+	require.NoError(t, a.Purge(context.Background(), w.store, time.Now().Add(2*time.Hour)))
+	entries, err := w.store.Entries(context.Background(), "bob", 0, 3)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+}

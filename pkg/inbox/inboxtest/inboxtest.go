@@ -76,6 +76,7 @@ func Run(t *testing.T, a Adapter) {
 		{"expired messages are not shown and their positions are skipped", expiry},
 		{"what was purged at the old end is skipped, and positions go on", purgedOldEnd},
 		{"a reader below an end that retention has removed goes on at the tail", belowARemovedEnd},
+		{"a tombstone goes no later than the entry above it", holeGoesWithItsNeighbor},
 		{"the latest position passes no send that is under way", latestIsDecided},
 		{"what is under way is found below however many later messages", latestOfALongInbox},
 		{"a position past the head is recognised", pastHead},
