@@ -13,6 +13,7 @@ require (
 	github.com/sealpost/sealpost/pkg v0.0.0
 	github.com/sealpost/sealpost/services/messages v0.0.0
 	github.com/sealpost/sealpost/services/poll-gateway v0.0.0
+	github.com/stretchr/testify v1.12.1
 )
 
 require (
@@ -78,6 +79,7 @@ require (
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/arch v0.23.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.61.0 // indirect

@@ -302,7 +302,8 @@ func (r *device) pollSession() (nothing bool) {
 		r.w.fault("%s was answered %q", r, a.Type)
 		return false
 	}
-	epoch, position := parseCursor(a.Cursor)
+	epoch, _ := parseCursor(a.Cursor)
+	position := a.Data.Seq // the cursor may have passed some that hold nothing
 	if epoch != r.epoch {
 		r.given, r.epoch = nil, epoch
 	}

@@ -316,7 +316,7 @@ func (w *world) happen(f Fault, index int) {
 	now := time.Now()
 	until := now.Add(f.For)
 	d := diceOf(w.plan.Seed, "fault", uint64(index), uint64(f.At))
-	n := w.nodes[f.Node%len(w.nodes)]
+	n := w.nodes[max(f.Node, 0)%len(w.nodes)]
 	switch f.Kind {
 	case storeDown:
 		w.store.down = until
