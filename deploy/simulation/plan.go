@@ -31,6 +31,8 @@ type Shape struct {
 	ManyRecipients int
 	// Expiring is the share of messages that expire soon.
 	Expiring float64
+	// Far says that the store is a long way off: some 50 ms for a call.
+	Far bool
 	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
 	Cluster bool
 }
@@ -139,7 +141,10 @@ func drawShape(d *dice) Shape {
 	if d.hit(0.3) {
 		s.Expiring = d.float() / 2
 	}
-	if d.hit(0.01) {
+	if d.hit(0.1) {
+		s.Far = true
+	}
+	if d.hit(0.015) {
 		s.ManyRecipients = 1024
 	} else if d.hit(0.05) {
 		s.ManyRecipients = 40

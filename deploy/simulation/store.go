@@ -47,6 +47,9 @@ func away(err error) error { return fmt.Errorf("%w: %w", store.ErrUnavailable, e
 // latency of half a round trip.
 func (e *engine) latency(d *dice) time.Duration {
 	low, high := 100*time.Microsecond, 3*time.Millisecond
+	if e.w.plan.Shape.Far {
+		low, high = 15*time.Millisecond, 35*time.Millisecond
+	}
 	if d.hit(0.05) {
 		high = 60 * time.Millisecond
 	}
@@ -96,6 +99,7 @@ func (h *handle) read(ctx context.Context, operation, key string, see func(*data
 		}
 	}
 	see(h.e.data, v)
+	h.w.note("process %d reads: %s %s at %d of %d", h.id, operation, key, v, h.e.data.last)
 	if err := h.await(ctx, h.e.latency(d)); err != nil {
 		return away(err)
 	}
@@ -183,6 +187,7 @@ func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]st
 	err := h.write(ctx, "InsertEntries", entries[0].User, len(entries), func(i int) {
 		e.mark(entries[i].User, entries[i].Position, h.w.plan.Shape.BlockSize)
 		results[i].Existing, results[i].PositionTaken = e.insertEntry(entries[i])
+		h.w.note("process %d: entry %s/%d kind %d of %s: existing %v, taken %v", h.id, entries[i].User, entries[i].Position, entries[i].Kind, entries[i].Message, results[i].Existing != nil, results[i].PositionTaken)
 	})
 	if err != nil {
 		return nil, err
@@ -206,6 +211,7 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 	e := h.e.data
 	err := h.write(ctx, "InsertMessages", messages[0].ID.String(), len(messages), func(i int) {
 		written[i] = e.insertMessage(messages[i])
+		h.w.note("process %d: message %s (%s), tombstone %v: written %v", h.id, messages[i].ID, messages[i].Content, messages[i].Tombstone, written[i])
 		if _, there := h.e.committed[messages[i].Content]; written[i] && !messages[i].Tombstone && !there {
 			h.e.committed[messages[i].Content] = time.Now()
 		}

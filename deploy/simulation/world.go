@@ -226,6 +226,7 @@ func (w *world) bootGateway(n *node) {
 
 func (w *world) bootMessages(n *node) {
 	n.counters = &counters{process: n.process, r: w.redis}
+	n.counters.connect() // a process waits for that before it serves
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
 		SendsPerMinute: 1200, ReadsPerMinute: 3000,
