@@ -31,11 +31,15 @@ type link struct {
 
 func (b *broker) connect(p *process) *link {
 	l := &link{process: p, b: b, subs: map[string]int{}, known: true}
+	b.w.state.Lock()
+	defer b.w.state.Unlock()
 	b.links = append(b.links, l)
 	return l
 }
 
 func (b *broker) leave(p *process) {
+	b.w.state.Lock()
+	defer b.w.state.Unlock()
 	b.links = slices.DeleteFunc(b.links, func(l *link) bool { return l.process == p })
 }
 
@@ -68,6 +72,8 @@ func (l *link) Publish(user string, payload []byte, traces []string) error {
 		return nil
 	}
 	d := l.dice("Publish", user)
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
 	if time.Now().Before(l.b.dropping) {
 		l.w.count(rateDrop)
 		return nil
@@ -111,14 +117,22 @@ func (l *link) arrive(user string, payload []byte, traces []string) {
 		l.w.later(wait, func() { l.arrive(user, payload, traces) })
 		return
 	}
-	if l.up() && l.subs[user] > 0 && l.receiver != nil {
+	if l.up() && l.subscribed(user) && l.receiver != nil {
 		l.w.count("event")
 		l.receiver.Receive(user, slices.Clone(payload), traces)
 	}
 }
 
+func (l *link) subscribed(user string) bool {
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	return l.subs[user] > 0
+}
+
 // Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, in front of which no time would pass.
 func (l *link) Subscribe(_ context.Context, user string) (bus.Subscription, error) {
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
 	l.subs[user]++ // without a connection it begins with the next
 	s := &subscription{l, user}
 	if !l.up() {
@@ -134,6 +148,8 @@ type subscription struct {
 
 // Unsubscribe implements bus.Subscription.
 func (s *subscription) Unsubscribe() error {
+	s.l.w.state.Lock()
+	defer s.l.w.state.Unlock()
 	s.l.subs[s.user]--
 	return nil
 }

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ func (w *world) history(last bool) []historycheck.Attempt {
 		if w.restored > 0 && (!there || a.Committed > a.Ended) {
 			a.Acknowledged, a.MessageID = false, ""
 		}
+		a.Recipients = slices.DeleteFunc(slices.Clone(a.Recipients), func(user string) bool { return !w.member(user) })
 		if !last {
 			a.Acknowledged, a.MessageID, a.GoneAfter = false, "", 1
 		}
@@ -95,10 +97,30 @@ func (w *world) inside(answers []historycheck.Answer) {
 			}
 		}
 	}
+	w.everywhere()
 	for id, n := range w.store.reads {
 		w.counts["store-reads"] += n
 		if n > mostReads {
 			w.fault("process %d made %d reads", id, n)
+		}
+	}
+}
+
+// everywhere requires that what was acknowledged stands in the inboxes of those, too, for whom nobody reads.
+func (w *world) everywhere() {
+	for _, a := range w.history(true) {
+		if !a.Acknowledged || a.GoneAfter != 0 {
+			continue
+		}
+		id, err := store.ParseMessageID(a.MessageID)
+		if err != nil {
+			w.fault("%q was acknowledged as a message", a.MessageID)
+		}
+		for _, user := range w.sends[strings.TrimSuffix(a.Content, "-other")].recipients {
+			if find(w.store.data.inbox(user).byID[id], w.store.data.last) == nil {
+				w.fault("%s of %s was acknowledged, and stands not in the inbox of %s", a.Key, a.Sender, user)
+				break
+			}
 		}
 	}
 }

@@ -24,6 +24,8 @@ func (r *row[T]) at(v version) bool { return r.from <= v && (r.to == 0 || r.to >
 // data is what the simulated store holds, with its past.
 type data struct {
 	last version
+	// synced is the last version that a power cut leaves.
+	synced version
 	// times are when the versions came to be.
 	times    []time.Time
 	inboxes  map[string]*table

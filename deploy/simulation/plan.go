@@ -33,6 +33,8 @@ type Shape struct {
 	Expiring float64
 	// Far says that the store is a long way off: some 50 ms for a call.
 	Far bool
+	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
+	Standalone bool
 	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
 	Cluster bool
 }
@@ -78,6 +80,7 @@ const (
 	nodeRoll      = "roll"           // a process is stopped as it should be, and started again
 	clockStep     = "clock-step"     // a node's clock jumps
 	restore       = "restore"        // the store goes back to a backup and gets a new epoch
+	powerCut      = "power-cut"      // a standalone server loses what was not synced
 )
 
 var faultKinds = []string{
@@ -116,6 +119,9 @@ func Draw(seed uint64) Plan {
 	d := diceOf(seed, "plan")
 	p := Plan{Seed: seed, Rates: map[string]float64{}}
 	p.Shape = drawShape(d)
+	if diceOf(seed, "standalone").hit(0.1) {
+		p.Shape.alone()
+	}
 	for range d.below(9) {
 		p.Faults = append(p.Faults, drawFault(d, p.Shape))
 	}
@@ -125,7 +131,36 @@ func Draw(seed uint64) Plan {
 			p.Rates[r.name] = r.most * share * share
 		}
 	}
+	if p.Shape.Standalone {
+		p.alone()
+	}
 	return p
+}
+
+// alone makes a shape that of a standalone server.
+func (s *Shape) alone() {
+	s.Standalone, s.Far, s.Cluster, s.Messages, s.Gateways, s.BlockSize = true, false, false, 1, 1, 1
+}
+
+// alone leaves of a plan what may happen to a standalone server.
+func (p *Plan) alone() {
+	for i, f := range p.Faults {
+		switch {
+		case slices.Contains([]string{storeSlow, busSlow, nodeKill, clockStep, restore}, f.Kind):
+		case i%2 == 0:
+			p.Faults[i].Kind = nodeKill
+		default:
+			p.Faults[i].Kind = powerCut
+		}
+	}
+	crash, slow := p.Rates[rateCrash], p.Rates[rateSlow]
+	p.Rates = map[string]float64{}
+	if crash > 0 {
+		p.Rates[rateCrash] = crash
+	}
+	if slow > 0 {
+		p.Rates[rateSlow] = slow
+	}
 }
 
 func drawShape(d *dice) Shape {

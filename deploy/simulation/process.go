@@ -49,6 +49,8 @@ func (p *process) now() time.Time { return time.Now().Add(p.w.offsets[p.place]) 
 // dice are for one call, made of what it is and how many alike there were before.
 func (p *process) dice(operation, key string) *dice {
 	h := mix(textHash(operation), textHash(key))
+	p.w.books.Lock()
+	defer p.w.books.Unlock()
 	p.calls[h]++
 	return diceOf(p.w.plan.Seed, "call", uint64(p.id), h, p.calls[h])
 }

@@ -44,7 +44,7 @@ type device struct {
 	wait            time.Duration
 	// given are the positions that a session was given.
 	given []int64
-	// seen is when it was first given which message.
+	// seen is when it was first given which content.
 	seen map[string]time.Time
 }
 
@@ -254,11 +254,11 @@ func (r *device) answered(epoch string, from, cursor int64, messages []api.Messa
 // arrived holds a delivery to the time that the design allows.
 func (r *device) arrived(m api.Message) {
 	w := r.w
-	if _, before := r.seen[m.MessageID]; before {
+	if _, before := r.seen[m.EncryptedContent]; before {
 		return
 	}
 	now := time.Now()
-	r.seen[m.MessageID] = now
+	r.seen[m.EncryptedContent] = now
 	s := w.sends[m.EncryptedContent]
 	if s == nil || s.acknowledged.IsZero() || r.attentive.IsZero() {
 		return

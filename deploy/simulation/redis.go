@@ -105,7 +105,12 @@ func (c *counters) connect() {
 }
 
 // do makes a round trip.
-func (c *counters) do(ctx context.Context, operation, key string, command func(s *server, d *dice)) error {
+func (c *counters) do(ctx context.Context, operation, key string, change func(s *server)) error {
+	command := func(s *server) {
+		c.w.state.Lock()
+		defer c.w.state.Unlock()
+		change(s)
+	}
 	d := c.dice(operation, key)
 	if c.w.crashes(c.process, d) {
 		return errDead
@@ -128,19 +133,19 @@ func (c *counters) do(ctx context.Context, operation, key string, command func(s
 		}
 		if ctx.Err() != nil {
 			on := c.r.master
-			c.w.later(time.Until(c.r.stalled), func() { command(on, d) })
+			c.w.later(time.Until(c.r.stalled), func() { command(on) })
 			return ctx.Err()
 		}
 	}
 	c.connect()
-	command(c.on, d)
+	command(c.on)
 	if d.hit(c.w.plan.Rates[rateTwice]) {
 		c.w.count(rateTwice)
 		if err := c.await(ctx, latency()); err != nil {
 			return err
 		}
 		c.connect()
-		command(c.on, d)
+		command(c.on)
 	}
 	if d.hit(c.w.plan.Rates[rateSeqFail]) {
 		c.w.count(rateSeqFail)
@@ -152,7 +157,7 @@ func (c *counters) do(ctx context.Context, operation, key string, command func(s
 // Next implements inbox.Sequencer.
 func (c *counters) Next(ctx context.Context, users []string) ([]int64, error) {
 	taken := make([]int64, len(users))
-	err := c.do(ctx, "Next", users[0], func(s *server, _ *dice) {
+	err := c.do(ctx, "Next", users[0], func(s *server) {
 		for i, user := range users {
 			now := time.Now()
 			at, there := s.get(now, user)
@@ -176,7 +181,7 @@ func (c *counters) Raise(ctx context.Context, floors map[string]int64) error {
 		}
 	}
 	lifetime := min(c.w.plan.Shape.Retention/2, 7*24*time.Hour)
-	return c.do(ctx, "Raise", key, func(s *server, _ *dice) {
+	return c.do(ctx, "Raise", key, func(s *server) {
 		now := time.Now()
 		for user, floor := range floors {
 			at, there := s.get(now, user)

@@ -162,13 +162,16 @@ func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
 	return r.status
 }
 
+// illRates are those that make sends fail or slow.
+var illRates = []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rateCrash}
+
 // healthy reports whether nothing has gone wrong since a time that may make a send fail or slow: the store was there and no process
 // died or stood still.
 func (w *world) healthy(since time.Time) bool {
 	if w.ill.After(since) {
 		return false
 	}
-	for _, rate := range []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rateCrash} {
+	for _, rate := range illRates {
 		if w.plan.Rates[rate] > 0 {
 			return false
 		}

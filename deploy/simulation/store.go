@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,10 +88,26 @@ func (h *handle) reach(ctx context.Context, d *dice) error {
 // read makes a read of one version.
 func (h *handle) read(ctx context.Context, operation, key string, see func(*data, version)) error {
 	d := h.dice(operation, key)
+	h.w.books.Lock()
 	h.e.reads[h.id]++
+	h.w.books.Unlock()
 	if err := h.reach(ctx, d); err != nil {
 		return err
 	}
+	h.look(d, func(e *data, v version) {
+		see(e, v)
+		h.w.note("process %d reads: %s %s at %d of %d", h.id, operation, key, v, e.last)
+	})
+	if err := h.await(ctx, h.e.latency(d)); err != nil {
+		return away(err)
+	}
+	return nil
+}
+
+// look lets a read see one version.
+func (h *handle) look(d *dice, see func(*data, version)) {
+	h.w.state.Lock()
+	defer h.w.state.Unlock()
 	v := h.e.data.last
 	for _, s := range h.e.stale {
 		if (s.place == -1 || s.place == h.place) && time.Now().Before(s.until) && d.hit(s.share) {
@@ -99,16 +116,15 @@ func (h *handle) read(ctx context.Context, operation, key string, see func(*data
 		}
 	}
 	see(h.e.data, v)
-	h.w.note("process %d reads: %s %s at %d of %d", h.id, operation, key, v, h.e.data.last)
-	if err := h.await(ctx, h.e.latency(d)); err != nil {
-		return away(err)
-	}
-	return nil
 }
+
+// prepares is the one write that a store need not sync.
+const prepares = "InsertEntries"
 
 // write makes a write of n documents, each applied by apply on its own. It returns nil only if all are applied. Those of sessions
 // are applied in their order, the others in any.
 func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error {
+	unsynced := operation == prepares
 	d := h.dice(operation, key)
 	of := h.e.data // a restore leaves late writes behind
 	order := make([]int, n)
@@ -122,11 +138,16 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 		}
 	}
 	some := func(list []int) {
+		h.w.state.Lock()
+		defer h.w.state.Unlock()
 		if h.e.data != of {
 			return
 		}
 		for _, i := range list {
 			apply(i)
+		}
+		if !unsynced {
+			of.synced = of.last
 		}
 	}
 	if err := h.reach(ctx, d); err != nil {
@@ -184,7 +205,11 @@ func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]st
 		return results, nil
 	}
 	e := h.e.data
-	err := h.write(ctx, "InsertEntries", entries[0].User, len(entries), func(i int) {
+	operation := prepares
+	if slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Kind == store.Hole }) {
+		operation = "InsertHoles"
+	}
+	err := h.write(ctx, operation, entries[0].User, len(entries), func(i int) {
 		e.mark(entries[i].User, entries[i].Position, h.w.plan.Shape.BlockSize)
 		results[i].Existing, results[i].PositionTaken = e.insertEntry(entries[i])
 		h.w.note("process %d: entry %s/%d kind %d of %s: existing %v, taken %v", h.id, entries[i].User, entries[i].Position, entries[i].Kind, entries[i].Message, results[i].Existing != nil, results[i].PositionTaken)

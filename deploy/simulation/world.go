@@ -15,6 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/historycheck"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/token"
@@ -22,9 +23,12 @@ import (
 	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
 )
 
-// world is a deployment, its clients, and all that is known of what happened. It lives in one synctest bubble, with one processor:
-// whatever touches it does so between two waits.
+// world is a deployment, its clients, and all that is known of what happened. It lives in one synctest bubble, with one processor; but
+// the runtime may take that from a goroutine anywhere. Nobody waits in virtual time with a lock.
 type world struct {
+	// state guards what the engines hold, books the counts, the trace and the dice.
+	state, books sync.Mutex
+
 	plan  Plan
 	start time.Time
 	lives int
@@ -98,6 +102,8 @@ func newWorld(p Plan, traced bool) *world {
 
 // unique makes a wait a little longer, so that it ends at an instant of its own.
 func (w *world) unique(d time.Duration) time.Duration {
+	w.books.Lock()
+	defer w.books.Unlock()
 	w.taken++
 	end := time.Since(w.start) + d
 	return end.Truncate(time.Microsecond) + time.Microsecond + time.Duration(w.taken%1000) - time.Since(w.start)
@@ -125,12 +131,18 @@ func (w *world) later(d time.Duration, f func()) {
 }
 
 // count counts what happened.
-func (w *world) count(what string) { w.counts[what]++ }
+func (w *world) count(what string) {
+	w.books.Lock()
+	defer w.books.Unlock()
+	w.counts[what]++
+}
 
 // fault notes what must not happen.
 func (w *world) fault(format string, args ...any) {
 	text := fmt.Sprintf("%s: ", time.Since(w.start).Round(time.Millisecond)) + fmt.Sprintf(format, args...)
 	w.note("FAULT %s", text)
+	w.books.Lock()
+	defer w.books.Unlock()
 	if len(w.faults) < 20 {
 		w.faults = append(w.faults, text)
 	}
@@ -147,6 +159,8 @@ func (w *world) giveUp(format string, args ...any) {
 // note adds to the trace.
 func (w *world) note(format string, args ...any) {
 	if w.traced {
+		w.books.Lock()
+		defer w.books.Unlock()
 		w.log = append(w.log, fmt.Sprintf("%12s  ", time.Since(w.start).Round(time.Microsecond))+fmt.Sprintf(format, args...))
 	}
 }
@@ -208,12 +222,13 @@ func (w *world) boot(place int) *node {
 const pollWait = 20 * time.Second
 
 func (w *world) bootGateway(n *node) {
-	reader := inbox.NewReader(inbox.Config{Store: n.store, Retention: w.plan.Shape.Retention, Now: n.process.now})
+	reader := inbox.NewReader(inbox.Config{Store: n.store, Retention: w.plan.Shape.Retention, Now: n.process.now, AloneSince: w.aloneSince(n)})
 	a, err := gatewayapp.New(gatewayapp.Config{
 		MaxPolls: 10_000, MaxPollsPerUser: 64, PollWait: pollWait, DrainTime: 2 * time.Second, RingEvents: 64, RingBytes: 1 << 20,
 		AllRingBytes: 64 << 20, VerifyEvery: time.Minute, PollsPerMinute: 3000, MaxUnread: 128 << 20, StoreReads: 32, ParkPolls: false,
 	}, gatewayapp.Deps{
 		Inbox: reader, Sessions: n.store, Meta: n.store, Tokens: tokens{}, Revocations: revocations{}, Limiter: noLimit, Log: discard,
+		Alone: w.plan.Shape.Standalone,
 	})
 	if err != nil {
 		panic(err) // the settings above are not good
@@ -227,19 +242,46 @@ func (w *world) bootGateway(n *node) {
 func (w *world) bootMessages(n *node) {
 	n.counters = &counters{process: n.process, r: w.redis}
 	n.counters.connect() // a process waits for that before it serves
+	var sequencer inbox.Sequencer = n.counters
+	if w.plan.Shape.Standalone {
+		sequencer = memseq.New(1000)
+	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
 		SendsPerMinute: 1200, ReadsPerMinute: 3000,
 	}, messagesapp.Deps{
-		Inbox:     inbox.Config{Store: n.store, Sequencer: n.counters, Now: n.process.now},
+		Inbox:     inbox.Config{Store: n.store, Sequencer: sequencer, Now: n.process.now, AloneSince: w.aloneSince(n)},
 		Directory: n.store, Bus: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
 	})
 	a.Routes(n.engine)
 	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
 }
 
+// aloneSince is what a standalone server's inbox log is told.
+func (w *world) aloneSince(n *node) time.Time {
+	if !w.plan.Shape.Standalone {
+		return time.Time{}
+	}
+	return n.process.now()
+}
+
+// cutPower ends a standalone server, and takes from its store what was not synced.
+func (w *world) cutPower(after time.Duration) {
+	w.kill(0, after)
+	w.store.data = w.store.data.copy(w.store.data.synced)
+}
+
 // kill ends the process of a place, and starts another one after a while.
 func (w *world) kill(place int, after time.Duration) {
+	if w.plan.Shape.Standalone { // one process has both places
+		w.end(0, after)
+		w.end(1, after)
+		return
+	}
+	w.end(place, after)
+}
+
+func (w *world) end(place int, after time.Duration) {
 	n := w.nodes[place]
 	if n.process.isDead() {
 		return
@@ -366,21 +408,23 @@ func (w *world) happen(f Fault, index int) {
 		w.later(f.For, n.link.tell)
 		n.link.silent = until
 	case nodeKill:
-		w.kill(f.Node%len(w.nodes), f.For/3)
+		w.kill(n.place, f.For/3)
 	case nodePause:
 		n.process.pausedUntil = until
 	case nodeRoll:
-		w.roll(f.Node % len(w.nodes))
+		w.roll(n.place)
 		until = until.Add(10 * time.Second)
 	case clockStep:
 		w.offsets[n.place] = f.Lag
 		w.lowest, w.highest = min(w.lowest, f.Lag), max(w.highest, f.Lag)
+	case powerCut:
+		w.cutPower(f.For / 3)
 	case restore:
 		w.restore(now.Add(-f.Lag))
 	}
 	w.trouble(until)
 	switch f.Kind {
-	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore:
+	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
 		w.illUntil(until.Add(time.Second))
 	}
 	if len(w.store.stale) > 0 {
@@ -414,6 +458,11 @@ func (w *world) restore(as time.Time) {
 func (w *world) heal() {
 	now := time.Now()
 	w.note("all is healed")
+	for _, rate := range illRates {
+		if w.plan.Rates[rate] > 0 {
+			w.illUntil(now.Add(10 * time.Second)) // calls that are under way
+		}
+	}
 	w.healed, w.plan.Rates = true, nil
 	w.store.down, w.store.slow, w.store.stale = now, now, nil
 	w.redis.down, w.redis.stalled = now, now
