@@ -43,7 +43,7 @@ type table struct {
 
 func newData(epoch string) *data {
 	return &data{
-		last: 1, times: []time.Time{{}, time.Now()}, inboxes: map[string]*table{}, messages: map[store.MessageID][]*row[store.Message]{},
+		last: 1, synced: 1, times: []time.Time{{}, time.Now()}, inboxes: map[string]*table{}, messages: map[store.MessageID][]*row[store.Message]{},
 		sessions: map[string][]*row[store.SessionCursor]{}, epochs: []row[string]{{value: epoch, from: 1}},
 	}
 }
@@ -270,5 +270,6 @@ func (d *data) copy(v version) *data {
 			c.putSession(key, s)
 		}
 	}
+	c.synced = c.last
 	return c
 }

@@ -16,6 +16,8 @@ type Plan struct {
 	// Faults are in the order of their times. Disturbances are by their names; those that are not there do not happen.
 	Faults []Fault
 	Rates  map[string]float64
+	// Busiest are times around which more is sent: those of the faults, whether they are kept or not.
+	Busiest []time.Duration
 }
 
 // Shape is who takes part in a run and what they do.
@@ -126,6 +128,9 @@ func Draw(seed uint64) Plan {
 		p.Faults = append(p.Faults, drawFault(d, p.Shape))
 	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
+	for _, f := range p.Faults {
+		p.Busiest = append(p.Busiest, f.At)
+	}
 	for _, r := range rates {
 		if share := d.float(); d.hit(0.3) {
 			p.Rates[r.name] = r.most * share * share

@@ -62,7 +62,11 @@ func (w *world) draft(d *dice, i int) *sendState {
 func (w *world) sender(i int) {
 	d := diceOf(w.plan.Seed, "sender", uint64(i))
 	s := w.draft(d, i)
-	_ = w.sleep(context.Background(), d.between(0, w.plan.Shape.Busy))
+	when := d.between(0, w.plan.Shape.Busy)
+	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
+		when = min(w.plan.Shape.Busy, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+	}
+	_ = w.sleep(context.Background(), when)
 	if d.hit(0.15) { // a client that has not heard and is impatient, on another node
 		w.senders.Go(func() { w.attempt(diceOf(w.plan.Seed, "twin", uint64(i)), s, s.content) })
 	}

@@ -440,6 +440,9 @@ func (w *world) restore(as time.Time) {
 		}
 	}
 	w.restored++
+	if as.Before(w.store.data.times[1]) { // the backup is the one that was restored last
+		as = w.store.data.times[1]
+	}
 	w.store.data = w.store.data.copy(w.store.data.asOf(as))
 	w.store.data.putEpoch(fmt.Sprintf("e%d", w.restored+1))
 	w.store.stale = nil
