@@ -70,6 +70,10 @@ func (w *world) startReaders() {
 	}
 }
 
+// lastPolls is how many polls in a row must bring nothing before a reader takes it that nothing more comes: they wait longer, together,
+// than it takes to decide a position that nobody has looked at before.
+const lastPolls = 3
+
 // String names a device.
 func (r *device) String() string { return fmt.Sprintf("%s's device %d (%s)", r.user, r.id, r.kind) }
 
@@ -85,7 +89,7 @@ func (r *device) run() {
 		r.cursor = "latest"
 	}
 	quiet := 0
-	for quiet < 2 && !w.aborted {
+	for quiet < lastPolls && !w.aborted {
 		if !w.closing && r.d.hit(r.lazy) {
 			r.attentive = time.Time{}
 			most := 30 * time.Second
@@ -122,7 +126,7 @@ func (r *device) session() string { return fmt.Sprintf("s%d", r.id) }
 func (r *device) poll() (nothing bool) {
 	wait := r.wait
 	if r.w.closing {
-		wait = time.Second
+		wait = 4 * time.Second
 	}
 	if wait == 0 && !r.w.closing { // a client that does not wait polls now and then
 		_ = r.w.sleep(context.Background(), r.d.between(100*time.Millisecond, 4*time.Second))
@@ -325,7 +329,7 @@ func (r *device) follow() (nothing bool) {
 	n := w.serving(r.d, true)
 	lasts := r.d.between(time.Second, 2*time.Minute)
 	if w.closing {
-		lasts = 3 * time.Second
+		lasts = 20 * time.Second // longer than a heartbeat
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lasts)
 	defer cancel()
@@ -420,7 +424,7 @@ func (w *world) witnessAll() {
 		r := &device{
 			w: w, d: diceOf(w.plan.Seed, "witness", uint64(u)), kind: byCursor, user: userName(u), id: 1000 + u, cursor: "0", seen: map[string]time.Time{},
 		}
-		for quiet := 0; quiet < 2 && !w.aborted; {
+		for quiet := 0; quiet < lastPolls && !w.aborted; {
 			if r.poll() {
 				quiet++
 			} else {

@@ -445,6 +445,7 @@ func (w *world) restore(as time.Time) {
 	}
 	w.store.data = w.store.data.copy(w.store.data.asOf(as))
 	w.store.data.putEpoch(fmt.Sprintf("e%d", w.restored+1))
+	w.store.data.synced = w.store.data.last
 	w.store.stale = nil
 	for content, at := range w.store.committed {
 		if at.After(as) {
