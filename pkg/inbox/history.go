@@ -59,7 +59,7 @@ func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
 	if w.First, err = r.cfg.Store.FirstAfter(ctx, user, 0); err != nil || w.First == 0 {
 		return w, err
 	}
-	w.Head, err = r.cfg.Store.Tail(ctx, user)
+	w.Head, err = r.Head(ctx, user)
 	return w, err
 }
 
@@ -132,7 +132,7 @@ func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadRec
 		users[i] = store.Canonical(name)
 		place[users[i]] = i
 	}
-	receipts, err := r.cfg.Store.Receipts(ctx, users, []store.MessageID{m.ID})
+	receipts, err := r.cfg.Store.Receipts(ctx, map[store.MessageID][]string{m.ID: users})
 	if err != nil {
 		return nil, err
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/batch"
+	"github.com/sealpost/sealpost/pkg/store"
 )
 
 // sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
@@ -43,7 +43,7 @@ var errSequencerAway = errors.New("sequencer away")
 type positions struct {
 	sequencer Sequencer
 	tails     interface {
-		Tail(ctx context.Context, user string) (int64, error)
+		Tails(ctx context.Context, users []string) (map[string]store.Tail, error)
 	}
 	metrics   *Metrics
 	began     time.Time
@@ -282,26 +282,14 @@ func distinct(users []string) []string {
 	return slices.Compact(sorted)
 }
 
-// tailReads bounds how many tails one send reads at once.
-const tailReads = 16
-
 func (p *positions) tailsOf(ctx context.Context, users []string) (map[string]int64, error) {
-	tails := make([]int64, len(users))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(tailReads)
-	for i, user := range users {
-		group.Go(func() error {
-			var err error
-			tails[i], err = p.tails.Tail(ctx, user)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	tails, err := p.tails.Tails(ctx, users)
+	if err != nil {
 		return nil, err
 	}
 	floors := make(map[string]int64, len(users))
-	for i, user := range users {
-		floors[user] = tails[i]
+	for _, user := range users {
+		floors[user] = tails[user].Position
 	}
 	return floors, nil
 }

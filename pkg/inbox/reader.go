@@ -154,7 +154,7 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 	}
 	if first == 0 {
 		if !known {
-			tail, err := r.cfg.Store.Tail(ctx, user)
+			tail, err := r.Head(ctx, user)
 			batch.PastHead = err == nil && tail < batch.Next
 			return batch, nil, err
 		}
@@ -301,7 +301,8 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 
 // Head returns a position that no entry of the inbox is beyond.
 func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
-	return r.cfg.Store.Tail(ctx, user)
+	tails, err := r.cfg.Store.Tails(ctx, []string{user})
+	return tails[user].Position, err
 }
 
 // claims are the messages of entries that count only if their message is there.

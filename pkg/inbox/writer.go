@@ -154,7 +154,7 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 	}
 	m := store.Message{
 		Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Content: d.Content, IV: d.IV,
-		ClientMessageID: d.ClientMessageID, Digest: sum, CreatedAt: now, ExpiresAt: now.Add(lifetime),
+		ClientMessageID: d.ClientMessageID, Digest: sum, CreatedAt: now, ExpiresAt: now.Add(lifetime), PurgeAt: now.Add(w.cfg.Retention),
 	}
 	if d.ClientMessageID != "" {
 		m.ID = clientMessageID(d.Sender, d.ClientMessageID, attempt)
@@ -384,7 +384,7 @@ func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
 // at it.
 func tombstone(id store.MessageID, now time.Time, retention time.Duration) store.Message {
 	now = now.UTC().Truncate(time.Millisecond)
-	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention)}
+	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention), PurgeAt: now.Add(retention)}
 }
 
 // failpointError marks an error as injected: nothing may be cleaned up after it.

@@ -85,8 +85,8 @@ type Entry struct {
 	PurgeAt time.Time
 }
 
-// Message is what was sent, without the wrapped keys, which stand in the entries. Messages are written once and never
-// changed; they may be removed from ExpiresAt on.
+// Message is what was sent, without the wrapped keys, which stand in the entries. Messages are written once. From ExpiresAt
+// on the store may erase what they hold, and from PurgeAt on remove them: between the two an id is known and its content gone.
 type Message struct {
 	ID MessageID
 	// Sender and Recipients are display names. Recipients are in the order of their canonical names.
@@ -99,6 +99,10 @@ type Message struct {
 	Digest           Digest
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
+	// PurgeAt is until when the id and the digest are kept, so that a repeat of the same client message id is recognised.
+	PurgeAt time.Time
+	// Erased means that the store has erased Content, IV and Recipients, because the message has expired.
+	Erased bool
 	// Tombstone marks an id under which no message will ever be committed.
 	Tombstone bool
 }
@@ -116,6 +120,16 @@ type ReadReceipt struct {
 	Message MessageID
 	User    string
 	ReadAt  time.Time
+}
+
+// Tail says where an inbox ends.
+type Tail struct {
+	// Position is no lower than any position the inbox ever held, those removed since included; the highest that holds an
+	// entry, while the store can tell which one that is. 0 for an inbox that never held any.
+	Position int64
+	// Removed is a position up to which nothing stands and nothing can come any more: retention has removed what stood there.
+	// 0 if that is not known.
+	Removed int64
 }
 
 // Log is the port for the inbox log. Its promise is write-once: of any number of concurrent inserts at one (user,
@@ -139,13 +153,12 @@ type Log interface {
 	Entries(ctx context.Context, user string, after, upTo int64) ([]Entry, error)
 	// FirstAfter returns the lowest position above after that holds an entry, 0 if none does.
 	FirstAfter(ctx context.Context, user string, after int64) (int64, error)
-	// Tail returns a position that is no lower than any the inbox ever held, those removed since included; the highest
-	// one that holds an entry, while there are entries. 0 for an inbox that never held any.
-	Tail(ctx context.Context, user string) (int64, error)
+	// Tails returns the tail of each user, in one or two round trips however many there are.
+	Tails(ctx context.Context, users []string) (map[string]Tail, error)
 	// Entry finds the entry that an inbox holds for a message, or returns ErrNotFound.
 	Entry(ctx context.Context, user string, id MessageID) (Entry, error)
 	// MarkRead sets ReadAt of the entry that an inbox holds for a message, unless it is set; ErrNotFound without one.
 	MarkRead(ctx context.Context, user string, id MessageID, at time.Time) error
-	// Receipts returns who of the given users (canonical) has read which of the given messages.
-	Receipts(ctx context.Context, users []string, ids []MessageID) ([]ReadReceipt, error)
+	// Receipts returns who has read which message, of the users (canonical) that are asked about for each.
+	Receipts(ctx context.Context, wanted map[MessageID][]string) ([]ReadReceipt, error)
 }

@@ -95,6 +95,9 @@ type Keys interface {
 
 // SessionCursor is where a session stands.
 type SessionCursor struct {
+	// Epoch is the history of the log that Position belongs to (see Meta.Epoch); empty, which stands for any, in cursors from
+	// before epochs were kept.
+	Epoch    string
 	Position int64
 	// Offered, if it is beyond Position, means that an answer up to there is being written somewhere, or was when its
 	// node died.
@@ -116,11 +119,12 @@ type Sessions interface {
 	OfferSession(ctx context.Context, username, sessionID string, seen SessionCursor, position int64) (bool, error)
 	// WithdrawOffer takes the offer back that was made with seen and whose answer could not be written, if it still stands.
 	WithdrawOffer(ctx context.Context, username, sessionID string, seen SessionCursor) error
-	// AdvanceSession moves the session's cursor, and the account's furthest, forward to position; never back.
-	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
-	// ResetSession sets the session's cursor and the account's furthest to position, forward or back: for when the log
-	// itself went back (see Meta.Epoch).
-	ResetSession(ctx context.Context, username, sessionID string, position int64) error
+	// AdvanceSession moves the session's cursor, and the account's furthest, forward to position; never back within an epoch.
+	// What is stored for another epoch is replaced.
+	AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error
+	// ResetSession is AdvanceSession after the log went back (see Meta.Epoch): what is stored without an epoch is replaced, too.
+	// Of two nodes that reset a session to one epoch, the second does not undo what has been delivered in between.
+	ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error
 }
 
 // Meta is the port for what there is one of in a deployment.

@@ -54,7 +54,7 @@ func Run(t *testing.T, a Adapter) {
 		{"concurrent repeats of a send make one message", concurrentRepeats},
 		{"another content under the same client message id is refused and shown to nobody", mismatchLeaksNothing},
 		{"a half-written send of another content gives way once it is old", foreignLeftover},
-		{"a repeat after the message has expired and gone is sent anew", repeatAfterExpiry},
+		{"a repeat after the message has expired and gone is known as one", repeatAfterExpiry},
 		{"a sequencer that forgets, repeats or is away loses and repeats nothing", sequencerFaults},
 		{"no message takes a free position below one that was acknowledged before", laggingCounters},
 		{"a reader whose clock runs ahead aborts no send", skewedReader},

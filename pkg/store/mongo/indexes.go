@@ -16,7 +16,7 @@ import (
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	return map[*driver.Collection][]driver.IndexModel{
 		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}, expiry("purgeAt")},
-		s.messages: {expiry("expiresAt")},
+		s.messages: {expiry("purgeAt")},
 		s.sessions: {expiry("expiresAt")},
 		s.keys:     {{Keys: both("u", "v")}},
 	}

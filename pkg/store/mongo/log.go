@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -62,14 +63,16 @@ type messageDocument struct {
 	Digest           []byte        `bson:"digest"`
 	CreatedAt        time.Time     `bson:"createdAt"`
 	ExpiresAt        time.Time     `bson:"expiresAt"`
+	PurgeAt          time.Time     `bson:"purgeAt"`
 	Tombstone        bool          `bson:"tombstone,omitempty"`
+	Erased           bool          `bson:"erased,omitempty"`
 }
 
 func documentOfMessage(m store.Message) messageDocument {
 	return messageDocument{
 		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
 		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
-		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt, Tombstone: m.Tombstone,
+		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
 	}
 }
 
@@ -77,7 +80,7 @@ func (d messageDocument) message() store.Message {
 	m := store.Message{
 		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients,
 		Content: d.Content, IV: d.IV, ClientMessageID: d.ClientMessageID,
-		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, Tombstone: d.Tombstone,
+		CreatedAt: d.CreatedAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
 	}
 	copy(m.Digest[:], d.Digest)
 	return m
@@ -238,9 +241,33 @@ func (s *Store) position(ctx context.Context, q query) (int64, error) {
 	return d.Position, err
 }
 
-// Tail implements store.Log. The highest mark says in which block of positions the tail is. If nothing is there any
-// more, it is the block's end.
-func (s *Store) Tail(ctx context.Context, user string) (int64, error) {
+// tailReads bounds how many tails are read at once.
+const tailReads = 16
+
+// Tails implements store.Log.
+func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
+	found := make([]int64, len(users))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(tailReads)
+	for i, user := range users {
+		group.Go(func() (err error) {
+			found[i], err = s.tail(ctx, user)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	tails := make(map[string]store.Tail, len(users))
+	for i, user := range users {
+		tails[user] = store.Tail{Position: found[i]}
+	}
+	return tails, nil
+}
+
+// tail returns an inbox's. The highest mark says in which block of positions it is. If nothing is there any more, it is the
+// block's end.
+func (s *Store) tail(ctx context.Context, user string) (int64, error) {
 	mark, err := s.position(ctx, queryMark(user))
 	if err != nil || mark == 0 {
 		return 0, err
@@ -274,19 +301,20 @@ func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, a
 const receiptsQuery = 4096
 
 // Receipts implements store.Log.
-func (s *Store) Receipts(ctx context.Context, users []string, ids []store.MessageID) ([]store.ReadReceipt, error) {
+func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
 	var receipts []store.ReadReceipt
-	var entryIDs []string
+	var users, entryIDs []string
 	read := func() error {
-		found, err := all[entryDocument](ctx, s.inbox, queryReceipts(users, entryIDs))
+		found, err := all[entryDocument](ctx, s.inbox, queryReceipts(slices.Compact(slices.Sorted(slices.Values(users))), entryIDs))
 		for _, d := range found {
 			receipts = append(receipts, store.ReadReceipt{Message: store.MessageID(d.Message), User: d.User, ReadAt: d.ReadAt})
 		}
-		entryIDs = entryIDs[:0]
+		users, entryIDs = users[:0], entryIDs[:0]
 		return err
 	}
-	for _, id := range ids {
-		for _, user := range users {
+	for id, asked := range wanted {
+		for _, user := range asked {
+			users = append(users, user)
 			if entryIDs = append(entryIDs, entryID(user, id)); len(entryIDs) == receiptsQuery {
 				if err := read(); err != nil {
 					return nil, err

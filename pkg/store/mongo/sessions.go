@@ -16,6 +16,7 @@ import (
 // position of any session of the account.
 type cursorDocument struct {
 	ID        string    `bson:"_id"`
+	Epoch     string    `bson:"epoch,omitempty"`
 	Position  int64     `bson:"p"`
 	Offered   int64     `bson:"offered"`
 	Offers    int64     `bson:"offers"`
@@ -32,7 +33,7 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 	if err != nil {
 		return err
 	}
-	_, err = insertOne(ctx, s.sessions, cursorDocument{ID: sessionKey(name, sessionID), Position: furthest.Position, ExpiresAt: expiresAt})
+	_, err = insertOne(ctx, s.sessions, cursorDocument{ID: sessionKey(name, sessionID), Epoch: furthest.Epoch, Position: furthest.Position, ExpiresAt: expiresAt})
 	return err
 }
 
@@ -45,7 +46,7 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.SessionCursor, err error) {
 	found, err := all[cursorDocument](ctx, s.sessions, queryCursors(name, sessionID))
 	for _, d := range found {
-		c = store.SessionCursor{Position: d.Position, Offered: d.Offered, Offers: d.Offers}
+		c = store.SessionCursor{Epoch: d.Epoch, Position: d.Position, Offered: d.Offered, Offers: d.Offers}
 		if d.ID != name {
 			break
 		}
@@ -56,7 +57,7 @@ func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.Ses
 // OfferSession implements store.Sessions.
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error) {
 	key := sessionKey(store.Canonical(username), sessionID)
-	unchanged := bson.D{eq("_id", key), eq("p", seen.Position), eq("offered", seen.Offered), offersAre(seen.Offers)}
+	unchanged := bson.D{eq("_id", key), epochIs(seen.Epoch), eq("p", seen.Position), eq("offered", seen.Offered), offersAre(seen.Offers)}
 	done, err := s.sessions.UpdateOne(ctx, unchanged, bson.D{set("offered", position), add("offers", 1)})
 	if err != nil || done.MatchedCount == 1 {
 		return err == nil, unavailable(err)
@@ -66,6 +67,14 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 		return true, nil
 	}
 	return false, err
+}
+
+// epochIs matches the epoch of a session. Those that an earlier version opened have none.
+func epochIs(epoch string) bson.E {
+	if epoch == "" {
+		return op("epoch", "$in", bson.A{"", nil})
+	}
+	return eq("epoch", epoch)
 }
 
 // offersAre matches how many offers a session had. Sessions that an earlier version opened do not count them yet.
@@ -84,19 +93,25 @@ func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, s
 }
 
 // AdvanceSession implements store.Sessions.
-func (s *Store) AdvanceSession(ctx context.Context, username, sessionID string, position int64) error {
-	return s.moveSession(ctx, username, sessionID, bson.D{{Key: "$max", Value: bson.D{eq("p", position)}}})
+func (s *Store) AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, epoch, position, bson.A{epoch, ""})
 }
 
 // ResetSession implements store.Sessions.
-func (s *Store) ResetSession(ctx context.Context, username, sessionID string, position int64) error {
-	return s.moveSession(ctx, username, sessionID, bson.D{set("p", position)})
+func (s *Store) ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, epoch, position, bson.A{epoch})
 }
 
-// moveSession updates the session's position first and the furthest second: if it dies between the two, a new session
-// begins too early, not too late.
-func (s *Store) moveSession(ctx context.Context, username, sessionID string, update bson.D) error {
+// moveSession moves the session's position forward where it is of one of the epochs named same, and else replaces it: first that
+// of the session and then the furthest. If it dies between the two, a new session begins too early, not too late.
+func (s *Store) moveSession(ctx context.Context, username, sessionID, epoch string, position int64, same bson.A) error {
 	name := store.Canonical(username)
+	isSame := bson.D{{Key: "$in", Value: bson.A{ifNull("$epoch", ""), same}}}
+	update := bson.A{bson.D{{Key: "$set", Value: bson.D{
+		{Key: "p", Value: cond(isSame, bson.D{{Key: "$max", Value: bson.A{"$p", position}}}, position)},
+		{Key: "offered", Value: cond(isSame, ifNull("$offered", int64(0)), int64(0))},
+		{Key: "epoch", Value: epoch},
+	}}}}
 	moves := []driver.WriteModel{
 		driver.NewUpdateOneModel().SetFilter(byID(sessionKey(name, sessionID)).filter).SetUpdate(update),
 		driver.NewUpdateOneModel().SetFilter(byID(name).filter).SetUpdate(update).SetUpsert(true),
@@ -105,4 +120,12 @@ func (s *Store) moveSession(ctx context.Context, username, sessionID string, upd
 		_, err := s.sessions.BulkWrite(ctx, moves, options.BulkWrite().SetOrdered(true))
 		return err
 	})
+}
+
+func ifNull(field string, otherwise any) bson.D {
+	return bson.D{{Key: "$ifNull", Value: bson.A{field, otherwise}}}
+}
+
+func cond(condition bson.D, then, otherwise any) bson.D {
+	return bson.D{{Key: "$cond", Value: bson.A{condition, then, otherwise}}}
 }

@@ -159,8 +159,9 @@ func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string
 func (s *Store) OpenSession(ctx context.Context, username, sessionID string, expiresAt time.Time) error {
 	name := store.Canonical(username)
 	return s.write(ctx, "open_session", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO sessions (username, session, cursor, expires_at)"+
-			" SELECT ?1, ?2, coalesce((SELECT furthest FROM accounts WHERE username = ?1), 0), ?3 WHERE true ON CONFLICT DO NOTHING",
+		_, err := tx.ExecContext(ctx, "INSERT INTO sessions (username, session, expires_at, cursor, epoch)"+
+			" SELECT ?1, ?2, ?3, coalesce(furthest, 0), coalesce(furthest_epoch, '') FROM (SELECT 1) LEFT JOIN accounts ON username = ?1"+
+			" WHERE true ON CONFLICT DO NOTHING",
 			name, sessionID, millis(expiresAt))
 		return err
 	})
@@ -170,7 +171,7 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
 	var c store.SessionCursor
 	err := s.first(ctx, "session_cursor", s.stmts.cursor, []any{store.Canonical(username), sessionID}, func(r row) error {
-		return r.Scan(&c.Position, &c.Offered, &c.Offers)
+		return r.Scan(&c.Epoch, &c.Position, &c.Offered, &c.Offers)
 	})
 	return c, err
 }
@@ -179,8 +180,8 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 func (s *Store) OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (ok bool, err error) {
 	name := store.Canonical(username)
 	err = s.write(ctx, "offer_session", func(tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ?, offers = offers + 1 WHERE username = ? AND session = ? AND cursor = ? AND offered = ?"+
-			" AND offers = ?", position, name, sessionID, seen.Position, seen.Offered, seen.Offers)
+		done, err := tx.ExecContext(ctx, "UPDATE sessions SET offered = ?, offers = offers + 1 WHERE username = ? AND session = ? AND epoch = ? AND cursor = ?"+
+			" AND offered = ? AND offers = ?", position, name, sessionID, seen.Epoch, seen.Position, seen.Offered, seen.Offers)
 		if err != nil {
 			return err
 		}
@@ -206,26 +207,28 @@ func (s *Store) WithdrawOffer(ctx context.Context, username, sessionID string, s
 }
 
 // AdvanceSession implements store.Sessions.
-func (s *Store) AdvanceSession(ctx context.Context, username, sessionID string, position int64) error {
-	return s.moveSession(ctx, username, sessionID, position,
-		"UPDATE sessions SET cursor = max(cursor, ?) WHERE username = ? AND session = ?",
-		"UPDATE accounts SET furthest = max(furthest, ?) WHERE username = ?")
+func (s *Store) AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, epoch, position, true)
 }
 
 // ResetSession implements store.Sessions.
-func (s *Store) ResetSession(ctx context.Context, username, sessionID string, position int64) error {
-	return s.moveSession(ctx, username, sessionID, position,
-		"UPDATE sessions SET cursor = ? WHERE username = ? AND session = ?",
-		"UPDATE accounts SET furthest = ? WHERE username = ?")
+func (s *Store) ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error {
+	return s.moveSession(ctx, username, sessionID, epoch, position, false)
 }
 
-func (s *Store) moveSession(ctx context.Context, username, sessionID string, position int64, session, account string) error {
+// moveSession moves the session and the account forward, and replaces what is of another epoch. anyEpoch: what is stored without
+// an epoch is of the given one, too.
+func (s *Store) moveSession(ctx context.Context, username, sessionID, epoch string, position int64, anyEpoch bool) error {
 	name := store.Canonical(username)
+	const session = "UPDATE sessions SET cursor = CASE WHEN epoch = ?1 OR (?2 AND epoch = '') THEN max(cursor, ?3) ELSE ?3 END," +
+		" offered = CASE WHEN epoch = ?1 OR (?2 AND epoch = '') THEN offered ELSE 0 END, epoch = ?1 WHERE username = ?4 AND session = ?5"
+	const account = "UPDATE accounts SET furthest = CASE WHEN furthest_epoch = ?1 OR (?2 AND furthest_epoch = '') THEN max(furthest, ?3) ELSE ?3 END," +
+		" furthest_epoch = ?1 WHERE username = ?4"
 	return s.write(ctx, "move_session", func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, session, position, name, sessionID); err != nil {
+		if _, err := tx.ExecContext(ctx, session, epoch, anyEpoch, position, name, sessionID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, account, position, name)
+		_, err := tx.ExecContext(ctx, account, epoch, anyEpoch, position, name)
 		return err
 	})
 }

@@ -167,7 +167,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 				return err
 			}
 			done, err := s.stmts.insertMessage.ExecContext(ctx, s.places.of(m.ID), m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV,
-				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), m.Tombstone, m.Content)
+				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), millis(m.PurgeAt), m.Tombstone, m.Erased, m.Content)
 			if err != nil {
 				return err
 			}
@@ -221,14 +221,14 @@ func scanMessage(r row) (store.Message, error) {
 	var m store.Message
 	var id, digest []byte
 	var recipients string
-	var created, expires int64
-	err := r.Scan(&id, &m.Sender, &m.SenderKeyVersion, &recipients, &m.IV, &m.ClientMessageID, &digest, &created, &expires, &m.Tombstone, &m.Content)
+	var created, expires, purge int64
+	err := r.Scan(&id, &m.Sender, &m.SenderKeyVersion, &recipients, &m.IV, &m.ClientMessageID, &digest, &created, &expires, &purge, &m.Tombstone, &m.Erased, &m.Content)
 	if err != nil {
 		return m, err
 	}
 	copy(m.ID[:], id)
 	copy(m.Digest[:], digest)
-	m.CreatedAt, m.ExpiresAt = fromMillis(created), fromMillis(expires)
+	m.CreatedAt, m.ExpiresAt, m.PurgeAt = fromMillis(created), fromMillis(expires), fromMillis(purge)
 	return m, json.Unmarshal([]byte(recipients), &m.Recipients)
 }
 
@@ -242,6 +242,9 @@ func hexList(ids []store.MessageID) string {
 }
 
 func list[T string | int64](values []T) string {
+	if len(values) == 0 {
+		return "[]" // nil would be null, which json_each takes for one value
+	}
 	text, _ := json.Marshal(values) // strings and numbers: it cannot fail
 	return string(text)
 }
@@ -291,11 +294,28 @@ func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64
 	return first, err
 }
 
-// Tail implements store.Log.
-func (s *Store) Tail(ctx context.Context, user string) (int64, error) {
-	var tail int64
-	err := s.first(ctx, "tail", s.stmts.tail, []any{user}, func(r row) error { return r.Scan(&tail) })
-	return tail, err
+// Tails implements store.Log. Retention removes entries by the time of their writing, which is the order of their positions but
+// for those that were written at about the same time: what has been removed reaches no further than to the lowest that is left.
+func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
+	tails := make(map[string]store.Tail, len(users))
+	err := s.each(ctx, "tails", s.stmts.tails, []any{list(users)}, func(r row) error {
+		var user string
+		var highest, lowest sql.NullInt64
+		var removed int64
+		if err := r.Scan(&user, &highest, &lowest, &removed); err != nil {
+			return err
+		}
+		tail := store.Tail{Position: max(highest.Int64, removed), Removed: removed}
+		if lowest.Valid {
+			tail.Removed = min(removed, lowest.Int64-1)
+		}
+		tails[user] = tail
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tails, nil
 }
 
 // Entry implements store.Log.
@@ -328,9 +348,17 @@ func one(done sql.Result, err error) error {
 }
 
 // Receipts implements store.Log.
-func (s *Store) Receipts(ctx context.Context, users []string, ids []store.MessageID) ([]store.ReadReceipt, error) {
+func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+	byMessage := make(map[string][]string, len(wanted))
+	for id, users := range wanted {
+		byMessage[id.String()] = users
+	}
+	asked, err := json.Marshal(byMessage)
+	if err != nil {
+		return nil, err
+	}
 	var receipts []store.ReadReceipt
-	err := s.each(ctx, "receipts", s.stmts.receipts, []any{list(users), hexList(ids)}, func(r row) error {
+	err = s.each(ctx, "receipts", s.stmts.receipts, []any{string(asked)}, func(r row) error {
 		var receipt store.ReadReceipt
 		var message []byte
 		var at int64
@@ -367,7 +395,9 @@ func (s *Store) purgeSome(ctx context.Context, now int64) (removed int64, err er
 		}
 		for _, text := range []string{
 			"DELETE FROM inbox WHERE (username, position) IN" + old,
-			"DELETE FROM messages WHERE place IN (SELECT place FROM messages WHERE expires_at <= ?1 LIMIT ?2)",
+			"UPDATE messages SET content = '', iv = '', recipients = 'null', erased = 1 WHERE place IN (SELECT place FROM messages" +
+				" WHERE expires_at <= ?1 AND erased = 0 AND tombstone = 0 LIMIT ?2)",
+			"DELETE FROM messages WHERE place IN (SELECT place FROM messages WHERE purge_at <= ?1 LIMIT ?2)",
 			"DELETE FROM sessions WHERE (username, session) IN (SELECT username, session FROM sessions WHERE expires_at <= ?1 LIMIT ?2)",
 			"DELETE FROM revocations WHERE id IN (SELECT id FROM revocations WHERE expires_at <= ?1 LIMIT ?2)",
 		} {

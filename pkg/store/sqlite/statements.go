@@ -10,7 +10,7 @@ import (
 
 const (
 	entryColumns   = "username, position, kind, message, digest, wrapped_key, key_version, at, read_at, expires_at, purge_at, size, place"
-	messageColumns = "id, sender, sender_key_version, recipients, iv, client_message_id, digest, created_at, expires_at, tombstone, content"
+	messageColumns = "id, sender, sender_key_version, recipients, iv, client_message_id, digest, created_at, expires_at, purge_at, tombstone, erased, content"
 )
 
 // The statements of the request paths. Lists of keys travel as one JSON array, so that every statement is prepared once.
@@ -19,18 +19,21 @@ const (
 	sqlOfferEntry    = "INSERT INTO inbox (" + entryColumns + ") VALUES " + sqlEntryValues + " ON CONFLICT DO NOTHING"
 	sqlEntryValues   = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	sqlEntry         = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND message = ?"
-	sqlInsertMessage = "INSERT INTO messages (place, " + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+	sqlInsertMessage = "INSERT INTO messages (place, " + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 	sqlMessages      = "SELECT " + messageColumns + " FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
 	sqlMessagesAt    = "SELECT " + messageColumns + " FROM messages WHERE place IN (SELECT value FROM json_each(?))"
 	sqlDecided       = "SELECT id FROM messages WHERE id IN (SELECT unhex(value) FROM json_each(?))"
 	sqlEntries       = "SELECT " + entryColumns + " FROM inbox WHERE username = ? AND position > ? AND position <= ? ORDER BY position"
 	sqlFirstAfter    = "SELECT position FROM inbox WHERE username = ? AND position > ? ORDER BY position LIMIT 1"
-	sqlTail          = "SELECT max(coalesce((SELECT position FROM inbox WHERE username = ?1 ORDER BY position DESC LIMIT 1), 0)," +
-		" coalesce((SELECT removed FROM inbox_tails WHERE username = ?1), 0))"
+	// The highest and the lowest position of each inbox, and the highest that was removed from it.
+	sqlTails = "SELECT u.value, (SELECT position FROM inbox WHERE username = u.value ORDER BY position DESC LIMIT 1)," +
+		" (SELECT position FROM inbox WHERE username = u.value ORDER BY position LIMIT 1)," +
+		" coalesce((SELECT removed FROM inbox_tails WHERE username = u.value), 0) FROM json_each(?) u"
 	sqlMarkRead = "UPDATE inbox SET read_at = coalesce(read_at, ?) WHERE username = ? AND message = ?"
-	// Without being told, SQLite takes the primary key, and walks every recipient's whole inbox.
-	sqlReceipts = "SELECT message, username, read_at FROM inbox INDEXED BY inbox_message WHERE username IN (SELECT value FROM json_each(?))" +
-		" AND message IN (SELECT unhex(value) FROM json_each(?)) AND read_at IS NOT NULL"
+	// What is asked for is an object with a list of users for each message. Without being told, SQLite takes the primary key, and
+	// walks every recipient's whole inbox.
+	sqlReceipts = "SELECT message, username, read_at FROM json_each(?) m CROSS JOIN json_each(m.value) u CROSS JOIN inbox INDEXED BY inbox_message" +
+		" ON message = unhex(m.key) AND username = u.value WHERE read_at IS NOT NULL"
 
 	sqlAccount = "SELECT a.display, a.password_hash, a.generation, a.created_at, a.last_login, k.version, k.pem, k.fingerprint, k.created_at" +
 		" FROM accounts a JOIN keys k ON k.username = a.username AND k.version = a.key_version WHERE a.username = ?"
@@ -40,10 +43,9 @@ const (
 	sqlKeyHistory = "SELECT a.display, k.version, k.pem, k.fingerprint, k.created_at FROM accounts a" +
 		" JOIN keys k ON k.username = a.username WHERE a.username = ? ORDER BY k.version"
 
-	sqlSessionCursor = "SELECT coalesce((SELECT cursor FROM sessions WHERE username = ?1 AND session = ?2)," +
-		" (SELECT furthest FROM accounts WHERE username = ?1), 0)," +
-		" coalesce((SELECT offered FROM sessions WHERE username = ?1 AND session = ?2), 0)," +
-		" coalesce((SELECT offers FROM sessions WHERE username = ?1 AND session = ?2), 0)"
+	// The session's, or else the account's furthest.
+	sqlSessionCursor = "SELECT coalesce(s.epoch, a.furthest_epoch, ''), coalesce(s.cursor, a.furthest, 0), coalesce(s.offered, 0), coalesce(s.offers, 0)" +
+		" FROM (SELECT 1) LEFT JOIN sessions s ON s.username = ?1 AND s.session = ?2 LEFT JOIN accounts a ON a.username = ?1"
 	sqlRevocationsAfter = "SELECT id, token_id, subject, min_generation, expires_at FROM revocations WHERE id > ? AND expires_at > ? ORDER BY id LIMIT ?"
 )
 
@@ -63,8 +65,8 @@ type statements struct {
 	begin, commit, rollback                                      *sql.Stmt
 	insertEntry, insertEntries, offerEntry, entry, insertMessage *sql.Stmt
 	// on the reading ones
-	messages, messagesAt, decided, entries, firstAfter, tail, findEntry, receipts *sql.Stmt
-	account, keyVersions, listKeys, keyHistory, cursor, revocations               *sql.Stmt
+	messages, messagesAt, decided, entries, firstAfter, tails, findEntry, receipts *sql.Stmt
+	account, keyVersions, listKeys, keyHistory, cursor, revocations                *sql.Stmt
 
 	all []*sql.Stmt
 }
@@ -101,7 +103,7 @@ func (st *statements) prepare(ctx context.Context, writer *sql.Conn, reader *sql
 		{reader, sqlDecided, &st.decided},
 		{reader, sqlEntries, &st.entries},
 		{reader, sqlFirstAfter, &st.firstAfter},
-		{reader, sqlTail, &st.tail},
+		{reader, sqlTails, &st.tails},
 		{reader, sqlEntry, &st.findEntry},
 		{reader, sqlReceipts, &st.receipts},
 		{reader, sqlAccount, &st.account},

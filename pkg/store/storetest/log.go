@@ -33,7 +33,7 @@ func message(n int) store.Message {
 	at := now()
 	return store.Message{
 		ID: id(n), Sender: "Alice", SenderKeyVersion: 4, Recipients: []string{"Bob", "Carol"}, Content: fmt.Sprint("content ", n), IV: "iv",
-		ClientMessageID: "client id", Digest: store.Digest{byte(n)}, CreatedAt: at, ExpiresAt: at.Add(time.Hour),
+		ClientMessageID: "client id", Digest: store.Digest{byte(n)}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), PurgeAt: at.Add(2 * time.Hour),
 	}
 }
 
@@ -197,33 +197,68 @@ var logTests = []test{
 		left, err := s.Entries(t.Context(), "bob", 0, 1<<40)
 		require.NoError(t, err)
 		require.Empty(t, left)
-		tail, err := s.Tail(t.Context(), "bob")
-		require.NoError(t, err)
-		require.GreaterOrEqual(t, tail, int64(entries))
-		insert(t, s, entry("bob", tail+1, 1000))
-		requireTail(t, s, tail+1)
+		tail := tailOf(t, s, "bob")
+		require.GreaterOrEqual(t, tail.Position, int64(entries))
+		insert(t, s, entry("bob", tail.Position+1, 1000))
+		requireTail(t, s, tail.Position+1)
 	}},
-	{"entries go when they are to be purged, and messages when they have expired, and nothing else", func(t *testing.T, a Adapter) {
+	{"tails are told of many inboxes at once", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		const users = 300
+		want := map[string]int64{"nobody": 0}
+		names := []string{"nobody"}
+		var entries []store.Entry
+		for i := range users {
+			user, tail := fmt.Sprint("user", i), int64(1+i*i%700)
+			want[user], names = tail, append(names, user)
+			entries = append(entries, entry(user, tail, 2*i))
+			if tail > 3 {
+				entries = append(entries, entry(user, tail-3, 2*i+1))
+			}
+		}
+		insert(t, s, entries...)
+		tails, err := s.Tails(t.Context(), names)
+		require.NoError(t, err)
+		for user, position := range want {
+			require.Equal(t, position, tails[user].Position, user)
+		}
+		tails, err = s.Tails(t.Context(), nil)
+		require.NoError(t, err)
+		require.Empty(t, tails)
+	}},
+	{"entries and messages go when they are to be purged, and contents when they have expired, and nothing else", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
 		old, young := entry("bob", 1, 1), entry("bob", 2, 2)
 		old.PurgeAt = now().Add(-time.Second)
-		expired, lasting := message(1), message(2)
+		gone, expired, lasting := message(1), message(3), message(2)
+		gone.ExpiresAt, gone.PurgeAt = now().Add(-2*time.Second), now().Add(-time.Second)
 		expired.ExpiresAt = now().Add(-time.Second)
+		none, failed := store.Message{ID: id(4), Tombstone: true, ExpiresAt: expired.ExpiresAt, CreatedAt: now(), PurgeAt: lasting.PurgeAt}, message(5)
+		failed.Tombstone, failed.PurgeAt = true, gone.PurgeAt
 		insert(t, s, old, young)
-		_, err := s.InsertMessages(t.Context(), []store.Message{expired, lasting})
+		_, err := s.InsertMessages(t.Context(), []store.Message{gone, expired, lasting, none, failed})
 		require.NoError(t, err)
 		require.NoError(t, a.Purge(t.Context(), s, now()))
 		entries, err := s.Entries(t.Context(), "bob", 0, 100)
 		require.NoError(t, err)
 		requireEntries(t, []store.Entry{young}, entries)
-		messages, err := s.Messages(t.Context(), []store.MessageID{id(1), id(2)})
+		ids := []store.MessageID{id(1), id(2), id(3), id(4), id(5)}
+		messages, err := s.Messages(t.Context(), ids)
 		require.NoError(t, err)
-		require.Equal(t, map[store.MessageID]store.Message{id(2): lasting}, messages)
+		erased := expired
+		erased.Content, erased.IV, erased.Recipients, erased.Erased = "", "", nil, true
+		require.Equal(t, map[store.MessageID]store.Message{id(2): lasting, id(3): erased, id(4): none}, messages)
+		decided, err := s.Decided(t.Context(), ids)
+		require.NoError(t, err)
+		require.Equal(t, map[store.MessageID]bool{id(2): true, id(3): true, id(4): true}, decided)
+		written, err := s.InsertMessages(t.Context(), []store.Message{expired, gone})
+		require.NoError(t, err)
+		require.Equal(t, []bool{false, true}, written, "an id is in use until it is purged, and no longer")
 		requireTail(t, s, 2)
 	}},
 	{"messages are read back as they were written, tombstones too, and what is not there is missing", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
-		plain, large, tombstone := message(1), message(2), store.Message{ID: id(3), Tombstone: true, CreatedAt: now(), ExpiresAt: now().Add(time.Hour)}
+		plain, large, tombstone := message(1), message(2), store.Message{ID: id(3), Tombstone: true, CreatedAt: now(), ExpiresAt: now().Add(time.Hour), PurgeAt: now().Add(time.Hour)}
 		large.Content = strings.Repeat("x", 5<<20)
 		plain.Content, plain.IV, plain.ClientMessageID = "Grüße, 世界 👋 \u202e \"'\\ $.{}", "", "日本"
 		want := map[store.MessageID]store.Message{plain.ID: plain, large.ID: large, tombstone.ID: tombstone}
@@ -262,7 +297,7 @@ var logTests = []test{
 		require.NoError(t, err)
 		want := map[store.MessageID]store.Message{id(1): message(1), id(2): message(2), id(3): message(3)}
 		for id, m := range want {
-			m.CreatedAt, m.ExpiresAt = time.Time{}, time.Time{}
+			m.CreatedAt, m.ExpiresAt, m.PurgeAt = time.Time{}, time.Time{}, time.Time{}
 			want[id] = m
 		}
 		entries, err := s.Entries(t.Context(), "bob", 0, 100)
@@ -272,7 +307,7 @@ var logTests = []test{
 			got, err := s.MessagesOf(t.Context(), entries)
 			require.NoError(t, err)
 			for id, m := range got {
-				m.CreatedAt, m.ExpiresAt = time.Time{}, time.Time{}
+				m.CreatedAt, m.ExpiresAt, m.PurgeAt = time.Time{}, time.Time{}, time.Time{}
 				got[id] = m
 			}
 			require.Equal(t, want, got)
@@ -312,22 +347,51 @@ var logTests = []test{
 		require.NoError(t, err)
 		require.Equal(t, first, got.ReadAt)
 	}},
-	{"receipts tell of the users and messages asked for, once they are read", func(t *testing.T, a Adapter) {
+	{"receipts tell of those asked about for each message, once they are read", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
 		insert(t, s, entry("bob", 1, 1), entry("bob", 2, 2), entry("carol", 1, 1), entry("dave", 1, 1))
 		at := now()
 		require.NoError(t, s.MarkRead(t.Context(), "bob", id(1), at))
 		require.NoError(t, s.MarkRead(t.Context(), "bob", id(2), at))
 		require.NoError(t, s.MarkRead(t.Context(), "dave", id(1), at))
-		got, err := s.Receipts(t.Context(), []string{"bob", "carol"}, []store.MessageID{id(1)})
+		bob := store.ReadReceipt{Message: id(1), User: "bob", ReadAt: at}
+		for _, c := range []struct {
+			asked map[store.MessageID][]string
+			want  []store.ReadReceipt
+		}{
+			{map[store.MessageID][]string{id(1): {"bob", "carol"}}, []store.ReadReceipt{bob}},
+			{map[store.MessageID][]string{id(1): {"bob", "carol"}, id(2): {"carol", "dave"}, id(3): {"bob"}}, []store.ReadReceipt{bob}},
+			{map[store.MessageID][]string{id(1): {"dave"}, id(2): {"bob"}},
+				[]store.ReadReceipt{{Message: id(1), User: "dave", ReadAt: at}, {Message: id(2), User: "bob", ReadAt: at}}},
+			{map[store.MessageID][]string{id(1): nil}, nil},
+			{nil, nil},
+		} {
+			got, err := s.Receipts(t.Context(), c.asked)
+			require.NoError(t, err)
+			require.ElementsMatch(t, c.want, got)
+		}
+	}},
+	{"receipts of many messages to many are told in one call", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		const messages, readers = 50, 120
+		at := now()
+		asked := map[store.MessageID][]string{}
+		var entries []store.Entry
+		for m := range messages {
+			for r := range readers {
+				user := fmt.Sprint("user", r)
+				asked[id(m)] = append(asked[id(m)], user)
+				e := entry(user, int64(m+1), m)
+				if (m+r)%3 == 0 {
+					e.ReadAt = at
+				}
+				entries = append(entries, e)
+			}
+		}
+		insert(t, s, entries...)
+		got, err := s.Receipts(t.Context(), asked)
 		require.NoError(t, err)
-		require.Equal(t, []store.ReadReceipt{{Message: id(1), User: "bob", ReadAt: at}}, got)
-		got, err = s.Receipts(t.Context(), []string{"bob", "dave"}, []store.MessageID{id(1), id(2)})
-		require.NoError(t, err)
-		require.Len(t, got, 3)
-		got, err = s.Receipts(t.Context(), nil, nil)
-		require.NoError(t, err)
-		require.Empty(t, got)
+		require.Len(t, got, messages*readers/3)
 	}},
 	{"the log survives a restart", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
@@ -347,7 +411,12 @@ var logTests = []test{
 
 func requireTail(t *testing.T, s store.Log, want int64) {
 	t.Helper()
-	tail, err := s.Tail(t.Context(), "bob")
+	require.Equal(t, want, tailOf(t, s, "bob").Position)
+}
+
+func tailOf(t *testing.T, s store.Log, user string) store.Tail {
+	t.Helper()
+	tails, err := s.Tails(t.Context(), []string{user})
 	require.NoError(t, err)
-	require.Equal(t, want, tail)
+	return tails[user]
 }

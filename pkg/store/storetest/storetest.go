@@ -133,8 +133,8 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	_, err = s.OfferSession(ctx, "bob", "s", store.SessionCursor{}, 1)
 	add(err)
 	add(s.WithdrawOffer(ctx, "bob", "s", store.SessionCursor{}))
-	add(s.AdvanceSession(ctx, "bob", "s", 1))
-	add(s.ResetSession(ctx, "bob", "s", 0))
+	add(s.AdvanceSession(ctx, "bob", "s", "e", 1))
+	add(s.ResetSession(ctx, "bob", "s", "e", 0))
 	_, err = s.NewEpoch(ctx)
 	add(err)
 	_, err = s.PutOnce(ctx, "x", []byte("x"))
@@ -151,12 +151,12 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(err)
 	_, err = s.FirstAfter(ctx, "bob", 0)
 	add(err)
-	_, err = s.Tail(ctx, "bob")
+	_, err = s.Tails(ctx, []string{"bob"})
 	add(err)
 	_, err = s.Entry(ctx, "bob", id(1))
 	add(err)
 	add(s.MarkRead(ctx, "bob", id(1), now()))
-	_, err = s.Receipts(ctx, []string{"bob"}, []store.MessageID{id(1)})
+	_, err = s.Receipts(ctx, map[store.MessageID][]string{id(1): {"bob"}})
 	add(err)
 	return errs
 }
@@ -226,9 +226,9 @@ var sessionTests = []test{
 		expires := now().Add(time.Hour)
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", expires))
 		requireCursor(t, s, "bob", "one", 0)
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 7))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 7))
 		require.NoError(t, s.OpenSession(t.Context(), "BOB", "two", expires))
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 9))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 9))
 		requireCursor(t, s, "bob", "one", 9)
 		requireCursor(t, s, "bob", "two", 7)
 		requireCursor(t, s, "bob", "never opened", 9)
@@ -237,18 +237,64 @@ var sessionTests = []test{
 	{"a session's cursor never goes back, whoever advances it in whatever order", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
-		together(writers, func(i int) { require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", int64(i+1))) })
+		together(writers, func(i int) { require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", int64(i+1))) })
 		requireCursor(t, s, "bob", "one", writers)
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 3))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 3))
 		requireCursor(t, s, "bob", "one", writers)
 	}},
-	{"a reset moves a session and the account back", func(t *testing.T, a Adapter) {
+	{"a reset to another epoch moves a session and the account back, and withdraws what was offered", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 9))
-		require.NoError(t, s.ResetSession(t.Context(), "bob", "one", 2))
-		requireCursor(t, s, "bob", "one", 2)
-		requireCursor(t, s, "bob", "other", 2)
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 9))
+		ok, err := s.OfferSession(t.Context(), "bob", "one", store.SessionCursor{Epoch: "e1", Position: 9}, 10)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.NoError(t, s.ResetSession(t.Context(), "bob", "one", "e2", 2))
+		requireState(t, s, "one", store.SessionCursor{Epoch: "e2", Position: 2, Offers: 1})
+		requireState(t, s, "other", store.SessionCursor{Epoch: "e2", Position: 2})
+	}},
+	{"of many who reset a session to one epoch, none undoes what was delivered in between", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 1000))
+		together(writers, func(i int) {
+			require.NoError(t, s.ResetSession(t.Context(), "bob", "one", "e2", 0))
+			require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e2", int64(i+1)))
+		})
+		requireState(t, s, "one", store.SessionCursor{Epoch: "e2", Position: writers})
+		requireState(t, s, "other", store.SessionCursor{Epoch: "e2", Position: writers})
+	}},
+	{"a position of another epoch is replaced by an advance, and one without an epoch is of any", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
+		move := func(do func(context.Context, string, string, string, int64) error, epoch string, position, want int64) {
+			t.Helper()
+			require.NoError(t, do(t.Context(), "bob", "one", epoch, position))
+			requireState(t, s, "one", store.SessionCursor{Epoch: epoch, Position: want})
+			requireState(t, s, "other", store.SessionCursor{Epoch: epoch, Position: want})
+		}
+		move(s.AdvanceSession, "", 7, 7)
+		move(s.AdvanceSession, "e1", 5, 7)
+		move(s.AdvanceSession, "e1", 8, 8)
+		move(s.AdvanceSession, "e2", 3, 3)
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "two", now().Add(time.Hour)))
+		requireState(t, s, "two", store.SessionCursor{Epoch: "e2", Position: 3})
+		move(s.ResetSession, "e3", 1, 1)
+		move(s.AdvanceSession, "", 6, 6)
+		move(s.ResetSession, "e4", 2, 2) // what has no epoch may be of one that is gone
+	}},
+	{"an offer is made only to a cursor of the epoch that was seen", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 4))
+		for _, c := range []struct {
+			epoch string
+			ok    bool
+		}{{"e2", false}, {"", false}, {"e1", true}} {
+			ok, err := s.OfferSession(t.Context(), "bob", "one", store.SessionCursor{Epoch: c.epoch, Position: 4}, 5)
+			require.NoError(t, err)
+			require.Equal(t, c.ok, ok, c.epoch)
+		}
 	}},
 	{"an offer stands until it is withdrawn or the cursor passes it, and only one is made", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
@@ -282,9 +328,9 @@ var sessionTests = []test{
 		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, false) // once, though nothing else has changed
 		offer(store.SessionCursor{Offered: 3, Offers: 3}, 4, true)
 		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{Offered: 3, Offers: 2})) // by one that was taken for dead
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 4))
-		requireState(t, s, "one", store.SessionCursor{Position: 4, Offered: 4, Offers: 4})
-		offer(store.SessionCursor{Position: 4, Offered: 4, Offers: 4}, 5, true)
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 4))
+		requireState(t, s, "one", store.SessionCursor{Epoch: "e1", Position: 4, Offered: 4, Offers: 4})
+		offer(store.SessionCursor{Epoch: "e1", Position: 4, Offered: 4, Offers: 4}, 5, true)
 		ok, err := s.OfferSession(t.Context(), "bob", "never opened", store.SessionCursor{Position: 4}, 5)
 		require.NoError(t, err)
 		require.True(t, ok)
@@ -292,14 +338,14 @@ var sessionTests = []test{
 	{"opening a session again changes nothing", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "two", 5))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "two", "e1", 5))
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
 		requireCursor(t, s, "bob", "one", 0)
 	}},
 	{"cursors survive a restart, and the furthest survives its sessions", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(-time.Hour)))
-		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", 5))
+		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 5))
 		s = a.Reopen(t, s)
 		requireCursor(t, s, "bob", "one", 5)
 		require.NoError(t, a.Purge(t.Context(), s, now()))

@@ -362,9 +362,9 @@ func TestLoginRecordsItsTime(t *testing.T) {
 func TestASessionStartsWhereTheAccountsFurthestStood(t *testing.T) {
 	w := newWorld(t)
 	first := w.register(t, "alice").Identity
-	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, 7))
+	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, "e1", 7))
 	second := w.login(t, "alice", alicesPassword).Identity
-	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, 9))
+	require.NoError(t, w.store.AdvanceSession(t.Context(), first.Subject, first.SessionID, "e1", 9))
 	cursor, err := w.store.SessionCursor(t.Context(), second.Subject, second.SessionID)
 	require.NoError(t, err)
 	require.EqualValues(t, 7, cursor.Position, "opened at the login, not at the first poll")

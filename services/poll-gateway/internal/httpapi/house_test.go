@@ -99,7 +99,7 @@ func (l *library) WithdrawOffer(_ context.Context, _, id string, seen store.Sess
 	return nil
 }
 
-func (l *library) AdvanceSession(_ context.Context, _, id string, position int64) error {
+func (l *library) AdvanceSession(_ context.Context, _, id, _ string, position int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := l.cursors[id]
@@ -108,7 +108,7 @@ func (l *library) AdvanceSession(_ context.Context, _, id string, position int64
 	return nil
 }
 
-func (l *library) ResetSession(_ context.Context, _, id string, position int64) error {
+func (l *library) ResetSession(_ context.Context, _, id, _ string, position int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cursors[id] = store.SessionCursor{Position: position}
@@ -151,7 +151,7 @@ func newHouse(t testing.TB, parks bool) *house {
 	h.gateway.Attach(silence{})
 	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
 	h.api = &API{
-		Gateway: h.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: h.library,
+		Gateway: h.gateway, Epochs: epochs(), Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
 		Unread: NewUnread(64 << 20), Log: opts.Log,
 	}
@@ -270,4 +270,8 @@ func (c *caller) answer() reply {
 	require.NoError(c.t, err)
 	require.NoError(c.t, res.Body.Close())
 	return reply{res.StatusCode, res.Close, res.Header, string(body)}
+}
+
+func epochs() *gateway.Epochs {
+	return gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil })
 }

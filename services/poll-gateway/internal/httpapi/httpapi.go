@@ -35,8 +35,8 @@ type Sessions interface {
 	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
 	OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error)
 	WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error
-	AdvanceSession(ctx context.Context, username, sessionID string, position int64) error
-	ResetSession(ctx context.Context, username, sessionID string, position int64) error
+	AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error
+	ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error
 }
 
 // API answers polls and streams.

@@ -94,7 +94,7 @@ func (s *sessions) WithdrawOffer(_ context.Context, _, _ string, seen store.Sess
 	return s.fail
 }
 
-func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64) error {
+func (s *sessions) AdvanceSession(_ context.Context, _, _, _ string, position int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail == nil {
@@ -103,7 +103,7 @@ func (s *sessions) AdvanceSession(_ context.Context, _, _ string, position int64
 	return s.fail
 }
 
-func (s *sessions) ResetSession(_ context.Context, _, _ string, position int64) error {
+func (s *sessions) ResetSession(_ context.Context, _, _, _ string, position int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cursor = position
@@ -135,7 +135,7 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	r.gateway.Attach(silence{})
 	t.Cleanup(r.gateway.Stop)
 	a := &API{
-		Gateway: r.gateway, Epochs: gateway.NewEpochs(func(context.Context) (string, error) { return "epoch", nil }), Sessions: r.sessions,
+		Gateway: r.gateway, Epochs: epochs(), Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Unread: NewUnread(1 << 20),
 	}
@@ -298,7 +298,7 @@ func TestAPollWaitsForTheAnswerOfAnotherNodeAndDoesNotRepeatIt(t *testing.T) {
 	r.offered()
 	answered := make(chan api.PollResponse)
 	go func() { answered <- r.poll("") }()
-	require.NoError(t, r.sessions.AdvanceSession(t.Context(), "", "", 1))
+	require.NoError(t, r.sessions.AdvanceSession(t.Context(), "", "", "e", 1))
 	require.Equal(t, "two", (<-answered).Data.EncryptedContent)
 }
 
@@ -311,7 +311,7 @@ func TestWhatANodeOfferedThatDiedIsOfferedAgain(t *testing.T) {
 
 func TestOfTwoPollsOfOneSessionToTheOnlyNodeOneIsAnswered(t *testing.T) {
 	r := newRig(t, "one")
-	a := &API{Sessions: r.sessions, Alone: true}
+	a := &API{Epochs: epochs(), Sessions: r.sessions, Alone: true}
 	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
 	for _, want := range []int{1, 0} {
 		var written gateway.Answer
@@ -327,7 +327,7 @@ func TestOfTwoPollsOfOneSessionToTheOnlyNodeOneIsAnswered(t *testing.T) {
 func TestWhatFailsAfterTheAnswerIsLogged(t *testing.T) {
 	var log bytes.Buffer
 	s := &sessions{}
-	a := &API{Sessions: s, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	a := &API{Epochs: epochs(), Sessions: s, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	answer := gateway.Answer{Position: 1, Objects: []gateway.Object{{Position: 1}}}
 	for _, unwritten := range []error{nil, errors.New("the client has gone")} {
 		s.fail, s.offered, s.offers = nil, 0, 0

@@ -190,7 +190,11 @@ func (l *late) answerSession() {
 func (l *late) resetSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
-	if err := l.api.Sessions.ResetSession(ctx, l.session.user, l.session.id, 0); err != nil {
+	epoch, err := l.api.Epochs.Current(ctx)
+	if err == nil {
+		err = l.api.Sessions.ResetSession(ctx, l.session.user, l.session.id, epoch, 0)
+	}
+	if err != nil {
 		l.fail(err)
 		return
 	}

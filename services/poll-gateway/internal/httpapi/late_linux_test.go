@@ -112,7 +112,7 @@ func TestASessionThatWaitsAtAPositionThatIsNoMoreStartsOver(t *testing.T) {
 	h := newHouse(t, true)
 	h.library.cursors["bob"] = h.library.cursors["x"]
 	h.deliver("bob", "one")
-	require.NoError(t, h.library.AdvanceSession(t.Context(), "bob", "bob", 1))
+	require.NoError(t, h.library.AdvanceSession(t.Context(), "bob", "bob", "e", 1))
 	c := h.caller("bob")
 	c.poll(false)
 	h.waiting(1)

@@ -45,8 +45,11 @@ func (a *API) legacyPoll(c *gin.Context) error {
 // legacyReset starts a session over after the log has gone back: what it holds is delivered from its beginning.
 func (a *API) legacyReset(c *gin.Context, q gateway.Query, s *session) error {
 	ctx := c.Request.Context()
-	err := a.Sessions.ResetSession(ctx, s.user, s.id, 0)
+	epoch, err := a.Epochs.Current(ctx)
 	if err != nil {
+		return err
+	}
+	if err = a.Sessions.ResetSession(ctx, s.user, s.id, epoch, 0); err != nil {
 		return err
 	}
 	if s.seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id); err != nil {
@@ -98,7 +101,11 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 		a.withdraw(ctx, s, answer)
 	case answer.Position != s.seen.Position:
 		// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
-		if err := a.Sessions.AdvanceSession(ctx, s.user, s.id, answer.Position); err != nil {
+		epoch, err := a.Epochs.Current(ctx)
+		if err == nil {
+			err = a.Sessions.AdvanceSession(ctx, s.user, s.id, epoch, answer.Position)
+		}
+		if err != nil {
 			a.Log.WarnContext(ctx, "the cursor of a session was not moved: what it was given comes once more", "error", err.Error())
 		}
 	}
