@@ -70,6 +70,19 @@ func (d *data) inbox(user string) *table {
 	return t
 }
 
+// removed is a position up to which all was removed, and nothing stands.
+func (t *table) removed(v version) (position int64) {
+	for _, r := range t.rows {
+		switch {
+		case r.at(v):
+			return position
+		case r.to != 0 && r.to <= v:
+			position = r.value.Position
+		}
+	}
+	return position
+}
+
 // first is the index of the first row at or above a position.
 func (t *table) first(position int64) int {
 	return sort.Search(len(t.rows), func(i int) bool { return t.rows[i].value.Position >= position })
@@ -228,6 +241,16 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 			}
 		}
 	}
+	list = append(list, d.overdue(now, dice, share)...)
+	dice.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	for _, remove := range list {
+		remove(d.next())
+	}
+	return len(list)
+}
+
+// overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
+func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
 	for id := range d.messages {
 		ids = append(ids, id)
@@ -235,16 +258,20 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	slices.SortFunc(ids, func(a, b store.MessageID) int { return slices.Compare(a[:], b[:]) })
 	for _, id := range ids {
 		for _, r := range d.messages[id] {
-			if r.to == 0 && purgeAt(r.value).Before(now) && dice.hit(share) {
+			switch m := r.value; {
+			case r.to != 0 || !dice.hit(share):
+			case m.PurgeAt.Before(now):
 				list = append(list, func(v version) { r.to = v })
+			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
+				m.Content, m.IV, m.Recipients, m.Erased = "", "", nil, true
+				list = append(list, func(v version) {
+					r.to = v
+					d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: v})
+				})
 			}
 		}
 	}
-	dice.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	for _, remove := range list {
-		remove(d.next())
-	}
-	return len(list)
+	return list
 }
 
 // copy is the data as it stood at a version, for a backup.

@@ -410,11 +410,11 @@ func (r *device) event(text string) {
 	r.epoch, r.position, r.cursor = epoch, position, id
 }
 
-// rewound is told when a gateway sets a session back.
-func (w *world) rewound(user, session string, position int64) {
-	w.note("session %s of %s is set to %d", session, user, position)
-	if w.restored == 0 {
-		w.fault("session %s of %s is set back to %d: the log is no other", session, user, position)
+// rewound is told when the store sets a session back.
+func (w *world) rewound(user, session, from, to string, position int64) {
+	w.note("session %s of %s goes from %q to %d of %q", session, user, from, position, to)
+	if w.restored == 0 && from != "" {
+		w.fault("session %s of %s is set to %d: the log is no other", session, user, position)
 	}
 }
 

@@ -15,7 +15,7 @@ func (h *handle) OpenSession(ctx context.Context, user, id string, _ time.Time) 
 	return h.write(ctx, "OpenSession", id, 1, func(int) {
 		furthest, _ := e.session(user, e.last)
 		if _, there := e.session(sessionKey(user, id), e.last); !there {
-			e.putSession(sessionKey(user, id), store.SessionCursor{Position: furthest.Position})
+			e.putSession(sessionKey(user, id), store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position})
 		}
 	})
 }
@@ -26,7 +26,7 @@ func (h *handle) SessionCursor(ctx context.Context, user, id string) (c store.Se
 		var there bool
 		if c, there = e.session(sessionKey(user, id), v); !there {
 			furthest, _ := e.session(user, v)
-			c = store.SessionCursor{Position: furthest.Position}
+			c = store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position}
 		}
 	})
 	return c, err
@@ -57,25 +57,32 @@ func (h *handle) WithdrawOffer(ctx context.Context, user, id string, seen store.
 }
 
 // AdvanceSession implements store.Sessions.
-func (h *handle) AdvanceSession(ctx context.Context, user, id string, position int64) error {
-	return h.move(ctx, "AdvanceSession", user, id, func(c *store.SessionCursor) { c.Position = max(c.Position, position) })
+func (h *handle) AdvanceSession(ctx context.Context, user, id, epoch string, position int64) error {
+	return h.move(ctx, "AdvanceSession", user, id, epoch, position, true)
 }
 
 // ResetSession implements store.Sessions.
-func (h *handle) ResetSession(ctx context.Context, user, id string, position int64) error {
-	h.w.rewound(user, id, position)
-	return h.move(ctx, "ResetSession", user, id, func(c *store.SessionCursor) { c.Position = position })
+func (h *handle) ResetSession(ctx context.Context, user, id, epoch string, position int64) error {
+	return h.move(ctx, "ResetSession", user, id, epoch, position, false)
 }
 
-func (h *handle) move(ctx context.Context, operation, user, id string, change func(*store.SessionCursor)) error {
+// move moves the cursors of a session and of its account forward where they are of the same epoch, and else replaces them. Those from
+// before epochs were kept count as of the same, if any is true.
+func (h *handle) move(ctx context.Context, operation, user, id, epoch string, position int64, any bool) error {
 	e := h.e.data
 	return h.write(ctx, operation, id, 2, func(i int) {
 		key := []string{sessionKey(user, id), user}[i]
 		c, there := e.session(key, e.last)
-		if !there && i == 0 {
+		switch {
+		case !there && i == 0:
 			return
+		case c.Epoch == epoch || (any && c.Epoch == ""):
+			c.Position = max(c.Position, position)
+		default:
+			h.w.rewound(user, id, c.Epoch, epoch, position)
+			c.Position, c.Offered = position, 0
 		}
-		change(&c)
+		c.Epoch = epoch
 		e.putSession(key, c)
 	})
 }

@@ -300,18 +300,40 @@ func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (posi
 	return position, err
 }
 
-// Tail implements store.Log, as package mongo does: by the highest mark, and then the highest entry within its block.
-func (h *handle) Tail(ctx context.Context, user string) (tail int64, err error) {
-	var block int64
+// Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within their
+// blocks; on SQLite all is exact.
+func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
+	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
 	size := h.w.plan.Shape.BlockSize
-	err = h.read(ctx, "Tail", user, func(e *data, v version) { block, _ = e.block(user, v) })
-	if err != nil || block == 0 {
-		return 0, err
-	}
-	err = h.read(ctx, "Tail", user, func(e *data, v version) {
-		tail = cmp.Or(e.lastWithin(user, (block-1)*size, block*size, v), block*size)
+	err := h.read(ctx, "Tails", users[0], func(e *data, v version) {
+		for _, user := range users {
+			block, since := e.block(user, v)
+			var tail store.Tail
+			switch {
+			case h.w.plan.Shape.Standalone && block > 0:
+				tail.Removed = e.inbox(user).removed(v)
+			case block > 0 && time.Since(since) > 24*time.Hour && e.lastWithin(user, 0, (block-1)*size, v) == 0:
+				tail.Removed = (block - 1) * size
+			}
+			blocks[user], tails[user] = block, tail
+		}
 	})
-	return tail, err
+	if err != nil {
+		return nil, err
+	}
+	err = h.read(ctx, "Tails", users[0], func(e *data, v version) {
+		for _, user := range users {
+			block, tail := blocks[user], tails[user]
+			if block > 0 {
+				tail.Position = cmp.Or(e.lastWithin(user, (block-1)*size, block*size, v), block*size)
+			}
+			tails[user] = tail
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tails, nil
 }
 
 // Entry implements store.Log.
@@ -331,9 +353,9 @@ func (h *handle) Entry(ctx context.Context, user string, id store.MessageID) (fo
 // MarkRead implements store.Log. No simulated client marks anything.
 func (h *handle) MarkRead(context.Context, string, store.MessageID, time.Time) error { return nil }
 
-// Receipts implements store.Log.
-func (h *handle) Receipts(ctx context.Context, users []string, _ []store.MessageID) ([]store.ReadReceipt, error) {
-	return nil, h.read(ctx, "Receipts", users[0], func(*data, version) {})
+// Receipts implements store.Log. No simulated client reads anything.
+func (h *handle) Receipts(ctx context.Context, _ map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+	return nil, h.read(ctx, "Receipts", "", func(*data, version) {})
 }
 
 // KeyVersions implements what the messages service asks of store.Keys: everybody exists.
