@@ -6,7 +6,7 @@ MODULES  := pkg $(SERVICES)
 PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 # Modules of their own, outside the workspace: what they depend on is nothing that a server should be built with. Those that
 # need engines, or take long to build, are tested by `make test-engines` alone.
-TOOLS    := deploy/compose deploy/bench deploy/helm deploy/prometheus
+TOOLS    := deploy/compose deploy/bench deploy/helm deploy/prometheus deploy/simulation
 HEAVY    := deploy/cluster
 # What asks something of an engine.
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines
@@ -19,6 +19,8 @@ KUBECTL_VALIDATE_VERSION := v0.0.4
 RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 # How long each fuzz target runs in `make test`.
 FUZZTIME ?= $(if $(CI),30s,3s)
+# How long `make test` lets the simulator try new seeds. `make simulate SEEDS=200000` tries so many, however long that takes.
+export SIM_TIME ?= $(if $(CI),4m,20s)
 # How often `make bench` repeats everything; more flags for it: see `bin/bench -help`.
 BENCH_RUNS  ?= 5
 BENCH_FLAGS ?=
@@ -61,6 +63,10 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk $(BIN)/cover.out
 	for m in $(TOOLS); do (cd $$m && GOWORK=off go vet ./... && GOWORK=off go test ./...) || exit 1; done
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
+
+.PHONY: simulate
+simulate: ## simulated deployments and what may fail in them: SEEDS=200000 or SIM_TIME=4m of new ones; SEED=… (FAULTS=… RATES=…) replays one
+	cd deploy/simulation && GOWORK=off go test -count=1 -timeout=0 -v .
 
 .PHONY: test-engines
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design

@@ -21,6 +21,10 @@ type Attempt struct {
 	// Acknowledged means that the answer was 200 or 201, and MessageID is from it.
 	Acknowledged bool
 	MessageID    string
+	// GoneAfter is from when on the message may be gone: readers may then be told that its position holds nothing. 0 for never.
+	GoneAfter int64
+	// Committed is when it was committed, if somebody looked inside; else 0, and what is known is that it was not before Began.
+	Committed int64
 }
 
 // Seen is a message in an answer to a reader.
@@ -38,6 +42,10 @@ type Answer struct {
 	After, Cursor int64
 	Messages      []Seen
 	Skipped       []int64
+	// At is when it was answered, in the unit of Attempt; 0 if nothing is ever gone and nobody begins at the head.
+	At int64
+	// FromHead means that the poll asked for what is after the head of the inbox, which turned out to be After.
+	FromHead bool
 }
 
 // Report is the verdict. The run was right if there are no Faults.
@@ -60,11 +68,17 @@ func Check(attempts []Attempt, answers []Answer) Report {
 	}
 	for _, a := range answers {
 		c.answer(a)
+		c.end = max(c.end, a.At)
 	}
 	for _, key := range sorted(c.sends) {
 		c.judge(c.sends[key])
 	}
 	c.order()
+	for _, a := range answers {
+		if a.FromHead {
+			c.fromHead(a)
+		}
+	}
 	return c.report
 }
 
@@ -80,9 +94,13 @@ type inbox struct {
 	at map[int64]Seen
 	// of is where each message stands.
 	of map[string]int64
+	// skipped is when a position was first told to hold nothing.
+	skipped map[int64]int64
 }
 
 type checker struct {
+	// end is when the last answer came.
+	end       int64
 	sends     map[string]*send
 	byContent map[string]*send
 	inboxes   map[string]*inbox
@@ -104,7 +122,8 @@ func (c *checker) attempt(a Attempt) {
 		c.sends[key] = s
 		c.byContent[a.Content] = s
 	}
-	s.Began = min(s.Began, a.Began)
+	s.Began, s.GoneAfter = min(s.Began, a.Began), min(s.GoneAfter, a.GoneAfter)
+	s.Committed = max(s.Committed, a.Committed)
 	if !a.Acknowledged {
 		return
 	}
@@ -123,12 +142,12 @@ func (c *checker) attempt(a Attempt) {
 func (c *checker) answer(a Answer) {
 	box := c.inboxes[a.Reader]
 	if box == nil {
-		box = &inbox{at: map[int64]Seen{}, of: map[string]int64{}}
+		box = &inbox{at: map[int64]Seen{}, of: map[string]int64{}, skipped: map[int64]int64{}}
 		c.inboxes[a.Reader] = box
 	}
 	covered := slices.Clone(a.Skipped)
 	for _, p := range a.Skipped {
-		c.place(a.Reader, box, Seen{Position: p})
+		c.place(a.Reader, box, Seen{Position: p}, a.At)
 	}
 	last := int64(0)
 	for _, m := range a.Messages {
@@ -137,7 +156,7 @@ func (c *checker) answer(a Answer) {
 		}
 		last = m.Position
 		covered = append(covered, m.Position)
-		c.place(a.Reader, box, m)
+		c.place(a.Reader, box, m, a.At)
 	}
 	slices.Sort(covered)
 	for i, p := range covered {
@@ -151,15 +170,22 @@ func (c *checker) answer(a Answer) {
 	}
 }
 
-func (c *checker) place(reader string, box *inbox, m Seen) {
-	if before, there := box.at[m.Position]; there && before != m {
+func (c *checker) place(reader string, box *inbox, m Seen, at int64) {
+	before, there := box.at[m.Position]
+	if first, told := box.skipped[m.Position]; m.MessageID == "" && (!told || at < first) {
+		box.skipped[m.Position] = at
+	}
+	if there && before != m && !c.wasGone(box, before, m) {
 		c.fault("%s: position %d held %q and later %q", reader, m.Position, before.MessageID, m.MessageID)
 		return
 	}
-	box.at[m.Position] = m
 	if m.MessageID == "" {
+		if !there {
+			box.at[m.Position] = m
+		}
 		return
 	}
+	box.at[m.Position] = m
 	if p, there := box.of[m.MessageID]; there && p != m.Position {
 		c.fault("%s was given message %s at position %d and at %d", reader, m.MessageID, p, m.Position)
 		return
@@ -168,6 +194,32 @@ func (c *checker) place(reader string, box *inbox, m Seen) {
 		box.of[m.MessageID] = m.Position
 		c.report.Deliveries++
 		c.belongs(reader, m)
+	}
+}
+
+// wasGone reports whether of a message and nothing, told of one position, nothing may have been told because the message was gone.
+func (c *checker) wasGone(box *inbox, a, b Seen) bool {
+	if a.MessageID == "" {
+		a = b
+	} else if b.MessageID != "" {
+		return false
+	}
+	s := c.byContent[a.Content]
+	return s != nil && s.GoneAfter != 0 && box.skipped[a.Position] >= s.GoneAfter
+}
+
+// fromHead requires that nothing stands below where a reader began at the head, that was committed only later: the reader is
+// never given it.
+func (c *checker) fromHead(a Answer) {
+	box := c.inboxOf(a.Reader)
+	for _, p := range sorted(box.at) {
+		s := c.byContent[box.at[p].Content]
+		if p > a.After || box.at[p].MessageID == "" || s == nil {
+			continue
+		}
+		if later := max(s.Began, s.Committed); later > a.At {
+			c.fault("%s began at the head, at %d, and is not given %s of %s at %d, which was committed later", a.Reader, a.After, s.Key, s.Sender, p)
+		}
 	}
 }
 
@@ -204,7 +256,7 @@ func (c *checker) judge(s *send) {
 	if len(reached) > 0 {
 		c.report.Messages++
 	}
-	if len(reached) == len(s.Recipients) {
+	if len(reached) == len(s.Recipients) || (s.GoneAfter != 0 && s.GoneAfter <= c.end) {
 		return
 	}
 	if s.Acknowledged {

@@ -87,6 +87,14 @@ func TestEachKindOfFaultIsFound(t *testing.T) {
 			m[0], m[1] = m[1], m[0]
 			return a, p
 		}, "after 3 in one answer"},
+		"a start at the head that passes what was not committed yet": {func(a A, p P) (A, P) {
+			a[1].Committed = 5
+			return a, append(p, historycheck.Answer{Reader: "carol", After: 1, Cursor: 1, FromHead: true, At: 4})
+		}, "carol began at the head, at 1, and is not given k1 of alice at 1"},
+		"a message that is gone too early": {func(a A, p P) (A, P) {
+			a[0].GoneAfter, a[1].GoneAfter = 10, 10
+			return a, append(p, historycheck.Answer{Reader: "carol", After: 0, Cursor: 1, Skipped: []int64{1}, At: 9})
+		}, `position 1 held "m1" and later ""`},
 		"two positions for one reader's message": {func(a A, p P) (A, P) { p[1].Messages[0].MessageID = "m6"; return a, p }, "position 1 held"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,4 +104,20 @@ func TestEachKindOfFaultIsFound(t *testing.T) {
 			require.Contains(t, report.String(), report.Faults[0])
 		})
 	}
+}
+
+func TestAMessageMayBeGoneWhenItsTimeIsOver(t *testing.T) {
+	a, p := run()
+	a[0].GoneAfter, a[1].GoneAfter = 10, 10
+	gone := historycheck.Answer{Reader: "carol", After: 0, Cursor: 1, Skipped: []int64{1}, At: 10}
+	require.Empty(t, historycheck.Check(a, append(p, gone)).Faults)
+	require.Empty(t, historycheck.Check(a, append([]historycheck.Answer{gone}, p...)).Faults, "by a clock that is ahead")
+	p[1].At = 11
+	require.Empty(t, historycheck.Check(a, p[:2]).Faults, "carol was away until it was gone")
+}
+
+func TestWhoBeginsAtTheHeadNeedsNotBeGivenWhatWasCommittedBefore(t *testing.T) {
+	a, p := run()
+	a[1].Committed = 4
+	require.Empty(t, historycheck.Check(a, append(p, historycheck.Answer{Reader: "carol", After: 1, Cursor: 1, FromHead: true, At: 4})).Faults)
 }

@@ -39,6 +39,7 @@ type Config struct {
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
 	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503. One user has an eighth of the first"`
 	StoreReads      int           `env:"STORE_READS" envDefault:"32" desc:"reads of the message store that a gateway has under way at once. Each may take some 18 MiB"`
+	ParkPolls       bool          `env:"PARK_POLLS" envDefault:"true" desc:"polls that wait give their goroutine up: only their connection is kept, where the system can. Without, each costs a goroutine and its buffers"`
 }
 
 // Validate implements config.Validator.
@@ -108,6 +109,7 @@ type App struct {
 	cfg     Config
 	gateway *gateway.Gateway
 	api     *httpapi.API
+	// lot is nil if polls wait in their handlers.
 	lot     *parking.Lot
 	unwatch func()
 }
@@ -130,11 +132,9 @@ const (
 // New makes the gateway. It needs a bus before it serves: see Receiver and Attach. The HTTP server in front of it should
 // have its Keeper; without, each waiting poll costs a goroutine and its buffers.
 func New(cfg Config, d Deps) (*App, error) {
-	lot, err := parking.New(parking.Config{
-		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: int64(cfg.MaxUnread),
-	}, parking.NewMetrics(d.Registry))
+	lot, err := newLot(cfg, d)
 	if err != nil {
-		return nil, fmt.Errorf("parking: %w", err)
+		return nil, err
 	}
 	g := gateway.New(gateway.Config{
 		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
@@ -153,8 +153,27 @@ func New(cfg Config, d Deps) (*App, error) {
 	}, nil
 }
 
-// Keeper is for the HTTP server that the routes are put on.
-func (a *App) Keeper() httpserver.Keeper { return a.lot }
+// newLot makes what keeps the connections of polls that wait; nil if they are to wait in their handlers.
+func newLot(cfg Config, d Deps) (*parking.Lot, error) {
+	if !cfg.ParkPolls {
+		return nil, nil
+	}
+	lot, err := parking.New(parking.Config{
+		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: int64(cfg.MaxUnread),
+	}, parking.NewMetrics(d.Registry))
+	if err != nil {
+		return nil, fmt.Errorf("parking: %w", err)
+	}
+	return lot, nil
+}
+
+// Keeper is for the HTTP server that the routes are put on; nil if polls wait in their handlers.
+func (a *App) Keeper() httpserver.Keeper {
+	if a.lot == nil {
+		return nil // not a Keeper that holds a nil
+	}
+	return a.lot
+}
 
 // Receiver is where the bus delivers events.
 func (a *App) Receiver() bus.Receiver { return a.gateway }
@@ -175,6 +194,9 @@ func (a *App) Capacity() int64 { return a.gateway.Capacity() }
 // answers.
 func (a *App) Drain(ctx context.Context) error {
 	err := a.gateway.Drain(ctx, a.cfg.DrainTime)
+	if a.lot == nil {
+		return err
+	}
 	return errors.Join(err, a.lot.Drain(ctx))
 }
 
@@ -183,7 +205,9 @@ func (a *App) Stop() {
 	a.unwatch()
 	a.gateway.Stop()
 	a.api.Settle()
-	a.lot.Stop()
+	if a.lot != nil {
+		a.lot.Stop()
+	}
 	a.api.Stop()
 }
 

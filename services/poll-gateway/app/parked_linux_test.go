@@ -84,7 +84,7 @@ func startNode(b *testing.B, nats string) *node {
 	registry, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	a, err := New(Config{
 		MaxPolls: 1 << 20, MaxPollsPerUser: 64, PollWait: time.Minute, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Minute,
-		PollsPerMinute: 3000, StoreReads: 64, MaxUnread: leastUnread,
+		PollsPerMinute: 3000, StoreReads: 64, MaxUnread: leastUnread, ParkPolls: true,
 	}, Deps{
 		Inbox: empty{}, Sessions: empty{}, Meta: empty{}, Tokens: empty{}, Revocations: empty{}, Log: log, Registry: registry,
 		Limiter:     func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },

@@ -2,14 +2,16 @@ package httpapi
 
 import "sync"
 
-// keyedMutex is a mutex for each key, kept only while somebody holds or wants it.
+// keyedMutex is a mutex for each key, kept only while somebody holds or wants it. It is held while engines are asked: those who
+// want it wait on a channel, so that time in a synctest bubble goes on meanwhile.
 type keyedMutex struct {
 	mu   sync.Mutex
 	keys map[string]*keyLock
 }
 
 type keyLock struct {
-	sync.Mutex
+	// held has room for one who holds the lock.
+	held   chan struct{}
 	wanted int
 }
 
@@ -20,19 +22,19 @@ func (k *keyedMutex) lock(key string) {
 	}
 	l := k.keys[key]
 	if l == nil {
-		l = &keyLock{}
+		l = &keyLock{held: make(chan struct{}, 1)}
 		k.keys[key] = l
 	}
 	l.wanted++
 	k.mu.Unlock()
-	l.Lock()
+	l.held <- struct{}{}
 }
 
 func (k *keyedMutex) unlock(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.keys[key]
-	l.Unlock()
+	<-l.held
 	if l.wanted--; l.wanted == 0 {
 		delete(k.keys, key)
 	}

@@ -1,0 +1,172 @@
+package simulation
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/bus"
+)
+
+// broker is the simulated NATS: at most once, and no more than is documented.
+type broker struct {
+	w *world
+	// down is until when nobody is connected, dropping until when events are lost and nobody is told.
+	down, dropping time.Time
+	links          []*link
+}
+
+// link is one process's connection. It implements the ports of package bus.
+type link struct {
+	*process
+	b        *broker
+	receiver bus.Receiver
+	subs     map[string]int
+	// cut is until when it is not connected; silent until when it does not know that nothing goes over its connection.
+	cut, silent time.Time
+	// clear is when the last event for it arrives: those that come later arrive later.
+	clear time.Time
+	known bool
+}
+
+func (b *broker) connect(p *process) *link {
+	l := &link{process: p, b: b, subs: map[string]int{}, known: true}
+	b.w.state.Lock()
+	defer b.w.state.Unlock()
+	b.links = append(b.links, l)
+	return l
+}
+
+func (b *broker) leave(p *process) {
+	b.w.state.Lock()
+	defer b.w.state.Unlock()
+	b.links = slices.DeleteFunc(b.links, func(l *link) bool { return l.process == p })
+}
+
+// up reports whether anything goes over the connection.
+func (l *link) up() bool {
+	now := time.Now()
+	return !l.isDead() && !now.Before(l.cut) && !now.Before(l.b.down) && !now.Before(l.silent)
+}
+
+// Connected implements bus.Subscriber: it is what the client knows, which may be wrong.
+func (l *link) Connected() bool {
+	now := time.Now()
+	return !l.isDead() && !now.Before(l.cut) && !now.Before(l.b.down)
+}
+
+// tell tells the receiver of a connection that has come or gone.
+func (l *link) tell() {
+	if l.receiver != nil && !l.isDead() {
+		l.receiver.Disrupted()
+	}
+}
+
+// Publish implements bus.Publisher.
+func (l *link) Publish(user string, payload []byte, traces []string) error {
+	if !l.Connected() {
+		return bus.ErrDisconnected
+	}
+	if !l.up() {
+		l.w.count("event-vanished")
+		return nil
+	}
+	d := l.dice("Publish", user)
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	if time.Now().Before(l.b.dropping) {
+		l.w.count(rateDrop)
+		return nil
+	}
+	for _, to := range l.b.links {
+		if to.subs[user] == 0 {
+			continue
+		}
+		if d.hit(l.w.plan.Rates[rateDrop]) {
+			l.w.count(rateDrop)
+			continue
+		}
+		to.deliver(d, user, payload, traces)
+		if d.hit(l.w.plan.Rates[rateDouble]) {
+			l.w.count(rateDouble)
+			to.deliver(d, user, payload, traces)
+		}
+	}
+	return nil
+}
+
+func (l *link) deliver(d *dice, user string, payload []byte, traces []string) {
+	after := d.between(50*time.Microsecond, 3*time.Millisecond)
+	if d.hit(l.w.plan.Rates[rateDelay]) {
+		l.w.count(rateDelay)
+		after = d.between(0, 4*time.Second)
+	}
+	if d.hit(l.w.plan.Rates[rateReorder]) {
+		l.w.count(rateReorder)
+		after += d.between(0, 100*time.Millisecond)
+	} else {
+		after = max(after, time.Until(l.clear)+time.Microsecond)
+		l.clear = time.Now().Add(after)
+	}
+	l.w.later(after, func() { l.arrive(user, payload, traces) })
+}
+
+// arrive hands an event over, unless the connection is gone by now; a process that is paused takes it when it goes on.
+func (l *link) arrive(user string, payload []byte, traces []string) {
+	if wait := time.Until(l.pausedUntil); wait > 0 {
+		l.w.later(wait, func() { l.arrive(user, payload, traces) })
+		return
+	}
+	if l.up() && l.subscribed(user) && l.receiver != nil {
+		l.w.count("event")
+		l.receiver.Receive(user, slices.Clone(payload), traces)
+	}
+}
+
+func (l *link) subscribed(user string) bool {
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	return l.subs[user] > 0
+}
+
+// Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, in front of which no time would pass.
+func (l *link) Subscribe(_ context.Context, user string) (bus.Subscription, error) {
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	l.subs[user]++ // without a connection it begins with the next
+	s := &subscription{l, user}
+	if !l.up() {
+		return s, bus.ErrDisconnected
+	}
+	return s, nil
+}
+
+type subscription struct {
+	l    *link
+	user string
+}
+
+// Unsubscribe implements bus.Subscription.
+func (s *subscription) Unsubscribe() error {
+	s.l.w.state.Lock()
+	defer s.l.w.state.Unlock()
+	s.l.subs[s.user]--
+	return nil
+}
+
+// Answer implements bus.Directory.
+func (l *link) Answer(func() []byte) (stop func() error, err error) {
+	return func() error { return nil }, nil
+}
+
+// Ask implements bus.Directory.
+func (l *link) Ask(context.Context) ([][]byte, error) { return nil, nil }
+
+// interrupt breaks the connections of the links that it is told of until a time.
+func (b *broker) interrupt(list []*link, until time.Time, set func(*link)) {
+	for _, l := range list {
+		set(l)
+		l.tell()
+		b.w.later(time.Until(until), func() { l.tell() })
+	}
+}

@@ -1,0 +1,69 @@
+package simulation
+
+import "time"
+
+// dice is a stream of numbers that a seed decides. Whoever draws has dice of his own, made of what he is and what he does for the
+// how manieth time: so a call more or less somewhere does not change what all the others draw.
+type dice uint64
+
+// mix makes one number of several (splitmix64's finalizer over a running sum).
+func mix(parts ...uint64) uint64 {
+	h := uint64(0x9e3779b97f4a7c15)
+	for _, p := range parts {
+		h = scramble(h ^ scramble(p+0x9e3779b97f4a7c15))
+	}
+	return h
+}
+
+func scramble(z uint64) uint64 {
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9
+	z = (z ^ (z >> 27)) * 0x94d049bb133111eb
+	return z ^ (z >> 31)
+}
+
+// textHash is FNV-1a.
+func textHash(s string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 1099511628211
+	}
+	return h
+}
+
+// diceOf makes dice for what the parts name.
+func diceOf(seed uint64, what string, parts ...uint64) *dice {
+	d := dice(mix(append([]uint64{seed, textHash(what)}, parts...)...))
+	return &d
+}
+
+func (d *dice) next() uint64 {
+	*d += 0x9e3779b97f4a7c15
+	return scramble(uint64(*d))
+}
+
+// float is in [0, 1).
+func (d *dice) float() float64 { return float64(d.next()>>11) / (1 << 53) }
+
+// hit is true with probability p.
+func (d *dice) hit(p float64) bool { return d.float() < p }
+
+// below is in [0, n).
+func (d *dice) below(n int) int { return int(d.next() % uint64(n)) }
+
+// among is in [low, high].
+func (d *dice) among(low, high int) int { return low + d.below(high-low+1) }
+
+// between is in [low, high).
+func (d *dice) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(d.float()*float64(high-low))
+}
+
+// shuffle puts n things in random order.
+func (d *dice) shuffle(n int, swap func(i, j int)) {
+	for i := n - 1; i > 0; i-- {
+		swap(i, d.below(i+1))
+	}
+}
+
+// pick returns one of a list.
+func pick[T any](d *dice, list []T) T { return list[d.below(len(list))] }

@@ -1,0 +1,181 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+var (
+	errReset   = errors.New("simulation: connection reset")
+	errRefused = errors.New("simulation: connection refused")
+	errGone    = errors.New("simulation: the client has gone")
+)
+
+// exchange is a request and its answer on their way. It is the http.ResponseWriter of the handler.
+type exchange struct {
+	header http.Header
+	status int
+
+	mu   sync.Mutex
+	body bytes.Buffer
+	gone bool
+	// news holds a token when something was written since the client looked.
+	news chan struct{}
+	done chan struct{}
+}
+
+// Header implements http.ResponseWriter.
+func (x *exchange) Header() http.Header { return x.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 {
+		x.status = status
+	}
+}
+
+// Write implements http.ResponseWriter. A client that has gone takes nothing.
+func (x *exchange) Write(b []byte) (int, error) {
+	x.WriteHeader(http.StatusOK)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.gone {
+		return 0, errGone
+	}
+	x.body.Write(b)
+	return len(b), nil
+}
+
+// FlushError is http.ResponseController's.
+func (x *exchange) FlushError() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.gone {
+		return errGone
+	}
+	select {
+	case x.news <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// SetWriteDeadline is http.ResponseController's.
+func (x *exchange) SetWriteDeadline(time.Time) error { return nil }
+
+func (x *exchange) leave() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.gone = true
+}
+
+// take returns what was written since it was last called.
+func (x *exchange) take() []byte {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	b := bytes.Clone(x.body.Bytes())
+	x.body.Reset()
+	return b
+}
+
+// request is what a client asks for.
+type request struct {
+	method, url, token string
+	body               []byte
+	header             map[string]string
+	// sure: what was written for this client it has. So it is, mostly, with a socket on the other side; a session without a cursor
+	// can ask for no more.
+	sure bool
+}
+
+// response is what it is answered.
+type response struct {
+	status int
+	body   []byte
+	close  bool
+	node   *node
+}
+
+// send has a node answer a request. The client waits until the answer is there, the process dies, or ctx ends.
+func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream func(chunk []byte) error) (response, error) {
+	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
+		return response{}, err
+	}
+	if n == nil || n.process.isDead() || n.leaving {
+		_ = w.sleep(ctx, d.between(time.Millisecond, 50*time.Millisecond))
+		return response{}, errRefused
+	}
+	asked, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var body io.Reader
+	if r.body != nil {
+		body = bytes.NewReader(r.body)
+	}
+	req, err := http.NewRequestWithContext(asked, r.method, r.url, body)
+	if err != nil {
+		return response{}, err
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token)
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, value := range r.header {
+		req.Header.Set(name, value)
+	}
+	x := &exchange{header: http.Header{}, news: make(chan struct{}, 1), done: make(chan struct{})}
+	p := n.process
+	n.handlers.Add(1)
+	go func() {
+		defer n.handlers.Done()
+		defer close(x.done)
+		n.engine.ServeHTTP(x, req)
+	}()
+	defer x.leave()
+	written := func(otherwise error) (response, error) {
+		if x.leave(); r.sure && x.status == http.StatusOK && x.body.Len() > 0 {
+			return response{status: x.status, body: x.take(), node: n}, nil
+		}
+		return response{}, otherwise
+	}
+	for {
+		over := false
+		select {
+		case <-x.done:
+			over = true
+		case <-x.news:
+		case <-p.dead:
+			return written(errReset)
+		case <-ctx.Done():
+			return written(ctx.Err())
+		}
+		for !r.sure && time.Now().Before(p.pausedUntil) { // what a paused process has written is not sent
+			if err := w.sleep(ctx, time.Until(p.pausedUntil)); err != nil {
+				return response{}, err
+			}
+		}
+		if stream != nil {
+			if chunk := x.take(); len(chunk) > 0 && (x.status == 0 || x.status == http.StatusOK) {
+				if err := stream(chunk); err != nil {
+					return response{}, err
+				}
+			} else if over {
+				return response{status: x.status, body: chunk, node: n}, nil
+			}
+		}
+		if over {
+			break
+		}
+	}
+	if p.isDead() && d.hit(0.5) {
+		return written(errReset) // it died with its answer in the socket
+	}
+	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
+		return written(err)
+	}
+	return response{status: x.status, body: x.take(), close: x.header.Get("Connection") == "close", node: n}, nil
+}

@@ -1,0 +1,302 @@
+package simulation
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// version counts the changes of the store's data. What a read sees is that of one version, the last or an older one.
+type version int64
+
+// row is a document from when it was written until it was removed.
+type row[T any] struct {
+	value T
+	from  version
+	// to is when it was removed; 0 while it stands.
+	to version
+}
+
+func (r *row[T]) at(v version) bool { return r.from <= v && (r.to == 0 || r.to > v) }
+
+// data is what the simulated store holds, with its past.
+type data struct {
+	last version
+	// synced is the last version that a power cut leaves.
+	synced version
+	// times are when the versions came to be.
+	times    []time.Time
+	inboxes  map[string]*table
+	messages map[store.MessageID][]*row[store.Message]
+	sessions map[string][]*row[store.SessionCursor]
+	epochs   []row[string]
+}
+
+// table is an inbox: its rows in the order of their positions.
+type table struct {
+	rows   []*row[store.Entry]
+	byID   map[store.MessageID][]*row[store.Entry]
+	blocks []row[int64]
+}
+
+func newData(epoch string) *data {
+	return &data{
+		last: 1, synced: 1, times: []time.Time{{}, time.Now()}, inboxes: map[string]*table{}, messages: map[store.MessageID][]*row[store.Message]{},
+		sessions: map[string][]*row[store.SessionCursor]{}, epochs: []row[string]{{value: epoch, from: 1}},
+	}
+}
+
+// next begins a new version.
+func (d *data) next() version {
+	d.last++
+	d.times = append(d.times, time.Now())
+	return d.last
+}
+
+// asOf is the version that was the last at a time.
+func (d *data) asOf(t time.Time) version {
+	i := sort.Search(len(d.times), func(i int) bool { return d.times[i].After(t) })
+	return version(max(1, i-1))
+}
+
+func (d *data) inbox(user string) *table {
+	t := d.inboxes[user]
+	if t == nil {
+		t = &table{byID: map[store.MessageID][]*row[store.Entry]{}}
+		d.inboxes[user] = t
+	}
+	return t
+}
+
+// removed is a position up to which all was removed, and nothing stands.
+func (t *table) removed(v version) (position int64) {
+	for _, r := range t.rows {
+		switch {
+		case r.at(v):
+			return position
+		case r.to != 0 && r.to <= v:
+			position = r.value.Position
+		}
+	}
+	return position
+}
+
+// first is the index of the first row at or above a position.
+func (t *table) first(position int64) int {
+	return sort.Search(len(t.rows), func(i int) bool { return t.rows[i].value.Position >= position })
+}
+
+// standing finds what stands at a position.
+func (t *table) standing(position int64, v version) *row[store.Entry] {
+	for i := t.first(position); i < len(t.rows) && t.rows[i].value.Position == position; i++ {
+		if t.rows[i].at(v) {
+			return t.rows[i]
+		}
+	}
+	return nil
+}
+
+func find[T any](rows []*row[T], v version) *row[T] {
+	for _, r := range slices.Backward(rows) {
+		if r.at(v) {
+			return r
+		}
+	}
+	return nil
+}
+
+// insertEntry writes one entry, if neither its position nor its message has one.
+func (d *data) insertEntry(e store.Entry) (existing *store.Entry, taken bool) {
+	t := d.inbox(e.User)
+	if held := find(t.byID[e.Message], d.last); held != nil {
+		found := held.value
+		return &found, false
+	}
+	if t.standing(e.Position, d.last) != nil {
+		return nil, true
+	}
+	r := &row[store.Entry]{value: e, from: d.next()}
+	at := t.first(e.Position + 1)
+	t.rows = slices.Insert(t.rows, at, r)
+	t.byID[e.Message] = append(t.byID[e.Message], r)
+	return nil, false
+}
+
+// mark marks the block of a position, before an entry is written there.
+func (d *data) mark(user string, position, size int64) {
+	t := d.inbox(user)
+	block := (position-1)/size + 1
+	if n := len(t.blocks); n == 0 || t.blocks[n-1].value < block {
+		t.blocks = append(t.blocks, row[int64]{value: block, from: d.next()})
+	}
+}
+
+func (d *data) insertMessage(m store.Message) bool {
+	if find(d.messages[m.ID], d.last) != nil {
+		return false
+	}
+	d.messages[m.ID] = append(d.messages[m.ID], &row[store.Message]{value: m, from: d.next()})
+	return true
+}
+
+// entries lists what stands at the positions after < p <= upTo.
+func (d *data) entries(user string, after, upTo int64, v version) []store.Entry {
+	t := d.inboxes[user]
+	if t == nil {
+		return nil
+	}
+	var list []store.Entry
+	for i := t.first(after + 1); i < len(t.rows) && t.rows[i].value.Position <= upTo; i++ {
+		if t.rows[i].at(v) {
+			list = append(list, t.rows[i].value)
+		}
+	}
+	return list
+}
+
+func (d *data) firstAfter(user string, after int64, v version) int64 {
+	if t := d.inboxes[user]; t != nil {
+		for i := t.first(after + 1); i < len(t.rows); i++ {
+			if t.rows[i].at(v) {
+				return t.rows[i].value.Position
+			}
+		}
+	}
+	return 0
+}
+
+// block is the highest marked block of an inbox.
+func (d *data) block(user string, v version) (block int64, since time.Time) {
+	if t := d.inboxes[user]; t != nil {
+		for _, b := range slices.Backward(t.blocks) {
+			if b.from <= v {
+				return b.value, d.times[b.from]
+			}
+		}
+	}
+	return 0, time.Time{}
+}
+
+// lastWithin is the highest position that holds an entry, of those above one and up to another.
+func (d *data) lastWithin(user string, above, upTo int64, v version) int64 {
+	if t := d.inboxes[user]; t != nil {
+		for i := t.first(upTo+1) - 1; i >= 0 && t.rows[i].value.Position > above; i-- {
+			if t.rows[i].at(v) {
+				return t.rows[i].value.Position
+			}
+		}
+	}
+	return 0
+}
+
+func (d *data) message(id store.MessageID, v version) (store.Message, bool) {
+	if r := find(d.messages[id], v); r != nil {
+		return r.value, true
+	}
+	return store.Message{}, false
+}
+
+func (d *data) session(key string, v version) (store.SessionCursor, bool) {
+	if r := find(d.sessions[key], v); r != nil {
+		return r.value, true
+	}
+	return store.SessionCursor{}, false
+}
+
+func (d *data) putSession(key string, c store.SessionCursor) {
+	v := d.next()
+	if r := find(d.sessions[key], v-1); r != nil {
+		r.to = v
+	}
+	d.sessions[key] = append(d.sessions[key], &row[store.SessionCursor]{value: c, from: v})
+}
+
+func (d *data) epoch(v version) string {
+	for _, r := range slices.Backward(d.epochs) {
+		if r.from <= v {
+			return r.value
+		}
+	}
+	return ""
+}
+
+func (d *data) putEpoch(epoch string) {
+	d.epochs = append(d.epochs, row[string]{value: epoch, from: d.next()})
+}
+
+// expire removes, as TTL does, in any order, a share of what may be removed.
+func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
+	var list []func(version)
+	users := make([]string, 0, len(d.inboxes))
+	for user := range d.inboxes {
+		users = append(users, user)
+	}
+	slices.Sort(users)
+	for _, user := range users {
+		for _, r := range d.inboxes[user].rows {
+			if r.to == 0 && r.value.PurgeAt.Before(now) && dice.hit(share) {
+				list = append(list, func(v version) { r.to = v })
+			}
+		}
+	}
+	list = append(list, d.overdue(now, dice, share)...)
+	dice.shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	for _, remove := range list {
+		remove(d.next())
+	}
+	return len(list)
+}
+
+// overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
+func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
+	ids := make([]store.MessageID, 0, len(d.messages))
+	for id := range d.messages {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b store.MessageID) int { return slices.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		for _, r := range d.messages[id] {
+			switch m := r.value; {
+			case r.to != 0 || !dice.hit(share):
+			case m.PurgeAt.Before(now):
+				list = append(list, func(v version) { r.to = v })
+			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
+				m.Content, m.IV, m.Recipients, m.Erased = "", "", nil, true
+				list = append(list, func(v version) {
+					r.to = v
+					d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: v})
+				})
+			}
+		}
+	}
+	return list
+}
+
+// copy is the data as it stood at a version, for a backup.
+func (d *data) copy(v version) *data {
+	c := newData(d.epoch(v))
+	for id := range d.messages {
+		if m, there := d.message(id, v); there {
+			c.insertMessage(m)
+		}
+	}
+	for user, t := range d.inboxes {
+		for _, r := range t.rows {
+			if r.at(v) {
+				c.insertEntry(r.value)
+			}
+		}
+		if b, _ := d.block(user, v); b > 0 {
+			c.inbox(user).blocks = []row[int64]{{value: b, from: c.next()}}
+		}
+	}
+	for key := range d.sessions {
+		if s, there := d.session(key, v); there {
+			c.putSession(key, s)
+		}
+	}
+	c.synced = c.last
+	return c
+}

@@ -1,0 +1,306 @@
+package simulation
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Plan is a run before it runs: who takes part, what goes wrong when, and how often calls go wrong by themselves.
+type Plan struct {
+	Seed  uint64
+	Shape Shape
+	// Faults are in the order of their times. Disturbances are by their names; those that are not there do not happen.
+	Faults []Fault
+	Rates  map[string]float64
+	// Busiest are times around which more is sent: those of the faults, whether they are kept or not.
+	Busiest []time.Duration
+}
+
+// Shape is who takes part in a run and what they do.
+type Shape struct {
+	Users, Messages, Gateways int
+	// Sends is how many messages are sent, Busy over which time; then all is healed.
+	Sends int
+	Busy  time.Duration
+	// Retention of messages; BlockSize is that of the store's marks (see package mongo), 1 for a store that knows its tails exactly.
+	Retention time.Duration
+	BlockSize int64
+	// ManyRecipients is the largest number of recipients of a broadcast.
+	ManyRecipients int
+	// Expiring is the share of messages that expire soon.
+	Expiring float64
+	// Far says that the store is a long way off: some 50 ms for a call.
+	Far bool
+	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
+	Standalone bool
+	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
+	Cluster bool
+}
+
+// Fault is something that goes wrong at a time.
+type Fault struct {
+	Kind string
+	At   time.Duration
+	// For is how long it lasts, for those that last.
+	For time.Duration
+	// Node is the number of the node that it hits, -1 for all.
+	Node int
+	// Lag is how far back something goes, or how far a clock jumps.
+	Lag time.Duration
+}
+
+// String is how a schedule is printed.
+func (f Fault) String() string {
+	return fmt.Sprintf("%s at %s for %s, node %d, lag %s", f.Kind, f.At.Round(time.Millisecond), f.For.Round(time.Millisecond), f.Node, f.Lag.Round(time.Millisecond))
+}
+
+// The kinds of scheduled faults.
+const (
+	storeDown     = "store-down"     // no primary: nothing is answered
+	storeFailover = "store-failover" // a short time of nothing, then reads of the old state for a while
+	storeStale    = "store-stale"    // one node's reads, or some of everybody's, come from an older state
+	storeCut      = "store-cut"      // one node does not reach the store
+	storeSlow     = "store-slow"     // calls take seconds
+	redisDown     = "redis-down"     // refuses connections
+	redisStall    = "redis-stall"    // takes commands and does not answer
+	redisFlush    = "redis-flush"    // is empty
+	redisBack     = "redis-back"     // is started anew with an older copy
+	redisPromote  = "redis-promote"  // a replica that lags takes over
+	redisSplit    = "redis-split"    // as redis-promote, and one node goes on with the old master for a while
+	redisCut      = "redis-cut"      // one node does not reach Redis
+	busDown       = "bus-down"       // nobody is connected
+	busCut        = "bus-cut"        // one node is not connected and knows it
+	busHalfOpen   = "bus-half-open"  // what one node sends and is sent vanishes; it learns of that later
+	busDrop       = "bus-drop"       // events are lost, and nobody is told
+	busSlow       = "bus-slow"       // one node takes too little: events are dropped, and it is told
+	nodeKill      = "kill"           // a process dies and is started again as another
+	nodePause     = "pause"          // a process stands still and then goes on
+	nodeRoll      = "roll"           // a process is stopped as it should be, and started again
+	clockStep     = "clock-step"     // a node's clock jumps
+	restore       = "restore"        // the store goes back to a backup and gets a new epoch
+	powerCut      = "power-cut"      // a standalone server loses what was not synced
+)
+
+var faultKinds = []string{
+	storeDown, storeFailover, storeStale, storeCut, storeSlow, redisDown, redisStall, redisFlush, redisBack, redisPromote, redisSplit, redisCut,
+	busDown, busCut, busHalfOpen, busDrop, busSlow, nodeKill, nodePause, nodeRoll, clockStep, restore,
+}
+
+// The kinds of faults that happen to calls by chance, with the probability that a run draws at most.
+const (
+	rateLost    = "answer-lost"    // a write is applied, and its answer does not come
+	rateLate    = "applied-late"   // a write is applied seconds after its caller was told that it failed
+	ratePartial = "partial"        // a random part of a bulk write is applied, in any order, and it fails
+	rateFail    = "call-fails"     // a call fails and nothing happened
+	rateSlow    = "call-slow"      // a call takes long
+	rateTorn    = "bulk-torn"      // others see a bulk write half done
+	rateExplain = "explain-stale"  // a refused entry is not found when it is looked for
+	rateTwice   = "incr-twice"     // Redis is asked again by the client library and counts twice
+	rateSeqFail = "incr-fails"     // Redis counts, and the answer is lost
+	rateDrop    = "event-lost"     // an event is lost, and nobody is told
+	rateDouble  = "event-twice"    // an event comes twice
+	rateDelay   = "event-late"     // an event comes seconds later
+	rateReorder = "event-reorders" // an event overtakes others
+	rateCrash   = "crash-at-call"  // the process dies at a call to an engine
+)
+
+var rates = []struct {
+	name string
+	most float64
+}{
+	{rateLost, 0.05}, {rateLate, 0.05}, {ratePartial, 0.1}, {rateFail, 0.05}, {rateSlow, 0.02}, {rateTorn, 0.5}, {rateExplain, 0.2},
+	{rateTwice, 0.1}, {rateSeqFail, 0.1}, {rateDrop, 0.2}, {rateDouble, 0.2}, {rateDelay, 0.2}, {rateReorder, 0.3}, {rateCrash, 0.004},
+}
+
+// Draw makes the plan of a seed.
+func Draw(seed uint64) Plan {
+	d := diceOf(seed, "plan")
+	p := Plan{Seed: seed, Rates: map[string]float64{}}
+	p.Shape = drawShape(d)
+	if diceOf(seed, "standalone").hit(0.1) {
+		p.Shape.alone()
+	}
+	for range d.below(9) {
+		p.Faults = append(p.Faults, drawFault(d, p.Shape))
+	}
+	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return cmp.Compare(a.At, b.At) })
+	for _, f := range p.Faults {
+		p.Busiest = append(p.Busiest, f.At)
+	}
+	for _, r := range rates {
+		if share := d.float(); d.hit(0.3) {
+			p.Rates[r.name] = r.most * share * share
+		}
+	}
+	if p.Shape.Standalone {
+		p.alone()
+	}
+	return p
+}
+
+// alone makes a shape that of a standalone server.
+func (s *Shape) alone() {
+	s.Standalone, s.Far, s.Cluster, s.Messages, s.Gateways, s.BlockSize = true, false, false, 1, 1, 1
+}
+
+// alone leaves of a plan what may happen to a standalone server.
+func (p *Plan) alone() {
+	for i, f := range p.Faults {
+		switch {
+		case slices.Contains([]string{storeSlow, busSlow, nodeKill, clockStep, restore}, f.Kind):
+		case i%2 == 0:
+			p.Faults[i].Kind = nodeKill
+		default:
+			p.Faults[i].Kind = powerCut
+		}
+	}
+	crash, slow := p.Rates[rateCrash], p.Rates[rateSlow]
+	p.Rates = map[string]float64{}
+	if crash > 0 {
+		p.Rates[rateCrash] = crash
+	}
+	if slow > 0 {
+		p.Rates[rateSlow] = slow
+	}
+}
+
+func drawShape(d *dice) Shape {
+	s := Shape{
+		Users: d.among(2, 5), Messages: d.among(1, 3), Gateways: d.among(1, 3), Sends: d.among(5, 30),
+		Busy: d.between(20*time.Second, 2*time.Minute), Retention: 90 * 24 * time.Hour, BlockSize: pick(d, []int64{1, 8, 1024}), ManyRecipients: 4,
+		Cluster: d.hit(0.4),
+	}
+	if d.hit(0.3) { // so short that it passes while clients are away, or wait
+		s.Retention = d.between(time.Minute, 6*time.Minute)
+		s.Busy += s.Retention / 2
+	}
+	if d.hit(0.3) {
+		s.Expiring = d.float() / 2
+	}
+	if d.hit(0.1) {
+		s.Far = true
+	}
+	if d.hit(0.015) {
+		s.ManyRecipients = 1024
+	} else if d.hit(0.05) {
+		s.ManyRecipients = 40
+	}
+	return s
+}
+
+func drawFault(d *dice, s Shape) Fault {
+	f := Fault{
+		Kind: pick(d, faultKinds), At: d.between(0, s.Busy), For: d.between(0, 12*time.Second), Node: d.below(s.Messages + s.Gateways),
+		Lag: d.between(0, 15*time.Second),
+	}
+	switch f.Kind {
+	case restore:
+		if !d.hit(0.3) {
+			f.Kind = nodeKill
+		}
+	case storeStale:
+		if d.hit(0.5) {
+			f.Node = -1
+		}
+		f.Lag /= 3
+	case clockStep:
+		f.Lag = d.between(-time.Minute, time.Minute)
+	case nodePause:
+		f.For = d.between(100*time.Millisecond, 2*time.Minute)
+	case storeSlow, storeDown, busDown, busDrop:
+		if d.hit(0.2) {
+			f.For *= 5
+		}
+	}
+	return f
+}
+
+// Kept is the plan with only some of its faults and rates: see Choice.
+func (p Plan) Kept(c Choice) Plan {
+	if c.Faults != nil {
+		var left []Fault
+		for i, f := range p.Faults {
+			if slices.Contains(*c.Faults, i) {
+				left = append(left, f)
+			}
+		}
+		p.Faults = left
+	}
+	if c.Rates != nil {
+		left := map[string]float64{}
+		for _, name := range *c.Rates {
+			if r, there := p.Rates[name]; there {
+				left[name] = r
+			}
+		}
+		p.Rates = left
+	}
+	return p
+}
+
+// Choice is what is kept of a plan; nil keeps all.
+type Choice struct {
+	Faults *[]int
+	Rates  *[]string
+}
+
+// ParseChoice reads the two lists as String writes them; "all" is all.
+func ParseChoice(faults, names string) (c Choice, err error) {
+	if faults != "" && faults != "all" {
+		list := []int{}
+		for text := range strings.SplitSeq(faults, ",") {
+			if text == "none" {
+				break
+			}
+			i, err := strconv.Atoi(text)
+			if err != nil {
+				return c, fmt.Errorf("FAULTS: %w", err)
+			}
+			list = append(list, i)
+		}
+		c.Faults = &list
+	}
+	if names != "" && names != "all" {
+		list := []string{}
+		if names != "none" {
+			list = strings.Split(names, ",")
+		}
+		c.Rates = &list
+	}
+	return c, nil
+}
+
+// String is what replays the choice: the variables of `make simulate`.
+func (c Choice) String() string {
+	text := ""
+	if c.Faults != nil {
+		list := []string{}
+		for _, i := range *c.Faults {
+			list = append(list, strconv.Itoa(i))
+		}
+		text += " FAULTS=" + cmp.Or(strings.Join(list, ","), "none")
+	}
+	if c.Rates != nil {
+		text += " RATES=" + cmp.Or(strings.Join(*c.Rates, ","), "none")
+	}
+	return text
+}
+
+// String prints a plan.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %+v\n", p.Seed, p.Shape)
+	for _, f := range p.Faults {
+		fmt.Fprintf(&b, "  %s\n", f)
+	}
+	for _, r := range rates {
+		if p.Rates[r.name] > 0 {
+			fmt.Fprintf(&b, "  %s: %.4f\n", r.name, p.Rates[r.name])
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,387 @@
+package simulation
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// engine is the simulated store, as all its clients share it. It is as MongoDB is documented: what is acknowledged is kept, and
+// what is not may be anything.
+type engine struct {
+	w    *world
+	data *data
+	// down is until when there is no primary; slow until when calls take seconds.
+	down, slow time.Time
+	// stale are old states that reads may come from.
+	stale []staleness
+	// committed is when each message was first there, by content.
+	committed map[string]time.Time
+	// reads counts reads by process.
+	reads map[int]int
+}
+
+// staleness is a time in which a node's reads may come from an old state.
+type staleness struct {
+	place int // -1 for all
+	until time.Time
+	at    version
+	share float64
+}
+
+// handle is one process's connection to the store. It implements store.Log, store.Sessions, store.Meta and the keys that the
+// messages service asks for.
+type handle struct {
+	*process
+	e *engine
+	// cut is until when the store is not reached from here.
+	cut time.Time
+}
+
+func away(err error) error { return fmt.Errorf("%w: %w", store.ErrUnavailable, err) }
+
+// latency of half a round trip.
+func (e *engine) latency(d *dice) time.Duration {
+	low, high := 100*time.Microsecond, 3*time.Millisecond
+	if e.w.plan.Shape.Far {
+		low, high = 15*time.Millisecond, 35*time.Millisecond
+	}
+	if d.hit(0.05) {
+		high = 60 * time.Millisecond
+	}
+	if time.Now().Before(e.slow) {
+		high = 2500 * time.Millisecond
+	}
+	if d.hit(e.w.plan.Rates[rateSlow]) {
+		e.w.count(rateSlow)
+		high = 4 * time.Second
+	}
+	return d.between(low, high)
+}
+
+// reach waits until the call is at the store, or cannot get there.
+func (h *handle) reach(ctx context.Context, d *dice) error {
+	if h.w.crashes(h.process, d) {
+		return away(errDead)
+	}
+	if err := h.await(ctx, h.e.latency(d)); err != nil {
+		return away(err)
+	}
+	for now := time.Now(); now.Before(h.cut) || now.Before(h.e.down); now = time.Now() {
+		// The driver waits for a server to be there as long as the caller does, and looks every now and then.
+		if err := h.await(ctx, 50*time.Millisecond+d.between(0, 400*time.Millisecond)); err != nil {
+			return away(err)
+		}
+	}
+	if d.hit(h.w.plan.Rates[rateFail]) {
+		h.w.count(rateFail)
+		return away(fmt.Errorf("simulation: the connection is closed"))
+	}
+	return nil
+}
+
+// read makes a read of one version.
+func (h *handle) read(ctx context.Context, operation, key string, see func(*data, version)) error {
+	d := h.dice(operation, key)
+	h.w.books.Lock()
+	h.e.reads[h.id]++
+	h.w.books.Unlock()
+	if err := h.reach(ctx, d); err != nil {
+		return err
+	}
+	h.look(d, func(e *data, v version) {
+		see(e, v)
+		h.w.note("process %d reads: %s %s at %d of %d", h.id, operation, key, v, e.last)
+	})
+	if err := h.await(ctx, h.e.latency(d)); err != nil {
+		return away(err)
+	}
+	return nil
+}
+
+// look lets a read see one version.
+func (h *handle) look(d *dice, see func(*data, version)) {
+	h.w.state.Lock()
+	defer h.w.state.Unlock()
+	v := h.e.data.last
+	for _, s := range h.e.stale {
+		if (s.place == -1 || s.place == h.place) && time.Now().Before(s.until) && d.hit(s.share) {
+			v = min(v, s.at)
+			h.w.count("stale-read")
+		}
+	}
+	see(h.e.data, v)
+}
+
+// prepares is the one write that a store need not sync.
+const prepares = "InsertEntries"
+
+// write makes a write of n documents, each applied by apply on its own. It returns nil only if all are applied. Those of sessions
+// are applied in their order, the others in any.
+func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error {
+	unsynced := operation == prepares
+	d := h.dice(operation, key)
+	of := h.e.data // a restore leaves late writes behind
+	order := make([]int, n)
+	for i := range order {
+		order[i] = i
+	}
+	ordered := strings.HasSuffix(operation, "Session")
+	shuffle := func() {
+		if !ordered {
+			d.shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
+		}
+	}
+	some := func(list []int) {
+		h.w.state.Lock()
+		defer h.w.state.Unlock()
+		if h.e.data != of {
+			return
+		}
+		for _, i := range list {
+			apply(i)
+		}
+		if !unsynced {
+			of.synced = of.last
+		}
+	}
+	if err := h.reach(ctx, d); err != nil {
+		if d.hit(0.5) && !strings.Contains(err.Error(), "closed") { // it was on its way already
+			shuffle()
+			part := order[:n-d.below(n+1)/2]
+			h.w.later(d.between(0, 6*time.Second), func() { some(part) })
+		}
+		return err
+	}
+	switch {
+	case d.hit(h.w.plan.Rates[ratePartial]):
+		h.w.count(ratePartial)
+		shuffle()
+		some(order[:d.below(n+1)])
+		_ = h.await(ctx, h.e.latency(d))
+		return away(fmt.Errorf("simulation: the connection broke"))
+	case d.hit(h.w.plan.Rates[rateLate]):
+		h.w.count(rateLate)
+		h.w.later(d.between(0, 12*time.Second), func() { some(order) })
+		_ = h.await(ctx, h.e.latency(d))
+		return away(fmt.Errorf("simulation: the connection broke"))
+	}
+	if n > 1 && d.hit(h.w.plan.Rates[rateTorn]) {
+		h.w.count(rateTorn)
+		cut := 1 + d.below(n-1)
+		some(order[:cut])
+		order = order[cut:]
+		if err := h.await(ctx, d.between(0, 5*time.Millisecond)); err != nil {
+			if d.hit(0.5) {
+				some(order)
+			}
+			return away(err)
+		}
+	}
+	some(order)
+	if d.hit(h.w.plan.Rates[rateLost]) {
+		h.w.count(rateLost)
+		_ = h.hang(ctx, d.between(0, 10*time.Second))
+		return away(fmt.Errorf("simulation: no answer"))
+	}
+	if err := h.await(ctx, h.e.latency(d)); err != nil {
+		return away(err)
+	}
+	if h.e.data != of {
+		return away(fmt.Errorf("simulation: the store was restored"))
+	}
+	return nil
+}
+
+// InsertEntries implements store.Log.
+func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	results := make([]store.EntryResult, len(entries))
+	if len(entries) == 0 {
+		return results, nil
+	}
+	e := h.e.data
+	operation := prepares
+	if slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Kind == store.Hole }) {
+		operation = "InsertHoles"
+	}
+	err := h.write(ctx, operation, entries[0].User, len(entries), func(i int) {
+		e.mark(entries[i].User, entries[i].Position, h.w.plan.Shape.BlockSize)
+		results[i].Existing, results[i].PositionTaken = e.insertEntry(entries[i])
+		h.w.note("process %d: entry %s/%d kind %d of %s: existing %v, taken %v", h.id, entries[i].User, entries[i].Position, entries[i].Kind, entries[i].Message, results[i].Existing != nil, results[i].PositionTaken)
+	})
+	if err != nil {
+		return nil, err
+	}
+	d := h.dice("explain", entries[0].User)
+	for i := range results {
+		if results[i].Existing != nil && d.hit(h.w.plan.Rates[rateExplain]) {
+			h.w.count(rateExplain)
+			results[i] = store.EntryResult{PositionTaken: true}
+		}
+	}
+	return results, nil
+}
+
+// InsertMessages implements store.Log.
+func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
+	written := make([]bool, len(messages))
+	if len(messages) == 0 {
+		return written, nil
+	}
+	e := h.e.data
+	err := h.write(ctx, "InsertMessages", messages[0].ID.String(), len(messages), func(i int) {
+		written[i] = e.insertMessage(messages[i])
+		h.w.note("process %d: message %s (%s), tombstone %v: written %v", h.id, messages[i].ID, messages[i].Content, messages[i].Tombstone, written[i])
+		if _, there := h.e.committed[messages[i].Content]; written[i] && !messages[i].Tombstone && !there {
+			h.e.committed[messages[i].Content] = time.Now()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// Messages implements store.Log.
+func (h *handle) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
+	found := make(map[store.MessageID]store.Message, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	err := h.read(ctx, "Messages", ids[0].String(), func(e *data, v version) {
+		for _, id := range ids {
+			if m, there := e.message(id, v); there {
+				found[id] = m
+			}
+		}
+	})
+	return found, err
+}
+
+// MessagesOf implements store.Log.
+func (h *handle) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
+	ids := make([]store.MessageID, len(entries))
+	for i, e := range entries {
+		ids[i] = e.Message
+	}
+	return h.Messages(ctx, ids)
+}
+
+// Decided implements store.Log.
+func (h *handle) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
+	found := make(map[store.MessageID]bool, len(ids))
+	if len(ids) == 0 {
+		return found, nil
+	}
+	err := h.read(ctx, "Decided", ids[0].String(), func(e *data, v version) {
+		for _, id := range ids {
+			if _, there := e.message(id, v); there {
+				found[id] = true
+			}
+		}
+	})
+	return found, err
+}
+
+// Entries implements store.Log.
+func (h *handle) Entries(ctx context.Context, user string, after, upTo int64) (list []store.Entry, err error) {
+	err = h.read(ctx, "Entries", user, func(e *data, v version) { list = e.entries(user, after, upTo, v) })
+	return list, err
+}
+
+// FirstAfter implements store.Log.
+func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (position int64, err error) {
+	err = h.read(ctx, "FirstAfter", user, func(e *data, v version) { position = e.firstAfter(user, after, v) })
+	return position, err
+}
+
+// Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within their
+// blocks; on SQLite all is exact.
+func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
+	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
+	size := h.w.plan.Shape.BlockSize
+	err := h.read(ctx, "Tails", users[0], func(e *data, v version) {
+		for _, user := range users {
+			block, since := e.block(user, v)
+			var tail store.Tail
+			switch {
+			case h.w.plan.Shape.Standalone && block > 0:
+				tail.Removed = e.inbox(user).removed(v)
+			case block > 0 && time.Since(since) > 24*time.Hour && e.lastWithin(user, 0, (block-1)*size, v) == 0:
+				tail.Removed = (block - 1) * size
+			}
+			blocks[user], tails[user] = block, tail
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = h.read(ctx, "Tails", users[0], func(e *data, v version) {
+		for _, user := range users {
+			block, tail := blocks[user], tails[user]
+			if block > 0 {
+				tail.Position = cmp.Or(e.lastWithin(user, (block-1)*size, block*size, v), block*size)
+			}
+			tails[user] = tail
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tails, nil
+}
+
+// Entry implements store.Log.
+func (h *handle) Entry(ctx context.Context, user string, id store.MessageID) (found store.Entry, err error) {
+	there := false
+	err = h.read(ctx, "Entry", user, func(e *data, v version) {
+		if r := find(e.inbox(user).byID[id], v); r != nil {
+			found, there = r.value, true
+		}
+	})
+	if err == nil && !there {
+		err = store.ErrNotFound
+	}
+	return found, err
+}
+
+// MarkRead implements store.Log. No simulated client marks anything.
+func (h *handle) MarkRead(context.Context, string, store.MessageID, time.Time) error { return nil }
+
+// Receipts implements store.Log. No simulated client reads anything.
+func (h *handle) Receipts(ctx context.Context, _ map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+	return nil, h.read(ctx, "Receipts", "", func(*data, version) {})
+}
+
+// KeyVersions implements what the messages service asks of store.Keys: everybody exists.
+func (h *handle) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
+	found := make(map[string]store.UserKey, len(usernames))
+	err := h.read(ctx, "KeyVersions", usernames[0], func(*data, version) {
+		for _, name := range usernames {
+			found[name] = store.UserKey{Username: name, Key: store.Key{Version: 1}}
+		}
+	})
+	return found, err
+}
+
+// Epoch implements store.Meta.
+func (h *handle) Epoch(ctx context.Context) (epoch string, err error) {
+	err = h.read(ctx, "Epoch", "", func(e *data, v version) { epoch = e.epoch(v) })
+	return epoch, err
+}
+
+// NewEpoch implements store.Meta. No server calls it.
+func (h *handle) NewEpoch(context.Context) (string, error) { return "", store.ErrUnavailable }
+
+// PutOnce implements store.Meta. No simulated service calls it.
+func (h *handle) PutOnce(context.Context, string, []byte) ([]byte, error) {
+	return nil, store.ErrUnavailable
+}
+
+// Value implements store.Meta. No simulated service calls it.
+func (h *handle) Value(context.Context, string) ([]byte, error) { return nil, store.ErrUnavailable }

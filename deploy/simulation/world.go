@@ -1,0 +1,505 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/sealpost/sealpost/pkg/historycheck"
+	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/token"
+	messagesapp "github.com/sealpost/sealpost/services/messages/app"
+	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
+)
+
+// world is a deployment, its clients, and all that is known of what happened. It lives in one synctest bubble, with one processor; but
+// the runtime may take that from a goroutine anywhere. Nobody waits in virtual time with a lock.
+type world struct {
+	// state guards what the engines hold, books the counts, the trace and the dice.
+	state, books sync.Mutex
+
+	plan  Plan
+	start time.Time
+	lives int
+	// taken are the offsets below a microsecond that wake-ups use: no two calls wake at one instant.
+	taken uint64
+
+	store   *engine
+	redis   *redis
+	broker  *broker
+	nodes   []*node
+	offsets []time.Duration
+
+	// background counts what ends by itself.
+	background, senders, readers sync.WaitGroup
+
+	counts map[string]int
+	faults []string
+	log    []string
+	traced bool
+
+	attempts []historycheck.Attempt
+	answers  []historycheck.Answer
+	sends    map[string]*sendState
+	devices  []*device
+	// troubled is up to when something that is not the bus's silence went wrong.
+	troubled time.Time
+	// ill is up to when the store or a process was not as it should be.
+	ill     time.Time
+	healed  bool
+	closing bool
+	// aborted: there is no point in going on.
+	aborted  bool
+	restored int
+	// lowest and highest are how far clocks were off.
+	lowest, highest time.Duration
+}
+
+// node is a place in the deployment and the process that has it now.
+type node struct {
+	place    int
+	gateway  bool
+	process  *process
+	engine   *gin.Engine
+	store    *handle
+	counters *counters
+	link     *link
+	// leaving: no new requests come here.
+	leaving bool
+	// handlers are those that run.
+	handlers *sync.WaitGroup
+	drain    func(context.Context) error
+	stop     func()
+}
+
+func newWorld(p Plan, traced bool) *world {
+	w := &world{plan: p, start: time.Now(), counts: map[string]int{}, sends: map[string]*sendState{}, traced: traced}
+	w.store = &engine{w: w, data: newData("e1"), committed: map[string]time.Time{}, reads: map[int]int{}}
+	w.redis, w.broker = newRedis(w), &broker{w: w}
+	d := diceOf(p.Seed, "clocks")
+	for place := range p.Shape.Messages + p.Shape.Gateways {
+		offset := time.Duration(0)
+		if d.hit(0.5) {
+			offset = d.between(-30*time.Second, 30*time.Second)
+		}
+		w.offsets = append(w.offsets, offset)
+		w.lowest, w.highest = min(w.lowest, offset), max(w.highest, offset)
+		w.nodes = append(w.nodes, w.boot(place))
+	}
+	return w
+}
+
+// unique makes a wait a little longer, so that it ends at an instant of its own.
+func (w *world) unique(d time.Duration) time.Duration {
+	w.books.Lock()
+	defer w.books.Unlock()
+	w.taken++
+	end := time.Since(w.start) + d
+	return end.Truncate(time.Microsecond) + time.Microsecond + time.Duration(w.taken%1000) - time.Since(w.start)
+}
+
+// sleep is a client's wait.
+func (w *world) sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(w.unique(d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// later does something after a while.
+func (w *world) later(d time.Duration, f func()) {
+	w.background.Add(1)
+	time.AfterFunc(w.unique(max(d, 0)), func() {
+		defer w.background.Done()
+		f()
+	})
+}
+
+// count counts what happened.
+func (w *world) count(what string) {
+	w.books.Lock()
+	defer w.books.Unlock()
+	w.counts[what]++
+}
+
+// fault notes what must not happen.
+func (w *world) fault(format string, args ...any) {
+	text := fmt.Sprintf("%s: ", time.Since(w.start).Round(time.Millisecond)) + fmt.Sprintf(format, args...)
+	w.note("FAULT %s", text)
+	w.books.Lock()
+	defer w.books.Unlock()
+	if len(w.faults) < 20 {
+		w.faults = append(w.faults, text)
+	}
+}
+
+// giveUp ends the run with a fault.
+func (w *world) giveUp(format string, args ...any) {
+	if !w.aborted {
+		w.fault(format, args...)
+	}
+	w.aborted, w.closing = true, true
+}
+
+// note adds to the trace.
+func (w *world) note(format string, args ...any) {
+	if w.traced {
+		w.books.Lock()
+		defer w.books.Unlock()
+		w.log = append(w.log, fmt.Sprintf("%12s  ", time.Since(w.start).Round(time.Microsecond))+fmt.Sprintf(format, args...))
+	}
+}
+
+// trouble notes that something goes wrong until a time.
+func (w *world) trouble(until time.Time) {
+	if until.After(w.troubled) {
+		w.troubled = until
+	}
+}
+
+func (w *world) illUntil(until time.Time) {
+	if until.After(w.ill) {
+		w.ill = until
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)
+
+func noLimit(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} }
+
+// tokens checks tokens, which are a name and a session.
+type tokens struct{}
+
+// Check implements httpserver.TokenChecker.
+func (tokens) Check(_ context.Context, raw string) (token.Identity, error) {
+	user, session, found := strings.Cut(raw, "/")
+	if !found {
+		return token.Identity{}, token.ErrInvalid
+	}
+	return token.Identity{Username: user, Subject: user, SessionID: session, TokenID: session, ExpiresAt: time.Now().Add(24 * time.Hour)}, nil
+}
+
+// revocations: none.
+type revocations struct{}
+
+// Revoked implements gatewayapp.Revocations.
+func (revocations) Revoked(token.Identity) bool { return false }
+
+// Watch implements gatewayapp.Revocations.
+func (revocations) Watch(func(revocation.Record)) (stop func()) { return func() {} }
+
+var _ httpserver.TokenChecker = tokens{}
+
+// boot starts a process in a place: messages services come first, then gateways.
+func (w *world) boot(place int) *node {
+	p := w.newProcess(place)
+	n := &node{place: place, gateway: place >= w.plan.Shape.Messages, process: p, engine: gin.New(), handlers: &sync.WaitGroup{}}
+	n.store, n.link = &handle{process: p, e: w.store}, w.broker.connect(p)
+	if n.gateway {
+		w.bootGateway(n)
+	} else {
+		w.bootMessages(n)
+	}
+	w.note("node %d is process %d", place, p.id)
+	return n
+}
+
+const pollWait = 20 * time.Second
+
+func (w *world) bootGateway(n *node) {
+	reader := inbox.NewReader(inbox.Config{Store: n.store, Retention: w.plan.Shape.Retention, Now: n.process.now, AloneSince: w.aloneSince(n)})
+	a, err := gatewayapp.New(gatewayapp.Config{
+		MaxPolls: 10_000, MaxPollsPerUser: 64, PollWait: pollWait, DrainTime: 2 * time.Second, RingEvents: 64, RingBytes: 1 << 20,
+		AllRingBytes: 64 << 20, VerifyEvery: time.Minute, PollsPerMinute: 3000, MaxUnread: 128 << 20, StoreReads: 32, ParkPolls: false,
+	}, gatewayapp.Deps{
+		Inbox: reader, Sessions: n.store, Meta: n.store, Tokens: tokens{}, Revocations: revocations{}, Limiter: noLimit, Log: discard,
+		Alone: w.plan.Shape.Standalone,
+	})
+	if err != nil {
+		panic(err) // the settings above are not good
+	}
+	n.link.receiver = a.Receiver()
+	a.Attach(n.link)
+	a.Routes(n.engine)
+	n.drain, n.stop = a.Drain, a.Stop
+}
+
+func (w *world) bootMessages(n *node) {
+	n.counters = &counters{process: n.process, r: w.redis}
+	n.counters.connect() // a process waits for that before it serves
+	var sequencer inbox.Sequencer = n.counters
+	if w.plan.Shape.Standalone {
+		sequencer = memseq.New(1000)
+	}
+	a := messagesapp.New(messagesapp.Config{
+		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
+		SendsPerMinute: 1200, ReadsPerMinute: 3000,
+	}, messagesapp.Deps{
+		Inbox:     inbox.Config{Store: n.store, Sequencer: sequencer, Now: n.process.now, AloneSince: w.aloneSince(n)},
+		Directory: n.store, Bus: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
+	})
+	a.Routes(n.engine)
+	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
+}
+
+// aloneSince is what a standalone server's inbox log is told.
+func (w *world) aloneSince(n *node) time.Time {
+	if !w.plan.Shape.Standalone {
+		return time.Time{}
+	}
+	return n.process.now()
+}
+
+// cutPower ends a standalone server, and takes from its store what was not synced.
+func (w *world) cutPower(after time.Duration) {
+	w.kill(0, after)
+	w.store.data = w.store.data.copy(w.store.data.synced)
+}
+
+// kill ends the process of a place, and starts another one after a while.
+func (w *world) kill(place int, after time.Duration) {
+	if w.plan.Shape.Standalone { // one process has both places
+		w.end(0, after)
+		w.end(1, after)
+		return
+	}
+	w.end(place, after)
+}
+
+func (w *world) end(place int, after time.Duration) {
+	n := w.nodes[place]
+	if n.process.isDead() {
+		return
+	}
+	w.note("node %d dies", place)
+	w.bury(n)
+	w.later(after, func() {
+		if w.nodes[place] == n {
+			w.nodes[place] = w.boot(place)
+		}
+	})
+}
+
+// bury lets the goroutines of a dead process come to their ends.
+func (w *world) bury(n *node) {
+	n.process.die()
+	w.broker.leave(n.process)
+	w.background.Go(func() {
+		n.handlers.Wait()
+		n.stop()
+	})
+}
+
+// roll stops a process as an operator does, and starts another.
+func (w *world) roll(place int) {
+	n := w.nodes[place]
+	if n.process.isDead() || n.leaving {
+		return
+	}
+	n.leaving = true
+	w.note("node %d drains", place)
+	w.background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = n.drain(ctx)
+		if !n.gateway {
+			n.handlers.Wait()
+		}
+		n.stop()
+		n.handlers.Wait()
+		if w.nodes[place] == n {
+			n.process.die()
+			w.broker.leave(n.process)
+			w.nodes[place] = w.boot(place)
+		}
+	})
+}
+
+// crashes lets a process die at a call, now and then.
+func (w *world) crashes(p *process, d *dice) bool {
+	if !d.hit(w.plan.Rates[rateCrash]) || p.isDead() || w.nodes[p.place].process != p {
+		return false
+	}
+	w.count(rateCrash)
+	after := d.between(50*time.Millisecond, 4*time.Second)
+	w.trouble(time.Now().Add(after + time.Second))
+	w.illUntil(time.Now().Add(after + time.Second))
+	w.kill(p.place, after)
+	return true
+}
+
+// serving picks a node for a request.
+func (w *world) serving(d *dice, gateway bool) *node {
+	first, count := 0, w.plan.Shape.Messages
+	if gateway {
+		first, count = count, w.plan.Shape.Gateways
+	}
+	return w.nodes[first+d.below(count)]
+}
+
+// happen makes a scheduled fault happen.
+func (w *world) happen(f Fault, index int) {
+	w.count(f.Kind)
+	w.note("%s", f)
+	now := time.Now()
+	until := now.Add(f.For)
+	d := diceOf(w.plan.Seed, "fault", uint64(index), uint64(f.At))
+	n := w.nodes[max(f.Node, 0)%len(w.nodes)]
+	switch f.Kind {
+	case storeDown:
+		w.store.down = until
+	case storeFailover:
+		w.store.down = now.Add(f.For / 6)
+		w.store.stale = append(w.store.stale, staleness{-1, w.store.down.Add(f.For), w.store.data.asOf(now.Add(-f.Lag / 4)), d.float()})
+	case storeStale:
+		w.store.stale = append(w.store.stale, staleness{f.Node, until, w.store.data.asOf(now.Add(-f.Lag)), d.float()})
+	case storeCut:
+		n.store.cut = until
+	case storeSlow:
+		w.store.slow = until
+	case redisDown:
+		w.redis.down = until
+	case redisStall:
+		w.redis.stalled = until
+	case redisFlush:
+		w.redis.master.flush(now)
+	case redisBack:
+		w.redis.down = now.Add(f.For / 6)
+		w.redis.master = w.redis.copyOf(w.redis.master, now.Add(-f.Lag))
+	case redisPromote:
+		w.redis.promote(f.Lag / 4)
+	case redisSplit:
+		messages := w.nodes[f.Node%w.plan.Shape.Messages]
+		messages.counters.kept = until
+		w.redis.promote(f.Lag / 4)
+	case redisCut:
+		if n.counters != nil {
+			n.counters.cut = until
+		}
+	case busDown:
+		w.broker.down = until
+		w.broker.interrupt(slices.Clone(w.broker.links), until, func(*link) {})
+	case busCut:
+		w.broker.interrupt([]*link{n.link}, until, func(l *link) { l.cut = until })
+	case busHalfOpen:
+		n.link.silent = until
+		l := n.link
+		w.later(f.For, func() { // the client gives the connection up and makes another
+			w.broker.interrupt([]*link{l}, time.Now().Add(time.Second), func(l *link) { l.cut = time.Now().Add(time.Second) })
+		})
+	case busDrop:
+		w.broker.dropping = until
+	case busSlow:
+		w.later(f.For, n.link.tell)
+		n.link.silent = until
+	case nodeKill:
+		w.kill(n.place, f.For/3)
+	case nodePause:
+		n.process.pausedUntil = until
+	case nodeRoll:
+		w.roll(n.place)
+		until = until.Add(10 * time.Second)
+	case clockStep:
+		w.offsets[n.place] = f.Lag
+		w.lowest, w.highest = min(w.lowest, f.Lag), max(w.highest, f.Lag)
+	case powerCut:
+		w.cutPower(f.For / 3)
+	case restore:
+		w.restore(now.Add(-f.Lag))
+	}
+	w.trouble(until)
+	switch f.Kind {
+	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
+		w.illUntil(until.Add(time.Second))
+	}
+	if len(w.store.stale) > 0 {
+		w.trouble(w.store.stale[len(w.store.stale)-1].until)
+	}
+}
+
+// restore takes the store back to a backup, as the guide says: everything is stopped meanwhile.
+func (w *world) restore(as time.Time) {
+	for _, n := range w.nodes {
+		if !n.process.isDead() {
+			w.bury(n)
+		}
+	}
+	w.restored++
+	if as.Before(w.store.data.times[1]) { // the backup is the one that was restored last
+		as = w.store.data.times[1]
+	}
+	w.store.data = w.store.data.copy(w.store.data.asOf(as))
+	w.store.data.putEpoch(fmt.Sprintf("e%d", w.restored+1))
+	w.store.data.synced = w.store.data.last
+	w.store.stale = nil
+	for content, at := range w.store.committed {
+		if at.After(as) {
+			delete(w.store.committed, content)
+		}
+	}
+	w.note("restored as of %s: epoch e%d", as.Sub(w.start), w.restored+1)
+	for place := range w.nodes {
+		w.nodes[place] = w.boot(place)
+	}
+}
+
+// heal ends all faults.
+func (w *world) heal() {
+	now := time.Now()
+	w.note("all is healed")
+	for _, rate := range illRates {
+		if w.plan.Rates[rate] > 0 {
+			w.illUntil(now.Add(10 * time.Second)) // calls that are under way
+		}
+	}
+	w.healed, w.plan.Rates = true, nil
+	w.store.down, w.store.slow, w.store.stale = now, now, nil
+	w.redis.down, w.redis.stalled = now, now
+	w.broker.dropping = now
+	for place, n := range w.nodes {
+		n.process.pausedUntil, n.store.cut = now, now
+		if n.counters != nil {
+			n.counters.cut, n.counters.kept = now, now
+		}
+		if n.process.isDead() {
+			w.nodes[place] = w.boot(place)
+		}
+	}
+	for _, l := range w.broker.links {
+		l.cut, l.silent = now, now
+	}
+	w.broker.down = now
+	for _, l := range w.broker.links {
+		l.tell()
+	}
+	w.trouble(now)
+}
+
+// stopAll stops what still runs, as an operator does.
+func (w *world) stopAll() {
+	for _, n := range w.nodes {
+		if !n.process.isDead() {
+			n.handlers.Wait()
+			n.stop()
+			n.process.die()
+		}
+	}
+}
+
+// isOK is for answers that are what was asked for.
+func isOK(status int) bool { return status == http.StatusOK || status == http.StatusCreated }
