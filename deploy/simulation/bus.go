@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -27,6 +28,8 @@ type link struct {
 	// clear is when the last event for it arrives: those that come later arrive later.
 	clear time.Time
 	known bool
+	// lost: something that was published since the last flush may be lost.
+	lost bool
 }
 
 func (b *broker) connect(p *process) *link {
@@ -64,6 +67,9 @@ func (l *link) tell() {
 
 // Publish implements bus.Publisher.
 func (l *link) Publish(user string, payload []byte, traces []string) error {
+	if !l.up() {
+		l.lost = true
+	}
 	if !l.Connected() {
 		return bus.ErrDisconnected
 	}
@@ -93,6 +99,54 @@ func (l *link) Publish(user string, payload []byte, traces []string) error {
 		}
 	}
 	return nil
+}
+
+// Flush implements bus.Publisher.
+func (l *link) Flush(ctx context.Context) error {
+	d := l.dice("Flush", "")
+	if err := l.await(ctx, d.between(50*time.Microsecond, 2*time.Millisecond)); err != nil {
+		return errors.Join(bus.ErrDisconnected, err)
+	}
+	for l.Connected() && !l.up() { // nothing comes back
+		if err := l.await(ctx, 100*time.Millisecond); err != nil {
+			return errors.Join(bus.ErrDisconnected, err)
+		}
+	}
+	lost := l.lost || !l.Connected()
+	l.lost = false
+	if lost {
+		return bus.ErrDisconnected
+	}
+	return nil
+}
+
+// Hint implements bus.Hinter, over Redis.
+func (l *link) Hint(ctx context.Context, users []string) error {
+	d := l.dice("Hint", "")
+	if err := l.await(ctx, d.between(50*time.Microsecond, 2*time.Millisecond)); err != nil {
+		return err
+	}
+	if now := time.Now(); now.Before(l.w.redis.down) || now.Before(l.w.redis.stalled) {
+		return errRedis
+	}
+	l.w.count("hint")
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	for _, to := range l.b.links {
+		l.w.later(d.between(50*time.Microsecond, 3*time.Millisecond), func() { to.look(users) })
+	}
+	return nil
+}
+
+// look hands a hint over.
+func (l *link) look(users []string) {
+	if wait := time.Until(l.pausedUntil); wait > 0 {
+		l.w.later(wait, func() { l.look(users) })
+		return
+	}
+	if l.receiver != nil && !l.isDead() {
+		l.receiver.Look(users)
+	}
 }
 
 func (l *link) deliver(d *dice, user string, payload []byte, traces []string) {
@@ -166,6 +220,7 @@ func (l *link) Ask(context.Context) ([][]byte, error) { return nil, nil }
 func (b *broker) interrupt(list []*link, until time.Time, set func(*link)) {
 	for _, l := range list {
 		set(l)
+		l.lost = true
 		l.tell()
 		b.w.later(time.Until(until), func() { l.tell() })
 	}

@@ -83,6 +83,14 @@ func (t *table) removed(v version) (position int64) {
 	return position
 }
 
+// everHeld is the highest position at which anything ever stood.
+func (d *data) everHeld(user string) (position int64) {
+	if t := d.inboxes[user]; t != nil && len(t.rows) > 0 {
+		return t.rows[len(t.rows)-1].value.Position
+	}
+	return 0
+}
+
 // first is the index of the first row at or above a position.
 func (t *table) first(position int64) int {
 	return sort.Search(len(t.rows), func(i int) bool { return t.rows[i].value.Position >= position })

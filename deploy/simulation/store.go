@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -85,8 +84,17 @@ func (h *handle) reach(ctx context.Context, d *dice) error {
 	return nil
 }
 
-// read makes a read of one version.
+// read makes a read of one version, the last or an older one.
 func (h *handle) read(ctx context.Context, operation, key string, see func(*data, version)) error {
+	return h.readBy(ctx, h.look, operation, key, see)
+}
+
+// readLast makes a read of the last version.
+func (h *handle) readLast(ctx context.Context, operation, key string, see func(*data, version)) error {
+	return h.readBy(ctx, h.lookLast, operation, key, see)
+}
+
+func (h *handle) readBy(ctx context.Context, look func(*dice, func(*data, version)), operation, key string, see func(*data, version)) error {
 	d := h.dice(operation, key)
 	h.w.books.Lock()
 	h.e.reads[h.id]++
@@ -94,7 +102,7 @@ func (h *handle) read(ctx context.Context, operation, key string, see func(*data
 	if err := h.reach(ctx, d); err != nil {
 		return err
 	}
-	h.look(d, func(e *data, v version) {
+	look(d, func(e *data, v version) {
 		see(e, v)
 		h.w.note("process %d reads: %s %s at %d of %d", h.id, operation, key, v, e.last)
 	})
@@ -102,6 +110,13 @@ func (h *handle) read(ctx context.Context, operation, key string, see func(*data
 		return away(err)
 	}
 	return nil
+}
+
+// lookLast lets a read see the last version.
+func (h *handle) lookLast(_ *dice, see func(*data, version)) {
+	h.w.state.Lock()
+	defer h.w.state.Unlock()
+	see(h.e.data, h.e.data.last)
 }
 
 // look lets a read see one version.
@@ -300,12 +315,12 @@ func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (posi
 	return position, err
 }
 
-// Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within their
-// blocks; on SQLite all is exact.
+// Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within
+// their blocks; on SQLite all is exact. These reads are linearizable.
 func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
 	size := h.w.plan.Shape.BlockSize
-	err := h.read(ctx, "Tails", users[0], func(e *data, v version) {
+	err := h.readLast(ctx, "Tails", users[0], func(e *data, v version) {
 		for _, user := range users {
 			block, since := e.block(user, v)
 			var tail store.Tail
@@ -321,11 +336,18 @@ func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Ta
 	if err != nil {
 		return nil, err
 	}
-	err = h.read(ctx, "Tails", users[0], func(e *data, v version) {
+	err = h.readLast(ctx, "Tails", users[0], func(e *data, v version) {
 		for _, user := range users {
 			block, tail := blocks[user], tails[user]
-			if block > 0 {
-				tail.Position = cmp.Or(e.lastWithin(user, (block-1)*size, block*size, v), block*size)
+			last := e.lastWithin(user, (block-1)*size, block*size, v)
+			switch {
+			case block == 0:
+			case h.w.plan.Shape.Standalone:
+				tail.Position = max(e.everHeld(user), tail.Removed)
+			case last == 0 || aged(e.inbox(user).standing(last, v).value):
+				tail.Position = block * size
+			default:
+				tail.Position = last
 			}
 			tails[user] = tail
 		}
@@ -334,6 +356,11 @@ func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Ta
 		return nil, err
 	}
 	return tails, nil
+}
+
+// aged reports whether what stood above an entry may have been removed. See package mongo.
+func aged(e store.Entry) bool {
+	return time.Until(e.PurgeAt) < max(10*time.Minute, min(e.PurgeAt.Sub(e.At)/2, 24*time.Hour))
 }
 
 // Entry implements store.Log.

@@ -251,7 +251,7 @@ func (w *world) bootMessages(n *node) {
 		SendsPerMinute: 1200, ReadsPerMinute: 3000,
 	}, messagesapp.Deps{
 		Inbox:     inbox.Config{Store: n.store, Sequencer: sequencer, Now: n.process.now, AloneSince: w.aloneSince(n)},
-		Directory: n.store, Bus: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
+		Directory: n.store, Bus: n.link, Hints: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
 	})
 	a.Routes(n.engine)
 	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
