@@ -77,6 +77,7 @@ func Run(t *testing.T, a Adapter) {
 		{"what was purged at the old end is skipped, and positions go on", purgedOldEnd},
 		{"a reader below an end that retention has removed goes on at the tail", belowARemovedEnd},
 		{"a tombstone goes no later than the entry above it", holeGoesWithItsNeighbor},
+		{"what closes a position is kept as long as the entries below it", holeOutlivesWhatIsBelow},
 		{"the latest position passes no send that is under way", latestIsDecided},
 		{"what is under way is found below however many later messages", latestOfALongInbox},
 		{"a position past the head is recognised", pastHead},
