@@ -43,6 +43,8 @@ type device struct {
 	// lazy: it now and then goes away, for a while that is often long; forgetful: it dies before it keeps a cursor.
 	lazy, forgetful float64
 	wait            time.Duration
+	// more: the last answer held messages.
+	more bool
 	// paused is how long it has not asked before it did so the last time.
 	paused time.Duration
 	// given are the positions that a session was given.
@@ -131,7 +133,7 @@ func (r *device) poll() (nothing bool) {
 	if r.w.closing {
 		wait = 4 * time.Second
 	}
-	if wait <= time.Second && !r.w.closing { // a client that hardly waits polls now and then
+	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls now and then
 		pause := r.d.between(100*time.Millisecond, 4*time.Second)
 		if r.w.healed {
 			pause *= 4
@@ -139,6 +141,7 @@ func (r *device) poll() (nothing bool) {
 		_ = r.w.sleep(context.Background(), pause)
 		r.paused = pause
 	}
+	r.more = false
 	switch r.kind {
 	case bySession:
 		return r.pollSession()
@@ -256,6 +259,7 @@ func (r *device) answered(epoch string, from, cursor int64, messages []api.Messa
 	a := historycheck.Answer{
 		Reader: r.user + "@" + epoch, After: from, Cursor: cursor, Skipped: skipped, At: at(time.Now(), w), FromHead: latest,
 	}
+	r.more = len(messages) > 0
 	for _, m := range messages {
 		a.Messages = append(a.Messages, historycheck.Seen{Position: m.Seq, MessageID: m.MessageID, Sender: m.Sender, Content: m.EncryptedContent})
 		r.arrived(m)
