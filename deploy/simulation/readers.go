@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,10 @@ type device struct {
 	// lazy: it now and then goes away, for a while that is often long; forgetful: it dies before it keeps a cursor.
 	lazy, forgetful float64
 	wait            time.Duration
+	// more: the last answer held messages.
+	more bool
+	// paused is how long it has not asked before it did so the last time.
+	paused time.Duration
 	// given are the positions that a session was given.
 	given []int64
 	// seen is when it was first given which content.
@@ -128,9 +133,15 @@ func (r *device) poll() (nothing bool) {
 	if r.w.closing {
 		wait = 4 * time.Second
 	}
-	if wait == 0 && !r.w.closing { // a client that does not wait polls now and then
-		_ = r.w.sleep(context.Background(), r.d.between(100*time.Millisecond, 4*time.Second))
+	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls now and then
+		pause := r.d.between(100*time.Millisecond, 4*time.Second)
+		if r.w.healed {
+			pause *= 4
+		}
+		_ = r.w.sleep(context.Background(), pause)
+		r.paused = pause
 	}
+	r.more = false
 	switch r.kind {
 	case bySession:
 		return r.pollSession()
@@ -248,6 +259,7 @@ func (r *device) answered(epoch string, from, cursor int64, messages []api.Messa
 	a := historycheck.Answer{
 		Reader: r.user + "@" + epoch, After: from, Cursor: cursor, Skipped: skipped, At: at(time.Now(), w), FromHead: latest,
 	}
+	r.more = len(messages) > 0
 	for _, m := range messages {
 		a.Messages = append(a.Messages, historycheck.Seen{Position: m.Seq, MessageID: m.MessageID, Sender: m.Sender, Content: m.EncryptedContent})
 		r.arrived(m)
@@ -273,14 +285,37 @@ func (r *device) arrived(m api.Message) {
 			since = t
 		}
 	}
-	if late := now.Sub(since); late > w.bound() {
+	if late := now.Sub(since) - r.paused; late > w.bound() {
 		w.fault("%s was given %s %s after it was acknowledged and nothing was wrong any more", r, m.EncryptedContent, late.Round(time.Millisecond))
 	}
 }
 
-// bound is how late a message may be: an event may be lost, and nobody be told. A position that a dead sender has left is decided
-// after some seconds.
-func (w *world) bound() time.Duration { return 80 * time.Second }
+// bound is how late a message may be. An event may be lost, and nobody be told: then it is up to the next look into the store. Where
+// no event is lost silently, it is two seconds; and where positions are left empty, as by a Redis that counts and does not answer, those
+// until they are decided.
+func (w *world) bound() time.Duration {
+	switch {
+	case !w.prompt:
+		return 80 * time.Second
+	case w.holes:
+		return 10 * time.Second
+	}
+	return 3 * time.Second
+}
+
+// judgePromptness finds out whether messages have to be prompt in this run: whether nothing happens but what everybody learns of.
+func (w *world) judgePromptness() {
+	known := []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep}
+	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(known, f.Kind) })
+	for name := range w.plan.Rates {
+		w.prompt = w.prompt && slices.Contains([]string{rateTwice, rateSeqFail, rateDouble, rateTorn}, name)
+		w.holes = w.holes || name == rateTwice || name == rateSeqFail
+	}
+	for _, f := range w.plan.Faults {
+		w.holes = w.holes || strings.HasPrefix(f.Kind, "redis")
+	}
+	w.prompt = w.prompt && !w.plan.Shape.Far
+}
 
 // pollSession is for a session: one message a poll, and no cursor.
 func (r *device) pollSession() (nothing bool) {

@@ -19,6 +19,8 @@ type sendState struct {
 	expires              time.Duration
 	// acknowledged is when the first answer said so, of all attempts.
 	acknowledged time.Time
+	// repeatsUntil is when the sender ceases to repeat it; zero for never.
+	repeatsUntil time.Time
 }
 
 func userName(i int) string { return fmt.Sprintf("user%d", i) }
@@ -81,6 +83,7 @@ func (w *world) sender(i int) {
 	if d.hit(0.25) { // the answer was lost on its way, or the client has forgotten that it had it
 		most := min(3*time.Minute, w.plan.Shape.Retention/2)
 		_ = w.sleep(context.Background(), d.between(0, most))
+		s.repeatsUntil = s.acknowledged.Add(w.plan.Shape.Retention * 3 / 4) // later its key counts as new
 		w.insist(d, s)
 	}
 }
@@ -91,6 +94,9 @@ func (w *world) insist(d *dice, s *sendState) {
 	var since time.Time
 	for try := 0; !w.aborted; try++ {
 		began := time.Now()
+		if !s.repeatsUntil.IsZero() && began.After(s.repeatsUntil) {
+			return
+		}
 		status := w.attempt(d, s, s.content)
 		if isOK(status) || status == http.StatusConflict {
 			return

@@ -59,6 +59,8 @@ type world struct {
 	ill     time.Time
 	healed  bool
 	closing bool
+	// prompt: nothing happens in this run but what everybody learns of; holes: positions may be left empty. See bound.
+	prompt, holes bool
 	// aborted: there is no point in going on.
 	aborted  bool
 	restored int
@@ -87,6 +89,7 @@ func newWorld(p Plan, traced bool) *world {
 	w := &world{plan: p, start: time.Now(), counts: map[string]int{}, sends: map[string]*sendState{}, traced: traced}
 	w.store = &engine{w: w, data: newData("e1"), committed: map[string]time.Time{}, reads: map[int]int{}}
 	w.redis, w.broker = newRedis(w), &broker{w: w}
+	w.judgePromptness()
 	d := diceOf(p.Seed, "clocks")
 	for place := range p.Shape.Messages + p.Shape.Gateways {
 		offset := time.Duration(0)
@@ -422,7 +425,9 @@ func (w *world) happen(f Fault, index int) {
 	case restore:
 		w.restore(now.Add(-f.Lag))
 	}
-	w.trouble(until)
+	if !w.prompt { // else messages have to be in time meanwhile
+		w.trouble(until)
+	}
 	switch f.Kind {
 	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
 		w.illUntil(until.Add(time.Second))
