@@ -457,6 +457,11 @@ func (w *world) restore(as time.Time) {
 			delete(w.store.committed, content)
 		}
 	}
+	for _, s := range w.sends { // what is lost is acknowledged when it is sent again
+		if s.acknowledged.After(as) {
+			s.acknowledged = time.Time{}
+		}
+	}
 	w.note("restored as of %s: epoch e%d", as.Sub(w.start), w.restored+1)
 	for place := range w.nodes {
 		w.nodes[place] = w.boot(place)
