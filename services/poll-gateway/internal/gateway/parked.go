@@ -96,7 +96,9 @@ func (m *mailbox) park(q Query, at Answer, until time.Duration, hasRead bool) (*
 		return p, nil
 	}
 	m.checkSoon(m.g.period())
-	m.watchGap()
+	if m.watchGap(); !hasRead && m.uncertain() {
+		m.resyncSoon() // what was to be looked at again has not been, while nobody waited
+	}
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})

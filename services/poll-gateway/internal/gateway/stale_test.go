@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -210,9 +211,9 @@ func TestTheLatestPositionOfAWarmUserNeedsNoReadOfTheStore(t *testing.T) {
 	})
 }
 
-// TestAPollThatDoesNotWaitReadsWhatNobodyWillTellOf: a client that only ever asks "is there anything" was told no for two minutes,
-// because no poll waited for whom the store would have been read.
-func TestAPollThatDoesNotWaitReadsWhatNobodyWillTellOf(t *testing.T) {
+// TestShortPollsAreGivenWhatNobodyTellsOf: a client that asks "is there anything" and does not wait, or only a moment and then goes
+// away, was told no for two minutes, because at the time for another look no poll waited.
+func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 	for name, unseen := range map[string]func(r *rig){
 		"an undecided position": func(r *rig) { r.shelf.addUndecided(store.Received) },
 		"a gap": func(r *rig) {
@@ -224,18 +225,21 @@ func TestAPollThatDoesNotWaitReadsWhatNobodyWillTellOf(t *testing.T) {
 			pass(r.cfg.VerifyEvery)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				r := newRig(t)
-				require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
-				unseen(r)
-				if name == "an undecided position" { // somebody has seen that it is there
-					r.Look([]string{"bob"})
-					require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
-					r.shelf.decide()
-				}
-				require.EqualValues(t, 1, positions(t, (<-r.start(r.query(0, 0))).Answer)[0])
+		for _, wait := range []time.Duration{0, gapPatience / 2} {
+			t.Run(fmt.Sprint(name, ", wait ", wait), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					r := newRig(t)
+					require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
+					unseen(r)
+					if name == "an undecided position" { // somebody has seen that it is there
+						r.Look([]string{"bob"})
+						require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
+						pass(2 * lastRecheck)
+						r.shelf.decide()
+					}
+					require.EqualValues(t, 1, positions(t, (<-r.start(r.query(0, wait))).Answer)[0])
+				})
 			})
-		})
+		}
 	}
 }
