@@ -398,7 +398,7 @@ func (h *handle) KeyVersions(ctx context.Context, usernames []string) (map[strin
 
 // Epoch implements store.Meta.
 func (h *handle) Epoch(ctx context.Context) (epoch string, err error) {
-	err = h.read(ctx, "Epoch", "", func(e *data, v version) { epoch = e.epoch(v) })
+	err = h.readLast(ctx, "Epoch", "", func(e *data, v version) { epoch = e.epoch(v) })
 	return epoch, err
 }
 
