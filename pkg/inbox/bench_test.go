@@ -69,7 +69,7 @@ func fill(b *testing.B, s store.Log, length int) {
 	for p := 0; p < length; p += bulk {
 		entries, messages := make([]store.Entry, bulk), make([]store.Message, bulk)
 		for i := range bulk {
-			m := store.Message{ID: store.NewMessageID(now), Sender: "Alice", Recipients: []string{"Bob"}, Content: fmt.Sprintf("%0400d", i), CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+			m := store.Message{ID: store.NewMessageID(now), Sender: "Alice", Recipients: []string{"Bob"}, Content: fmt.Sprintf("%0400d", i), CreatedAt: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour)}
 			messages[i] = m
 			entries[i] = store.Entry{User: "bob", Position: int64(p + i + 1), Kind: store.Received, Message: m.ID, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: m.ExpiresAt}
 		}

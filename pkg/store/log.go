@@ -99,12 +99,21 @@ type Message struct {
 	Digest           Digest
 	CreatedAt        time.Time
 	ExpiresAt        time.Time
-	// PurgeAt is until when the id and the digest are kept, so that a repeat of the same client message id is recognised.
+	// PurgeAt is until when the id and the digest are kept, so that a repeat of the same client message id is recognised. A moment
+	// before ExpiresAt counts as ExpiresAt.
 	PurgeAt time.Time
 	// Erased means that the store has erased Content, IV and Recipients, because the message has expired.
 	Erased bool
 	// Tombstone marks an id under which no message will ever be committed.
 	Tombstone bool
+}
+
+// KeptUntil is when the message may be removed.
+func (m Message) KeptUntil() time.Time {
+	if m.PurgeAt.Before(m.ExpiresAt) {
+		return m.ExpiresAt
+	}
+	return m.PurgeAt
 }
 
 // EntryResult says what became of an entry handed to InsertEntries. Written, unless one of the two says otherwise.

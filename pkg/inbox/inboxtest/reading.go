@@ -55,7 +55,7 @@ func (w *world) fill(user string, from, to int64) {
 		for ; from <= to && len(entries) < bulk; from++ {
 			m := store.Message{
 				ID: store.NewMessageID(now), Sender: "Alice", Recipients: []string{"Bob"}, Content: fmt.Sprint("m", from),
-				CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+				CreatedAt: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
 			}
 			messages = append(messages, m)
 			entries = append(entries, store.Entry{

@@ -145,7 +145,7 @@ func repeatsLeaveNoHole(t *testing.T, a Adapter) {
 // repeatAtABlocksEnd: a store that keeps positions in blocks must not take the position of a repeat for the end of a new one.
 func repeatAtABlocksEnd(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
-	const block = 1024
+	const block = 128
 	w.fill("bob", 1, block-1)
 	require.NoError(t, w.seq.Raise(context.Background(), map[string]int64{"bob": block - 1}))
 	writer := w.writer()

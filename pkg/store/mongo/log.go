@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -74,9 +73,9 @@ func documentOfMessage(m store.Message) messageDocument {
 	d := messageDocument{
 		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
 		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
-		CreatedAt: m.CreatedAt, PurgeAt: m.PurgeAt, Tombstone: m.Tombstone, Erased: m.Erased,
+		CreatedAt: m.CreatedAt, PurgeAt: m.KeptUntil(), Tombstone: m.Tombstone, Erased: m.Erased,
 	}
-	if m.ExpiresAt.Before(m.PurgeAt) {
+	if m.ExpiresAt.Before(d.PurgeAt) {
 		d.EraseAt = m.ExpiresAt
 	}
 	return d
@@ -103,9 +102,12 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 	if len(entries) == 0 {
 		return results, nil
 	}
-	marks := s.marks.missing(entries)
+	marks, err := s.marks.prepare(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
 	documents := make([]any, 0, len(marks)+len(entries))
-	for _, m := range marks { // the marks first: see marks
+	for _, m := range marks { // first: see marks
 		documents = append(documents, m)
 	}
 	for _, e := range entries {
@@ -250,52 +252,13 @@ func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64
 	return s.position(ctx, queryFirst(user, after+firstWindow))
 }
 
-// position reads the position of the first entry or mark of a query, 0 if there is none.
+// position reads the position of the first entry of a query, 0 if there is none.
 func (s *Store) position(ctx context.Context, q query) (int64, error) {
 	d, err := first[entryDocument](ctx, s.inbox, q)
 	if errors.Is(err, store.ErrNotFound) {
 		return 0, nil
 	}
 	return d.Position, err
-}
-
-// tailReads bounds how many tails are read at once.
-const tailReads = 16
-
-// Tails implements store.Log.
-func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
-	found := make([]int64, len(users))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(tailReads)
-	for i, user := range users {
-		group.Go(func() (err error) {
-			found[i], err = s.tail(ctx, user)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	tails := make(map[string]store.Tail, len(users))
-	for i, user := range users {
-		tails[user] = store.Tail{Position: found[i]}
-	}
-	return tails, nil
-}
-
-// tail returns an inbox's. The highest mark says in which block of positions it is. If nothing is there any more, it is the
-// block's end.
-func (s *Store) tail(ctx context.Context, user string) (int64, error) {
-	mark, err := s.position(ctx, queryMark(user))
-	if err != nil || mark == 0 {
-		return 0, err
-	}
-	b := block(-mark)
-	tail, err := s.position(ctx, queryLastWithin(user, b.before(), b.end()))
-	if err != nil || tail > 0 {
-		return tail, err
-	}
-	return b.end(), nil
 }
 
 // Entry implements store.Log.

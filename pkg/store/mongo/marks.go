@@ -3,13 +3,15 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -17,24 +19,25 @@ import (
 // marks remember how far each inbox has come, for the time when expiry has removed all its entries: a position must
 // never be given to a second message, because a client's cursor may stand on it.
 //
-// Positions are divided into blocks. No entry is written into a block that is not marked. A mark is a document of the
-// inbox collection that does not expire, at the negative of the block's number: so it is written once, like an entry,
-// by whoever comes first into the block, in the bulk insert that writes the entry and before it. A mark costs no round
-// trip, and one document in blockSize.
+// Positions are divided into blocks. No entry is written into a block unless that, or a higher one, is marked. A mark is a
+// document of the inbox collection that does not expire; like an entry it is written once.
+//
+// Who writes a block's first position is, as a rule, the first to come into it: the mark goes in the bulk insert of the entry,
+// before it, and costs no round trip. Whoever comes later, and does not know of the mark, looks for the marks of all inboxes of its
+// bulk insert together, and writes what is missing before the entries: the first writer may have died. So entries are
+// not held up by marks that are refused; a server may take a bulk insert of which it refuses something apart, document by document.
 type marks struct {
 	inbox *driver.Collection
-	// known holds the highest block of an inbox that this process knows to be marked. Forgetting it costs one document
-	// that is refused.
-	known *lru.Cache[string, block]
+	known *blocks
 
 	// cleaning is held by the one removal of marks that may run in the background.
 	cleaning chan struct{}
 	running  sync.WaitGroup
 }
 
-// blockSize is how many positions a block has: the tail of an inbox that has lost all its entries is given as up to
-// so many positions too high.
-const blockSize = 1024
+// blockSize is how many positions a block has: the tail of an inbox that has lost all its entries, or whose block was marked by a
+// writer that died before it wrote an entry, is given as up to so many positions too high.
+const blockSize = 128
 
 // block is the number of a block, from 1: that of the positions 1 … blockSize.
 type block int64
@@ -45,66 +48,176 @@ func blockOf(position int64) block { return block((position-1)/blockSize + 1) }
 func (b block) before() int64 { return (int64(b) - 1) * blockSize }
 func (b block) end() int64    { return int64(b) * blockSize }
 
+// key is what a mark of the block bears in the place of a position. As a text it is in no range of positions.
+func (b block) key() string { return fmt.Sprintf("%016x", int64(b)) }
+
 // markDocument marks a block of an inbox.
 type markDocument struct {
-	ID    string `bson:"_id"`
-	User  string `bson:"u"`
-	Block block  `bson:"s"` // negative
+	ID   string `bson:"_id"`
+	User string `bson:"u"`
+	Key  string `bson:"s"`
+	// At is the clock of who wrote the mark: up to the block, all positions had been given out by then.
+	At time.Time `bson:"at"`
 }
 
-func markOf(user string, b block) markDocument {
+func markOf(user string, b block, at time.Time) markDocument {
 	// No entry has this id: a name has no dash.
-	return markDocument{ID: fmt.Sprintf("%s/block-%d", user, b), User: user, Block: -b}
+	return markDocument{ID: fmt.Sprintf("%s/mark-%s", user, b.key()), User: user, Key: b.key(), At: at}
 }
 
-const (
-	// knownInboxes bounds the memory of a process.
-	knownInboxes = 1 << 16
-	// cleanTimeout bounds removing marks that a higher one stands in for.
-	cleanTimeout = 5 * time.Second
-)
+// mark is a mark that stands. Its entries are above before, and if they are gone the tail is end.
+type mark struct {
+	before, end int64
+	at          time.Time
+}
+
+// foundMark is a mark as it is read.
+type foundMark struct {
+	User string        `bson:"u"`
+	Key  bson.RawValue `bson:"s"`
+	At   time.Time     `bson:"at"`
+}
+
+// earlierBlockSize is that of marks of an earlier version, which bear the negative of the block's number and no time. Nodes of that
+// version go by them, and write them, while both run side by side.
+const earlierBlockSize = 1024
+
+func (f foundMark) mark() (mark, error) {
+	if number, ok := f.Key.AsInt64OK(); ok {
+		return mark{before: (-number - 1) * earlierBlockSize, end: -number * earlierBlockSize}, nil
+	}
+	text, _ := f.Key.StringValueOK()
+	number, err := strconv.ParseInt(text, 16, 64)
+	if err != nil {
+		return mark{}, fmt.Errorf("%w: a mark of %s bears %s", store.ErrUnavailable, f.User, f.Key)
+	}
+	b := block(number)
+	return mark{before: b.before(), end: b.end(), at: f.At}, nil
+}
+
+// cleanTimeout bounds removing marks that a higher one stands in for.
+const cleanTimeout = 5 * time.Second
 
 func newMarks(inbox *driver.Collection) *marks {
-	known, err := lru.New[string, block](knownInboxes)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	return &marks{inbox: inbox, known: known, cleaning: make(chan struct{}, 1)}
+	return &marks{inbox: inbox, known: newBlocks(knownInboxes), cleaning: make(chan struct{}, 1)}
 }
 
-// missing makes the marks that entries need and that are not known to stand: at most one for an inbox, that of its
-// highest block, since a mark covers the blocks below.
-func (m *marks) missing(entries []store.Entry) []markDocument {
-	highest := map[string]block{}
-	var users []string
-	for _, e := range entries {
+// highest finds the highest mark of each inbox that has one.
+func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, error) {
+	chunks := slices.Collect(slices.Chunk(users, maxUsers))
+	found := make([][]foundMark, len(chunks))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(queriesAtOnce)
+	for i, users := range chunks {
+		group.Go(func() (err error) {
+			found[i], err = all[foundMark](ctx, m.inbox, queryMarks(users))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	highest := make(map[string]mark, len(users))
+	for _, list := range found {
+		for _, f := range list {
+			one, err := f.mark()
+			if err != nil {
+				return nil, err
+			}
+			if one.end > highest[f.User].end {
+				highest[f.User] = one
+			}
+		}
+	}
+	for user, one := range highest {
+		m.known.raise(user, blockOf(one.end))
+	}
+	return highest, nil
+}
+
+// prepare sees to it that entries may be written: the marks that they need stand, but for those returned, which go before them in the
+// same bulk insert. Of an inbox only its highest block needs a mark, since that covers the blocks below.
+func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []markDocument, err error) {
+	needed := m.unknown(entries)
+	var doubtful []string
+	for user, n := range needed {
+		if n.first {
+			together = append(together, markOf(user, n.block, n.at))
+		} else {
+			doubtful = append(doubtful, user)
+		}
+	}
+	if len(doubtful) == 0 {
+		return together, nil
+	}
+	standing, err := m.highest(ctx, doubtful)
+	if err != nil {
+		return nil, err
+	}
+	var missing []markDocument
+	for _, user := range doubtful {
+		if n := needed[user]; standing[user].end < n.block.end() {
+			missing = append(missing, markOf(user, n.block, n.at))
+		}
+	}
+	return together, m.insert(ctx, missing)
+}
+
+// need is a mark that is not known to stand.
+type need struct {
+	block block
+	at    time.Time
+	// first: the block's first position is among the entries.
+	first bool
+}
+
+// unknown finds the marks that entries need and that are not known to stand.
+func (m *marks) unknown(entries []store.Entry) map[string]need {
+	var needed map[string]need
+	for i := range entries {
+		e := &entries[i]
 		b := blockOf(e.Position)
-		if known, ok := m.known.Get(e.User); ok && known >= b {
+		n, listed := needed[e.User]
+		if b < n.block || (!listed && m.known.get(e.User) >= b) {
 			continue
 		}
-		if highest[e.User] == 0 {
-			users = append(users, e.User)
+		if b > n.block {
+			n = need{block: b, at: e.At}
 		}
-		highest[e.User] = max(highest[e.User], b)
+		n.first = n.first || e.Position == b.before()+1
+		if needed == nil {
+			needed = map[string]need{}
+		}
+		needed[e.User] = n
 	}
-	list := make([]markDocument, len(users))
-	for i, user := range users {
-		list[i] = markOf(user, highest[user])
+	return needed
+}
+
+func (m *marks) insert(ctx context.Context, list []markDocument) error {
+	if len(list) == 0 {
+		return nil
 	}
-	return list
+	documents := make([]any, len(list))
+	for i, d := range list {
+		documents[i] = d
+	}
+	refused, err := insertMany(ctx, m.inbox, documents)
+	if err == nil {
+		m.stand(list, refused)
+	}
+	return err
 }
 
 // stand notes that marks stand, those that were refused because they stood before included, and has the ones below
 // those that are new removed.
 func (m *marks) stand(list []markDocument, refused []bool) {
 	var surpassed []driver.WriteModel
-	for i, mark := range list {
-		if known, ok := m.known.Peek(mark.User); !ok || known < -mark.Block {
-			m.known.Add(mark.User, -mark.Block)
-		}
-		if !refused[i] && mark.Block < -1 {
-			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(
-				bson.D{eq("u", mark.User), bson.E{Key: "s", Value: bson.D{{Key: "$gt", Value: mark.Block}, {Key: "$lt", Value: 0}}}}))
+	for i, d := range list {
+		number, _ := strconv.ParseInt(d.Key, 16, 64)
+		b := block(number)
+		m.known.raise(d.User, b)
+		if !refused[i] && b > 1 {
+			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(surpassedBy(d.User, b)))
 		}
 	}
 	if len(surpassed) > 0 {

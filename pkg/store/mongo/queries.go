@@ -45,7 +45,7 @@ func op(field, operator string, value any) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: operator, Value: value}}}
 }
 
-// between is after < s <= upTo. Positions are positive; below them are the marks.
+// between is after < s <= upTo. Positions are positive; marks are none.
 func between(after, upTo int64) bson.E {
 	return bson.E{Key: "s", Value: bson.D{{Key: "$gt", Value: max(0, after)}, {Key: "$lte", Value: upTo}}}
 }
@@ -73,14 +73,31 @@ func queryFirst(user string, after int64) query {
 	return query{filter: bson.D{eq("u", user), op("s", "$gt", max(0, after))}, sort: ascending("s"), projection: fields("s")}
 }
 
-// queryLastWithin finds the highest position in a range.
-func queryLastWithin(user string, after, upTo int64) query {
-	return query{filter: bson.D{eq("u", user), between(after, upTo)}, sort: descending("s"), projection: fields("s")}
+// queryMarks finds the marks of inboxes, those of an earlier version included.
+func queryMarks(users []string) query {
+	named := op("u", "$in", users)
+	return query{
+		filter:     bson.D{{Key: "$or", Value: bson.A{bson.D{named, op("s", "$gte", "")}, bson.D{named, op("s", "$lt", 0)}}}},
+		projection: fields("u", "s", "at"), batch: 2 * len(users),
+	}
 }
 
-// queryMark finds the mark of the highest block.
-func queryMark(user string) query {
-	return query{filter: bson.D{eq("u", user), op("s", "$lt", 0)}, sort: ascending("s"), projection: fields("s")}
+// surpassedBy matches the marks of an inbox that the one of a block stands in for.
+func surpassedBy(user string, b block) bson.D {
+	earlier := bson.E{Key: "s", Value: bson.D{{Key: "$gte", Value: -(b.before() / earlierBlockSize)}, {Key: "$lt", Value: 0}}}
+	return bson.D{{Key: "$or", Value: bson.A{bson.D{eq("u", user), op("s", "$lt", b.key())}, bson.D{eq("u", user), earlier}}}}
+}
+
+// lastAbove finds the last entry of each inbox above the beginning of its marked block.
+func lastAbove(users []string, marks map[string]mark) bson.A {
+	above := make(bson.A, len(users))
+	for i, user := range users {
+		above[i] = bson.D{eq("u", user), op("s", "$gt", marks[user].before)}
+	}
+	return bson.A{
+		bson.D{{Key: "$match", Value: bson.D{{Key: "$or", Value: above}}}},
+		bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$u"}, {Key: "s", Value: bson.D{{Key: "$max", Value: "$s"}}}}}},
+	}
 }
 
 // queryHeld finds the entries that inboxes hold for messages: one for each pair, by its id. It names the users for the

@@ -24,7 +24,7 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 		entryDocument{ID: "ann/1", User: "ann", Position: 5, Kind: store.Sent, Digest: []byte{1}, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
 		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
 		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},
-		markDocument{ID: "ann/block-1", User: "ann", Block: -1},
+		markOf("ann", 7, now),
 		metaDocument{Name: "epoch", Value: []byte("e1")},
 	} {
 		text, err := bson.Marshal(document)

@@ -156,7 +156,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 				return err
 			}
 			done, err := s.stmts.insertMessage.ExecContext(ctx, s.places.of(m.ID), m.ID[:], m.Sender, m.SenderKeyVersion, string(recipients), m.IV,
-				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), millis(m.PurgeAt), m.Tombstone, m.Erased, m.Content)
+				m.ClientMessageID, m.Digest[:], millis(m.CreatedAt), millis(m.ExpiresAt), millis(m.KeptUntil()), m.Tombstone, m.Erased, m.Content)
 			if err != nil {
 				return err
 			}

@@ -226,6 +226,39 @@ var logTests = []test{
 		require.NoError(t, err)
 		require.Empty(t, tails)
 	}},
+	{"what retention has removed is told, and never more than that", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		const removed = 300
+		at := now().Add(-48 * time.Hour)
+		old := func(position int64, purged bool) store.Entry {
+			e := entry("bob", position, int(position))
+			e.At = at
+			if purged {
+				e.PurgeAt = at.Add(time.Hour)
+			}
+			return e
+		}
+		var entries []store.Entry
+		for p := range int64(removed) {
+			entries = append(entries, old(p+1, p+1 != 5)) // one was written later than its neighbours: it is left
+		}
+		insert(t, s, append(entries, old(removed+1, false))...)
+		require.Zero(t, tailOf(t, s, "bob").Removed)
+		require.Zero(t, tailOf(t, s, "carol"))
+		require.NoError(t, a.Purge(t.Context(), s, now()))
+		tail := tailOf(t, s, "bob")
+		require.EqualValues(t, removed+1, tail.Position)
+		require.LessOrEqual(t, tail.Removed, int64(4))
+		later := now().Add(3 * time.Hour)
+		insert(t, s, old(removed+2, false))
+		require.NoError(t, a.Purge(t.Context(), s, later))
+		tail = tailOf(t, s, "bob")
+		require.GreaterOrEqual(t, tail.Position, int64(removed+2))
+		require.Greater(t, tail.Removed, int64(removed-128), "of what is long past only the last block's part may be unknown")
+		require.LessOrEqual(t, tail.Removed, tail.Position)
+		insert(t, s, entry("bob", tail.Position+1, 1000))
+		require.LessOrEqual(t, tailOf(t, s, "bob").Removed, tail.Position)
+	}},
 	{"entries and messages go when they are to be purged, and contents when they have expired, and nothing else", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
 		old, young := entry("bob", 1, 1), entry("bob", 2, 2)
@@ -234,7 +267,7 @@ var logTests = []test{
 		gone.ExpiresAt, gone.PurgeAt = now().Add(-2*time.Second), now().Add(-time.Second)
 		expired.ExpiresAt = now().Add(-time.Second)
 		none, failed := store.Message{ID: id(4), Tombstone: true, ExpiresAt: expired.ExpiresAt, CreatedAt: now(), PurgeAt: lasting.PurgeAt}, message(5)
-		failed.Tombstone, failed.PurgeAt = true, gone.PurgeAt
+		failed.Tombstone, failed.ExpiresAt, failed.PurgeAt = true, gone.ExpiresAt, gone.PurgeAt
 		insert(t, s, old, young)
 		_, err := s.InsertMessages(t.Context(), []store.Message{gone, expired, lasting, none, failed})
 		require.NoError(t, err)
@@ -255,6 +288,22 @@ var logTests = []test{
 		require.NoError(t, err)
 		require.Equal(t, []bool{false, true}, written, "an id is in use until it is purged, and no longer")
 		requireTail(t, s, 2)
+	}},
+	{"a message is not purged before it expires", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		m := message(1)
+		m.PurgeAt = time.Time{}
+		_, err := s.InsertMessages(t.Context(), []store.Message{m})
+		require.NoError(t, err)
+		require.NoError(t, a.Purge(t.Context(), s, m.ExpiresAt.Add(-time.Minute)))
+		found, err := s.Messages(t.Context(), []store.MessageID{id(1)})
+		require.NoError(t, err)
+		m.PurgeAt = m.ExpiresAt
+		require.Equal(t, m, found[id(1)])
+		require.NoError(t, a.Purge(t.Context(), s, m.ExpiresAt.Add(time.Minute)))
+		found, err = s.Messages(t.Context(), []store.MessageID{id(1)})
+		require.NoError(t, err)
+		require.Empty(t, found)
 	}},
 	{"messages are read back as they were written, tombstones too, and what is not there is missing", func(t *testing.T, a Adapter) {
 		s := a.Open(t)

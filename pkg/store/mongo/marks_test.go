@@ -1,0 +1,283 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// spied opens a database and counts what is sent to it.
+func spied(t *testing.T, cfg Config) (*Store, *spy) {
+	t.Helper()
+	spy := &spy{}
+	cfg.sent = spy.see
+	s, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s, spy
+}
+
+// spy counts commands and the documents of the inserts.
+type spy struct {
+	mu                       sync.Mutex
+	finds, inserts, inserted int
+}
+
+func (s *spy) see(e *event.CommandStartedEvent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch e.CommandName {
+	case "find", "aggregate":
+		s.finds++
+	case "insert":
+		documents, _ := e.Command.Lookup("documents").ArrayOK()
+		values, _ := documents.Values()
+		s.inserts++
+		s.inserted += len(values)
+	}
+}
+
+// take returns what has been counted since it was last taken.
+func (s *spy) take() (finds, inserts, inserted int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	finds, inserts, inserted = s.finds, s.inserts, s.inserted
+	s.finds, s.inserts, s.inserted = 0, 0, 0
+	return finds, inserts, inserted
+}
+
+// row makes one entry for each of many inboxes, at the same position.
+func row(inboxes int, position int64) []store.Entry {
+	entries := make([]store.Entry, inboxes)
+	for i := range entries {
+		entries[i] = at(fmt.Sprint("user", i), position)
+	}
+	return entries
+}
+
+func at(user string, position int64) store.Entry {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return store.Entry{
+		User: user, Position: position, Kind: store.Received, Message: store.NewMessageID(now), At: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
+	}
+}
+
+func put(t *testing.T, s *Store, entries ...store.Entry) {
+	t.Helper()
+	results, err := s.InsertEntries(t.Context(), entries)
+	require.NoError(t, err)
+	require.Equal(t, make([]store.EntryResult, len(entries)), results)
+}
+
+func positionOf(t *testing.T, s *Store, user string) int64 {
+	t.Helper()
+	tails, err := s.Tails(t.Context(), []string{user})
+	require.NoError(t, err)
+	return tails[user].Position
+}
+
+// TestMarksThatStandTakeNoBulkInsertApart: of the inboxes that a process does not know it asks, many in a query, and
+// offers no mark that stands, beyond its memory, too.
+func TestMarksThatStandTakeNoBulkInsertApart(t *testing.T) {
+	const inboxes = maxUsers
+	cfg := planDatabase(t)
+	one, first := spied(t, cfg)
+	other, second := spied(t, cfg)
+	other.marks.known = newBlocks(10)
+	first.take()
+	second.take()
+	put(t, one, row(inboxes, 1)...)
+	finds, inserts, inserted := first.take()
+	require.Equal(t, []int{0, 1, 2 * inboxes}, []int{finds, inserts, inserted}, "who writes the first entry of a block marks it")
+	for position := range int64(3) {
+		put(t, other, row(inboxes, position+2)...)
+		finds, inserts, inserted = second.take()
+		require.Equal(t, []int{1, 1, inboxes}, []int{finds, inserts, inserted}, "who comes later asks, and offers no mark")
+	}
+	put(t, one, row(inboxes, 5)...)
+	finds, inserts, inserted = first.take()
+	require.Equal(t, []int{0, 1, inboxes}, []int{finds, inserts, inserted}, "who knows does not ask")
+
+	third, spy := spied(t, cfg)
+	users := make([]string, inboxes)
+	for i := range users {
+		users[i] = fmt.Sprint("user", i)
+	}
+	tails, err := third.Tails(t.Context(), users)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, tails["user7"].Position)
+	finds, _, _ = spy.take()
+	require.LessOrEqual(t, finds, 1+inboxes/maxTails+1)
+	put(t, third, row(inboxes, 6)...)
+	finds, _, _ = spy.take()
+	require.Zero(t, finds, "who has asked for the tails knows the marks")
+}
+
+// TestAMissingMarkIsWrittenByWhoeverComesNext, before its entries: the writer of the block's first position has died.
+func TestAMissingMarkIsWrittenByWhoeverComesNext(t *testing.T) {
+	s, spy := spied(t, planDatabase(t))
+	put(t, s, at("bob", 1))
+	spy.take()
+	put(t, s, at("bob", blockSize+2))
+	finds, inserts, inserted := spy.take()
+	require.Equal(t, []int{1, 2, 2}, []int{finds, inserts, inserted})
+	_, err := s.inbox.DeleteMany(t.Context(), bson.D{eq("u", "bob"), op("s", "$gt", 0)})
+	require.NoError(t, err)
+	require.EqualValues(t, 2*blockSize, positionOf(t, s, "bob"))
+}
+
+// TestATailIsNeverBelowWhatAnInboxHeld, whoever writes in whatever order, when everything has been removed.
+func TestATailIsNeverBelowWhatAnInboxHeld(t *testing.T) {
+	cfg := planDatabase(t)
+	const nodes, inboxes, positions = 4, 5, 6 * blockSize
+	var all sync.WaitGroup
+	stores := make([]*Store, nodes)
+	for n := range stores {
+		stores[n], _ = spied(t, cfg)
+		stores[n].marks.known = newBlocks(3)
+	}
+	for n, s := range stores {
+		all.Go(func() {
+			var entries []store.Entry
+			for p := n + 1; p <= positions; p += nodes {
+				for i := range inboxes {
+					if rand.N(4) > 0 { // the writers of the others have died
+						entries = append(entries, at(fmt.Sprint("user", i), int64(p)))
+					}
+				}
+				if len(entries) > 50 {
+					_, err := s.InsertEntries(context.Background(), entries)
+					require.NoError(t, err)
+					entries = nil
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range inboxes {
+		user := fmt.Sprint("user", i)
+		entries, err := stores[0].Entries(t.Context(), user, 0, positions)
+		require.NoError(t, err)
+		last := entries[len(entries)-1].Position
+		require.Equal(t, last, positionOf(t, stores[0], user))
+	}
+	_, err := stores[0].inbox.DeleteMany(t.Context(), bson.D{op("s", "$gt", 0)})
+	require.NoError(t, err)
+	for i := range inboxes {
+		tail := positionOf(t, stores[1], fmt.Sprint("user", i))
+		require.EqualValues(t, positions, tail)
+	}
+}
+
+// TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail: what stands below it is not all that may come, and is not taken for removed.
+func TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail(t *testing.T) {
+	s, _ := spied(t, planDatabase(t))
+	const last = blockSize - 3
+	put(t, s, at("bob", last))
+	long := time.Now().Add(-2 * longPast)
+	require.NoError(t, s.marks.insert(t.Context(), []markDocument{markOf("bob", 2, long)}))
+	tails, err := s.Tails(t.Context(), []string{"bob"})
+	require.NoError(t, err)
+	require.Equal(t, store.Tail{Position: 2 * blockSize, Removed: last - 1}, tails["bob"], "an entry stands, and nothing is below it")
+}
+
+// TestRemovedIsToldOnceNothingIsUnderWay in the blocks below the marked one.
+func TestRemovedIsToldOnceNothingIsUnderWay(t *testing.T) {
+	s, _ := spied(t, planDatabase(t))
+	for user, c := range map[string]struct {
+		age  time.Duration
+		want int64
+	}{"young": {longPast - time.Minute, 0}, "old": {longPast + time.Minute, 2 * blockSize}} {
+		require.NoError(t, s.marks.insert(t.Context(), []markDocument{markOf(user, 3, time.Now().Add(-c.age))}))
+		tails, err := s.Tails(t.Context(), []string{user})
+		require.NoError(t, err)
+		require.Equal(t, store.Tail{Position: 3 * blockSize, Removed: c.want}, tails[user], user)
+	}
+}
+
+// TestAnEntryWhoseMarkIsMissingIsTheTailWhileItStands: a bulk insert may be applied in part.
+func TestAnEntryWhoseMarkIsMissingIsTheTailWhileItStands(t *testing.T) {
+	s, _ := spied(t, planDatabase(t))
+	put(t, s, at("bob", 1))
+	_, err := s.inbox.InsertOne(t.Context(), documentOfEntry(at("bob", 3*blockSize)))
+	require.NoError(t, err)
+	require.EqualValues(t, 3*blockSize, positionOf(t, s, "bob"))
+}
+
+// TestMarksOfAnEarlierVersionAreUnderstood: they have blocks of 1,024 positions, and no time.
+func TestMarksOfAnEarlierVersionAreUnderstood(t *testing.T) {
+	s, spy := spied(t, planDatabase(t))
+	earlier := func(user string, number int64) {
+		t.Helper()
+		_, err := s.inbox.InsertOne(t.Context(), bson.D{eq("_id", fmt.Sprintf("%s/block-%d", user, number)), eq("u", user), eq("s", -number)})
+		require.NoError(t, err)
+	}
+	earlier("bob", 2)
+	earlier("carol", 8)
+	tails, err := s.Tails(t.Context(), []string{"bob", "carol"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]store.Tail{"bob": {Position: 2048}, "carol": {Position: 8192}}, tails)
+	spy.take()
+	put(t, s, at("bob", 1025), at("bob", 2000))
+	_, inserts, inserted := spy.take()
+	require.Equal(t, []int{1, 2}, []int{inserts, inserted}, "their blocks are marked")
+	require.EqualValues(t, 2000, positionOf(t, s, "bob"))
+	put(t, s, at("bob", 2049)) // the first of a new block: the old mark goes, and stays away from the positions
+	require.EqualValues(t, 2049, positionOf(t, s, "bob"))
+	first, err := s.FirstAfter(t.Context(), "bob", 0)
+	require.NoError(t, err)
+	require.EqualValues(t, 1025, first)
+	require.Eventually(t, func() bool {
+		n, err := s.inbox.CountDocuments(t.Context(), bson.D{eq("u", "bob")})
+		return err == nil && n == 3+1
+	}, 10*time.Second, 10*time.Millisecond)
+	// A node of the earlier version goes on in its block, and a mark of this version does not hide that.
+	earlier("dave", 1)
+	put(t, s, at("dave", 1))
+	require.NoError(t, s.marks.insert(t.Context(), []markDocument{markOf("dave", 2, time.Now())}))
+	_, err = s.inbox.InsertOne(t.Context(), documentOfEntry(at("dave", 900)))
+	require.NoError(t, err)
+	require.EqualValues(t, 900, positionOf(t, s, "dave"))
+	_, err = s.inbox.DeleteMany(t.Context(), bson.D{eq("u", "dave"), op("s", "$gt", 0)})
+	require.NoError(t, err)
+	require.EqualValues(t, 1024, positionOf(t, s, "dave"))
+}
+
+func TestKnownBlocksAreBoundedAndForgetOneForEachThatCame(t *testing.T) {
+	const most = 1000
+	b := newBlocks(most)
+	for i := range 3 * most {
+		user := fmt.Sprint("user", i)
+		b.raise(user, 7)
+		b.raise(user, 5)
+		require.EqualValues(t, 7, b.get(user))
+		require.Len(t, b.of, min(i+1, most))
+	}
+	require.Zero(t, b.get("nobody"))
+	b.raise("far", 1<<40) // further than is remembered: it is asked for again
+	require.Less(t, b.get("far"), block(1<<40))
+}
+
+// BenchmarkKnownBlocks tells what it takes to know the blocks of a million inboxes.
+func BenchmarkKnownBlocks(b *testing.B) {
+	known := newBlocks(knownInboxes)
+	users := make([]string, 1_000_000)
+	for i := range users {
+		users[i] = fmt.Sprint("user", i)
+		known.raise(users[i], 1)
+	}
+	i := 0
+	for b.Loop() {
+		known.get(users[i%len(users)])
+		i++
+	}
+}
