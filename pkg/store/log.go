@@ -162,7 +162,8 @@ type Log interface {
 	Entries(ctx context.Context, user string, after, upTo int64) ([]Entry, error)
 	// FirstAfter returns the lowest position above after that holds an entry, 0 if none does.
 	FirstAfter(ctx context.Context, user string, after int64) (int64, error)
-	// Tails returns the tail of each user, in one or two round trips however many there are.
+	// Tails returns the tail of each user, in one or two round trips however many there are. Unlike those of all other methods its reads
+	// are never stale: what was acknowledged before it began, it knows.
 	Tails(ctx context.Context, users []string) (map[string]Tail, error)
 	// Entry finds the entry that an inbox holds for a message, or returns ErrNotFound.
 	Entry(ctx context.Context, user string, id MessageID) (Entry, error)

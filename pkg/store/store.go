@@ -130,7 +130,7 @@ type Sessions interface {
 // Meta is the port for what there is one of in a deployment.
 type Meta interface {
 	// Epoch is the random id of this history of the log, the same for every node: 8 to 64 lower-case letters and digits,
-	// a letter first. The first call makes it.
+	// a letter first. The first call makes it. The answer is never stale.
 	Epoch(ctx context.Context) (string, error)
 	// NewEpoch replaces the epoch, after a restore, and returns the new one.
 	NewEpoch(ctx context.Context) (string, error)

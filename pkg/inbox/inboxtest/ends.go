@@ -97,3 +97,22 @@ func holeOutlivesWhatIsBelow(t *testing.T, a Adapter) {
 	require.Equal(t, store.Hole, entries[1].Kind)
 	require.False(t, entries[1].PurgeAt.Before(first.Entries[0].PurgeAt))
 }
+
+// lastRemovedFirst: whatever the store removes first, no position is given to a second message.
+func lastRemovedFirst(t *testing.T, a Adapter) {
+	w := newWorld(t, a)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	entry := func(position int64, purgeAt time.Time) store.Entry {
+		return store.Entry{
+			User: "bob", Position: position, Kind: store.Hole, Message: store.NewMessageID(now),
+			At: now.Add(-time.Hour), ExpiresAt: now.Add(-time.Hour), PurgeAt: purgeAt,
+		}
+	}
+	_, err := w.store.InsertEntries(context.Background(), []store.Entry{entry(1, now.Add(time.Minute)), entry(2, now.Add(-time.Minute))})
+	require.NoError(t, err)
+	require.NoError(t, a.Purge(context.Background(), w.store, now))
+	entries, err := w.store.Entries(context.Background(), "bob", 0, 2)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Greater(t, w.send(w.writer(), draft("Alice", "after", "Bob")).Entries[0].Position, int64(2))
+}

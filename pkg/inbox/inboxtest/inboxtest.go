@@ -78,6 +78,7 @@ func Run(t *testing.T, a Adapter) {
 		{"a reader below an end that retention has removed goes on at the tail", belowARemovedEnd},
 		{"a tombstone goes no later than the entry above it", holeGoesWithItsNeighbor},
 		{"what closes a position is kept as long as the entries below it", holeOutlivesWhatIsBelow},
+		{"no position is given twice, whatever is removed first", lastRemovedFirst},
 		{"the latest position passes no send that is under way", latestIsDecided},
 		{"what is under way is found below however many later messages", latestOfALongInbox},
 		{"a position past the head is recognised", pastHead},

@@ -28,7 +28,9 @@ import (
 // not held up by marks that are refused; a server may take a bulk insert of which it refuses something apart, document by document.
 type marks struct {
 	inbox *driver.Collection
-	known *blocks
+	// inboxLast is inbox for reads that must not be stale.
+	inboxLast *driver.Collection
+	known     *blocks
 
 	// cleaning is held by the one removal of marks that may run in the background.
 	cleaning chan struct{}
@@ -98,8 +100,8 @@ func (f foundMark) mark() (mark, error) {
 // cleanTimeout bounds removing marks that a higher one stands in for.
 const cleanTimeout = 5 * time.Second
 
-func newMarks(inbox *driver.Collection) *marks {
-	return &marks{inbox: inbox, known: newBlocks(knownInboxes), cleaning: make(chan struct{}, 1)}
+func newMarks(inbox, inboxLast *driver.Collection) *marks {
+	return &marks{inbox: inbox, inboxLast: inboxLast, known: newBlocks(knownInboxes), cleaning: make(chan struct{}, 1)}
 }
 
 // highest finds the highest mark of each inbox that has one.
@@ -110,7 +112,7 @@ func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, e
 	group.SetLimit(queriesAtOnce)
 	for i, users := range chunks {
 		group.Go(func() (err error) {
-			found[i], err = all[foundMark](ctx, m.inbox, queryMarks(users))
+			found[i], err = all[foundMark](ctx, m.inboxLast, queryMarks(users))
 			return err
 		})
 	}

@@ -48,6 +48,6 @@ func (s *Store) PutOnce(ctx context.Context, name string, value []byte) ([]byte,
 
 // Value implements store.Meta.
 func (s *Store) Value(ctx context.Context, name string) ([]byte, error) {
-	standing, err := first[metaDocument](ctx, s.meta, byID(name))
+	standing, err := first[metaDocument](ctx, s.metaLast, byID(name))
 	return standing.Value, err
 }

@@ -74,7 +74,11 @@ type Store struct {
 	messages *driver.Collection
 	// inbox holds the entries, and the marks that outlive them (see marks).
 	inbox *driver.Collection
-	marks *marks
+	// inboxLast and metaLast are inbox and meta for reads that must not be stale. Majority reads can be, for a moment after a failover
+	// (SERVER-53813, SERVER-89619). With read concern linearizable the server makes sure that it is the primary still, which costs a round
+	// trip to a majority.
+	inboxLast, metaLast *driver.Collection
+	marks               *marks
 
 	closing sync.Once
 	closed  error
@@ -102,7 +106,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		client: client, users: db.Collection("users"), keys: db.Collection("keys"), sessions: db.Collection("sessions"),
 		meta: db.Collection("meta"), messages: db.Collection("messages"), inbox: db.Collection("inbox"),
 	}
-	s.marks = newMarks(s.inbox)
+	last := options.Collection().SetReadConcern(readconcern.Linearizable())
+	s.inboxLast, s.metaLast = s.inbox.Clone(last), s.meta.Clone(last)
+	s.marks = newMarks(s.inbox, s.inboxLast)
 	if err := s.createIndexes(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", name, err), s.Close())
 	}

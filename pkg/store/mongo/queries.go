@@ -88,15 +88,22 @@ func surpassedBy(user string, b block) bson.D {
 	return bson.D{{Key: "$or", Value: bson.A{bson.D{eq("u", user), op("s", "$lt", b.key())}, bson.D{eq("u", user), earlier}}}}
 }
 
-// lastAbove finds the last entry of each inbox above the beginning of its marked block.
-func lastAbove(users []string, marks map[string]mark) bson.A {
+// lastAbove finds the last entry of each inbox above the beginning of its marked block, and the last that is young (see lastEntry).
+func lastAbove(users []string, marks map[string]mark, now time.Time) bson.A {
 	above := make(bson.A, len(users))
 	for i, user := range users {
 		above[i] = bson.D{eq("u", user), op("s", "$gt", marks[user].before)}
 	}
+	operator := func(name string, arguments ...any) bson.D { return bson.D{eq(name, bson.A(arguments))} }
+	left, gone := operator("$subtract", "$purgeAt", now), operator("$subtract", now, "$at")
+	young := operator("$and", operator("$gt", left, (10*time.Minute).Milliseconds()),
+		operator("$or", operator("$gt", left, gone), operator("$gt", left, (24*time.Hour).Milliseconds())))
 	return bson.A{
 		bson.D{{Key: "$match", Value: bson.D{{Key: "$or", Value: above}}}},
-		bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$u"}, {Key: "s", Value: bson.D{{Key: "$max", Value: "$s"}}}}}},
+		bson.D{{Key: "$group", Value: bson.D{
+			{Key: "_id", Value: "$u"}, {Key: "s", Value: bson.D{{Key: "$max", Value: "$s"}}},
+			{Key: "young", Value: bson.D{{Key: "$max", Value: operator("$cond", young, "$s", int64(0))}}},
+		}}},
 	}
 }
 

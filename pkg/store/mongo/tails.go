@@ -25,7 +25,7 @@ const (
 )
 
 // Tails implements store.Log. The highest mark says in which block of positions a tail is. If nothing is there, the tail is the
-// block's end: all has been removed, or whoever marked the block has not written its entry yet, or never will.
+// block's end: all has been removed, or whoever marked the block has not written its entry yet, or never will. The reads are not stale.
 func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	marks, err := s.marks.highest(ctx, users)
 	if err != nil {
@@ -47,7 +47,7 @@ func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tai
 	}
 	for _, list := range last {
 		for _, l := range list {
-			tails[l.User] = store.Tail{Position: l.Position}
+			tails[l.User] = store.Tail{Position: l.tail()}
 		}
 	}
 	for user, upTo := range removed {
@@ -56,10 +56,21 @@ func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tai
 	return tails, nil
 }
 
-// lastEntry is the highest position of an inbox that holds an entry.
+// lastEntry is the highest position of an inbox that holds an entry, and the highest of those that are young.
 type lastEntry struct {
 	User     string `bson:"_id"`
 	Position int64  `bson:"s"`
+	Young    int64  `bson:"young"`
+}
+
+// tail is the position of the last entry, if nothing that stood above can have been removed by now. The server removes what is due in
+// any order, and writers' clocks are apart: near its own end an entry says nothing of what stood above it, and the tail is the
+// block's end. An entry is young while more than ten minutes of its time are left, and more than half of it or than a day.
+func (l lastEntry) tail() int64 {
+	if l.Young == l.Position {
+		return l.Position
+	}
+	return blockOf(l.Position).end()
 }
 
 // readLast has group find the last entries above the beginnings of the marked blocks. They are in those blocks; an entry above, whose
@@ -69,7 +80,7 @@ func (s *Store) readLast(ctx context.Context, group *errgroup.Group, marks map[s
 	last := make([][]lastEntry, len(chunks))
 	for i, users := range chunks {
 		group.Go(func() error {
-			cursor, err := s.inbox.Aggregate(ctx, lastAbove(users, marks))
+			cursor, err := s.inboxLast.Aggregate(ctx, lastAbove(users, marks, time.Now()))
 			if err == nil {
 				err = cursor.All(ctx, &last[i])
 			}
