@@ -127,21 +127,48 @@ func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) 
 
 // Receipts returns who has read a message, in the order of its recipients, by display name.
 func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error) {
-	users := make([]string, len(m.Recipients))
-	place := make(map[string]int, len(m.Recipients))
-	for i, name := range m.Recipients {
-		users[i] = store.Canonical(name)
-		place[users[i]] = i
+	receipts, err := r.ReceiptsOf(ctx, []store.Message{m})
+	return receipts[m.ID], err
+}
+
+// ReceiptsOf is Receipts for many messages, in one call of the store.
+func (r *Reader) ReceiptsOf(ctx context.Context, messages []store.Message) (map[store.MessageID][]store.ReadReceipt, error) {
+	if len(messages) == 0 {
+		return nil, nil
 	}
-	receipts, err := r.cfg.Store.Receipts(ctx, map[store.MessageID][]string{m.ID: users})
+	wanted := make(map[store.MessageID][]string, len(messages))
+	for _, m := range messages {
+		users := make([]string, len(m.Recipients))
+		for i, name := range m.Recipients {
+			users[i] = store.Canonical(name)
+		}
+		wanted[m.ID] = users
+	}
+	found, err := r.cfg.Store.Receipts(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(receipts, func(a, b store.ReadReceipt) int {
-		return place[a.User] - place[b.User]
-	})
+	receipts := make(map[store.MessageID][]store.ReadReceipt, len(messages))
+	for _, receipt := range found {
+		receipts[receipt.Message] = append(receipts[receipt.Message], receipt)
+	}
+	for _, m := range messages {
+		byRecipient(receipts[m.ID], m)
+	}
+	return receipts, nil
+}
+
+// byRecipient sorts a message's receipts and gives them display names. Those of recipients are all there are.
+func byRecipient(receipts []store.ReadReceipt, m store.Message) {
+	if len(receipts) == 0 {
+		return
+	}
+	place := make(map[string]int, len(m.Recipients))
+	for i, name := range m.Recipients {
+		place[store.Canonical(name)] = i
+	}
+	slices.SortFunc(receipts, func(a, b store.ReadReceipt) int { return place[a.User] - place[b.User] })
 	for i := range receipts {
 		receipts[i].User = m.Recipients[place[receipts[i].User]]
 	}
-	return receipts, nil
 }

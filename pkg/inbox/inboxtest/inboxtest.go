@@ -370,4 +370,14 @@ func receipts(t *testing.T, a Adapter) {
 	item, err := w.Message(context.Background(), "carol", m.ID)
 	require.NoError(t, err)
 	require.False(t, item.Unread())
+
+	other := w.send(w.writer(), draft("Alice", "again", "Carol", "Dave")).Message
+	unread := w.send(w.writer(), draft("Alice", "unread", "Carol")).Message
+	require.NoError(t, w.MarkRead(context.Background(), "dave", other.ID))
+	all, err := w.ReceiptsOf(context.Background(), []store.Message{m, other, unread})
+	require.NoError(t, err)
+	require.Equal(t, list, all[m.ID])
+	require.Len(t, all[other.ID], 1)
+	require.Equal(t, "Dave", all[other.ID][0].User)
+	require.Empty(t, all[unread.ID])
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -279,32 +280,37 @@ func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, a
 }
 
 // receiptsQuery is how many entries one query of Receipts names at most.
-const receiptsQuery = 4096
+const receiptsQuery = 1024
 
 // Receipts implements store.Log.
 func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
-	var receipts []store.ReadReceipt
-	var users, entryIDs []string
-	read := func() error {
-		found, err := all[entryDocument](ctx, s.inbox, queryReceipts(slices.Compact(slices.Sorted(slices.Values(users))), entryIDs))
-		for _, d := range found {
-			receipts = append(receipts, store.ReadReceipt{Message: store.MessageID(d.Message), User: d.User, ReadAt: d.ReadAt})
+	type asked struct{ user, entry string }
+	var list []asked
+	for id, users := range wanted {
+		for _, user := range users {
+			list = append(list, asked{user, entryID(user, id)})
 		}
-		users, entryIDs = users[:0], entryIDs[:0]
-		return err
 	}
-	for id, asked := range wanted {
-		for _, user := range asked {
-			users = append(users, user)
-			if entryIDs = append(entryIDs, entryID(user, id)); len(entryIDs) == receiptsQuery {
-				if err := read(); err != nil {
-					return nil, err
-				}
+	chunks := slices.Collect(slices.Chunk(list, receiptsQuery))
+	found := make([][]entryDocument, len(chunks))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(queriesAtOnce)
+	for i, chunk := range chunks {
+		group.Go(func() (err error) {
+			users, entries := make([]string, len(chunk)), make([]string, len(chunk))
+			for i, a := range chunk {
+				users[i], entries[i] = a.user, a.entry
 			}
-		}
+			found[i], err = all[entryDocument](ctx, s.inbox, queryReceipts(slices.Compact(slices.Sorted(slices.Values(users))), entries))
+			return err
+		})
 	}
-	if len(entryIDs) == 0 {
-		return receipts, nil
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
-	return receipts, read()
+	var receipts []store.ReadReceipt
+	for _, d := range slices.Concat(found...) {
+		receipts = append(receipts, store.ReadReceipt{Message: store.MessageID(d.Message), User: d.User, ReadAt: d.ReadAt})
+	}
+	return receipts, nil
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"time"
 
@@ -18,6 +19,10 @@ const (
 	maxPage = 1 << 40
 	// flushAt is how much of a page is gathered before it is written: a page of large messages is never held whole.
 	flushAt = 256 << 10
+	// gatherBytes and gatherRecipients are how much content, and how many recipients, messages have that are made objects of together:
+	// their receipts are one call of the store. A page of small messages is one.
+	gatherBytes      = 1 << 20
+	gatherRecipients = 1 << 14
 	// pageWriteTimeout bounds each write of a part of a page.
 	pageWriteTimeout = 30 * time.Second
 )
@@ -32,24 +37,52 @@ func (a *API) history(c *gin.Context) error {
 	w := pageWriter{c: c}
 	w.text(`{"messages":[`)
 	count := int64(0)
-	for item, err := range a.Inbox.Messages(c.Request.Context(), window) {
+	for items, err := range gathered(a.Inbox.Messages(c.Request.Context(), window)) {
+		var objects []api.Message
+		if err == nil {
+			objects, err = a.objects(c.Request.Context(), items)
+		}
 		if err != nil {
 			return w.failed(a.errors(), err)
 		}
-		object, err := a.object(c.Request.Context(), item)
-		if err != nil {
-			return w.failed(a.errors(), err)
+		for _, object := range objects {
+			if count > 0 {
+				w.text(",")
+			}
+			w.json(object)
+			count++
 		}
-		if count > 0 {
-			w.text(",")
-		}
-		w.json(object)
-		count++
 	}
 	w.text("],")
 	w.tail(summary(window, page, limit, count))
 	w.flush()
 	return nil
+}
+
+// gathered puts items together, as many as are made objects of at a time.
+func gathered(items iter.Seq2[inbox.Item, error]) iter.Seq2[[]inbox.Item, error] {
+	return func(yield func([]inbox.Item, error) bool) {
+		var list []inbox.Item
+		bytes, recipients := 0, 0
+		for item, err := range items {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			list = append(list, item)
+			bytes, recipients = bytes+len(item.Message.Content), recipients+len(item.Message.Recipients)
+			if bytes < gatherBytes && recipients < gatherRecipients {
+				continue
+			}
+			if !yield(list, nil) {
+				return
+			}
+			list, bytes, recipients = nil, 0, 0
+		}
+		if len(list) > 0 {
+			yield(list, nil)
+		}
+	}
 }
 
 func (a *API) window(c *gin.Context) (page int64, w inbox.Window, limit int64, err error) {

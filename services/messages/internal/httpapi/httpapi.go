@@ -135,21 +135,31 @@ func (a *API) message(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	object, err := a.object(ctx, item)
+	objects, err := a.objects(ctx, []inbox.Item{item})
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, object)
+	c.JSON(http.StatusOK, objects[0])
 	return nil
 }
 
-// object makes the message object of an item, with receipts if its owner is the sender.
-func (a *API) object(ctx context.Context, item inbox.Item) (api.Message, error) {
-	if store.Canonical(item.Message.Sender) != item.Entry.User {
-		return delivery.Object(item, nil), nil
+// objects makes the message objects of items, with receipts of those whose owner is the sender.
+func (a *API) objects(ctx context.Context, items []inbox.Item) ([]api.Message, error) {
+	var own []store.Message
+	for _, item := range items {
+		if store.Canonical(item.Message.Sender) == item.Entry.User {
+			own = append(own, item.Message)
+		}
 	}
-	receipts, err := a.Inbox.Receipts(ctx, item.Message)
-	return delivery.Object(item, receipts), err
+	receipts, err := a.Inbox.ReceiptsOf(ctx, own)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]api.Message, len(items))
+	for i, item := range items {
+		list[i] = delivery.Object(item, receipts[item.Message.ID])
+	}
+	return list, nil
 }
 
 func (a *API) markRead(c *gin.Context) error {
