@@ -43,7 +43,7 @@ func onNodes(t *testing.T, test func(*nodes)) {
 		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
-		test(&nodes{t: t, store: &slow{Log: s, took: time.Millisecond}, seq: memseq.New(100)})
+		test(&nodes{t: t, store: slowly(s, time.Millisecond), seq: memseq.New(100)})
 	})
 }
 
@@ -102,7 +102,7 @@ func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
 			n.start(func(other *process) {
 				cut.seq.away.Store(true)
 				cut.send(message("Alice"))
-				n.store.took = 50 * time.Millisecond
+				n.store.took.Store(int64(50 * time.Millisecond))
 				cut.steps(func(ctx context.Context, s inbox.Step) error {
 					if s == inbox.StepPositions && ctx.Value(doomed{}) != nil {
 						return errDeath
