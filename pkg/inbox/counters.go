@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"hash/maphash"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/inbox/internal/recent"
@@ -33,40 +32,14 @@ type Want struct {
 	RaiseOnly bool
 }
 
-// hasTail reports whether the want brings a tail.
-func (w Want) hasTail() bool { return !w.ReadAt.IsZero() }
-
-// BelievedUsers is how many users' counters are believed at a time, at least; twice as many at most. Each takes some 40 bytes.
-const BelievedUsers = 1 << 20
-
-// Believed remembers of which users the counters are believed, and as of which incarnation of what they stand on. It knows
-// users by a hash of 64 bits under a key of its own: that any two of a million users are taken for each other happens once in
-// 37 million processes, and harms only if one of the two counters lags at that time. Callers keep it to one at a time.
-type Believed struct {
-	seed  maphash.Seed
-	users *recent.Map[uint64, uint64]
-}
-
-// NewBelieved makes an empty memory.
-func NewBelieved() *Believed {
-	return &Believed{seed: maphash.MakeSeed(), users: recent.New[uint64, uint64](BelievedUsers)}
-}
-
-// Believe notes that user's counter is right in an incarnation.
-func (b *Believed) Believe(user string, incarnation uint64) {
-	b.users.Put(maphash.String(b.seed, user), incarnation)
-}
-
-// Believes reports whether user's counter is known to be right in an incarnation.
-func (b *Believed) Believes(user string, incarnation uint64) bool {
-	in, known := b.users.Get(maphash.String(b.seed, user))
-	return known && in == incarnation
-}
+// HasTail reports whether the want brings a tail.
+func (w Want) HasTail() bool { return !w.ReadAt.IsZero() }
 
 // sequenced makes Counters of a Sequencer. It is called by one at a time.
 type sequenced struct {
 	Sequencer
-	believed *Believed
+	// believed holds of each user the incarnation in which its counter was found right, plus one.
+	believed *recent.Users
 	// settling is for how long positions of before may be on their way after the counters have changed.
 	settling time.Duration
 	// since is when the incarnation was seen first.
@@ -79,7 +52,7 @@ func countersOf(cfg Config) Counters {
 	if cfg.Counters != nil {
 		return cfg.Counters
 	}
-	s := &sequenced{Sequencer: cfg.Sequencer, believed: NewBelieved(), settling: cfg.WriteTimeout}
+	s := &sequenced{Sequencer: cfg.Sequencer, believed: recent.NewUsers(), settling: cfg.WriteTimeout}
 	if !cfg.AloneSince.IsZero() {
 		s.settling = 0 // there is no other writer, and those of before are gone
 	}
@@ -94,10 +67,10 @@ func (s *sequenced) Take(ctx context.Context, wants []Want) ([]int64, error) {
 	var users []string
 	var at []int
 	for i, w := range wants {
-		if w.hasTail() {
+		if w.HasTail() {
 			floors[w.User] = max(floors[w.User], w.Tail)
 		}
-		if !w.RaiseOnly && (w.hasTail() || s.believed.Believes(w.User, incarnation)) {
+		if !w.RaiseOnly && (w.HasTail() || s.believed.Get(w.User) == incarnation+1) {
 			users, at = append(users, w.User), append(at, i)
 		}
 	}
@@ -136,11 +109,11 @@ func (s *sequenced) observe() uint64 {
 func (s *sequenced) judge(wants []Want, positions []int64) {
 	for i, w := range wants {
 		switch {
-		case !w.hasTail():
+		case !w.HasTail():
 		case !w.RaiseOnly && positions[i] <= w.Tail:
 			positions[i] = 0
 		case w.ReadAt.Sub(s.since) >= s.settling:
-			s.believed.Believe(w.User, s.incarnation)
+			s.believed.Put(w.User, s.incarnation+1)
 		}
 	}
 }

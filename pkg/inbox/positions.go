@@ -64,7 +64,7 @@ func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)
 	}
 	for i, w := range wants {
-		if w.hasTail() || taken[i] > 0 { // else it may not have been asked at all
+		if w.HasTail() || taken[i] > 0 { // else it may not have been asked at all
 			p.answered()
 			break
 		}
