@@ -3,7 +3,10 @@ package simulation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 )
 
 // redis is the simulated Redis, as far as counters go: a master, which may be replaced by one that knows less.
@@ -17,7 +20,7 @@ type redis struct {
 
 // server is one Redis process.
 type server struct {
-	// id is its run id.
+	// id is that of the history of its data.
 	id       int
 	counters map[string]counter
 	// past is how the counters came to be what they are, for copies of older states.
@@ -26,6 +29,7 @@ type server struct {
 
 type counter struct {
 	at      int64
+	mark    uint32
 	expires time.Time
 }
 
@@ -74,34 +78,23 @@ func (s *server) flush(now time.Time) {
 	}
 }
 
-// counters is one process's client. It implements inbox.Sequencer.
+// counters is one process's client. It implements redisseq.Engine.
 type counters struct {
 	*process
 	r *redis
-	// on is the server that it is connected to; known are the run ids that it has met. See package redisclient.
-	on          *server
-	known       map[int]bool
-	incarnation uint64
+	// on is the server that it is connected to.
+	on *server
 	// cut is until when Redis is not reached from here, kept until when it stays with the server it is on, whoever is master.
 	cut, kept time.Time
 }
 
 var errRedis = errors.New("simulation: redis is away")
 
-// connect makes sure that there is a connection.
+// connect makes sure that there is a connection to the master, unless it is kept.
 func (c *counters) connect() {
-	if c.on == c.r.master || (c.on != nil && time.Now().Before(c.kept)) {
-		return
+	if c.on == nil || !time.Now().Before(c.kept) {
+		c.on = c.r.master
 	}
-	c.on = c.r.master
-	if c.known[c.on.id] {
-		return
-	}
-	if c.known == nil || !c.w.plan.Shape.Cluster {
-		c.known = map[int]bool{}
-	}
-	c.known[c.on.id] = true
-	c.incarnation++
 }
 
 // do makes a round trip.
@@ -154,57 +147,42 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 	return c.await(ctx, latency())
 }
 
-// Next implements inbox.Sequencer.
-func (c *counters) Next(ctx context.Context, users []string) ([]int64, error) {
-	taken := make([]int64, len(users))
-	err := c.do(ctx, "Next", users[0], func(s *server) {
-		for i, user := range users {
-			now := time.Now()
-			at, there := s.get(now, user)
+// Run implements redisseq.Engine.
+func (c *counters) Run(ctx context.Context, runs []redisseq.Run) (answers []redisseq.Answer, err error) {
+	err = c.do(ctx, "Run", runs[0].Counters[0].User, func(s *server) { answers = s.perform(runs) })
+	return answers, err
+}
+
+// perform does what the script does: see package redisseq.
+func (s *server) perform(runs []redisseq.Run) []redisseq.Answer {
+	by, now := redisseq.Server{Replication: fmt.Sprint(s.id)}, time.Now()
+	answers := make([]redisseq.Answer, len(runs))
+	for i, run := range runs {
+		a := redisseq.Answer{By: by, Last: make([]int64, len(run.Counters)), Marks: make([]uint32, len(run.Counters))}
+		for k, c := range run.Counters {
+			at, there := s.get(now, c.User)
 			if !there {
+				at = counter{mark: run.Mark, expires: now.Add(run.Lifetime)}
+			}
+			switch {
+			case c.Tail >= 0:
+				at.at = max(at.at, c.Tail) + c.Count
+				if at.mark == c.Settled {
+					at.mark = 0
+				}
+			case at.mark == 0 && by == run.Believed:
+				at.at += c.Count
+			default:
+				a.Marks[k] = at.mark
 				continue
 			}
-			at.at++
-			s.set(now, user, at)
-			taken[i] = at.at
+			s.set(now, c.User, at)
+			a.Last[k], a.Marks[k] = at.at, at.mark
 		}
-	})
-	return taken, err
-}
-
-// Raise implements inbox.Sequencer.
-func (c *counters) Raise(ctx context.Context, floors map[string]int64) error {
-	key := ""
-	for user := range floors {
-		if key == "" || user < key {
-			key = user
-		}
+		answers[i] = a
 	}
-	lifetime := min(c.w.plan.Shape.Retention/2, 7*24*time.Hour)
-	return c.do(ctx, "Raise", key, func(s *server) {
-		now := time.Now()
-		for user, floor := range floors {
-			at, there := s.get(now, user)
-			if !there {
-				s.set(now, user, counter{floor, now.Add(lifetime)})
-			} else if at.at < floor {
-				s.set(now, user, counter{floor, at.expires})
-			}
-		}
-	})
+	return answers
 }
 
-// Incarnation implements inbox.Sequencer.
-func (c *counters) Incarnation() uint64 { return c.incarnation }
-
-// promote makes a replica the master that lags. In a Cluster clients know it already.
-func (r *redis) promote(lag time.Duration) {
-	r.master = r.copyOf(r.master, time.Now().Add(-lag))
-	if r.w.plan.Shape.Cluster {
-		for _, n := range r.w.nodes {
-			if n.counters != nil && n.counters.known != nil {
-				n.counters.known[r.master.id] = true
-			}
-		}
-	}
-}
+// promote makes a replica the master that lags.
+func (r *redis) promote(lag time.Duration) { r.master = r.copyOf(r.master, time.Now().Add(-lag)) }

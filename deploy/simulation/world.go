@@ -16,8 +16,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
 	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
@@ -245,16 +247,17 @@ func (w *world) bootGateway(n *node) {
 func (w *world) bootMessages(n *node) {
 	n.counters = &counters{process: n.process, r: w.redis}
 	n.counters.connect() // a process waits for that before it serves
-	var sequencer inbox.Sequencer = n.counters
+	log := inbox.Config{Store: n.store, Now: n.process.now, AloneSince: w.aloneSince(n)}
 	if w.plan.Shape.Standalone {
-		sequencer = memseq.New(1000)
+		log.Sequencer = memseq.New(1000)
+	} else {
+		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention})
 	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
 		SendsPerMinute: 1200, ReadsPerMinute: 3000,
 	}, messagesapp.Deps{
-		Inbox:     inbox.Config{Store: n.store, Sequencer: sequencer, Now: n.process.now, AloneSince: w.aloneSince(n)},
-		Directory: n.store, Bus: n.link, Hints: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
+		Inbox: log, Directory: n.store, Bus: n.link, Hints: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
 	})
 	a.Routes(n.engine)
 	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
@@ -450,6 +453,14 @@ func (w *world) restore(as time.Time) {
 	}
 	w.store.data = w.store.data.copy(w.store.data.asOf(as))
 	w.store.data.putEpoch(fmt.Sprintf("e%d", w.restored+1))
+	for _, r := range w.devices { // a restore logs everybody out, and they log in again
+		if data := w.store.data; r.kind == bySession {
+			if _, there := data.session(sessionKey(r.user, r.session()), data.last); !there {
+				furthest, _ := data.session(r.user, data.last)
+				data.putSession(sessionKey(r.user, r.session()), store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position})
+			}
+		}
+	}
 	w.store.data.synced = w.store.data.last
 	w.store.stale = nil
 	for content, at := range w.store.committed {

@@ -19,21 +19,32 @@ var (
 
 // Batcher gathers: while one batch is under way the next fills up, and whoever arrives meanwhile shares it. Nothing waits
 // for a timer, so that who is alone is as fast as without it. Its methods may be called concurrently.
+//
+// A small request does not wait behind the large ones that came before it: of those, one goes into each batch ahead of the
+// small ones, and more only where there is room left.
 type Batcher[T, R any] struct {
 	run      func(context.Context, []T) ([]R, error)
 	size     func(T) int
 	waited   func(time.Duration)
 	maxItems int
 	maxBytes int
-	queue    chan request[T, R]
+	maxQueue int
+	mu       sync.Mutex
+	small    []request[T, R]
+	large    []request[T, R]
+	arrived  chan struct{} // holds a token if something may be waiting
 	quit     chan struct{}
 	done     chan struct{}
 	once     sync.Once
 }
 
+// largeShare is the part of a batch from which on a request is large: a sixteenth.
+const largeShare = 16
+
 type request[T, R any] struct {
 	ctx    context.Context
 	items  []T
+	bytes  int
 	answer chan reply[R]
 	since  time.Time
 }
@@ -57,8 +68,8 @@ type Config struct {
 // an item counts against the bound of bytes.
 func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([]R, error)) *Batcher[T, R] {
 	b := &Batcher[T, R]{
-		run: run, size: size, waited: c.Waited, maxItems: c.Items, maxBytes: c.Bytes,
-		queue: make(chan request[T, R], c.Queue), quit: make(chan struct{}), done: make(chan struct{}),
+		run: run, size: size, waited: c.Waited, maxItems: c.Items, maxBytes: c.Bytes, maxQueue: c.Queue,
+		arrived: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	if b.waited == nil {
 		b.waited = func(time.Duration) {}
@@ -71,9 +82,10 @@ func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([
 // and the items may or may not be done.
 func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
 	req := request[T, R]{ctx: ctx, items: items, answer: make(chan reply[R], 1), since: time.Now()}
-	select {
-	case b.queue <- req:
-	default:
+	for _, item := range items {
+		req.bytes += b.size(item)
+	}
+	if !b.enqueue(req) {
 		return nil, ErrFull
 	}
 	select {
@@ -91,8 +103,30 @@ func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
 	}
 }
 
+func (b *Batcher[T, R]) enqueue(req request[T, R]) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.small)+len(b.large) >= b.maxQueue {
+		return false
+	}
+	if len(req.items) > b.maxItems/largeShare || req.bytes > b.maxBytes/largeShare {
+		b.large = append(b.large, req)
+	} else {
+		b.small = append(b.small, req)
+	}
+	select {
+	case b.arrived <- struct{}{}:
+	default:
+	}
+	return true
+}
+
 // Waiting is how many callers wait for the batch after the one under way.
-func (b *Batcher[T, R]) Waiting() int { return len(b.queue) }
+func (b *Batcher[T, R]) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.small) + len(b.large)
+}
 
 // Stop ends the Batcher once the batch under way has ended.
 func (b *Batcher[T, R]) Stop() {
@@ -102,49 +136,44 @@ func (b *Batcher[T, R]) Stop() {
 
 func (b *Batcher[T, R]) loop() {
 	defer close(b.done)
-	var held *request[T, R] // taken from the queue, but too much for the last batch
 	for {
-		var first request[T, R]
-		if held != nil {
-			first = *held
-		} else {
+		select {
+		case <-b.quit:
+			return
+		case <-b.arrived:
+		}
+		for batch := b.gather(); len(batch) > 0; batch = b.gather() {
+			b.perform(batch)
 			select {
-			case first = <-b.queue:
 			case <-b.quit:
 				return
+			default:
 			}
 		}
-		var batch []request[T, R]
-		batch, held = b.gather(first)
-		b.perform(batch)
 	}
 }
 
-// gather takes what is waiting, up to the bounds. A request that would pass them is handed back.
-func (b *Batcher[T, R]) gather(first request[T, R]) (batch []request[T, R], held *request[T, R]) {
-	batch = append(batch, first)
-	items, bytes := len(first.items), b.bytes(first)
-	for items < b.maxItems && bytes < b.maxBytes {
-		select {
-		case next := <-b.queue:
-			items, bytes = items+len(next.items), bytes+b.bytes(next)
-			if items > b.maxItems || bytes > b.maxBytes {
-				return batch, &next
+// gather takes what is waiting, up to the bounds.
+func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items, bytes := 0, 0
+	take := func(queue *[]request[T, R], most int) {
+		for ; most > 0 && len(*queue) > 0; most-- {
+			next := (*queue)[0]
+			if len(batch) > 0 && (items+len(next.items) > b.maxItems || bytes+next.bytes > b.maxBytes) {
+				return
 			}
+			items, bytes = items+len(next.items), bytes+next.bytes
 			batch = append(batch, next)
-		default:
-			return batch, nil
+			(*queue)[0] = request[T, R]{} // its items are not held any longer than needed
+			*queue = (*queue)[1:]
 		}
 	}
-	return batch, nil
-}
-
-func (b *Batcher[T, R]) bytes(r request[T, R]) int {
-	n := 0
-	for _, item := range r.items {
-		n += b.size(item)
-	}
-	return n
+	take(&b.large, 1)
+	take(&b.small, len(b.small))
+	take(&b.large, len(b.large))
+	return batch
 }
 
 // perform runs a batch. Requests whose callers have given up are left out. What is done for all of them stands in the
@@ -152,7 +181,7 @@ func (b *Batcher[T, R]) bytes(r request[T, R]) int {
 func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	live := batch[:0]
 	var items []T
-	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	ctx := context.Background()
 	for _, r := range batch {
 		if r.ctx.Err() != nil {
 			r.answer <- reply[R]{err: r.ctx.Err()}
@@ -168,10 +197,7 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	if len(live) == 0 {
 		return
 	}
-	// The youngest request has the most time; the others stop waiting on their own.
-	if deadline, ok := live[len(live)-1].ctx.Deadline(); ok {
-		ctx, cancel = context.WithDeadline(ctx, deadline)
-	}
+	ctx, cancel := untilLast(ctx, live)
 	results, err := b.run(ctx, items)
 	cancel()
 	for _, r := range live {
@@ -182,4 +208,19 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 		r.answer <- reply[R]{results: results[:len(r.items):len(r.items)]}
 		results = results[len(r.items):]
 	}
+}
+
+// untilLast gives a batch the time of the request that has the most; the others stop waiting on their own.
+func untilLast[T, R any](ctx context.Context, live []request[T, R]) (context.Context, context.CancelFunc) {
+	var last time.Time
+	for _, r := range live {
+		deadline, ok := r.ctx.Deadline()
+		if !ok {
+			return ctx, func() {}
+		}
+		if deadline.After(last) {
+			last = deadline
+		}
+	}
+	return context.WithDeadline(ctx, last)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -143,6 +144,63 @@ func TestABatchIsBoundedAndACallersItemsStayTogether(t *testing.T) {
 			<-r
 		}
 	}
+}
+
+// TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt but for one; and large ones come on nevertheless.
+func TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := batch.New(batch.Config{Queue: 100, Items: 160, Bytes: 1 << 20}, func(int) int { return 1 }, g.run)
+		defer b.Stop()
+		enqueue(t.Context(), b, []int{0})
+		<-g.begun
+		synctest.Wait()
+		large := make([]int, 100) // no two of them fit into a batch
+		for range 5 {
+			enqueue(t.Context(), b, large)
+			synctest.Wait()
+		}
+		small := func(n int) { enqueue(t.Context(), b, []int{n}); synctest.Wait() }
+		small(1)
+		g.goOn <- nil
+		for n := 1; n <= 5; n++ {
+			got := <-g.begun
+			require.Len(t, got, 101, "one large one and all small ones")
+			require.Equal(t, n, got[100])
+			small(n + 1)
+			g.goOn <- nil
+		}
+		require.Equal(t, []int{6}, <-g.begun)
+		g.goOn <- nil
+	})
+}
+
+// TestABatchHasTheTimeOfTheRequestThatHasTheMost wherever in the batch that is.
+func TestABatchHasTheTimeOfTheRequestThatHasTheMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := make(chan struct{}, 2)
+		b := batch.New(wide, func(int) int { return 1 }, func(ctx context.Context, items []int) ([]int, error) {
+			begun <- struct{}{}
+			select {
+			case <-time.After(time.Second):
+				return items, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		})
+		defer b.Stop()
+		enqueue(t.Context(), b, []int{0})
+		<-begun
+		short, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		long, cancelLong := context.WithTimeout(t.Context(), time.Minute)
+		defer cancelLong()
+		results, _ := enqueue(long, b, []int{7})
+		synctest.Wait()
+		enqueue(short, b, []int{8})
+		synctest.Wait()
+		require.Equal(t, []int{7}, <-results[0])
+	})
 }
 
 func TestAFullQueueIsSaidToBe(t *testing.T) {

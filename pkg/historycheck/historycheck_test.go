@@ -121,3 +121,17 @@ func TestWhoBeginsAtTheHeadNeedsNotBeGivenWhatWasCommittedBefore(t *testing.T) {
 	a[1].Committed = 4
 	require.Empty(t, historycheck.Check(a, append(p, historycheck.Answer{Reader: "carol", After: 1, Cursor: 1, FromHead: true, At: 4})).Faults)
 }
+
+func TestOrderIsNotAskedForWhereTwoSequencersServed(t *testing.T) {
+	attempts := []historycheck.Attempt{
+		{Sender: "ann", Key: "k1", Content: "first", Recipients: []string{"ben"}, Began: 1, Ended: 2, Acknowledged: true, MessageID: "m1"},
+		{Sender: "ann", Key: "k2", Content: "second", Recipients: []string{"ben"}, Began: 3, Ended: 4, Acknowledged: true, MessageID: "m2"},
+	}
+	answers := []historycheck.Answer{{Reader: "ben", Cursor: 2, Messages: []historycheck.Seen{
+		{Position: 1, MessageID: "m2", Sender: "ann", Content: "second"}, {Position: 2, MessageID: "m1", Sender: "ann", Content: "first"},
+	}}}
+	require.Len(t, historycheck.Check(attempts, answers).Faults, 1)
+	require.Empty(t, historycheck.CheckUnordered(attempts, answers).Faults)
+	answers[0].Messages = answers[0].Messages[:1]
+	require.NotEmpty(t, historycheck.CheckUnordered(attempts, answers).Faults)
+}
