@@ -1,0 +1,136 @@
+package model
+
+// canonical makes of states that differ in nothing that matters one.
+func (m *machine) canonical(s *state) {
+	for w := range m.Writers {
+		m.tidy(s, uint8(w))
+	}
+	if m.twins() {
+		m.mirror(s)
+	}
+}
+
+// tidy forgets of a call that has ended what has no effect any more: inserts that would be refused, and events that tell what the store
+// tells.
+func (m *machine) tidy(s *state, w uint8) {
+	me := &s.writers[w]
+	if !me.stage.ended() {
+		return
+	}
+	me.floor = 0
+	if s.messages[m.id(s, w)] != nothing && m.keeps(MessagesWriteOnce) {
+		me.flying = 0
+	}
+	useful := me.flying != 0 || me.stage == acknowledged
+	for u := range me.entries {
+		e := &me.entries[u]
+		switch e.how {
+		case flying:
+			if !m.mayArrive(s, w, uint8(u)) {
+				*e = placement{}
+				s.early &^= 1 << w
+			}
+		case announced:
+			if m.judge(s, uint8(u), e.position) == m.message(s, w) {
+				*e = placement{}
+			}
+		default:
+			*e = placement{}
+		}
+		useful = useful || e.how != absent
+	}
+	if !useful {
+		me.attempt = 0
+	}
+}
+
+// mayArrive reports whether an entry on its way may yet be written.
+func (m *machine) mayArrive(s *state, w, u uint8) bool {
+	if s.find(u, m.id(s, w)) != 0 && m.keeps(OneEntryAMessage) {
+		return false
+	}
+	for p := uint8(1); p <= positions; p++ {
+		of := s.writers[w].entries[u].position
+		if (of == 0 || of == p) && (s.at(u, p) == nothing || !m.keeps(PositionsWriteOnce)) {
+			return true
+		}
+	}
+	return false
+}
+
+// twins reports whether the first two writers are alike, but for their keys perhaps. Then what one of them does the other might have
+// done.
+func (m *machine) twins() bool {
+	if m.Counter || m.Ticks > 0 || len(m.Writers) < 2 {
+		return false
+	}
+	a, b := m.Writers[0], m.Writers[1]
+	third := len(m.Writers) > 2 && a.Key != b.Key
+	return a.Content == b.Content && a.To == b.To && a.Node == b.Node && !third
+}
+
+// mirror makes of a state and its mirror image one.
+func (m *machine) mirror(s *state) {
+	mirrored := *s
+	mirrored.writers[0], mirrored.writers[1] = s.writers[1], s.writers[0]
+	if m.Writers[0].Key != m.Writers[1].Key {
+		swapKeys(&mirrored)
+	}
+	if less(&mirrored, s) {
+		*s = mirrored
+	}
+}
+
+// swapKeys makes of each key the other. (Twins have no counter, so the order of keys is not kept; and no clock, so times are not.)
+func swapKeys(s *state) {
+	for u := range s.entries {
+		for p := range s.entries[u] {
+			s.entries[u][p] = swapped(s.entries[u][p])
+			s.told[u][p] = swapped(s.told[u][p])
+		}
+	}
+	for id := range uint8(attempts) {
+		s.messages[id], s.messages[id+attempts] = swapped(s.messages[id+attempts]), swapped(s.messages[id])
+	}
+}
+
+func swapped(c cell) cell {
+	if !c.isMessage() {
+		return c
+	}
+	return messageCell((c.id()+attempts)%maxIDs, c.content())
+}
+
+// less orders a state and its mirror image, by what differs.
+func less(a, b *state) bool {
+	for w := range a.writers {
+		if x, y := a.writers[w].rank(), b.writers[w].rank(); x != y {
+			return x < y
+		}
+	}
+	for id := range a.messages {
+		if x, y := a.messages[id], b.messages[id]; x != y {
+			return x < y
+		}
+	}
+	for u := range a.entries {
+		for p := range a.entries[u] {
+			if x, y := a.entries[u][p], b.entries[u][p]; x != y {
+				return x < y
+			}
+			if x, y := a.told[u][p], b.told[u][p]; x != y {
+				return x < y
+			}
+		}
+	}
+	return false
+}
+
+// rank is a number for all that a writer is.
+func (w *writer) rank() uint64 {
+	n := uint64(w.stage)<<4 | uint64(w.attempt)<<2 | uint64(w.flying)
+	for _, e := range w.entries {
+		n = n<<12 | uint64(e.how)<<8 | uint64(e.position)<<4 | uint64(e.taken)
+	}
+	return n<<8 | uint64(w.floor)
+}

@@ -1,0 +1,120 @@
+package model
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Setup is a deployment and what may happen to it: small enough for all its runs to be tried.
+type Setup struct {
+	Name string
+	// Covers says what the setup is there for.
+	Covers string
+	// Inboxes is how many inboxes there are.
+	Inboxes uint8
+	Writers []Writer
+	Readers []Reader
+	// Counter: positions come from a counter, which nodes verify. Without it the sequencer gives any position at any time. Nothing
+	// that a sequencer does is beyond that, but then the order of messages is not promised.
+	Counter bool
+	// SetBack: the counter goes back, or is lost, once. Away: any node may be cut off from the sequencer at any time.
+	SetBack, Away bool
+	// PowerFailure: all processes die at once, and what was not synced is lost, once.
+	PowerFailure bool
+	// Ticks is how far the clock runs. A tick is longer than anything that is under way; an entry is long past after one.
+	// Messages are shown for Lifetime, and their ids kept for Retention.
+	Ticks, Lifetime, Retention uint8
+}
+
+// Writer is one call of Append.
+type Writer struct {
+	// Key is the client message id, Content what is sent under it.
+	Key, Content uint8
+	// To has a bit for each inbox that is sent to.
+	To uint8
+	// Node is the process that makes the call: it knows whether the counter can be trusted.
+	Node uint8
+}
+
+// Reader is one client that reads an inbox.
+type Reader struct {
+	Inbox uint8
+	// Latest: it begins at the latest position, not at the first.
+	Latest bool
+}
+
+// machine makes the steps of a setup in which one rule is broken, or None.
+type machine struct {
+	Setup
+	broken Rule
+}
+
+func (m *machine) keeps(r Rule) bool { return m.broken != r }
+
+// step says what has happened. It is made for every edge of the graph, and put into words for the few of a trace.
+type step struct {
+	text string
+	args [4]uint8
+	// byReader: it is a reader's.
+	byReader bool
+	// fault is a broken promise that shows in the step itself.
+	fault string
+}
+
+func did(text string, args ...uint8) step {
+	t := step{text: text}
+	copy(t.args[:], args)
+	return t
+}
+
+func (t step) String() string {
+	args := make([]any, strings.Count(t.text, "%"))
+	for i := range args {
+		args[i] = t.args[i]
+	}
+	return fmt.Sprintf(t.text, args...)
+}
+
+// visit is handed each step that can be taken, and where it leads.
+type visit func(step, state)
+
+// initial is where a setup begins.
+func (m *machine) initial() state {
+	var s state
+	for r, reader := range m.Readers {
+		if reader.Latest {
+			s.readers[r] = notBegun
+		}
+	}
+	s.trusting = 1<<maxWriters - 1
+	return s
+}
+
+// next hands out every step that can be taken in a state.
+func (m *machine) next(s *state, yield visit) {
+	for w := range m.Writers {
+		m.writerSteps(s, uint8(w), yield)
+	}
+	for r := range m.Readers {
+		m.readerSteps(s, uint8(r), yield)
+	}
+	if m.SetBack {
+		m.setBack(s, yield)
+	}
+	if m.PowerFailure {
+		m.powerFailure(s, yield)
+	}
+	if m.Ticks > 0 {
+		m.retentionSteps(s, yield)
+	}
+}
+
+// recipients are the inboxes that a content is sent to under a key.
+func (m *machine) recipients(c cell) (to uint8) {
+	for _, w := range m.Writers {
+		if w.Key == c.key() && w.Content == c.content() {
+			to |= w.To
+		}
+	}
+	return to
+}

@@ -1,0 +1,100 @@
+package model
+
+// The bounds of the model. A Setup uses as much of them as it needs.
+const (
+	maxInboxes = 2
+	maxWriters = 3
+	maxReaders = 2
+	maxKeys    = 2
+	// positions is how many positions an inbox has. A send that finds none left can only give up.
+	positions = 3
+	// attempts is how many message ids one client message id goes through.
+	attempts = 2
+	maxIDs   = maxKeys * attempts
+)
+
+// cell is what stands at a position of an inbox, what stands at a message id, or what readers were told of a position.
+type cell uint8
+
+const (
+	// nothing: the position or the id is free; readers were told nothing of the position.
+	nothing cell = iota
+	// tombstone: nothing will ever be here. Readers are told that the position is skipped.
+	tombstone
+	firstMessage
+)
+
+// messageCell is a message, or the entry of one: its id, and the digest that tells its content from another.
+func messageCell(id, content uint8) cell { return firstMessage + cell(2*id+content) }
+
+func (c cell) isMessage() bool { return c >= firstMessage }
+func (c cell) id() uint8       { return uint8(c-firstMessage) / 2 }
+func (c cell) key() uint8      { return c.id() / attempts }
+func (c cell) content() uint8  { return uint8(c-firstMessage) % 2 }
+
+// state is all that there is at a moment. It is comparable and has no padding, so that it can be hashed as it is.
+type state struct {
+	// What the store holds: entries, when each was written, and whether a power failure would take it (a bit for each);
+	// messages, and when each was written; and the highest position that retention has removed from each inbox.
+	entries   [maxInboxes][positions]cell
+	writtenAt [maxInboxes][positions]uint8
+	unsynced  uint8
+	messages  [maxIDs]cell
+	createdAt [maxIDs]uint8
+	removed   [maxInboxes]uint8
+
+	writers [maxWriters]writer
+	// readers are cursors; notBegun for a reader that is yet to ask for the latest position.
+	readers [maxReaders]uint8
+
+	// The sequencer, in the setups that have a counter: of inbox 0, the only one there. trusting has a bit for each node.
+	counter  uint8
+	trusting uint8
+	// early has a bit for each writer whose entry got its position from an earlier sequencer.
+	early uint8
+
+	clock uint8
+	// accidents has a bit for each accident that has happened; each happens once.
+	accidents uint8
+
+	// What no process knows, and only the invariants ask for: what the readers of an inbox were told, all together; which keys
+	// had been acknowledged when a key was first sent; and which keys were acknowledged longer ago than the retention.
+	told      [maxInboxes][positions]cell
+	after     [maxKeys]uint8
+	forgotten uint8
+}
+
+const notBegun = 7
+
+// at is what stands at a position; positions count from 1.
+func (s *state) at(u, p uint8) cell { return s.entries[u][p-1] }
+
+// find returns where an inbox holds an entry for a message id; 0 if it does not.
+func (s *state) find(u, id uint8) uint8 {
+	for p := uint8(1); p <= positions; p++ {
+		if c := s.at(u, p); c.isMessage() && c.id() == id {
+			return p
+		}
+	}
+	return 0
+}
+
+// above is the lowest position above p that holds an entry; 0 if none does.
+func (s *state) above(u, p uint8) uint8 {
+	for p++; p <= positions; p++ {
+		if s.at(u, p) != nothing {
+			return p
+		}
+	}
+	return 0
+}
+
+// tail is no lower than any position that the inbox ever held.
+func (s *state) tail(u uint8) uint8 {
+	for p := uint8(positions); p > s.removed[u]; p-- {
+		if s.at(u, p) != nothing {
+			return p
+		}
+	}
+	return s.removed[u]
+}
