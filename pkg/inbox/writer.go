@@ -131,7 +131,7 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 	if err := w.failpoint(ctx, StepEntries); err != nil {
 		return Receipt{}, err
 	}
-	if w.expiredBefore(message, entries) {
+	if w.leftBehind(message, entries) {
 		// While the store remembers the message this is a repeat, for the whole retention. If there is none, the first send was
 		// never committed, or the retention is over: the client message id counts as new, under the next id.
 		return w.settle(ctx, message, entries)
@@ -392,12 +392,13 @@ func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.En
 	return w.resolve(ctx, m, entries)
 }
 
-// expiredBefore reports whether m's inboxes already held its entries, and those have expired: a repeat that comes
-// very late.
-func (w *Writer) expiredBefore(m store.Message, entries []store.Entry) bool {
+// leftBehind reports whether m's inboxes already held its entries, and those have expired, or are about to: a repeat that comes
+// very late. What is committed over them would soon be gone.
+func (w *Writer) leftBehind(m store.Message, entries []store.Entry) bool {
 	now := w.cfg.Now()
+	old := min(longPast, m.ExpiresAt.Sub(m.CreatedAt)/2)
 	for _, e := range entries {
-		if !e.At.Equal(m.CreatedAt) && !e.ExpiresAt.After(now) {
+		if !e.At.Equal(m.CreatedAt) && (!e.ExpiresAt.After(now) || now.Sub(e.At) >= old) {
 			return true
 		}
 	}
