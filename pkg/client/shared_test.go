@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -174,7 +173,7 @@ func TestADamagedFileOfPinsTrustsNobody(t *testing.T) {
 	m.Pins = &client.FilePins{Path: path}
 	_, _, err := m.TrustedKey(t.Context(), "Bob")
 	require.Error(t, err)
-	require.False(t, errors.As(err, new(*client.KeyChangedError)))
+	require.NotErrorAs(t, err, new(*client.KeyChangedError))
 	require.Error(t, m.Pins.Pin("Bob", "f"))
 	text, err := os.ReadFile(path)
 	require.NoError(t, err)

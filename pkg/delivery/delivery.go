@@ -33,6 +33,8 @@ const (
 	Look Kind = 'l'
 )
 
+func (k Kind) known() bool { return k == Inline || k == Reference || k == Empty || k == Look }
+
 // Event tells the holders of a user's polls what stands at a position of the user's inbox. It is sent after the commit.
 type Event struct {
 	Position int64
@@ -125,10 +127,10 @@ func decodeOne(payload []byte) (e Event, rest []byte, err error) {
 		fields = more
 	}
 	position, length := numbers[0], numbers[3]
-	if position < 0 || (position == 0) != (e.Kind == Look) || length < 0 || length > int64(len(rest)) || (e.Kind == Inline) != (length > 0) {
+	if !e.Kind.known() || position < 0 || (position == 0) != (e.Kind == Look) {
 		return Event{}, nil, ErrMalformed
 	}
-	if e.Kind != Inline && e.Kind != Reference && e.Kind != Empty && e.Kind != Look {
+	if length < 0 || length > int64(len(rest)) || (e.Kind == Inline) != (length > 0) {
 		return Event{}, nil, ErrMalformed
 	}
 	e.Position, e.AcceptedAt, e.ExpiresAt = position, time.UnixMilli(numbers[1]), time.UnixMilli(numbers[2])

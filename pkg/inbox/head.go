@@ -31,7 +31,7 @@ func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		decided, err := r.decidedUpTo(ctx, entries, bottom, top)
+		decided, err := r.decidedUpTo(ctx, entries, bottom)
 		if err != nil {
 			return 0, err
 		}
@@ -46,9 +46,8 @@ func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 	return head, nil
 }
 
-// decidedUpTo returns the position before the first, of those above bottom and up to top, that is missing or whose message is not
-// decided.
-func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom, top int64) (int64, error) {
+// decidedUpTo returns the position before the first above bottom that is missing, or whose message is not decided.
+func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom int64) (int64, error) {
 	now := r.cfg.Now()
 	decided, err := r.cfg.Store.Decided(ctx, claims(entries, now))
 	if err != nil {

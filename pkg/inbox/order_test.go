@@ -61,7 +61,7 @@ func (n *nodes) start(use func(*process)) {
 	}})
 	defer p.Stop()
 	p.send(message("Bob", "Dora"))
-	time.Sleep(2 * inbox.DefaultWriteTimeout)
+	<-time.After(2 * inbox.DefaultWriteTimeout)
 	p.send(message("Bob", "Dora"))
 	use(p)
 }
@@ -160,11 +160,11 @@ func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
 					p.seq.incarnation.Add(1)
 				}
 				other.send(message("Bob"))
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				close(goOn)
 				all.Wait()
 				require.Greater(t, other.send(message("Bob")), onItsWay)
-				time.Sleep(time.Minute)
+				<-time.After(time.Minute)
 				require.Greater(t, other.send(message("Bob")), onItsWay)
 			})
 		})

@@ -243,6 +243,5 @@ func first[T any](ctx context.Context, c *driver.Collection, q query) (T, error)
 	return found[0], nil
 }
 
-// ascending and descending are sort orders.
-func ascending(field string) bson.D  { return bson.D{{Key: field, Value: 1}} }
-func descending(field string) bson.D { return bson.D{{Key: field, Value: -1}} }
+// ascending is a sort order.
+func ascending(field string) bson.D { return bson.D{{Key: field, Value: 1}} }
