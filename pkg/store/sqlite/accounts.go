@@ -111,7 +111,7 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 
 // KeyHistory implements store.Keys.
 func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
-	versions, err := all(ctx, s, "key_history", s.stmts.keyHistory, []any{store.Canonical(username)}, scanUserKey)
+	versions, err := all(ctx, s, query{operation: "key_history", stmt: s.stmts.keyHistory, args: []any{store.Canonical(username)}, expected: 1}, scanUserKey)
 	if err != nil {
 		return "", nil, err
 	}
@@ -134,12 +134,12 @@ func scanUserKey(r row) (store.UserKey, error) {
 
 // ListKeys implements store.Keys.
 func (s *Store) ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error) {
-	return all(ctx, s, "list_keys", s.stmts.listKeys, []any{after, limit}, scanUserKey)
+	return all(ctx, s, query{operation: "list_keys", stmt: s.stmts.listKeys, args: []any{after, limit}}, scanUserKey)
 }
 
 // KeyVersions implements store.Keys.
 func (s *Store) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
-	users, err := all(ctx, s, "key_versions", s.stmts.keyVersions, []any{list(usernames)}, func(r row) (u store.UserKey, err error) {
+	users, err := all(ctx, s, query{operation: "key_versions", stmt: s.stmts.keyVersions, args: []any{list(usernames)}, expected: len(usernames)}, func(r row) (u store.UserKey, err error) {
 		err = r.Scan(&u.Username, &u.Key.Version)
 		return u, err
 	})

@@ -49,7 +49,7 @@ func TestAReadThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 	for name, read := range reads {
 		whole, err := read(endAfter(t.Context(), 1<<40))
 		require.NoError(t, err)
-		for range 20 {
+		for range 5 {
 			for looks := range int64(60) {
 				got, err := read(endAfter(t.Context(), looks))
 				if err != nil {
@@ -73,7 +73,7 @@ func TestDecidedOutlivesItsCaller(t *testing.T) {
 	}
 	_, err := s.InsertMessages(t.Context(), messages)
 	require.NoError(t, err)
-	for range 1000 {
+	for range 400 {
 		ctx, cancel := context.WithTimeout(t.Context(), rand.N(2*time.Millisecond))
 		found, err := s.Decided(ctx, ids)
 		cancel()

@@ -185,7 +185,7 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 
 // Messages implements store.Log.
 func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
-	messages, err := all(ctx, s, "messages", s.stmts.messages, []any{hexList(ids)}, scanMessage)
+	messages, err := all(ctx, s, query{operation: "messages", stmt: s.stmts.messages, args: []any{hexList(ids)}, expected: len(ids)}, scanMessage)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 
 // Decided implements store.Log.
 func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
-	found, err := all(ctx, s, "decided", s.stmts.decided, []any{hexList(ids)}, func(r row) (id store.MessageID, err error) {
+	found, err := all(ctx, s, query{operation: "decided", stmt: s.stmts.decided, args: []any{hexList(ids)}, expected: len(ids)}, func(r row) (id store.MessageID, err error) {
 		err = r.Scan((*messageID)(&id))
 		return id, err
 	})
@@ -259,10 +259,20 @@ func list[T string | int64](values []T) string {
 	return string(text)
 }
 
+// query is a prepared statement with its arguments.
+type query struct {
+	// operation is what the observer is told.
+	operation string
+	stmt      *sql.Stmt
+	args      []any
+	// expected is for how many rows room is made.
+	expected int
+}
+
 // all runs a query and returns what scan makes of its rows: of all of them, or nothing and an error.
-func all[T any](ctx context.Context, s *Store, operation string, stmt *sql.Stmt, args []any, scan func(r row) (T, error)) (list []T, err error) {
-	err = s.observed(ctx, operation, func() error {
-		list, err = scanAll(ctx, stmt, args, scan)
+func all[T any](ctx context.Context, s *Store, q query, scan func(r row) (T, error)) (list []T, err error) {
+	err = s.observed(ctx, q.operation, func() error {
+		list, err = scanAll(ctx, q, scan)
 		return unavailable(err)
 	})
 	return list, err
@@ -273,14 +283,17 @@ func (s *Store) first(ctx context.Context, operation string, stmt *sql.Stmt, arg
 	return s.observed(ctx, operation, func() error { return unavailable(f(stmt.QueryRowContext(ctx, args...))) })
 }
 
-func scanAll[T any](ctx context.Context, stmt *sql.Stmt, args []any, scan func(r row) (T, error)) ([]T, error) {
-	rows, err := stmt.QueryContext(ctx, args...)
+func scanAll[T any](ctx context.Context, q query, scan func(r row) (T, error)) ([]T, error) {
+	rows, err := q.stmt.QueryContext(ctx, q.args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var list []T
 	for rows.Next() {
+		if list == nil {
+			list = make([]T, 0, max(1, q.expected))
+		}
 		one, err := scan(rows)
 		if err != nil {
 			return nil, err
@@ -293,9 +306,13 @@ func scanAll[T any](ctx context.Context, stmt *sql.Stmt, args []any, scan func(r
 	return list, nil
 }
 
+// expectEntries bounds the room that is made for entries at once.
+const expectEntries = 256
+
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
-	return all(ctx, s, "entries", s.stmts.entries, []any{user, after, upTo}, scanEntry)
+	expected := int(max(0, min(upTo-after, expectEntries)))
+	return all(ctx, s, query{operation: "entries", stmt: s.stmts.entries, args: []any{user, after, upTo}, expected: expected}, scanEntry)
 }
 
 // FirstAfter implements store.Log.
@@ -316,7 +333,7 @@ func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tai
 		highest, lowest sql.NullInt64
 		removed         int64
 	}
-	inboxes, err := all(ctx, s, "tails", s.stmts.tails, []any{list(users)}, func(r row) (i inbox, err error) {
+	inboxes, err := all(ctx, s, query{operation: "tails", stmt: s.stmts.tails, args: []any{list(users)}, expected: len(users)}, func(r row) (i inbox, err error) {
 		err = r.Scan(&i.user, &i.highest, &i.lowest, &i.removed)
 		return i, err
 	})
@@ -373,7 +390,7 @@ func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]strin
 	if err != nil {
 		return nil, err
 	}
-	return all(ctx, s, "receipts", s.stmts.receipts, []any{string(asked)}, func(r row) (receipt store.ReadReceipt, err error) {
+	return all(ctx, s, query{operation: "receipts", stmt: s.stmts.receipts, args: []any{string(asked)}}, func(r row) (receipt store.ReadReceipt, err error) {
 		var at int64
 		err = r.Scan((*messageID)(&receipt.Message), &receipt.User, &at)
 		receipt.ReadAt = fromMillis(at)

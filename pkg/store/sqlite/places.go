@@ -60,7 +60,7 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 		hints[i] = e.Place
 		wanted[e.Message] = struct{}{}
 	}
-	messages, err := all(ctx, s, "messages", s.stmts.messagesAt, []any{list(hints)}, scanMessage)
+	messages, err := all(ctx, s, query{operation: "messages", stmt: s.stmts.messagesAt, args: []any{list(hints)}, expected: len(entries)}, scanMessage)
 	if err != nil {
 		return nil, err
 	}

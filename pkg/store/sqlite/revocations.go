@@ -87,13 +87,13 @@ func (l *revocationLog) read(ctx context.Context, last *int64, apply func(revoca
 		revocation.Record
 		id int64
 	}
-	page, err := all(ctx, l.store, "revocations", l.store.stmts.revocations, []any{*last, millis(time.Now()), revocationPage},
-		func(row row) (r record, err error) {
-			var expires int64
-			err = row.Scan(&r.id, &r.TokenID, &r.Subject, &r.MinGeneration, &expires)
-			r.ExpiresAt = fromMillis(expires)
-			return r, err
-		})
+	q := query{operation: "revocations", stmt: l.store.stmts.revocations, args: []any{*last, millis(time.Now()), revocationPage}}
+	page, err := all(ctx, l.store, q, func(row row) (r record, err error) {
+		var expires int64
+		err = row.Scan(&r.id, &r.TokenID, &r.Subject, &r.MinGeneration, &expires)
+		r.ExpiresAt = fromMillis(expires)
+		return r, err
+	})
 	for _, r := range page {
 		apply(r.Record)
 		*last = r.id

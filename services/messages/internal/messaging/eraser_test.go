@@ -1,10 +1,12 @@
 package messaging
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,45 +15,62 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// expired is a store with contents to be erased, which fails now and then.
+// expired is a store with contents to be erased, which fails while fail is set.
 type expired struct {
+	mu    sync.Mutex
 	times []time.Time
 	fail  error
 }
 
 func (x *expired) EraseExpired(_ context.Context, now time.Time) (int64, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.times = append(x.times, now)
 	return 3, x.fail
 }
 
+// calls returns when it was called, and says whether it fails from now on.
+func (x *expired) calls(fail error) []time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fail = fail
+	return slices.Clone(x.times)
+}
+
+// lines counts the lines of a log.
+type lines struct{ atomic.Int64 }
+
+func (l *lines) Write(text []byte) (int, error) {
+	l.Add(1)
+	return len(text), nil
+}
+
 func TestExpiredContentsAreErasedEveryMinuteAndAgainAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		x, m := &expired{fail: errors.New("the store is away")}, NewMetrics(nil)
-		e := &Eraser{Store: x, Now: time.Now, Log: slog.New(slog.NewTextHandler(&log, nil)), Metrics: m}
+		log, x, m := &lines{}, &expired{fail: errors.New("the store is away")}, NewMetrics(nil)
+		e := &Eraser{Store: x, Now: time.Now, Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: m}
 		ctx, cancel := context.WithCancel(t.Context())
 		go e.Run(ctx)
 		begun := time.Now()
 		time.Sleep(eraseEvery * 6 / 5)
 		synctest.Wait()
-		require.NotEmpty(t, x.times)
-		require.EqualValues(t, len(x.times), testutil.ToFloat64(m.notErased))
-		require.Contains(t, log.String(), "the store is away")
-		x.fail = nil
-		log.Reset()
+		failed := len(x.calls(nil))
+		require.Positive(t, failed)
+		require.EqualValues(t, failed, testutil.ToFloat64(m.notErased))
+		require.EqualValues(t, failed, log.Load())
 		time.Sleep(10 * eraseEvery)
 		synctest.Wait()
-		require.Empty(t, log.String())
-		require.EqualValues(t, 3*len(x.times), testutil.ToFloat64(m.erased))
-		for i, at := range x.times {
+		times := x.calls(nil)
+		require.EqualValues(t, failed, log.Load())
+		require.EqualValues(t, 3*len(times), testutil.ToFloat64(m.erased))
+		for i, at := range times {
 			wait := at.Sub(begun)
 			require.GreaterOrEqual(t, wait, eraseEvery*4/5, "time %d", i)
 			require.LessOrEqual(t, wait, eraseEvery*6/5, "time %d", i)
 			begun = at
 		}
-		before := len(x.times)
 		cancel()
 		time.Sleep(2 * eraseEvery)
-		require.Len(t, x.times, before)
+		require.Len(t, x.calls(nil), len(times))
 	})
 }
