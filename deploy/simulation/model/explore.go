@@ -49,8 +49,9 @@ func (x *explorer) run() Result {
 	}
 	result := Result{States: x.seen.size, Steps: x.steps, Fault: x.fault}
 	if x.fault != "" {
-		words, s := x.trace(x.at)
-		result.Trace = append(words, x.lastWords(&s))
+		var end state
+		result.Trace, end = x.trace(x.at)
+		result.Trace = append(result.Trace, x.lastWords(&end))
 	}
 	return result
 }

@@ -98,7 +98,7 @@ func (m *machine) note(s *state, u, p uint8, what cell) (fault string) {
 		s.told[u][p-1] = what
 		return ""
 	}
-	if before != what && !(what == tombstone && m.gone(s, u, p)) {
+	if before != what && (what != tombstone || !m.gone(s, u, p)) {
 		return "two readers are told different things of one position"
 	}
 	return ""
