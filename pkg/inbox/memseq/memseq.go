@@ -5,24 +5,19 @@ import (
 	"context"
 	"sync"
 
-	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"github.com/sealpost/sealpost/pkg/inbox/internal/recent"
 )
 
 // Sequencer implements inbox.Sequencer. It forgets the counters that were used longest ago when it holds too many:
-// they are set from the log's tail again.
+// they are set from the log's tail again, which costs one read each, together with others.
 type Sequencer struct {
 	mu       sync.Mutex
-	counters *simplelru.LRU[string, int64]
+	counters *recent.Map[string, int64]
 }
 
-// New makes a sequencer that holds up to maxUsers counters.
-func New(maxUsers int) *Sequencer {
-	counters, err := simplelru.NewLRU[string, int64](maxUsers, nil)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	return &Sequencer{counters: counters}
-}
+// New makes a sequencer that keeps the counters of the last maxUsers users at least, and of twice as many at most. It takes
+// memory as they come: some 70 bytes each.
+func New(maxUsers int) *Sequencer { return &Sequencer{counters: recent.New[string, int64](maxUsers)} }
 
 // Next implements inbox.Sequencer.
 func (s *Sequencer) Next(_ context.Context, users []string) ([]int64, error) {
@@ -32,7 +27,7 @@ func (s *Sequencer) Next(_ context.Context, users []string) ([]int64, error) {
 	for i, user := range users {
 		if last, ok := s.counters.Get(user); ok {
 			positions[i] = last + 1
-			s.counters.Add(user, last+1)
+			s.counters.Put(user, last+1)
 		}
 	}
 	return positions, nil
@@ -44,7 +39,7 @@ func (s *Sequencer) Raise(_ context.Context, floors map[string]int64) error {
 	defer s.mu.Unlock()
 	for user, floor := range floors {
 		if last, ok := s.counters.Get(user); !ok || last < floor {
-			s.counters.Add(user, floor)
+			s.counters.Put(user, floor)
 		}
 	}
 	return nil
