@@ -23,7 +23,7 @@ func BenchmarkAppend(b *testing.B) {
 			s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "db"))
 			require.NoError(b, err)
 			defer func() { require.NoError(b, s.Close()) }()
-			w := inbox.NewWriter(inbox.Config{Store: s, Sequencer: memseq.New(1000)})
+			w := inbox.NewWriter(inbox.Config{Store: s, Sequencer: memseq.New(1000), AloneSince: time.Now()})
 			defer w.Stop()
 			d := inbox.Draft{Sender: "Sender", Content: fmt.Sprintf("%0400d", 1), IV: "000000000000000000000000"}
 			for i := range recipients {

@@ -96,7 +96,9 @@ type Failpoint func(ctx context.Context, step Step) error
 type Config struct {
 	Store     store.Log
 	Sequencer Sequencer
-	Metrics   *Metrics
+	// Counters, if set, is used in place of Sequencer.
+	Counters Counters
+	Metrics  *Metrics
 	// Retention is how long entries are kept, and messages at most.
 	Retention time.Duration
 	// WriteTimeout is when a send gives up. It must be shorter than HoleTimeout.

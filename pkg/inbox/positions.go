@@ -4,292 +4,164 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"github.com/sealpost/sealpost/pkg/batch"
-	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
-const sequencerPause = time.Second
-
-// sequencerTimeout bounds one round trip to the sequencer, so that a stalled one leaves a send time enough to do
-// without it.
-const sequencerTimeout = 500 * time.Millisecond
-
-// verifiedUsers bounds how many users' counters are known not to lag.
-const verifiedUsers = 1 << 17
-
-// verifyRounds bounds how often counters are verified anew because the sequencer is another one again.
-const verifyRounds = 4
+const (
+	// sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
+	sequencerPause = time.Second
+	// sequencerTimeout bounds asking the sequencer once, so that a stalled one leaves a send time enough to do without it.
+	sequencerTimeout = 500 * time.Millisecond
+	// sequencerRounds bounds how often one send asks, because the sequencer is another one again.
+	sequencerRounds = 4
+	// sequencerBatch is how many positions are asked for at once, at most: those of two of the largest sends.
+	sequencerBatch = 2050
+)
 
 // errSequencerAway marks the failure of a sequencer, as against that of the store.
 var errSequencerAway = errors.New("sequencer away")
 
-// positions takes positions from the sequencer, and from the log's tails while the sequencer is away.
+// positions takes positions from the sequencer. While it is away they are those after the log's tails.
 //
-// What it must not do is hand out a position below one that was acknowledged before: if nobody has it (its sender died,
-// say), the store would take it, and a message would stand before an older one. A counter that has lost nothing is never
-// below. Counters that may have gone back are raised to the tail before they are used. Without the sequencer the position
-// after the tail is taken, and none is kept in mind.
+// What it must not do is hand out a position below one that was acknowledged before: if nobody has it (its sender died, say), the
+// store would take it, and a message would stand before an older one. A counter that has lost nothing is never below, unless others
+// did without it: those leave nothing free below what they place (see tails), so that a counter which hands out such a position is
+// refused and passes the tail. A counter that may have gone back is not believed: Counters does not hand out its positions but above
+// a tail that was read since.
 //
-// Sends that come together take their positions together: one round trip to the sequencer or, without it, one look at
-// each tail, so that its being away does not make them wait for each other one by one.
+// Sends that come together take their positions together, in one round trip. It stands before nobody: the tails that some of them
+// need are read outside of it.
 type positions struct {
-	sequencer Sequencer
-	tails     interface {
-		Tails(ctx context.Context, users []string) (map[string]store.Tail, error)
-	}
-	metrics   *Metrics
-	began     time.Time
-	awayUntil atomic.Int64 // nanoseconds since began
-	// verified holds the incarnation of the sequencer in which a user's counter was found not to lag.
-	verified *lru.Cache[string, uint64]
-	turns    turns
-	// turnTimeout is for how long a send that has taken positions may keep others from the tails.
-	turnTimeout time.Duration
-	together    *batch.Batcher[string, grant]
-}
-
-// grant is a position that a send has taken.
-type grant struct {
-	position int64
-	// of is what waits for entries to stand there; nil for nothing.
-	of *placing
-}
-
-// placing is a number of positions that are to be filled before others look at the tails.
-type placing struct {
-	left atomic.Int64
-	end  func()
-}
-
-func (p *placing) placed(n int) {
-	if p.left.Add(int64(-n)) <= 0 {
-		p.end()
-	}
+	counters Counters
+	tails    *tails
+	metrics  *Metrics
+	sequencer
+	together *batch.Batcher[Want, int64]
 }
 
 func newPositions(cfg Config) *positions {
-	verified, err := lru.New[string, uint64](verifiedUsers)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	p := &positions{
-		sequencer: bounded{cfg.Sequencer}, tails: cfg.Store, metrics: cfg.Metrics, began: time.Now(), verified: verified,
-		turnTimeout: cfg.WriteTimeout,
-	}
-	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes}
-	p.together = batch.New(bounds, func(user string) int { return len(user) }, p.take)
+	p := &positions{counters: countersOf(cfg), metrics: cfg.Metrics, sequencer: sequencer{began: time.Now()}, tails: newTails(&cfg)}
+	p.tails.leave = p.leave
+	bounds := batch.Config{Queue: cfg.QueueLength, Items: sequencerBatch, Bytes: maxBatchBytes}
+	p.together = batch.New(bounds, func(w Want) int { return len(w.User) }, p.ask)
 	return p
 }
 
 // stop waits for what is under way.
-func (p *positions) stop() { p.together.Stop() }
+func (p *positions) stop() {
+	p.tails.stop()
+	p.together.Stop()
+}
 
-// bounded gives each round trip of a sequencer its own short deadline.
-type bounded struct{ Sequencer }
-
-func (b bounded) Next(ctx context.Context, users []string) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, sequencerTimeout)
+// ask asks the sequencer for several sends, within its own short time.
+func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sequencerTimeout)
 	defer cancel()
-	taken, err := b.Sequencer.Next(ctx, users)
+	taken, err := p.counters.Take(ctx, wants)
 	if err != nil {
+		p.leaveAlone()
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)
+	}
+	for i, w := range wants {
+		if w.HasTail() || taken[i] > 0 { // else it may not have been asked at all
+			p.answered()
+			break
+		}
 	}
 	return taken, nil
 }
 
-func (b bounded) Raise(ctx context.Context, floors map[string]int64) error {
-	ctx, cancel := context.WithTimeout(ctx, sequencerTimeout)
-	defer cancel()
-	if err := b.Sequencer.Raise(ctx, floors); err != nil {
-		return fmt.Errorf("%w: %w", errSequencerAway, err)
+// next takes a position for each user; none is listed twice. 0 stands for the position after the tail, because the sequencer is
+// away. Counters that lag are to be raised past the tails first.
+func (p *positions) next(ctx context.Context, users []string, lagging bool) ([]int64, error) {
+	taken := make([]int64, len(users))
+	wants, at := make([]Want, len(users)), make([]int, len(users))
+	for i, user := range users {
+		wants[i], at[i] = Want{User: user}, i
 	}
-	return nil
-}
-
-// next takes one position for each user; none is listed twice. placed is to be called when entries stand there, or do not.
-func (p *positions) next(ctx context.Context, users []string) (taken []int64, placed func(), err error) {
-	grants, err := p.together.Do(ctx, users)
-	if err != nil {
-		return nil, nil, err
-	}
-	taken = make([]int64, len(grants))
-	for i, g := range grants {
-		taken[i] = g.position
-	}
-	placed = func() {
-		if of := grants[0].of; of != nil {
-			of.placed(len(grants))
-		}
-	}
-	return taken, placed, nil
-}
-
-// take is next for several sends, whose users are listed one send after the other.
-func (p *positions) take(ctx context.Context, users []string) ([]grant, error) {
-	if !p.away() {
-		taken, err := p.counted(ctx, users)
-		if err == nil || !p.leaveAlone(ctx, err) {
-			grants := make([]grant, len(taken))
-			for i, position := range taken {
-				grants[i].position = position
+	may, trying := p.may()
+	for round := 0; may && round < sequencerRounds; round++ {
+		if round > 0 || lagging {
+			if err := p.tails.read(ctx, wants); err != nil {
+				return nil, err
 			}
-			return grants, err
 		}
+		positions, err := p.together.Do(ctx, wants)
+		if errors.Is(err, errSequencerAway) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		open := 0
+		for i, position := range positions {
+			if position == 0 {
+				wants[open], at[open] = wants[i], at[i]
+				open++
+				continue
+			}
+			taken[at[i]] = position
+		}
+		if wants, at = wants[:open], at[:open]; open == 0 {
+			return taken, nil
+		}
+		may = trying || !p.away()
 	}
 	p.metrics.sequencerFallbacks.Inc()
-	return p.afterTails(ctx, users)
+	return taken, nil
 }
 
-// passTail makes the counters of users pass the tails of their logs.
-func (p *positions) passTail(ctx context.Context, users []string) error {
-	if p.away() {
-		return nil // there are no counters
+// raise makes the counters of users pass the tails of their logs. An error that is errSequencerAway means that they may lag.
+func (p *positions) raise(ctx context.Context, users []string) error {
+	wants := make([]Want, len(users))
+	for i, user := range users {
+		wants[i] = Want{User: user, RaiseOnly: true}
 	}
-	err := p.raise(ctx, users)
-	if err != nil && p.leaveAlone(ctx, err) {
-		return nil
+	if may, _ := p.may(); !may {
+		return errSequencerAway
 	}
+	if err := p.tails.read(ctx, wants); err != nil {
+		return err
+	}
+	_, err := p.together.Do(ctx, wants)
 	return err
 }
 
-// away reports whether the sequencer is left alone.
-func (p *positions) away() bool { return int64(time.Since(p.began)) < p.awayUntil.Load() }
-
-// leaveAlone reports whether an error is the sequencer's, which is then left alone for a while. Its counters miss what is
-// placed without it meanwhile: they are verified anew.
-func (p *positions) leaveAlone(ctx context.Context, err error) bool {
-	if !errors.Is(err, errSequencerAway) || ctx.Err() != nil {
-		return false
+// leave tells the counters of tails that nobody waits for any more, so that the next send finds them known.
+func (p *positions) leave(ctx context.Context, wants []Want) {
+	if !p.away() {
+		_, _ = p.together.Do(ctx, wants) // else the next one finds them itself
 	}
-	p.awayUntil.Store(int64(time.Since(p.began) + sequencerPause))
-	p.verified.Purge()
-	return true
 }
 
-// counted takes positions from the sequencer.
-func (p *positions) counted(ctx context.Context, users []string) ([]int64, error) {
-	for range verifyRounds {
-		incarnation := p.sequencer.Incarnation()
-		if err := p.verify(ctx, incarnation, users); err != nil {
-			return nil, err
-		}
-		taken, err := p.seeded(ctx, users)
-		if err != nil || p.sequencer.Incarnation() == incarnation {
-			return taken, err
-		}
-	}
-	return nil, fmt.Errorf("%w: it is another one again and again", errSequencerAway)
+// sequencer is whether a sequencer is there.
+type sequencer struct {
+	began time.Time
+	// awayUntil is 0 while it answers; else until when it is left alone, in nanoseconds since began.
+	awayUntil atomic.Int64
 }
 
-// verify raises the counters that may lag.
-func (p *positions) verify(ctx context.Context, incarnation uint64, users []string) error {
-	var doubtful []string
-	for _, user := range distinct(users) {
-		if in, ok := p.verified.Get(user); !ok || in != incarnation {
-			doubtful = append(doubtful, user)
-		}
+// may reports whether the sequencer may be asked. Of those who want to when it has been left alone for long enough, one may try: the
+// others do not wait for what comes of that.
+func (s *sequencer) may() (may, trying bool) {
+	until := s.awayUntil.Load()
+	if until == 0 {
+		return true, false
 	}
-	if len(doubtful) == 0 {
-		return nil
-	}
-	if err := p.raise(ctx, doubtful); err != nil {
-		return err
-	}
-	if p.sequencer.Incarnation() == incarnation {
-		for _, user := range doubtful {
-			p.verified.Add(user, incarnation)
-		}
-	}
-	return nil
+	now := int64(time.Since(s.began))
+	trying = now >= until && s.awayUntil.CompareAndSwap(until, now+int64(sequencerPause))
+	return trying, trying
 }
 
-func (p *positions) raise(ctx context.Context, users []string) error {
-	floors, err := p.tailsOf(ctx, users)
-	if err != nil {
-		return err
-	}
-	return p.sequencer.Raise(ctx, floors)
-}
+func (s *sequencer) away() bool { return s.awayUntil.Load() != 0 }
 
-// seeded takes positions and sets the counters that are missing from the log's tail.
-func (p *positions) seeded(ctx context.Context, users []string) ([]int64, error) {
-	taken, err := p.sequencer.Next(ctx, users)
-	if err != nil {
-		return nil, err
-	}
-	var missing []string
-	var at []int
-	for i, position := range taken {
-		if position == 0 {
-			missing, at = append(missing, users[i]), append(at, i)
-		}
-	}
-	if len(missing) == 0 {
-		return taken, nil
-	}
-	if err := p.raise(ctx, distinct(missing)); err != nil {
-		return nil, err
-	}
-	again, err := p.sequencer.Next(ctx, missing)
-	if err != nil {
-		return nil, err
-	}
-	for i, position := range again {
-		if position == 0 {
-			return nil, fmt.Errorf("%w: it forgot a counter that was just set", errSequencerAway)
-		}
-		taken[at[i]] = position
-	}
-	return taken, nil
-}
+func (s *sequencer) leaveAlone() { s.awayUntil.Store(int64(time.Since(s.began) + sequencerPause)) }
 
-// afterTails takes the positions after the tails. Of this process, one batch of sends at a time has a user, so that they
-// do not all try the same positions; of those of other processes one wins, and the others take the next.
-func (p *positions) afterTails(ctx context.Context, users []string) ([]grant, error) {
-	each := distinct(users)
-	release, err := p.turns.take(ctx, each)
-	if err != nil {
-		return nil, err
+func (s *sequencer) answered() {
+	if s.away() {
+		s.awayUntil.Store(0)
 	}
-	at, err := p.tailsOf(ctx, each)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	of := &placing{}
-	of.left.Store(int64(len(users)))
-	of.end = sync.OnceFunc(release)
-	time.AfterFunc(p.turnTimeout, of.end) // a send that has given up since does not tell
-	grants := make([]grant, len(users))
-	for i, user := range users {
-		at[user]++
-		grants[i] = grant{at[user], of}
-	}
-	return grants, nil
-}
-
-// distinct lists each user once.
-func distinct(users []string) []string {
-	sorted := slices.Sorted(slices.Values(users))
-	return slices.Compact(sorted)
-}
-
-func (p *positions) tailsOf(ctx context.Context, users []string) (map[string]int64, error) {
-	tails, err := p.tails.Tails(ctx, users)
-	if err != nil {
-		return nil, err
-	}
-	floors := make(map[string]int64, len(users))
-	for _, user := range users {
-		floors[user] = tails[user].Position
-	}
-	return floors, nil
 }

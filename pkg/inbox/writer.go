@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -53,6 +54,7 @@ func NewWriter(cfg Config) *Writer {
 	bounds := func(kind string) batch.Config {
 		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
 	}
+	w.positions.tails.insert = w.insertEntries
 	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
 	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
 	return w
@@ -196,26 +198,18 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 		pending[i] = &entries[i]
 	}
 	for range maxRounds {
-		users := make([]string, len(pending))
-		for i, e := range pending {
-			users[i] = e.User
-		}
-		if touched { // these were refused: the counters lag behind the log
+		lagging := touched // these were refused: the counters lag behind the log
+		if lagging {
 			w.cfg.Metrics.positionConflicts.Add(float64(len(pending)))
-			if err := w.positions.passTail(ctx, users); err != nil {
-				return touched, err
-			}
 		}
-		taken, placed, err := w.positions.next(ctx, users)
+		taken, err := w.positions.next(ctx, usersOf(pending), lagging)
 		if err != nil {
 			return touched, err
 		}
 		if err := w.failpoint(ctx, StepPositions); err != nil {
-			placed()
 			return touched, err
 		}
 		refused, err := w.place(ctx, pending, taken)
-		placed()
 		touched = touched || !errors.Is(err, ErrOverloaded)
 		if err != nil || len(refused) == 0 {
 			return touched, err
@@ -225,35 +219,91 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
 }
 
+// usersOf lists the owners of entries.
+func usersOf(entries []*store.Entry) []string {
+	users := make([]string, len(entries))
+	for i, e := range entries {
+		users[i] = e.User
+	}
+	return users
+}
+
 // place inserts entries at the positions taken and returns those whose positions belong to others. A position that turns
 // out not to be needed, because the inbox holds the entry already, is closed: whoever reads past it would have to wait.
 func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
 	rows := make([]store.Entry, len(entries))
 	for i, e := range entries {
-		e.Position = taken[i]
 		rows[i] = *e
+		rows[i].Position = taken[i]
 	}
-	results, err := w.entries.Do(ctx, rows)
+	results, err := w.insert(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
 	foreign := false
 	var unused []store.Entry
+	var lagging []string
 	for i, r := range results {
+		e := entries[i]
 		switch {
 		case r.Existing != nil:
-			unused = append(unused, w.cfg.hole(entries[i].User, taken[i]))
-			foreign = foreign || r.Existing.Digest != entries[i].Digest
-			*entries[i] = *r.Existing
+			foreign = foreign || r.Existing.Digest != e.Digest
+			*e = *r.Existing
+			if taken[i] > 0 {
+				unused = append(unused, w.cfg.hole(e.User, taken[i]))
+			}
+			if 0 < taken[i] && taken[i] < e.Position {
+				lagging = append(lagging, e.User)
+			}
 		case r.PositionTaken:
-			refused = append(refused, entries[i])
+			refused = append(refused, e)
+		default:
+			e.Position = rows[i].Position
 		}
 	}
 	w.cfg.close(ctx, unused)
 	if foreign {
 		return nil, errForeign
 	}
+	if len(lagging) > 0 { // an earlier attempt had positions of other counters: these must not hand out what is free below them
+		return refused, w.positions.raise(ctx, lagging)
+	}
 	return refused, nil
+}
+
+// insert inserts entries at their positions, together with those of other sends. Those without a position are placed after the
+// tails of their inboxes, side by side with the others, and have one then.
+func (w *Writer) insert(ctx context.Context, rows []store.Entry) ([]store.EntryResult, error) {
+	var at [2][]int // with and without a position
+	for i, row := range rows {
+		without := 0
+		if row.Position == 0 {
+			without = 1
+		}
+		at[without] = append(at[without], i)
+	}
+	by := [2]func(context.Context, []store.Entry) ([]store.EntryResult, error){w.entries.Do, w.positions.tails.place}
+	for i := range by {
+		if len(at[1-i]) == 0 {
+			return by[i](ctx, rows)
+		}
+	}
+	results := make([]store.EntryResult, len(rows))
+	var both errgroup.Group
+	for i := range by {
+		both.Go(func() error {
+			part := make([]store.Entry, len(at[i]))
+			for k, row := range at[i] {
+				part[k] = rows[row]
+			}
+			done, err := by[i](ctx, part)
+			for k, result := range done {
+				rows[at[i][k]], results[at[i][k]] = part[k], result
+			}
+			return err
+		})
+	}
+	return results, both.Wait()
 }
 
 // insertEntries is the bulk insert behind the group commit. Entries that meet at one position within the batch (a

@@ -1,0 +1,463 @@
+package inbox
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sealpost/sealpost/pkg/batch"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+const (
+	// tailChunk is how many inboxes are dealt with in one round trip.
+	tailChunk = 256
+	// tailShare is how many of them are one send's while others wait. A send with more is a large one.
+	tailShare = 64
+	// tailWorkers is how many chunks are under way at a time, and largeWorkers how many of them may be of large sends.
+	tailWorkers  = 8
+	largeWorkers = 6
+	// tailWindow is how many entries are placed after one tail at a time, and how many positions up to it are made sure to be in use.
+	tailWindow = 16
+	// windowReads is how many inboxes of a chunk are looked at at a time.
+	windowReads = 8
+	// maxTailJobs bounds the memory of what waits: the recipients of 256 of the largest sends.
+	maxTailJobs = 1 << 18
+)
+
+// tails does what is to be done at the ends of inboxes: it reads where they are, and places entries after them while no counter can
+// be had.
+//
+// It deals with many inboxes in one round trip, whichever sends they belong to, and has a few such chunks under way at a time. Each
+// inbox is in one of them at a time; what comes meanwhile is done together, next. So a read begins after it was asked for, and
+// sends to one inbox are placed side by side, not one by one. A chunk takes from all large sends that wait, or from small ones
+// alone, and not all chunks are for large ones: so none stands before the others. They have a time of their own: a send that gives
+// up leaves behind what was found out for it.
+//
+// Placing must leave nothing free below an entry that stands: a counter that does not know of it would hand that out. So entries
+// take the positions right after the tail, and before any of them is said to stand, whatever is missing shortly below it is closed:
+// what one of them did not need because the inbox held its entry already, and what a process that died in the middle of this has left.
+type tails struct {
+	cfg *Config
+	// insert is the bulk insert of entries.
+	insert func(context.Context, []store.Entry) ([]store.EntryResult, error)
+	// leave is told the tails that were read for sends which have given up since.
+	leave func(context.Context, []Want)
+
+	mu      sync.Mutex
+	lanes   map[string]*lane
+	small   []*group // those that wait
+	large   []*group // those that wait; they take turns
+	jobs    int
+	working int
+	// onLarge are those who work on chunks of large ones.
+	onLarge int
+	idle    chan struct{} // closed while nobody works, once quit is closed
+	quit    chan struct{}
+	stopped bool
+}
+
+// lane is what waits for one inbox. It is either in one group or in the chunk of one worker.
+type lane struct {
+	user string
+	jobs []*job
+}
+
+// group are lanes that came to wait together.
+type group struct{ lanes []*lane }
+
+// visit is what one send wants at the tails.
+type visit struct {
+	ctx  context.Context
+	jobs []job
+	done chan struct{}
+
+	mu   sync.Mutex
+	left int
+	gone bool // nobody waits for it any more
+}
+
+// job is one inbox of a visit: its tail is to be read or, if there is an entry, the entry is to be placed after it. Who waits for
+// the visit reads the rest once it is done.
+type job struct {
+	visit *visit
+	user  string
+	entry *store.Entry
+
+	tail   int64
+	readAt time.Time
+	read   bool
+	// position and result are the entry's.
+	position int64
+	result   store.EntryResult
+	err      error
+}
+
+func newTails(cfg *Config) *tails {
+	return &tails{cfg: cfg, lanes: map[string]*lane{}, idle: make(chan struct{}), quit: make(chan struct{})}
+}
+
+// read asks for the tails of the users of wants, and writes them into wants.
+func (t *tails) read(ctx context.Context, wants []Want) error {
+	v := newVisit(ctx, len(wants))
+	for i := range v.jobs {
+		v.jobs[i].user = wants[i].User
+	}
+	if err := t.do(v); err != nil {
+		return err
+	}
+	for i := range wants {
+		wants[i].Tail, wants[i].ReadAt = v.jobs[i].tail, v.jobs[i].readAt
+	}
+	return nil
+}
+
+// place inserts entries after the tails of their inboxes, writes the positions into them, and returns what became of each.
+func (t *tails) place(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	v := newVisit(ctx, len(entries))
+	for i := range v.jobs {
+		e := entries[i] // who gives up goes on to use its own
+		v.jobs[i].user, v.jobs[i].entry = e.User, &e
+	}
+	if err := t.do(v); err != nil {
+		return nil, err
+	}
+	results := make([]store.EntryResult, len(entries))
+	for i := range entries {
+		entries[i].Position, results[i] = v.jobs[i].position, v.jobs[i].result
+	}
+	return results, nil
+}
+
+func newVisit(ctx context.Context, n int) *visit {
+	v := &visit{ctx: ctx, jobs: make([]job, n), done: make(chan struct{}), left: n}
+	for i := range v.jobs {
+		v.jobs[i].visit = v
+	}
+	return v
+}
+
+// do waits until a visit is done. If its ctx ends first, what was not begun is left out, but for reads.
+func (t *tails) do(v *visit) error {
+	if err := t.enqueue(v); err != nil {
+		return err
+	}
+	select {
+	case <-v.done:
+	case <-v.ctx.Done():
+		t.abandon(v)
+		return v.ctx.Err()
+	case <-t.quit:
+		return batch.ErrStopped
+	}
+	for i := range v.jobs {
+		if err := v.jobs[i].err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon leaves behind the tails that were read for a visit which nobody waits for any more. Those that are still to be read are
+// left behind as they come.
+func (t *tails) abandon(v *visit) {
+	v.mu.Lock()
+	v.gone = true
+	var read []Want
+	for i := range v.jobs {
+		if j := &v.jobs[i]; j.read {
+			read = append(read, j.want())
+		}
+	}
+	v.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(read) == 0 || t.stopped {
+		return
+	}
+	t.working++
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), t.cfg.WriteTimeout)
+		defer cancel()
+		t.leave(ctx, read)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.rest()
+	}()
+}
+
+// rest ends somebody's work.
+func (t *tails) rest() {
+	if t.working--; t.stopped && t.working == 0 {
+		close(t.idle)
+	}
+}
+
+func (t *tails) enqueue(v *visit) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
+		return batch.ErrStopped
+	}
+	if t.jobs+len(v.jobs) > maxTailJobs {
+		return batch.ErrFull
+	}
+	t.jobs += len(v.jobs)
+	fresh := &group{}
+	for i := range v.jobs {
+		j := &v.jobs[i]
+		l := t.lanes[j.user]
+		if l == nil {
+			l = &lane{user: j.user}
+			t.lanes[j.user] = l
+			fresh.lanes = append(fresh.lanes, l)
+		}
+		l.jobs = append(l.jobs, j)
+	}
+	t.callUp(fresh)
+	return nil
+}
+
+// callUp lets a group wait.
+func (t *tails) callUp(g *group) {
+	if len(g.lanes) == 0 {
+		return
+	}
+	if len(g.lanes) > tailShare {
+		t.large = append(t.large, g)
+	} else {
+		t.small = append(t.small, g)
+	}
+	t.hire()
+}
+
+// hire begins to work on what waits, if there are not enough who do.
+func (t *tails) hire() {
+	if t.working < tailWorkers && t.next() != nil {
+		t.working++
+		go t.work()
+	}
+}
+
+// next is the queue that the next chunk is of, nil for none.
+func (t *tails) next() *[]*group {
+	large := len(t.large) > 0 && t.onLarge < largeWorkers
+	switch {
+	case len(t.small) > 0 && (!large || t.onLarge > 0):
+		return &t.small
+	case large:
+		return &t.large
+	}
+	return nil
+}
+
+// stop waits for the chunks under way; who waits for others is told.
+func (t *tails) stop() {
+	t.mu.Lock()
+	if !t.stopped {
+		t.stopped = true
+		close(t.quit)
+		if t.working == 0 {
+			close(t.idle)
+		}
+	}
+	t.mu.Unlock()
+	<-t.idle
+}
+
+// stretch is what a chunk does to one inbox.
+type stretch struct {
+	lane *lane
+	jobs []*job
+	tail store.Tail
+	// rows are the jobs that place entries, from the tail on.
+	rows []*job
+}
+
+func (t *tails) work() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.rest()
+	for !t.stopped {
+		queue := t.next()
+		if queue == nil {
+			return
+		}
+		chunk, large := cut(queue), 0
+		if queue == &t.large {
+			large = 1
+		}
+		t.onLarge += large
+		t.hire()
+		t.mu.Unlock()
+		t.attend(chunk)
+		t.mu.Lock()
+		t.onLarge -= large
+		t.release(chunk)
+	}
+}
+
+// release gives back the lanes of a chunk. Those for which something has come meanwhile wait again.
+func (t *tails) release(chunk []stretch) {
+	again := &group{}
+	for _, s := range chunk {
+		t.jobs -= len(s.jobs)
+		if len(s.lane.jobs) == 0 {
+			delete(t.lanes, s.lane.user)
+		} else {
+			again.lanes = append(again.lanes, s.lane)
+		}
+	}
+	t.callUp(again)
+}
+
+// cut takes the lanes of the next chunk, some of each group in turn, with what waits for them.
+func cut(queue *[]*group) (chunk []stretch) {
+	for len(*queue) > 0 && len(chunk) < tailChunk {
+		g := (*queue)[0]
+		(*queue)[0] = nil
+		*queue = (*queue)[1:]
+		n := min(len(g.lanes), tailShare, tailChunk-len(chunk))
+		for _, l := range g.lanes[:n] {
+			take := min(len(l.jobs), tailWindow)
+			chunk = append(chunk, stretch{lane: l, jobs: l.jobs[:take:take]})
+			l.jobs = l.jobs[take:]
+		}
+		if g.lanes = g.lanes[n:]; len(g.lanes) > 0 {
+			*queue = append(*queue, g)
+		}
+	}
+	return chunk
+}
+
+// attend does a chunk.
+func (t *tails) attend(chunk []stretch) {
+	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.WriteTimeout)
+	defer cancel()
+	users := make([]string, len(chunk))
+	for i, s := range chunk {
+		users[i] = s.lane.user
+	}
+	readAt := time.Now()
+	found, err := t.cfg.Store.Tails(ctx, users)
+	var left []Want
+	for i := range chunk {
+		s := &chunk[i]
+		s.tail = found[s.lane.user]
+		known := false
+		for _, j := range s.jobs {
+			j.tail, j.readAt, j.err = s.tail.Position, readAt, err
+			if j.entry != nil && err == nil && j.visit.ctx.Err() == nil {
+				j.position = s.tail.Position + int64(len(s.rows)) + 1
+				s.rows = append(s.rows, j)
+				continue
+			}
+			if gone := j.finish(); gone && j.read && !known { // once is enough
+				left, known = append(left, j.want()), true
+			}
+		}
+	}
+	t.insertRows(ctx, chunk)
+	if len(left) > 0 {
+		t.leave(ctx, left)
+	}
+}
+
+// finish tells who waits for a visit that one job is done, and reports whether nobody does.
+func (j *job) finish() (gone bool) {
+	v := j.visit
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	j.read = j.entry == nil && j.err == nil
+	if v.left--; v.left == 0 {
+		close(v.done)
+	}
+	return v.gone
+}
+
+// want raises the counter of the job's user past the tail that was read.
+func (j *job) want() Want { return Want{User: j.user, Tail: j.tail, ReadAt: j.readAt, RaiseOnly: true} }
+
+// insertRows inserts the entries of a chunk, and closes what is missing below.
+func (t *tails) insertRows(ctx context.Context, chunk []stretch) {
+	var jobs []*job
+	var rows []store.Entry
+	for _, s := range chunk {
+		jobs = append(jobs, s.rows...)
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	for _, j := range jobs {
+		j.entry.Position = j.position
+		rows = append(rows, *j.entry)
+	}
+	missing, err := t.missing(ctx, chunk)
+	var results []store.EntryResult
+	if err == nil {
+		results, err = t.insert(ctx, append(rows, missing...))
+	}
+	if err == nil {
+		err = t.closeUnused(ctx, chunk, results)
+	}
+	for i, j := range jobs {
+		if j.err = err; err == nil {
+			j.result = results[i]
+		}
+		j.finish()
+	}
+}
+
+// missing are tombstones for what is missing among the last positions up to the tails after which entries are placed.
+func (t *tails) missing(ctx context.Context, chunk []stretch) ([]store.Entry, error) {
+	found := make([][]store.Entry, len(chunk))
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(windowReads)
+	for i, s := range chunk {
+		after := max(s.tail.Removed, s.tail.Position-tailWindow)
+		if len(s.rows) == 0 || after >= s.tail.Position {
+			continue
+		}
+		reads.Go(func() error {
+			entries, err := t.cfg.Store.Entries(ctx, s.lane.user, after, s.tail.Position)
+			for _, e := range entries {
+				for after++; after < e.Position; after++ {
+					found[i] = append(found[i], t.cfg.hole(s.lane.user, after))
+				}
+			}
+			return err
+		})
+	}
+	err := reads.Wait()
+	return slices.Concat(found...), err
+}
+
+// closeUnused closes the positions that entries of the chunk did not need, because the inbox held them already, where they are
+// below others.
+func (t *tails) closeUnused(ctx context.Context, chunk []stretch, results []store.EntryResult) error {
+	var unused []store.Entry
+	for _, s := range chunk {
+		of := results[:len(s.rows)]
+		results = results[len(s.rows):]
+		top := len(of) - 1
+		for top >= 0 && of[top].Existing != nil {
+			top-- // nothing of the chunk is above it
+		}
+		for i := range max(0, top) {
+			if of[i].Existing != nil {
+				unused = append(unused, t.cfg.hole(s.lane.user, s.rows[i].position))
+			}
+		}
+	}
+	if len(unused) == 0 {
+		return nil
+	}
+	written, err := t.cfg.write(ctx, unused)
+	if err == nil {
+		t.cfg.Metrics.positionsClosed.Add(float64(written))
+	}
+	return err
+}
