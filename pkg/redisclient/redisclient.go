@@ -54,37 +54,38 @@ const (
 	// maxRetries is how often a command that met a broken connection is sent again. All commands used here may be
 	// repeated.
 	maxRetries = 2
+	// clusterReload is after how long a client of a Cluster asks anew who has which slots. It is not told when a master has died:
+	// until then it goes on dialling it.
+	clusterReload = 5 * time.Second
 )
 
-// Client is a client that knows when it speaks to another Redis process than before.
+// Client is a client of whichever servers the Config names.
 type Client struct {
 	redis.UniversalClient
 
-	servers *servers
+	cluster bool
 }
 
-// Incarnation is another number once a connection was made to a Redis process that was not known, or not the last one: to
-// what it holds something may have happened. It changes before the first command goes over that connection.
-func (c *Client) Incarnation() uint64 { return c.servers.incarnation.Load() }
+// Cluster reports whether the servers are a Cluster: a command may then name keys of one slot only.
+func (c *Client) Cluster() bool { return c.cluster }
 
 // Open makes a client, and tells files, which may be nil, of files that change. It connects when it is used.
 func Open(c Config, files *livefile.Reporter) (*Client, error) {
-	s := &servers{many: c.Mode == Cluster}
-	open := map[string]func(Config, *servers, *livefile.Reporter) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
-	if open != nil {
-		client, err := open(c, s, files)
-		if err != nil {
-			return nil, err
-		}
-		return &Client{client, s}, nil
+	open := map[string]func(Config, *livefile.Reporter) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
+	if open == nil {
+		return nil, fmt.Errorf("REDIS_MODE %q is none of %s, %s, %s", c.Mode, Single, Sentinel, Cluster)
 	}
-	return nil, fmt.Errorf("REDIS_MODE %q is none of %s, %s, %s", c.Mode, Single, Sentinel, Cluster)
+	client, err := open(c, files)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{client, c.Mode == Cluster}, nil
 }
 
 // errURL does not wrap its cause, which would show the password.
 var errURL = errors.New("REDIS_URL is not an address of the form that REDIS_MODE needs")
 
-func openSingle(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
+func openSingle(c Config, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
@@ -93,11 +94,11 @@ func openSingle(c Config, s *servers, files *livefile.Reporter) (redis.Universal
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
+	o.ContextTimeoutEnabled = true
 	return redis.NewClient(o), nil
 }
 
-func openSentinel(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
+func openSentinel(c Config, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseFailoverURL(c.URL.Reveal())
 	if err != nil || o.MasterName == "" {
 		return nil, errURL
@@ -106,11 +107,11 @@ func openSentinel(c Config, s *servers, files *livefile.Reporter) (redis.Univers
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
+	o.ContextTimeoutEnabled = true
 	return redis.NewFailoverClient(o), nil
 }
 
-func openCluster(c Config, s *servers, files *livefile.Reporter) (redis.UniversalClient, error) {
+func openCluster(c Config, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseClusterURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
@@ -119,7 +120,7 @@ func openCluster(c Config, s *servers, files *livefile.Reporter) (redis.Universa
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled, o.OnConnect = true, s.connected
+	o.ContextTimeoutEnabled, o.ClusterStateReloadInterval = true, clusterReload
 	return redis.NewClusterClient(o), nil
 }
 

@@ -94,8 +94,6 @@ func answering(t *testing.T, answer string) (address string) {
 			switch strings.ToLower(words.Text()) {
 			case "get":
 				reply = answer
-			case "info": // the client asks which process it is
-				reply = "$10\r\nrun_id:abc"
 			case "hello":
 				reply = "-ERR unknown command 'hello'"
 			}

@@ -3,91 +3,252 @@ package redisseq
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/internal/recent"
 )
 
 const (
-	prefix = "sealpost:seq:"
 	// maxLifetime bounds how long a counter lives. It is set from the log's tail again, which costs one read.
 	maxLifetime = 7 * 24 * time.Hour
+	// maxRun bounds how many counters are dealt with in one run of the script, during which Redis does nothing else.
+	maxRun = 256
 )
 
-// next counts only where there is a counter: one that began at 1 by itself would hand out what is taken.
-const next = `if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end return redis.call('INCRBY', KEYS[1], ARGV[1])`
+// Config is what a Sequencer needs.
+type Config struct {
+	// Retention is for how long entries are kept. A counter lives for at most half of that: should Redis go back to an older
+	// copy of itself, the counters in it are either so young that the log still holds the positions they would hand out
+	// again, or gone.
+	Retention time.Duration
+	// Settling is for how long a position that was handed out may be on its way into the log: the writers' WriteTimeout, of
+	// which inbox's default is the default.
+	Settling time.Duration
+	// Cluster: the servers are a Redis Cluster.
+	Cluster bool
+}
 
-// raise never lowers a counter. The lifetime begins only with a new one.
-const raise = `local at = redis.call('GET', KEYS[1])
-if not at then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-elseif tonumber(at) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1], 'KEEPTTL') end
-return 0`
+func (c Config) lifetime() time.Duration {
+	return max(time.Millisecond, min(c.Retention/2, maxLifetime))
+}
 
-// Sequencer implements inbox.Sequencer.
+// Run is one run of the script, on the counters of one shard.
+type Run struct {
+	// Shard is the slot of a Cluster; 0 where there is one server.
+	Shard int
+	// Believed is the server on whose counters positions may be taken without a tail.
+	Believed Server
+	// Lifetime and Mark are those of counters that are made.
+	Lifetime time.Duration
+	Mark     uint32
+	Counters []Counter
+}
+
+// Counter is what a run does to one counter.
+type Counter struct {
+	User string
+	// Count is how many positions are taken.
+	Count int64
+	// Tail is a position that the inbox's tail had; -1 if it is not known.
+	Tail int64
+	// Settled is the mark of a counter that has settled before the tail was read; 0 for none.
+	Settled uint32
+}
+
+// Answer is that to a Run.
+type Answer struct {
+	By Server
+	// Last is the last position of each counter after those taken; 0 if a tail is needed first.
+	Last []int64
+	// Marks are those of the counters for which there was a tail; 0 of one that is settled: no position can be on its way any more that
+	// a lost counter before it has handed out.
+	Marks []uint32
+}
+
+// Engine runs the script: Redis does, and so may simulations.
+type Engine interface {
+	// Run performs runs, and answers each. After an error each of them may have been performed or not.
+	Run(ctx context.Context, runs []Run) ([]Answer, error)
+}
+
+// Sequencer implements inbox.Counters. Its methods may be called concurrently.
+//
+// Counters may go back when Redis is started anew with an older copy of its data, when a replica that lags takes over, or when they
+// are lost and made again from a tail while positions are still on their way. The first two are told by whom the answers come from
+// (see Servers), the third is told by the counters themselves (see the script).
 type Sequencer struct {
-	redis    redis.UniversalClient
-	lifetime time.Duration
-	// incarnation counts the Redis processes that the client has met.
-	incarnation func() uint64
+	cfg    Config
+	engine Engine
+
+	began time.Time
+	mu    sync.Mutex
+	// servers tell whether counters may have gone back.
+	servers *Servers
+	// known holds a belief of each user.
+	known *recent.Users
 }
 
-// New makes a sequencer for a log whose entries are kept for retention.
-//
-// A counter lives for at most half of that: should Redis go back to an older copy of itself, the counters in it are
-// either so young that the log still holds the positions they would hand out again, and refuses them, or gone.
-//
-// incarnation is redisclient.Client's.
-func New(client redis.UniversalClient, retention time.Duration, incarnation func() uint64) *Sequencer {
-	return &Sequencer{redis: client, lifetime: max(time.Millisecond, min(retention/2, maxLifetime)), incarnation: incarnation}
+// belief is what is known of a user's counter: the incarnation of its shard in which it is believed or, while it is unsettled, its
+// mark and when that was seen first, in ticks since the beginning, rounded up. 0 is nothing.
+type belief uint64
+
+const (
+	unsettled belief = 1 << 63
+	tick             = 100 * time.Millisecond
+	// maxMark bounds marks, so that they fit between the two.
+	maxMark = 1<<31 - 1
+)
+
+func unsettledSince(mark uint32, seen time.Duration) belief {
+	return unsettled | belief(mark)<<32 | belief(uint32((seen+tick-1)/tick)) //nolint:gosec // in ten years
 }
 
-// Incarnation implements inbox.Sequencer. Counters go back when Redis is started anew with an older copy of its data, or
-// when a replica that lags takes over.
-func (s *Sequencer) Incarnation() uint64 { return s.incarnation() }
+// in reports whether the counter is believed in an incarnation.
+func (b belief) in(incarnation uint64) bool { return b != 0 && uint64(b) == incarnation }
 
-// Next implements inbox.Sequencer. A user is asked about once, however often it is listed.
-func (s *Sequencer) Next(ctx context.Context, users []string) ([]int64, error) {
-	wanted := make(map[string]int64, len(users))
-	for _, user := range users {
-		wanted[user]++
+// mark is that of an unsettled counter, and seen when it was seen first.
+func (b belief) mark() (mark uint32, seen time.Duration) {
+	if b&unsettled == 0 {
+		return 0, 0
 	}
-	last := make(map[string]*redis.Cmd, len(wanted))
-	_, err := s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for user, n := range wanted {
-			last[user] = p.Eval(ctx, next, []string{prefix + user}, n)
-		}
-		return nil
-	})
+	return uint32(b>>32) & maxMark, time.Duration(uint32(b)) * tick //nolint:gosec // its two halves
+}
+
+var errReplica = errors.New("a replica answered")
+
+// New makes a sequencer on Redis.
+func New(client redis.UniversalClient, c Config) *Sequencer { return NewOn(Redis(client), c) }
+
+// NewOn makes a sequencer on another engine.
+func NewOn(e Engine, c Config) *Sequencer {
+	if c.Settling == 0 {
+		c.Settling = inbox.DefaultWriteTimeout
+	}
+	return &Sequencer{cfg: c, engine: e, began: time.Now(), servers: NewServers(time.Now), known: recent.NewUsers()}
+}
+
+// one is what the wants for one user come to.
+type one struct {
+	Counter
+	shard int
+	// incarnation is that in which the counter is believed, 0 if it is not.
+	incarnation uint64
+	readAt      time.Time
+	wants       []int
+}
+
+// Take implements inbox.Counters. A user is asked about once, however often it is listed.
+func (s *Sequencer) Take(ctx context.Context, wants []inbox.Want) ([]int64, error) {
+	users := s.gather(wants)
+	positions := make([]int64, len(wants))
+	if len(users) == 0 {
+		return positions, nil
+	}
+	runs := s.plan(users)
+	answers, err := s.engine.Run(ctx, runs)
 	if err != nil {
 		return nil, err
 	}
-	at := make(map[string]int64, len(wanted))
-	for user, c := range last {
-		position, err := c.Int64()
-		if err != nil {
-			return nil, err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, a := range answers {
+		if a.By.Replica {
+			return nil, errReplica
 		}
-		if position > 0 {
-			at[user] = position - wanted[user]
+		for k := range runs[i].Counters {
+			u := users[k]
+			if !s.judge(u, a.By, a.Marks[k]) || a.Last[k] == 0 {
+				continue
+			}
+			for n, want := range u.wants {
+				positions[want] = a.Last[k] - u.Count + int64(n) + 1
+			}
 		}
-	}
-	positions := make([]int64, len(users))
-	for i, user := range users {
-		if _, there := at[user]; there {
-			at[user]++
-			positions[i] = at[user]
-		}
+		users = users[len(runs[i].Counters):]
 	}
 	return positions, nil
 }
 
-// Raise implements inbox.Sequencer.
-func (s *Sequencer) Raise(ctx context.Context, floors map[string]int64) error {
-	_, err := s.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for user, floor := range floors {
-			p.Eval(ctx, raise, []string{prefix + user}, floor, s.lifetime.Milliseconds())
+// judge reports whether the positions that were taken for a user can be used, and notes what is known of its counter then.
+func (s *Sequencer) judge(u *one, by Server, mark uint32) bool {
+	incarnation, since := s.servers.Saw(u.shard, by)
+	switch {
+	case u.Tail < 0:
+		return incarnation == u.incarnation
+	case mark != 0:
+		if was, _ := belief(s.known.Get(u.User)).mark(); was != mark {
+			s.known.Put(u.User, uint64(unsettledSince(mark, time.Since(s.began))))
 		}
-		return nil
-	})
-	return err
+	case u.readAt.Sub(since) >= s.cfg.Settling:
+		s.known.Put(u.User, incarnation)
+	}
+	return true
+}
+
+// gather brings wants together by user. Those that nothing can be done for yet are left out.
+func (s *Sequencer) gather(wants []inbox.Want) (users []*one) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of := make(map[string]*one, len(wants))
+	for i, w := range wants {
+		u := of[w.User]
+		if u == nil {
+			u = &one{Counter: Counter{User: w.User, Tail: -1}, shard: s.shardOf(w.User)}
+			if _, incarnation := s.servers.Last(u.shard); belief(s.known.Get(w.User)).in(incarnation) {
+				u.incarnation = incarnation
+			}
+			of[w.User] = u
+		}
+		if u.incarnation == 0 && !w.HasTail() {
+			continue
+		}
+		if w.HasTail() {
+			u.Tail = max(u.Tail, w.Tail)
+			if w.ReadAt.After(u.readAt) {
+				u.readAt = w.ReadAt
+			}
+		}
+		if !w.RaiseOnly {
+			u.Count++
+			u.wants = append(u.wants, i)
+		}
+	}
+	for _, u := range of {
+		if u.Tail >= 0 || u.Count > 0 {
+			users = append(users, u)
+		}
+	}
+	return users
+}
+
+// plan makes runs for users, in their order.
+func (s *Sequencer) plan(users []*one) (runs []Run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := 1 + rand.Uint32N(maxMark)
+	for _, u := range users {
+		if mark, seen := belief(s.known.Get(u.User)).mark(); u.Tail >= 0 && u.readAt.Sub(s.began)-seen >= s.cfg.Settling {
+			u.Settled = mark
+		}
+		if last := len(runs) - 1; last < 0 || s.cfg.Cluster || len(runs[last].Counters) == maxRun {
+			by, _ := s.servers.Last(u.shard)
+			runs = append(runs, Run{Shard: u.shard, Believed: by, Lifetime: s.cfg.lifetime(), Mark: fresh})
+		}
+		run := &runs[len(runs)-1]
+		run.Counters = append(run.Counters, u.Counter)
+	}
+	return runs
+}
+
+func (s *Sequencer) shardOf(user string) int {
+	if s.cfg.Cluster {
+		return Slot(user)
+	}
+	return 0
 }

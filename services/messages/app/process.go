@@ -34,8 +34,8 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		}
 		a := New(p.Messages, Deps{
 			Inbox: inbox.Config{
-				Store: n.Store, Sequencer: redisseq.New(n.Redis, p.Messages.Retention, n.Redis.Incarnation), Metrics: inbox.NewMetrics(n.Registry),
-				Failpoint: p.Failpoint, Now: p.Now,
+				Store: n.Store, Counters: redisseq.New(n.Redis, redisseq.Config{Retention: p.Messages.Retention, Cluster: n.Redis.Cluster()}),
+				Metrics: inbox.NewMetrics(n.Registry), Failpoint: p.Failpoint, Now: p.Now,
 			},
 			Directory: n.Store, Bus: bus, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})
