@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -259,7 +260,7 @@ func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
 			p.seq.away.Store(true)
 			p.send(message("Dora"))
 			n.store.took.Store(int64(50 * time.Millisecond))
-			var last int64
+			var last atomic.Int64
 			var all sync.WaitGroup
 			for i, d := range []inbox.Draft{message("Bob"), d, message("Bob"), d} { // the first holds up the others, which go on together
 				all.Go(func() {
@@ -270,13 +271,15 @@ func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
 						require.Equal(t, first, r.Entries[0].Position)
 						return
 					}
-					last = max(last, r.Entries[0].Position)
+					if i > 0 {
+						last.Store(r.Entries[0].Position)
+					}
 				})
 				synctest.Wait()
 			}
 			all.Wait()
-			require.Equal(t, first+3, last, "above the repeat's")
-			n.contiguous("bob", last)
+			require.Equal(t, first+3, last.Load(), "above the repeat's")
+			n.contiguous("bob", last.Load())
 		})
 	})
 }
