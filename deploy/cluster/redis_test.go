@@ -9,7 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 
 	"github.com/sealpost/sealpost/deploy/engines"
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/ratelimit/redislimit"
@@ -89,15 +93,9 @@ func everythingWorks(t *testing.T, client *redisclient.Client, round string) {
 		users = append(users, fmt.Sprint("user", i, round))
 		floors[users[i]] = int64(i)
 	}
-	sequencer := redisseq.New(client, time.Hour, client.Incarnation)
-	taken, err := sequencer.Next(t.Context(), users)
-	require.NoError(t, err)
-	require.Equal(t, make([]int64, len(users)), taken, "no counter is there")
-	require.NoError(t, sequencer.Raise(t.Context(), floors))
-	taken, err = sequencer.Next(t.Context(), users)
-	require.NoError(t, err)
-	for i, at := range taken {
-		require.EqualValues(t, i+1, at)
+	taken := take(t, redisseq.New(client, redisseq.Config{Retention: time.Hour, Cluster: client.Cluster()}), floors)
+	for i, user := range users {
+		require.EqualValues(t, i+1, taken[user])
 	}
 
 	limiter := redislimit.New(client, "test"+round, ratelimit.Quota{Events: 1, Period: time.Hour})
@@ -112,7 +110,7 @@ func everythingWorks(t *testing.T, client *redisclient.Client, round string) {
 	require.NoError(t, log.Append(t.Context(), record))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	err = log.Follow(ctx, func(r revocation.Record) {
+	err := log.Follow(ctx, func(r revocation.Record) {
 		if r.TokenID == record.TokenID {
 			cancel()
 		}
@@ -162,48 +160,193 @@ func TestRedisWithSentinelsGoesOnAfterItsMasterHasDied(t *testing.T) {
 		others, _ := sentinel.Sentinels(t.Context(), "sealpost").Result()
 		return len(replicas) == 1 && len(others) == 2 && replicas[0]["master-link-status"] == "ok"
 	})
-	before := client.Incarnation()
+	counters := newCounters(t, client, "ann", "ben")
 	require.NoError(t, master.Kill())
-	until(t, "the replica has taken over", func() bool { return client.Set(t.Context(), "alive", 1, 0).Err() == nil })
-	require.NotEqual(t, before, client.Incarnation(), "another process holds the counters")
+	counters.areDoubtedOnce(t, "the replica has taken over")
 	everythingWorks(t, client, "after")
 }
 
-func TestRedisCluster(t *testing.T) {
-	const nodes, slots = 3, 16384
-	list := ports(t, nodes)
-	for _, port := range list {
-		redisServer(t, port, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "", "--port", fmt.Sprint(port),
-			"--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(ports(t, 1)[0]))
+// take takes the next positions of users, above the tails of their inboxes.
+func take(t *testing.T, s *redisseq.Sequencer, tails map[string]int64) map[string]int64 {
+	t.Helper()
+	var wants []inbox.Want
+	for user, tail := range tails {
+		wants = append(wants, inbox.Want{User: user, Tail: tail, ReadAt: time.Now()})
 	}
+	taken, err := s.Take(t.Context(), wants)
+	require.NoError(t, err)
+	positions := map[string]int64{}
+	for i, w := range wants {
+		positions[w.User] = taken[i]
+	}
+	return positions
+}
+
+// counters are counters that a sequencer believes.
+type counters struct {
+	sequencer *redisseq.Sequencer
+	wants     []inbox.Want
+}
+
+func newCounters(t *testing.T, client *redisclient.Client, users ...string) *counters {
+	t.Helper()
+	const settling = 100 * time.Millisecond
+	c := &counters{sequencer: redisseq.New(client, redisseq.Config{Retention: time.Hour, Settling: settling, Cluster: client.Cluster()})}
+	for _, user := range users {
+		c.wants = append(c.wants, inbox.Want{User: user})
+	}
+	until(t, "the counters are believed", func() bool {
+		for _, user := range users {
+			take(t, c.sequencer, map[string]int64{user: 10})
+		}
+		return !slices.Contains(c.next(t), 0)
+	})
+	return c
+}
+
+// next takes positions of counters that are believed.
+func (c *counters) next(t *testing.T) []int64 {
+	t.Helper()
+	taken, err := c.sequencer.Take(t.Context(), c.wants)
+	require.NoError(t, err)
+	return taken
+}
+
+// areDoubtedOnce waits until Redis answers, and requires that no counter is believed then.
+func (c *counters) areDoubtedOnce(t *testing.T, what string) {
+	t.Helper()
+	until(t, what, func() bool {
+		taken, err := c.sequencer.Take(t.Context(), c.wants)
+		if err != nil {
+			return false
+		}
+		require.Equal(t, make([]int64, len(c.wants)), taken)
+		return true
+	})
+	for user, position := range take(t, c.sequencer, map[string]int64{c.wants[0].User: 1000}) {
+		require.EqualValues(t, 1001, position, user)
+	}
+}
+
+// TestAMasterThatWasDemotedAndIsPromotedAgainIsAnotherOne though the connections to it stand all the while: it has the data of the
+// other one.
+func TestAMasterThatWasDemotedAndIsPromotedAgainIsAnotherOne(t *testing.T) {
+	list := ports(t, 2)
+	var urls []string
+	for _, port := range list {
+		urls = append(urls, fmt.Sprintf("redis://127.0.0.1:%d/0", port))
+		redisServer(t, port, urls[len(urls)-1], "", "--port", fmt.Sprint(port), "--repl-diskless-sync-delay", "0")
+	}
+	client := openRedis(t, redisclient.Config{URL: config.Secret(urls[0]), Mode: redisclient.Single})
+	counters := newCounters(t, client, "ann", "ben")
+	before := counters.next(t)
+	connections := func() int64 {
+		stats, err := client.InfoMap(t.Context(), "stats").Result()
+		require.NoError(t, err)
+		n, err := strconv.ParseInt(stats["Stats"]["total_connections_received"], 10, 64)
+		require.NoError(t, err)
+		return n
+	}
+	connected := connections()
+	require.NoError(t, client.Do(t.Context(), "REPLICAOF", "127.0.0.1", list[1]).Err())
+	until(t, "it has the data of the other one", func() bool {
+		info, err := client.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:up")
+	})
+	require.NoError(t, client.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
+	require.Equal(t, connected, connections(), "the client has the connections that it had")
+	counters.areDoubtedOnce(t, "it is a master again")
+	require.Less(t, before[1], counters.next(t)[1]+1000)
+}
+
+func TestRedisCluster(t *testing.T) {
+	client, _, _ := redisCluster(t, 0)
+	everythingWorks(t, client, "")
+}
+
+// TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted though the client has known it, and been connected to it, before.
+func TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted(t *testing.T) {
+	client, masters, replica := redisCluster(t, 1)
+	master := redis.NewClient(&redis.Options{Addr: masters[0].Addr()})
+	t.Cleanup(func() { require.NoError(t, master.Close()) })
+	var known atomic.Bool
+	var users []string
+	for i := 0; len(users) < 2; i++ {
+		if user := fmt.Sprint("user", i); redisseq.Slot(user) < slots/len(masters) { // the first master's
+			users = append(users, user)
+		}
+	}
+	counters := newCounters(t, client, users...)
+	cluster := client.UniversalClient.(*redis.ClusterClient)
+	until(t, "the client is connected to the replica", func() bool {
+		cluster.ReloadState(t.Context())
+		return cluster.ForEachSlave(t.Context(), func(ctx context.Context, n *redis.Client) error {
+			if n.Options().Addr == replica.Options().Addr {
+				known.Store(n.Ping(ctx).Err() == nil)
+			}
+			return nil
+		}) == nil && known.Load()
+	})
+	until(t, "the replica has all", func() bool {
+		lag, err := master.Do(t.Context(), "WAIT", 1, 1000).Int64()
+		return err == nil && lag == 1
+	})
+	require.NoError(t, master.Do(t.Context(), "ACL", "SETUSER", "default", "-sync", "-psync").Err())
+	require.NoError(t, master.ClientKillByFilter(t.Context(), "TYPE", "replica").Err())
+	until(t, "the replica is cut off", func() bool {
+		info, err := replica.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(info, "master_link_status:down")
+	})
+	ahead := counters.next(t)
+	for range 5 {
+		ahead = counters.next(t)
+	}
+	require.NotContains(t, ahead, int64(0))
+	require.NoError(t, masters[0].Kill())
+	require.NoError(t, replica.Do(t.Context(), "CLUSTER", "FAILOVER", "TAKEOVER").Err())
+	began := time.Now()
+	counters.areDoubtedOnce(t, "the replica has taken over")
+	require.Less(t, time.Since(began), 30*time.Second, "the client does not go on with the master that died")
+}
+
+// slots is how many a Cluster has.
+const slots = 16384
+
+// redisCluster starts three masters and, if wanted, a replica of the first. The client knows them all.
+func redisCluster(t *testing.T, replicas int) (client *redisclient.Client, masters []*engines.Engine, replica *redis.Client) {
+	t.Helper()
+	const nodes = 3
+	list := ports(t, nodes+replicas)
+	clients := make([]*redis.Client, len(list))
 	query := url.Values{}
 	for i, port := range list {
-		query.Add("addr", fmt.Sprint("127.0.0.1:", port))
-		node := redis.NewClient(&redis.Options{Addr: fmt.Sprint("127.0.0.1:", port)})
-		t.Cleanup(func() { require.NoError(t, node.Close()) })
-		require.NoError(t, node.ClusterAddSlotsRange(t.Context(), i*slots/nodes, (i+1)*slots/nodes-1).Err())
-		if i > 0 {
-			bus, err := node.ConfigGet(t.Context(), "cluster-port").Result()
-			require.NoError(t, err)
-			first := redis.NewClient(&redis.Options{Addr: fmt.Sprint("127.0.0.1:", list[0])})
-			require.NoError(t, first.Do(t.Context(), "cluster", "meet", "127.0.0.1", port, bus["cluster-port"]).Err())
-			require.NoError(t, first.Close())
+		e := redisServer(t, port, fmt.Sprintf("redis://127.0.0.1:%d/0", port), "", "--port", fmt.Sprint(port),
+			"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", fmt.Sprint(ports(t, 1)[0]), "--repl-diskless-sync-delay", "0")
+		query.Add("addr", e.Addr())
+		clients[i] = redis.NewClient(&redis.Options{Addr: e.Addr()})
+		t.Cleanup(func() { require.NoError(t, clients[i].Close()) })
+		if i < nodes {
+			masters = append(masters, e)
+			require.NoError(t, clients[i].ClusterAddSlotsRange(t.Context(), i*slots/nodes, (i+1)*slots/nodes-1).Err())
 		}
-		until(t, "the slots are served", func() bool {
-			info, err := node.ClusterInfo(t.Context()).Result()
-			return err == nil && (i < nodes-1 || strings.Contains(info, "cluster_state:ok"))
-		})
+		if i > 0 {
+			bus, err := clients[i].ConfigGet(t.Context(), "cluster-port").Result()
+			require.NoError(t, err)
+			require.NoError(t, clients[0].Do(t.Context(), "cluster", "meet", "127.0.0.1", port, bus["cluster-port"]).Err())
+		}
 	}
-	address := fmt.Sprintf("redis://127.0.0.1:%d?%s", list[0], query.Encode())
-	client := openRedis(t, redisclient.Config{URL: config.Secret(address), Mode: redisclient.Cluster})
+	if replicas > 0 {
+		replica = clients[nodes]
+		id, err := clients[0].ClusterMyID(t.Context()).Result()
+		require.NoError(t, err)
+		until(t, "the replica knows its master", func() bool { return replica.ClusterReplicate(t.Context(), id).Err() == nil })
+	}
 	until(t, "every node knows all slots", func() bool {
-		return client.UniversalClient.(*redis.ClusterClient).ForEachMaster(t.Context(), func(ctx context.Context, n *redis.Client) error {
-			info, err := n.ClusterInfo(ctx).Result()
-			if err == nil && !strings.Contains(info, "cluster_state:ok") {
-				err = fmt.Errorf("%s", info)
-			}
-			return err
-		}) == nil
+		return !slices.ContainsFunc(clients, func(n *redis.Client) bool {
+			info, err := n.ClusterInfo(t.Context()).Result()
+			return err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprint("cluster_known_nodes:", len(list)))
+		})
 	})
-	everythingWorks(t, client, "")
+	address := fmt.Sprintf("redis://%s?%s", masters[0].Addr(), query.Encode())
+	return openRedis(t, redisclient.Config{URL: config.Secret(address), Mode: redisclient.Cluster}), masters, replica
 }

@@ -173,7 +173,6 @@ func (s *server) perform(runs []redisseq.Run) []redisseq.Answer {
 			case at.mark == 0 && by == run.Believed:
 				at.at += c.Count
 			default:
-				a.Marks[k] = at.mark
 				continue
 			}
 			s.set(now, c.User, at)

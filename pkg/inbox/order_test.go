@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
+	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/sqlite"
 )
 
@@ -38,12 +40,12 @@ type process struct {
 }
 
 // onNodes runs a test in virtual time.
-func onNodes(t *testing.T, test func(*nodes)) {
+func onNodes(t *testing.T, test func(*testing.T, *nodes)) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
-		test(&nodes{t: t, store: slowly(s, time.Millisecond), seq: memseq.New(100)})
+		test(t, &nodes{t: t, store: slowly(s, time.Millisecond), seq: memseq.New(100)})
 	})
 }
 
@@ -61,7 +63,7 @@ func (n *nodes) start(use func(*process)) {
 	}})
 	defer p.Stop()
 	p.send(message("Bob", "Dora"))
-	<-time.After(2 * inbox.DefaultWriteTimeout)
+	pass(2 * inbox.DefaultWriteTimeout)
 	p.send(message("Bob", "Dora"))
 	use(p)
 }
@@ -97,7 +99,7 @@ func (p *process) dies(d inbox.Draft, at inbox.Step) {
 
 // TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow: who still has the sequencer would be given it.
 func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
-	onNodes(t, func(n *nodes) {
+	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(cut *process) {
 			n.start(func(other *process) {
 				cut.seq.away.Store(true)
@@ -134,7 +136,7 @@ func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
 
 // TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed: its position was handed out by the counters of before.
 func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
-	onNodes(t, func(n *nodes) {
+	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(one *process) {
 			n.start(func(other *process) {
 				older := memseq.New(100)
@@ -160,11 +162,11 @@ func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
 					p.seq.incarnation.Add(1)
 				}
 				other.send(message("Bob"))
-				<-time.After(time.Second)
+				pass(time.Second)
 				close(goOn)
 				all.Wait()
 				require.Greater(t, other.send(message("Bob")), onItsWay)
-				<-time.After(time.Minute)
+				pass(time.Minute)
 				require.Greater(t, other.send(message("Bob")), onItsWay)
 			})
 		})
@@ -175,7 +177,7 @@ func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
 func TestARepeatThatFindsItsEntryLetsNobodyBelowIt(t *testing.T) {
 	for what, away := range map[string]bool{"with the sequencer": false, "without the sequencer": true} {
 		t.Run(what, func(t *testing.T) {
-			onNodes(t, func(n *nodes) {
+			onNodes(t, func(t *testing.T, n *nodes) {
 				n.start(func(one *process) {
 					n.start(func(other *process) {
 						n.start(func(third *process) {
@@ -199,4 +201,104 @@ func TestARepeatThatFindsItsEntryLetsNobodyBelowIt(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved: it is seen after their answer.
+func TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved(t *testing.T) {
+	onNodes(t, func(t *testing.T, n *nodes) {
+		n.start(func(p *process) {
+			older := memseq.New(100)
+			require.NoError(t, older.Raise(t.Context(), map[string]int64{"bob": p.send(message("Bob")), "alice": 100}))
+			for range 3 {
+				p.dies(message("Bob"), inbox.StepPositions)
+			}
+			acknowledged := p.send(message("Bob"))
+			p.seq.onNext = func() {
+				p.seq.Sequencer = older
+				p.seq.incarnation.Add(1)
+			}
+			require.Greater(t, p.send(message("Bob")), acknowledged)
+		})
+	})
+}
+
+// contiguous requires that an inbox holds something at each position up to one.
+func (n *nodes) contiguous(user string, upTo int64) {
+	n.t.Helper()
+	entries, err := n.store.Entries(n.t.Context(), user, 0, upTo)
+	require.NoError(n.t, err)
+	require.Len(n.t, entries, int(upTo))
+}
+
+// TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed before a send is acknowledged above it.
+func TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed(t *testing.T) {
+	onNodes(t, func(t *testing.T, n *nodes) {
+		n.start(func(cut *process) {
+			n.start(func(other *process) {
+				now := time.Now()
+				_, err := n.store.InsertEntries(t.Context(), []store.Entry{{ // of a process that died in the middle of its bulk insert
+					User: "bob", Position: 8, Kind: store.Received, Message: store.NewMessageID(now), At: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
+				}})
+				require.NoError(t, err)
+				cut.seq.away.Store(true)
+				acknowledged := cut.send(message("Bob"))
+				require.EqualValues(t, 9, acknowledged)
+				n.contiguous("bob", acknowledged)
+				require.Greater(t, other.send(message("Bob")), acknowledged)
+			})
+		})
+	})
+}
+
+// TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers that were placed with it.
+func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
+	onNodes(t, func(t *testing.T, n *nodes) {
+		n.start(func(p *process) {
+			d := message("Bob")
+			d.ClientMessageID = "c1"
+			first := p.send(d)
+			p.seq.away.Store(true)
+			p.send(message("Dora"))
+			n.store.took.Store(int64(50 * time.Millisecond))
+			var last atomic.Int64
+			var all sync.WaitGroup
+			for i, d := range []inbox.Draft{message("Bob"), d, message("Bob"), d} { // the first holds up the others, which go on together
+				all.Go(func() {
+					r, err := p.Append(t.Context(), d)
+					require.NoError(t, err)
+					require.Equal(t, i%2 == 1, r.Duplicate)
+					if i%2 == 1 {
+						require.Equal(t, first, r.Entries[0].Position)
+						return
+					}
+					if i > 0 {
+						last.Store(r.Entries[0].Position)
+					}
+				})
+				synctest.Wait()
+			}
+			all.Wait()
+			require.Equal(t, first+3, last.Load(), "above the repeat's")
+			n.contiguous("bob", last.Load())
+		})
+	})
+}
+
+// TestASendThatLosesTheSequencerHalfWayIsPlacedNevertheless: what it has by then it uses.
+func TestASendThatLosesTheSequencerHalfWayIsPlacedNevertheless(t *testing.T) {
+	onNodes(t, func(t *testing.T, n *nodes) {
+		n.start(func(p *process) {
+			n.store.took.Store(int64(50 * time.Millisecond))
+			var all sync.WaitGroup
+			all.Go(func() {
+				r, err := p.Append(t.Context(), message("Bob", "Carol"))
+				require.NoError(t, err)
+				require.Equal(t, []int64{3, 1, 3}, []int64{r.Entries[0].Position, r.Entries[1].Position, r.Entries[2].Position})
+			})
+			synctest.Wait() // Bob's position is taken, and Carol's tail is being read
+			p.seq.away.Store(true)
+			all.Wait()
+			n.contiguous("carol", 1)
+		})
+	})
 }

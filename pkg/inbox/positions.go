@@ -17,6 +17,8 @@ const (
 	sequencerTimeout = 500 * time.Millisecond
 	// sequencerRounds bounds how often one send asks, because the sequencer is another one again.
 	sequencerRounds = 4
+	// sequencerBatch is how many positions are asked for at once, at most: those of two of the largest sends.
+	sequencerBatch = 2050
 )
 
 // errSequencerAway marks the failure of a sequencer, as against that of the store.
@@ -43,7 +45,7 @@ type positions struct {
 func newPositions(cfg Config) *positions {
 	p := &positions{counters: countersOf(cfg), metrics: cfg.Metrics, sequencer: sequencer{began: time.Now()}, tails: newTails(&cfg)}
 	p.tails.leave = p.leave
-	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes}
+	bounds := batch.Config{Queue: cfg.QueueLength, Items: sequencerBatch, Bytes: maxBatchBytes}
 	p.together = batch.New(bounds, func(w Want) int { return len(w.User) }, p.ask)
 	return p
 }

@@ -51,6 +51,7 @@ type unsteady struct {
 	away, hangs atomic.Bool
 	asked       atomic.Int64
 	incarnation atomic.Uint64
+	onNext      func() // before the next one
 }
 
 func (u *unsteady) trouble(ctx context.Context) error {
@@ -68,6 +69,10 @@ func (u *unsteady) trouble(ctx context.Context) error {
 func (u *unsteady) Next(ctx context.Context, users []string) ([]int64, error) {
 	if err := u.trouble(ctx); err != nil {
 		return nil, err
+	}
+	if u.onNext != nil {
+		u.onNext()
+		u.onNext = nil
 	}
 	return u.Sequencer.Next(ctx, users)
 }
@@ -127,9 +132,12 @@ func (n *node) sent(t *testing.T, d inbox.Draft) time.Duration {
 	return time.Since(began)
 }
 
+// pass lets virtual time pass.
+func pass(d time.Duration) { <-time.After(d) }
+
 // settled lets a node's counters be believed.
 func (n *node) settled(t *testing.T, names ...string) {
-	time.Sleep(inbox.DefaultWriteTimeout)
+	pass(inbox.DefaultWriteTimeout)
 	for range 2 {
 		n.sent(t, message(names...))
 	}
@@ -146,7 +154,7 @@ func TestABroadcastSucceedsThoughTailsAreSlowAndHoldsUpNobody(t *testing.T) {
 			n.seq.away.Store(true)
 			_, _ = n.Append(context.Background(), message("Bob"))
 			n.seq.away.Store(false)
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -164,7 +172,7 @@ func TestABroadcastSucceedsThoughTailsAreSlowAndHoldsUpNobody(t *testing.T) {
 					})
 				}
 				for range 5 {
-					time.Sleep(20 * time.Millisecond)
+					pass(20 * time.Millisecond)
 					require.LessOrEqual(t, n.sent(t, d), alone+10*time.Millisecond)
 				}
 				all.Wait()
@@ -179,7 +187,7 @@ func TestASendToBelievedCountersWaitsForNoTail(t *testing.T) {
 		n.store.took.Store(int64(inbox.DefaultWriteTimeout - time.Millisecond))
 		var others sync.WaitGroup
 		others.Go(func() { _, _ = n.Append(t.Context(), broadcast("u")) })
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 		reads := n.store.tails.Load()
 		require.Less(t, n.sent(t, message("Bob")), 50*time.Millisecond)
 		require.Equal(t, reads, n.store.tails.Load())
@@ -198,7 +206,7 @@ func TestWhatWasReadForASendThatGaveUpStaysKnown(t *testing.T) {
 		}
 		_, err := n.Append(t.Context(), many)
 		require.ErrorIs(t, err, inbox.ErrNotCommitted)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		n.store.took.Store(int64(time.Hour))
 		n.sent(t, many)
 	})
@@ -251,12 +259,12 @@ func TestOneSendAtATimeTriesASequencerThatIsAway(t *testing.T) {
 		n.settled(t, "Bob")
 		n.seq.hangs.Store(true)
 		n.sent(t, message("Bob"))
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		asked := n.seq.asked.Load()
 		var all sync.WaitGroup
 		var slow atomic.Int64
 		for i := range 100 {
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 			all.Go(func() {
 				d := message(fmt.Sprint("u", i))
 				d.Sender = fmt.Sprint("v", i)
@@ -269,7 +277,7 @@ func TestOneSendAtATimeTriesASequencerThatIsAway(t *testing.T) {
 		require.Equal(t, asked+1, n.seq.asked.Load())
 		require.Equal(t, int64(1), slow.Load())
 		n.seq.hangs.Store(false)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		reads := n.store.tails.Load()
 		n.sent(t, message("Bob")) // is refused, and passes the tail
 		n.sent(t, message("Bob"))

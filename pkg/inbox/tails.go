@@ -49,8 +49,8 @@ type tails struct {
 
 	mu      sync.Mutex
 	lanes   map[string]*lane
-	small   []*group // what waits
-	large   []*group // what waits; they take turns
+	small   []*group // those that wait
+	large   []*group // those that wait; they take turns
 	jobs    int
 	working int
 	// onLarge are those who work on chunks of large ones.
@@ -106,7 +106,7 @@ func (t *tails) read(ctx context.Context, wants []Want) error {
 	for i := range v.jobs {
 		v.jobs[i].user = wants[i].User
 	}
-	if err := t.make(v); err != nil {
+	if err := t.do(v); err != nil {
 		return err
 	}
 	for i := range wants {
@@ -122,7 +122,7 @@ func (t *tails) place(ctx context.Context, entries []store.Entry) ([]store.Entry
 		e := entries[i] // who gives up goes on to use its own
 		v.jobs[i].user, v.jobs[i].entry = e.User, &e
 	}
-	if err := t.make(v); err != nil {
+	if err := t.do(v); err != nil {
 		return nil, err
 	}
 	results := make([]store.EntryResult, len(entries))
@@ -140,8 +140,8 @@ func newVisit(ctx context.Context, n int) *visit {
 	return v
 }
 
-// make waits until a visit is made. If ctx ends first, what was not begun is left out, but for reads.
-func (t *tails) make(v *visit) error {
+// do waits until a visit is done. If its ctx ends first, what was not begun is left out, but for reads.
+func (t *tails) do(v *visit) error {
 	if err := t.enqueue(v); err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (t *tails) enqueue(v *visit) error {
 	return nil
 }
 
-// callUp lets a group wait, and begins to work on it if there are not enough who do.
+// callUp lets a group wait.
 func (t *tails) callUp(g *group) {
 	if len(g.lanes) == 0 {
 		return
@@ -231,10 +231,27 @@ func (t *tails) callUp(g *group) {
 	} else {
 		t.small = append(t.small, g)
 	}
-	if t.working < tailWorkers {
+	t.hire()
+}
+
+// hire begins to work on what waits, if there are not enough who do.
+func (t *tails) hire() {
+	if t.working < tailWorkers && t.next() != nil {
 		t.working++
 		go t.work()
 	}
+}
+
+// next is the queue that the next chunk is of, nil for none.
+func (t *tails) next() *[]*group {
+	large := len(t.large) > 0 && t.onLarge < largeWorkers
+	switch {
+	case len(t.small) > 0 && (!large || t.onLarge > 0):
+		return &t.small
+	case large:
+		return &t.large
+	}
+	return nil
 }
 
 // stop waits for the chunks under way; who waits for others is told.
@@ -265,19 +282,20 @@ func (t *tails) work() {
 	defer t.mu.Unlock()
 	defer t.rest()
 	for !t.stopped {
-		queue, busy := &t.small, new(int)
-		if len(t.small) == 0 || (len(t.large) > 0 && t.onLarge == 0) {
-			queue, busy = &t.large, &t.onLarge
-		}
-		if len(*queue) == 0 || *busy >= largeWorkers {
+		queue := t.next()
+		if queue == nil {
 			return
 		}
-		*busy++
-		chunk := cut(queue)
+		chunk, large := cut(queue), 0
+		if queue == &t.large {
+			large = 1
+		}
+		t.onLarge += large
+		t.hire()
 		t.mu.Unlock()
 		t.attend(chunk)
 		t.mu.Lock()
-		*busy--
+		t.onLarge -= large
 		t.release(chunk)
 	}
 }

@@ -54,6 +54,9 @@ const (
 	// maxRetries is how often a command that met a broken connection is sent again. All commands used here may be
 	// repeated.
 	maxRetries = 2
+	// clusterReload is after how long a client of a Cluster asks anew who has which slots. It is not told when a master has died:
+	// until then it goes on dialling it.
+	clusterReload = 5 * time.Second
 )
 
 // Client is a client of whichever servers the Config names.
@@ -117,7 +120,7 @@ func openCluster(c Config, files *livefile.Reporter) (redis.UniversalClient, err
 		return nil, err
 	}
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.ClusterStateReloadInterval = true, clusterReload
 	return redis.NewClusterClient(o), nil
 }
 

@@ -66,8 +66,8 @@ type Answer struct {
 	By Server
 	// Last is the last position of each counter after those taken; 0 if a tail is needed first.
 	Last []int64
-	// Marks are those of the counters; 0 of one that is settled: no position can be on its way any more that a lost counter before it
-	// has handed out.
+	// Marks are those of the counters for which there was a tail; 0 of one that is settled: no position can be on its way any more that
+	// a lost counter before it has handed out.
 	Marks []uint32
 }
 

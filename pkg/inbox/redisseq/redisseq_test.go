@@ -231,6 +231,22 @@ func TestMemoryAnswersAsRedisDoes(t *testing.T) {
 	}
 }
 
+// TestACounterThatHoldsSomethingElseIsMadeAgain and does not keep those that are asked with it from theirs.
+func TestACounterThatHoldsSomethingElseIsMadeAgain(t *testing.T) {
+	client := enginetest.EmptyRedis(t)
+	s := sequencer(client)
+	for _, nonsense := range []string{"", "-3", "x", "7:x", "1.5"} {
+		take(t, s, above("ann", 10), above("ben", 10))
+		settle(t, s, "ann", "ben")
+		require.NoError(t, client.Set(t.Context(), "sealpost:seq:ann", nonsense, 0).Err())
+		taken := take(t, s, wants("ann", "ben")...)
+		require.Zero(t, taken[0], nonsense)
+		require.Positive(t, taken[1], nonsense)
+		require.Equal(t, []int64{101}, take(t, s, above("ann", 100)), nonsense)
+		require.Positive(t, client.PTTL(t.Context(), "sealpost:seq:ann").Val())
+	}
+}
+
 // TestAServerThatLostItsScriptIsSentItAgain as after its start.
 func TestAServerThatLostItsScriptIsSentItAgain(t *testing.T) {
 	client := enginetest.EmptyRedis(t)

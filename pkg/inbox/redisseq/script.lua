@@ -5,28 +5,33 @@
 -- counter that has settled since, 0 for none.
 --
 -- The value of a counter is its last position. As long as it is unsettled, ":" and its mark follow: it was missing, perhaps because the
--- data were lost, and positions of a counter before it may be on their way.
+-- data were lost, and positions of a counter before it may be on their way. What is no such value counts as missing.
 --
 -- Answers the role, the replication id, and for each counter its last position after those taken, 0 if a tail is needed first, and its
--- mark, 0 if it is settled.
-local info = redis.call('INFO', 'replication')
-local role, id = string.match(info, 'role:(%a+)'), string.match(info, 'master_replid:(%x+)')
-local answer = {role, id}
+-- mark, 0 if it is settled or a tail is needed.
+local call, match = redis.call, string.match
+local info = call('INFO', 'replication')
+local role, id = match(info, 'role:(%a+)'), match(info, 'master_replid:(%x+)')
+local answer, at = {role, id}, 3
+local believed = id == ARGV[1]
 for i, key in ipairs(KEYS) do
-  local count, tail, settled = tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2]), ARGV[3 * i + 3]
-  local value = redis.call('GET', key)
-  local last, mark = string.match(value or '0:' .. ARGV[3], '^(%d+):?(%d*)$')
-  if tail >= 0 then
-    last = math.max(tonumber(last), tail) + count
+  local count, tail, settled = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
+  local value = call('GET', key)
+  local last, mark = 0, 0
+  if tail == '-1' then
+    if believed and value and match(value, '^%d+$') then
+      last = call('INCRBY', key, count)
+    end
+  else
+    last, mark = match(value or '', '^(%d+):?(%d*)$')
+    if not last then value, last, mark = false, 0, ARGV[3] end
+    last = math.max(tonumber(last), tonumber(tail)) + tonumber(count)
     local new = string.format('%.0f', last)
     if mark == settled then mark = '' end
     if mark ~= '' then new = new .. ':' .. mark end
-    if value then redis.call('SET', key, new, 'KEEPTTL') else redis.call('SET', key, new, 'PX', ARGV[2]) end
-  elseif mark == '' and id == ARGV[1] then
-    last = redis.call('INCRBY', key, count)
-  else
-    last = 0
+    if value then call('SET', key, new, 'KEEPTTL') else call('SET', key, new, 'PX', ARGV[2]) end
   end
-  answer[2 * i + 1], answer[2 * i + 2] = last, tonumber(mark) or 0
+  answer[at], answer[at + 1] = last, tonumber(mark) or 0
+  at = at + 2
 end
 return answer

@@ -16,6 +16,8 @@ import (
 type switching struct {
 	at    atomic.Pointer[redisseqtest.Server]
 	moved map[int]*redisseqtest.Server
+	// answered is called once, before the answer of the next call is handed over.
+	answered func()
 }
 
 func (s *switching) Run(ctx context.Context, runs []redisseq.Run) ([]redisseq.Answer, error) {
@@ -30,6 +32,10 @@ func (s *switching) Run(ctx context.Context, runs []redisseq.Run) ([]redisseq.An
 			return nil, err
 		}
 		answers = append(answers, a...)
+	}
+	if f := s.answered; f != nil {
+		s.answered = nil
+		f()
 	}
 	return answers, nil
 }
@@ -95,6 +101,21 @@ func TestOfTwoMastersThatAnswerInTurnNoneIsBelieved(t *testing.T) {
 		take(t, s, above("ann", 10))
 		settle(t, s, "ann")
 	}
+}
+
+// TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved: it came late.
+func TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved(t *testing.T) {
+	one, other := redisseqtest.NewServer(), redisseqtest.NewServer()
+	servers := &switching{}
+	servers.at.Store(one)
+	s := redisseq.NewOn(servers, redisseq.Config{Retention: retention, Settling: settling})
+	take(t, s, above("ann", 10))
+	settle(t, s, "ann")
+	servers.answered = func() {
+		servers.at.Store(other)
+		take(t, s, above("ben", 10))
+	}
+	require.Equal(t, []int64{0}, take(t, s, wants("ann")...))
 }
 
 // TestWhatHappensToOneSlotOfAClusterIsNotTheOthers: a slot that moves makes nobody else doubtful.

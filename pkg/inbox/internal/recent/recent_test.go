@@ -45,7 +45,9 @@ func TestAMillionUsersTakeLittleMemory(t *testing.T) {
 				m.Put(fmt.Sprint("some_user_", i), i)
 			}
 			for i := range users {
-				require.Equal(t, i, m.Get(fmt.Sprint("some_user_", i)))
+				if n := m.Get(fmt.Sprint("some_user_", i)); n != i {
+					require.Equal(t, i, n)
+				}
 			}
 			return m
 		}},

@@ -117,7 +117,7 @@ func (s *Server) run(run redisseq.Run, c redisseq.Counter) (last int64, mark uin
 	case at.mark == 0 && s.by == run.Believed:
 		at.last += c.Count
 	default:
-		return 0, at.mark
+		return 0, 0
 	}
 	s.counters[c.User] = at
 	return at.last, at.mark
