@@ -61,12 +61,12 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 	go test $(RACE) -covermode=atomic -coverpkg=$(subst $(space),$(comma),$(strip $(DOMAIN))) -coverprofile=$(BIN)/cover.out $(PACKAGES) \
 		| sed -E 's/\tcoverage: .*//'
 	@awk -v least=$(COVERAGE) -f .ci/coverage.awk $(BIN)/cover.out
-	for m in $(TOOLS); do (cd $$m && GOWORK=off go vet ./... && GOWORK=off go test ./...) || exit 1; done
+	for m in $(TOOLS); do (cd $$m && GOWORK=off go vet ./... && GOWORK=off go test -tags assertions ./...) || exit 1; done
 	FUZZTIME=$(FUZZTIME) bash .ci/fuzz.sh
 
 .PHONY: simulate
 simulate: ## simulated deployments and what may fail in them: SEEDS=200000 or SIM_TIME=4m of new ones; SEED=… (FAULTS=… RATES=…) replays one
-	cd deploy/simulation && GOWORK=off go test -count=1 -timeout=0 -v .
+	cd deploy/simulation && GOWORK=off go test -tags assertions -count=1 -timeout=0 -v .
 
 .PHONY: test-engines
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
