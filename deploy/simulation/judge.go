@@ -72,7 +72,7 @@ func (w *world) history(last bool) []historycheck.Attempt {
 func (w *world) skew() time.Duration { return w.highest - w.lowest }
 
 // inside holds what the store holds, when all is over, to what readers were told.
-func (w *world) inside(answers []historycheck.Answer) {
+func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a list of what is to be held
 	seen := map[string]map[string]int64{}
 	for _, a := range answers {
 		for _, m := range a.Messages {

@@ -36,10 +36,10 @@ func Run(p Plan, traced bool) Result {
 	w.startClients()
 	w.background.Go(w.expire)
 	for i, f := range p.Faults {
-		time.Sleep(w.unique(f.At - time.Since(w.start)))
+		<-time.After(w.unique(f.At - time.Since(w.start)))
 		w.happen(f, i)
 	}
-	time.Sleep(w.unique(p.Shape.Busy - time.Since(w.start)))
+	<-time.After(w.unique(p.Shape.Busy - time.Since(w.start)))
 	w.heal()
 	w.finish()
 	p.Rates = rates
@@ -55,7 +55,7 @@ func Run(p Plan, traced bool) Result {
 func (w *world) expire() {
 	for n := uint64(0); !w.closing; n++ {
 		d := diceOf(w.plan.Seed, "expiry", n)
-		time.Sleep(w.unique(d.between(5*time.Second, 60*time.Second)))
+		<-time.After(w.unique(d.between(5*time.Second, 60*time.Second)))
 		if removed := w.store.data.expire(time.Now(), d, 0.3+0.7*d.float()); removed > 0 {
 			w.counts["expired"] += removed
 			w.note("expiry removes %d", removed)
@@ -69,7 +69,7 @@ const patience = 80 * time.Second
 // finish lets the senders and the readers end, and stops the nodes.
 func (w *world) finish() {
 	w.senders.Wait()
-	time.Sleep(w.unique(patience))
+	<-time.After(w.unique(patience))
 	w.closing = true
 	w.readers.Wait()
 	w.witnessAll()

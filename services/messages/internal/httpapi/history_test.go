@@ -172,7 +172,8 @@ func TestGatheredKeepsItemsInOrderAndEndsAtAnError(t *testing.T) {
 	}
 	require.Equal(t, []int64{0, 1, 2, 3}, seen)
 	require.ErrorIs(t, failed, boom)
-	for range gathered(items) {
+	for _, err := range gathered(items) {
+		require.NoError(t, err)
 		break // the walk ends with its reader
 	}
 }

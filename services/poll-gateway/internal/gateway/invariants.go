@@ -1,44 +1,53 @@
 package gateway
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // mustHold panics if what holds of a mailbox between two calls does not. It runs in builds with the tag "assertions", which
-// tests and simulations use. m.mu is held.
+// simulations use, and under the race detector. m.mu is held.
 func (m *mailbox) mustHold() {
-	if broken := m.broken(); broken != "" {
+	cfg := &m.g.cfg
+	if broken := cmp.Or(m.ring.broken(m.head, cfg), m.reorder.broken(m.head, cfg), m.waiters.broken(m.head)); broken != "" {
 		panic(fmt.Sprintf("mailbox at head %d: %s", m.head, broken))
 	}
 }
 
-// broken says which invariant does not hold, or nothing.
-func (m *mailbox) broken() string {
-	for i, e := range m.ring.events {
-		if want := m.head - int64(len(m.ring.events)-1-i); e.Position != want {
+// broken says what does not hold: the events are contiguous, end at the head, and are counted and bounded.
+func (r *ring) broken(head int64, cfg *Config) string {
+	bytes := 0
+	for i, e := range r.events {
+		if want := head - int64(len(r.events)-1-i); e.Position != want {
 			return fmt.Sprintf("the ring holds position %d where %d belongs", e.Position, want)
 		}
-	}
-	bytes := 0
-	for _, e := range m.ring.events {
 		bytes += len(e.Object)
 	}
-	if bytes != m.ring.bytes {
-		return fmt.Sprintf("the ring counts %d bytes and holds %d", m.ring.bytes, bytes)
+	if bytes != r.bytes || len(r.events) > cfg.RingEvents || bytes > cfg.RingBytes {
+		return fmt.Sprintf("the ring counts %d bytes and holds %d in %d events", r.bytes, bytes, len(r.events))
 	}
-	if len(m.ring.events) > m.g.cfg.RingEvents || m.ring.bytes > m.g.cfg.RingBytes {
-		return "the ring is above its bounds"
-	}
-	bytes = 0
-	for position, e := range m.reorder.events {
-		if position != e.Position || (m.head != unknown && position <= m.head) {
+	return ""
+}
+
+// broken says what does not hold: all events stand beyond the head, and are counted and bounded.
+func (r *reorder) broken(head int64, cfg *Config) string {
+	bytes := 0
+	for position, e := range r.events {
+		if position != e.Position || (head != unknown && position <= head) {
 			return fmt.Sprintf("the reorder buffer holds position %d", position)
 		}
 		bytes += len(e.Object)
 	}
-	if bytes != m.reorder.bytes || bytes > m.g.cfg.RingBytes || len(m.reorder.events) > maxReordered {
-		return fmt.Sprintf("the reorder buffer counts %d bytes and holds %d in %d events", m.reorder.bytes, bytes, len(m.reorder.events))
+	if bytes != r.bytes || bytes > cfg.RingBytes || len(r.events) > maxReordered {
+		return fmt.Sprintf("the reorder buffer counts %d bytes and holds %d in %d events", r.bytes, bytes, len(r.events))
 	}
-	for i, p := range m.waiters.list {
-		if p.index != i || p.position != m.head {
+	return ""
+}
+
+// broken says what does not hold: all waiters stand at the head, and know their places.
+func (w *waiters) broken(head int64) string {
+	for i, p := range w.list {
+		if p.index != i || p.position != head {
 			return fmt.Sprintf("waiter %d says it is %d and stands at %d", i, p.index, p.position)
 		}
 	}

@@ -195,10 +195,14 @@ func (a *API) defaultQuery(c *gin.Context) gateway.Query {
 	return q
 }
 
-// untilExpiry keeps a poll from outliving its token. A poll that would not wait while its token is accepted would be made
-// again at once.
+// untilExpiry keeps a poll from outliving its token. A token that has expired is accepted for a little longer, because clocks are
+// apart: its polls wait as well, or they would be made again at once.
 func untilExpiry(wait time.Duration, q gateway.Query) time.Duration {
-	return max(0, min(wait, time.Until(q.Caller.AcceptedUntil())))
+	left := time.Until(q.Caller.ExpiresAt)
+	if left <= 0 {
+		left = time.Until(q.Caller.AcceptedUntil())
+	}
+	return max(0, min(wait, left))
 }
 
 // place is where a client asks to go on.

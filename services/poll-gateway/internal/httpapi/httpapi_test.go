@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -372,7 +373,7 @@ func TestASessionIsNeverSetBackWithoutANewEpoch(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, w.Code, w.Body.String())
 	require.NotEmpty(t, w.Header().Get("Retry-After"))
 	require.EqualValues(t, 2, r.sessions.cursor)
-	r.shelf.messages = append(all, "three")
+	r.shelf.messages = slices.Concat(all, []string{"three"})
 	require.Equal(t, "three", r.poll("").Data.EncryptedContent)
 
 	r.sessions.epoch = "before"
