@@ -102,7 +102,7 @@ type response struct {
 }
 
 // send has a node answer a request. The client waits until the answer is there, the process dies, or ctx ends.
-func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream func(chunk []byte) error) (response, error) { //nolint:gocyclo // one exchange from its beginning to its end
+func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream func(chunk []byte) error) (response, error) { //nolint:gocyclo,funlen // one exchange from its beginning to its end
 	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
 		return response{}, err
 	}

@@ -138,7 +138,7 @@ const prepares = "InsertEntries"
 
 // write makes a write of n documents, each applied by apply on its own. It returns nil only if all are applied. Those of sessions
 // are applied in their order, the others in any.
-func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo // a list of what may go wrong
+func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo,funlen // a list of what may go wrong
 	unsynced := operation == prepares
 	d := h.dice(operation, key)
 	of := h.e.data // a restore leaves late writes behind

@@ -359,7 +359,7 @@ func (w *world) serving(d *dice, gateway bool) *node {
 }
 
 // happen makes a scheduled fault happen.
-func (w *world) happen(f Fault, index int) { //nolint:gocyclo // a table of faults
+func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table of faults
 	w.count(f.Kind)
 	w.note("%s", f)
 	now := time.Now()
