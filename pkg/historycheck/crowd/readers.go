@@ -69,11 +69,9 @@ func (u *user) readByCursor(url string, next next) {
 		var p api.PollResponse
 		if closed(c.stopReading) {
 			next = keep
-			if u.call(http.MethodGet, c.o.URL, "/api/messages/poll?wait=0&after=latest", nil, &p) == http.StatusOK &&
-				position(after) >= position(p.Cursor) {
+			if u.nothingAfter(position(after)) {
 				return
 			}
-			p = api.PollResponse{}
 		}
 		status := u.call(http.MethodGet, url, "/api/messages/poll?limit=20&wait=2&after="+after, nil, &p)
 		if status != http.StatusOK {
@@ -133,9 +131,7 @@ func (u *user) readStream() {
 	c := u.crowd
 	at := int64(0)
 	for {
-		var p api.PollResponse
-		if closed(c.stopReading) &&
-			u.call(http.MethodGet, c.o.URL, "/api/messages/poll?wait=0&after=latest", nil, &p) == http.StatusOK && at >= position(p.Cursor) {
+		if closed(c.stopReading) && u.nothingAfter(at) {
 			return
 		}
 		at = u.streamFrom(at)
@@ -241,14 +237,20 @@ func (u *user) readSession() {
 	}
 }
 
-// nothingAfter reports whether the inbox holds nothing more after a position.
+// settled is longer than positions stay undecided that dead nodes have left.
+const settled = 8 * time.Second
+
+// nothingAfter reports whether the inbox holds nothing more after a position, and nothing that is not decided yet.
 func (u *user) nothingAfter(last int64) bool {
-	var head, rest api.PollResponse
-	if u.call(http.MethodGet, u.crowd.o.URL, "/api/messages/poll?wait=0&after=latest", nil, &head) != http.StatusOK ||
-		u.call(http.MethodGet, u.crowd.o.URL, fmt.Sprint("/api/messages/poll?wait=0&after=", last), nil, &rest) != http.StatusOK {
-		return false
+	path := fmt.Sprintf("/api/messages/poll?wait=%d&after=%d", int(settled.Seconds()), last)
+	for range 2 { // the first may have begun when something was on its way
+		var rest api.PollResponse
+		if u.call(http.MethodGet, u.crowd.o.URL, path, nil, &rest) != http.StatusOK || rest.Type == api.PollReset ||
+			len(rest.Messages) > 0 || position(rest.Cursor) > last {
+			return false
+		}
 	}
-	return len(rest.Messages) == 0 && position(rest.Cursor) >= position(head.Cursor)
+	return true
 }
 
 func (c *Crowd) again() {

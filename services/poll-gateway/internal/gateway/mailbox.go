@@ -185,13 +185,6 @@ func gather(at *Answer, events []delivery.Event, limit int) {
 	}
 }
 
-// latest is the head, if it can be relied on.
-func (m *mailbox) latest() (head int64, ok bool) {
-	m.lock()
-	defer m.unlock()
-	return m.head, m.trusted()
-}
-
 // view is what a read of the store is held against when it ends.
 type view struct {
 	head        int64

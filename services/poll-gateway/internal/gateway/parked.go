@@ -206,7 +206,6 @@ func (m *mailbox) revoke(r revocation.Record) {
 	defer m.unlock()
 	for _, p := range m.waiters.all() {
 		if r.Refuses(token.Identity{Subject: m.user, TokenID: p.tokenID, Generation: p.generation}) {
-			m.g.metrics.answers.WithLabelValues("revoked").Inc()
 			m.finish(p, outcome{err: ErrRevoked})
 		}
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -143,11 +144,8 @@ func (p *polling) start(ctx context.Context) (err error) {
 	if p.q.After != FromHead {
 		return nil
 	}
-	head, known := p.m.latest()
-	if !known {
-		head, err = p.g.inbox.Head(ctx, p.m.user)
-	}
-	p.at.Position = head
+	// The mailbox may not have heard of the last messages yet.
+	p.at.Position, err = p.g.inbox.Head(ctx, p.m.user)
 	return err
 }
 
@@ -246,6 +244,8 @@ func (g *Gateway) take(ctx context.Context, at *Answer, batch inbox.Batch) error
 func (g *Gateway) count(a Answer, err error) {
 	kind := "timeout"
 	switch {
+	case errors.Is(err, ErrRevoked):
+		kind = "revoked"
 	case err != nil:
 		return
 	case a.Reset:

@@ -195,22 +195,6 @@ func TestTwoReadsThatDoNotAgreeDoNotSpin(t *testing.T) {
 	})
 }
 
-func TestTheLatestPositionOfAWarmUserNeedsNoReadOfTheStore(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		r := newRig(t)
-		r.fill(3)
-		<-r.start(r.query(3, 0))
-		reads := r.shelf.readCount()
-		r.shelf.mu.Lock()
-		r.shelf.fail = store.ErrUnavailable
-		r.shelf.mu.Unlock()
-		poll := r.start(r.query(FromHead, time.Minute))
-		require.Equal(t, reads, r.shelf.readCount())
-		r.send()
-		require.Equal(t, []int64{4}, positions(t, (<-poll).Answer))
-	})
-}
-
 // TestShortPollsAreGivenWhatNobodyTellsOf: a client that asks "is there anything" and does not wait, or only a moment and then goes
 // away, was told no for two minutes, because at the time for another look no poll waited.
 func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
