@@ -6,7 +6,7 @@ import "strings"
 // their exact spelling, each once. It makes of it what encoding/json would, with strings that share text's memory. Of
 // anything else it returns false and leaves r empty, whether it is wrong or only unusual: encoding/json judges it.
 func (r *SendRequest) DecodeCommon(text string) bool {
-	if !plain(text, false) {
+	if !plain(text) {
 		return false
 	}
 	d := decoder{text: text, ok: true}

@@ -81,7 +81,7 @@ func (w *wire) Publish(user string, payload []byte, _ []string) error {
 	if w.away {
 		return bus.ErrDisconnected
 	}
-	events, err := delivery.Decode(payload)
+	events, err := delivery.Decode(slices.Clone(payload))
 	for _, e := range events {
 		w.events[user] = e
 	}
