@@ -24,6 +24,7 @@ import (
 const (
 	inboxPrefix = "inbox.v1."
 	nodeSubject = "nodes.v1"
+	keysSubject = "keys.v1"
 	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
 	queueLength = 1 << 16
 	// subscribeTimeout bounds waiting for the server to take a subscription.
@@ -79,6 +80,8 @@ type Bus struct {
 	quit    chan struct{}
 	tasks   sync.WaitGroup
 	stop    sync.Once
+	// keys is who follows keys, if anybody does.
+	keys    atomic.Pointer[bus.KeyFollower]
 	metrics busMetrics
 }
 
@@ -220,6 +223,9 @@ func (b *Bus) disrupted(cause string, err error) {
 	if b.receiver != nil {
 		b.receiver.Disrupted()
 	}
+	if f := b.keys.Load(); f != nil {
+		(*f).KeysMissed()
+	}
 }
 
 func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -295,6 +301,27 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, e
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
 	}
 	return s, nil
+}
+
+// PublishKeyChange implements bus.KeyPublisher.
+func (b *Bus) PublishKeyChange(user string) error {
+	if !b.conn.IsConnected() {
+		return bus.ErrDisconnected
+	}
+	if err := b.conn.Publish(keysSubject, []byte(user)); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// FollowKeys has f told of keys, until Close. It is to be called once. While the bus is not Connected, f is not told.
+func (b *Bus) FollowKeys(f bus.KeyFollower) error {
+	b.keys.Store(&f)
+	_, err := b.conn.Subscribe(keysSubject, func(m *nats.Msg) { f.KeyChanged(string(m.Data)) })
+	if err != nil {
+		return fmt.Errorf("follow keys: %w", err)
+	}
+	return nil
 }
 
 // measure tells of an operation that ends now. A client that went away is no failure of the bus.

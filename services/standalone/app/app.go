@@ -265,16 +265,17 @@ func (a *App) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
+		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // from keys, in this process
+		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
-		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
 	})
 	if err != nil {
 		return err
 	}
-	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
-		Inbox: a.inbox, Directory: a.store, Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
-	})
-	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
 		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Tracer: a.tracer,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),

@@ -24,9 +24,10 @@ import (
 // people are registered, with a key version each, by canonical name.
 type people map[string]store.UserKey
 
-func (p people) LookUp(_ context.Context, withKeys, others []string) (map[string]store.UserKey, error) {
+func (p people) LookUp(_ context.Context, wanted []messaging.Wanted) (map[string]store.UserKey, error) {
 	found := map[string]store.UserKey{}
-	for _, name := range slices.Concat(withKeys, others) {
+	for _, w := range wanted {
+		name := w.Name
 		if name != store.Canonical(name) || !api.ValidUsername(name) {
 			return nil, fmt.Errorf("looked %q up", name)
 		}
