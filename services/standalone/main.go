@@ -1,5 +1,5 @@
-// Command standalone is the whole server in one process: SQLite for the truth, an embedded NATS server, nothing else
-// to install or set.
+// Command standalone is the whole server in one process: SQLite for the truth, a call for the bus, nothing else to
+// install or set.
 package main
 
 import (

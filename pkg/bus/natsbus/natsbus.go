@@ -15,9 +15,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/bus/busmetrics"
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
@@ -82,36 +82,7 @@ type Bus struct {
 	stop    sync.Once
 	// keys is who follows keys, if anybody does.
 	keys    atomic.Pointer[bus.KeyFollower]
-	metrics busMetrics
-}
-
-type busMetrics struct {
-	published   *prometheus.CounterVec
-	received    prometheus.Counter
-	disruptions *prometheus.CounterVec
-}
-
-func newMetrics(reg prometheus.Registerer) busMetrics {
-	f := promauto.With(reg)
-	m := busMetrics{
-		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
-		}, []string{"result"}),
-		received: f.NewCounter(prometheus.CounterOpts{
-			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
-		}),
-		disruptions: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer, silent).",
-		}, []string{"cause"}),
-	}
-	// There from the start, so that the first one is seen as an increase.
-	for _, result := range []string{"ok", "disconnected", "error"} {
-		m.published.WithLabelValues(result)
-	}
-	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer", "silent"} {
-		m.disruptions.WithLabelValues(cause)
-	}
-	return m
+	metrics busmetrics.Metrics
 }
 
 // Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
@@ -119,7 +90,7 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
 		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
-		quit: make(chan struct{}), metrics: newMetrics(o.Registerer),
+		quit: make(chan struct{}),
 	}
 	if b.observe == nil {
 		b.observe = func(context.Context, string, time.Duration, bool) {}
@@ -143,19 +114,13 @@ func Connect(url string, o Options) (*Bus, error) {
 		nats.ConnectHandler(func(*nats.Conn) { b.disrupted("reconnect", nil) }),
 		nats.ErrorHandler(b.failed),
 	}, o.NATS...)
+	b.metrics = busmetrics.New(o.Registerer)
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
 	b.conn = conn
-	promauto.With(o.Registerer).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",
-	}, func() float64 {
-		if b.Connected() {
-			return 1
-		}
-		return 0
-	})
+	busmetrics.Connected(o.Registerer, b.Connected)
 	b.tasks.Go(b.dispatch)
 	b.tasks.Go(b.watch)
 	return b, nil
@@ -176,7 +141,7 @@ func (b *Bus) dispatch() {
 	for {
 		select {
 		case m := <-b.events:
-			b.metrics.received.Inc()
+			b.metrics.Received.Inc()
 			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, m.Header.Values(tracing.Header))
 		case <-b.quit:
 			return
@@ -214,7 +179,7 @@ func (b *Bus) watch() {
 func (b *Bus) ping(ctx context.Context) error { return b.conn.FlushWithContext(ctx) }
 
 func (b *Bus) disrupted(cause string, err error) {
-	b.metrics.disruptions.WithLabelValues(cause).Inc()
+	b.metrics.Disruptions.WithLabelValues(cause).Inc()
 	if cause == "reconnect" {
 		b.log.Info("bus connected")
 	} else {
@@ -243,18 +208,18 @@ func (b *Bus) Connected() bool { return b.conn.IsConnected() && !b.silent.Load()
 func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) {
 	defer b.measure(context.Background(), opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
-		b.metrics.published.WithLabelValues("disconnected").Inc()
+		b.metrics.Disconnected.Inc()
 		return bus.ErrDisconnected
 	}
 	if err := b.send(inboxPrefix+user, payload, traces); err != nil {
-		b.metrics.published.WithLabelValues("error").Inc()
+		b.metrics.Failed.Inc()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			// The server takes nothing: whoever publishes next would wait as long. Until it is connected anew, nobody waits.
 			_ = b.conn.ForceReconnect()
 		}
 		return fmt.Errorf("publish: %w", err)
 	}
-	b.metrics.published.WithLabelValues("ok").Inc()
+	b.metrics.OK.Inc()
 	return nil
 }
 
