@@ -15,8 +15,10 @@ type Metrics struct {
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
 	batchSize          *prometheus.HistogramVec
-	batchWait          *prometheus.HistogramVec
-	storeReads         *prometheus.CounterVec
+	// entriesBatch and messagesBatch are those of batchSize.
+	entriesBatch, messagesBatch prometheus.Observer
+	batchWait                   *prometheus.HistogramVec
+	storeReads                  *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -59,8 +61,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"purpose"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
+	m.entriesBatch, m.messagesBatch = m.batchSize.WithLabelValues("entries"), m.batchSize.WithLabelValues("messages")
 	for _, kind := range []string{"entries", "messages"} {
-		m.batchSize.WithLabelValues(kind)
 		m.batchWait.WithLabelValues(kind)
 	}
 	for _, purpose := range []string{"poll", "history", "message"} {
