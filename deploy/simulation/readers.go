@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/historycheck"
+	"github.com/sealpost/sealpost/pkg/inbox"
 )
 
 // The kinds of readers.
@@ -296,7 +297,7 @@ func (r *device) arrived(m api.Message) {
 		since = r.served
 	}
 	bound := w.bound()
-	if bound == boundOfHoles && r.wait <= time.Second {
+	if bound == boundOfHoles && r.wait <= inbox.DefaultHoleTimeout {
 		bound *= 2 // each node looks at an empty position for a while, and it asks one after the other
 	}
 	if late := now.Sub(since) - r.paused; late > bound {
@@ -333,6 +334,10 @@ func (w *world) judgePromptness() {
 	// With a short retention entries whose messages have gone may be looked at before they count as old.
 	w.holes = w.holes || w.plan.Shape.Retention < time.Hour
 	w.prompt = w.prompt && !w.plan.Shape.Far
+	// A simulated clock that jumps takes along what is measured by it, as time.Now does not: a gateway's that goes back has empty
+	// positions looked at for longer.
+	stepped := slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
+	w.prompt = w.prompt && !(w.holes && stepped)
 }
 
 // pollSession is for a session: one message a poll, and no cursor.

@@ -251,7 +251,7 @@ func (w *world) bootMessages(n *node) {
 	if w.plan.Shape.Standalone {
 		log.Sequencer = memseq.New(1000)
 	} else {
-		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention})
+		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention, Cluster: w.plan.Shape.Cluster})
 	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
