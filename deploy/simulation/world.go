@@ -249,6 +249,7 @@ func (w *world) bootMessages(n *node) {
 	n.counters.connect() // a process waits for that before it serves
 	log := inbox.Config{Store: n.store, Now: n.process.now, AloneSince: w.aloneSince(n)}
 	if w.plan.Shape.Standalone {
+		log.Store = embedded{n.store}
 		log.Sequencer = memseq.New(1000)
 	} else {
 		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention, Cluster: w.plan.Shape.Cluster})
