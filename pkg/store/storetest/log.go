@@ -101,8 +101,8 @@ var logTests = []test{
 	}},
 	{"a tombstone is kept for longer, and never for less", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
-		fallen, alive := message(1), message(2)
-		fallen.Tombstone = true
+		alive := message(2)
+		fallen := store.Message{ID: id(1), Tombstone: true, CreatedAt: now(), ExpiresAt: alive.ExpiresAt, PurgeAt: alive.PurgeAt}
 		_, err := s.InsertMessages(t.Context(), []store.Message{fallen, alive})
 		require.NoError(t, err)
 		for _, by := range []time.Duration{time.Hour, -time.Hour, 30 * time.Minute} {
