@@ -14,7 +14,7 @@ import (
 // hotPaths are the packages whose benchmarks are run: append and read after a cursor, the store below them, token
 // checks, the event of a message, from an event to the answered poll, and the framing of an answer.
 var hotPaths = []string{
-	"./pkg/inbox", "./pkg/store/sqlite", "./pkg/token", "./pkg/delivery",
+	"./pkg/inbox", "./pkg/store/pebble", "./pkg/token", "./pkg/delivery",
 	"./services/poll-gateway/internal/gateway", "./services/poll-gateway/internal/httpapi",
 }
 

@@ -3,7 +3,6 @@ package inbox_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -12,13 +11,13 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo: a send died after it had prepared its entries, and is repeated shortly
 // before they expire. It was acknowledged, and was gone a moment later.
 func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	start := time.Now()
@@ -51,7 +50,7 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 // reader has decided that it failed.
 type late struct {
 	t     *testing.T
-	store *sqlite.Store
+	store *pebble.Store
 	cfg   inbox.Config
 	draft inbox.Draft
 	start time.Time
@@ -59,7 +58,7 @@ type late struct {
 }
 
 func failedLongAgo(t *testing.T) *late {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	l := &late{t: t, store: s, start: time.Now()}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +17,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq/redisseqtest"
 	"github.com/sealpost/sealpost/pkg/internal/enginetest"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -261,7 +260,7 @@ func TestAServerThatLostItsScriptIsSentItAgain(t *testing.T) {
 // of what the other one has under way.
 func TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
-	log, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	log, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
 	const writeTimeout = 300 * time.Millisecond
