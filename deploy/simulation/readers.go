@@ -14,6 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/historycheck"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
 )
 
 // The kinds of readers.
@@ -51,6 +52,9 @@ type device struct {
 	// given is the position that a session was given last, repeats how often.
 	given   int64
 	repeats int
+	// stood is how far a session has come in each epoch, in the store, since the restore that was the restored-th.
+	stood    map[string]int64
+	restored int
 	// served is when the last message came.
 	served time.Time
 	// seen is when it was first given which content.
@@ -344,6 +348,7 @@ func (w *world) judgePromptness() {
 func (r *device) pollSession() (nothing bool) {
 	began := time.Now()
 	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
+	r.mustNotGoBack(stood)
 	a, _, err := r.ask(request{method: http.MethodGet, url: "/api/messages/poll", token: r.token(), sure: true}, pollWait)
 	if err != nil {
 		return false
@@ -380,6 +385,17 @@ func (r *device) pollSession() (nothing bool) {
 	r.position = max(r.position, position)
 	r.answered(epoch, position-1, position, []api.Message{*a.Data}, nil, false)
 	return false
+}
+
+// mustNotGoBack holds where a session stands to where it stood before. A restore takes it back.
+func (r *device) mustNotGoBack(now store.SessionCursor) {
+	if r.stood == nil || r.restored != r.w.restored {
+		r.stood, r.restored = map[string]int64{}, r.w.restored
+	}
+	if before := r.stood[now.Epoch]; now.Position < before {
+		r.w.fault("%s stands at %d of %s, and had stood at %d: it is rewound", r, now.Position, now.Epoch, before)
+	}
+	r.stood[now.Epoch] = now.Position
 }
 
 // mostRepeats is more often than a cursor fails to be moved.
