@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
@@ -22,7 +23,7 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 	defer func() { require.NoError(t, s.Close()) }()
 	start := time.Now()
 	clock := start
-	cfg := inbox.Config{Store: s, Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
+	cfg := inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
 	dies := cfg
 	dies.Failpoint = func(_ context.Context, step inbox.Step) error {
 		if step == inbox.StepEntries {
@@ -63,7 +64,7 @@ func failedLongAgo(t *testing.T) *late {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	l := &late{t: t, store: s, start: time.Now()}
 	l.clock = l.start
-	l.cfg = inbox.Config{Store: s, Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
+	l.cfg = inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
 	l.draft = inbox.Draft{Sender: "Ann", Recipients: []inbox.Recipient{{Username: "Ben", WrappedKey: "k"}}, Content: "x", IV: "iv", ClientMessageID: "c1"}
 	_, err = l.send(inbox.StepEntries)
 	require.Error(t, err)

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq/redisseqtest"
 	"github.com/sealpost/sealpost/pkg/internal/enginetest"
@@ -267,7 +268,7 @@ func TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed(t *testing.T) {
 	type key struct{}
 	node := func() *inbox.Writer {
 		w := inbox.NewWriter(inbox.Config{
-			Store: log, Counters: redisseq.New(client, redisseq.Config{Retention: retention, Settling: writeTimeout}), WriteTimeout: writeTimeout,
+			Store: inboxtest.TwoSteps(log), Counters: redisseq.New(client, redisseq.Config{Retention: retention, Settling: writeTimeout}), WriteTimeout: writeTimeout,
 			Failpoint: func(ctx context.Context, s inbox.Step) error {
 				if at, ok := ctx.Value(key{}).(func() error); ok && s == inbox.StepPositions {
 					return at()
