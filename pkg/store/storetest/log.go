@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -192,7 +193,10 @@ var logTests = []test{
 			require.NoError(t, err)
 			require.Equal(t, want, got, "after %d", after)
 		}
-		got, err := s.FirstAfter(t.Context(), "carol", 0)
+		got, err := s.FirstAfter(t.Context(), "bob", math.MaxInt64)
+		require.NoError(t, err)
+		require.Zero(t, got, "nothing is above the highest number there is")
+		got, err = s.FirstAfter(t.Context(), "carol", 0)
 		require.NoError(t, err)
 		require.Zero(t, got)
 	}},
