@@ -2,10 +2,13 @@ package pebble_test
 
 import (
 	"context"
+	crand "crypto/rand"
+	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -44,6 +47,9 @@ func BenchmarkSends(b *testing.B) {
 				send, stop := ways[c.way](s)
 				defer stop()
 				benchmarkSends(b, shape.recipients, shape.atOnce, send)
+				if p, ok := s.(*pebble.Store); ok && os.Getenv("METRICS") != "" {
+					fmt.Println(p.Engine().Metrics())
+				}
 			})
 		}
 	}
@@ -89,10 +95,20 @@ func written(results []store.SendResult, err error) error {
 	return err
 }
 
+// ciphertext is text as clients send it: base64 of what cannot be compressed.
+func ciphertext(n int) string {
+	random := make([]byte, n)
+	_, _ = crand.Read(random)
+	return base64.StdEncoding.EncodeToString(random)
+}
+
+// contentLen and keyLen are what 512 bytes of text, and a key wrapped with RSA, become.
+const contentLen, keyLen = 700, 344
+
 func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) error) {
 	const users = 20
 	var last [users + 1]atomic.Int64
-	content, key := strings.Repeat("ciphertextInBase64==", 35), strings.Repeat("wrapped+Key/", 28)
+	text := ciphertext(1 << 20)
 	var n atomic.Int64
 	b.SetParallelism(max(1, atOnce/runtime.GOMAXPROCS(0)))
 	b.ReportAllocs()
@@ -102,6 +118,7 @@ func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) 
 		for pb.Next() {
 			now := time.Now()
 			first := int(n.Add(1))
+			content := text[rand.N(len(text)-contentLen):][:contentLen]
 			m := store.Message{
 				ID: store.NewMessageID(now), Sender: "User0", SenderKeyVersion: 1, Content: content, IV: "0123456789abcdef", CreatedAt: now,
 				ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour), ClientMessageID: "a8098c1a-f86e-11da-bd1a-00112444be1e",
@@ -110,7 +127,7 @@ func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) 
 			for i := range one.Entries { // the last is the sender's own
 				user := (first + i) % (users + 1)
 				one.Entries[i] = store.Entry{
-					User: fmt.Sprint("user", user), Position: last[user].Add(1), Kind: store.Received, Message: m.ID, Size: len(content), WrappedKey: key,
+					User: fmt.Sprint("user", user), Position: last[user].Add(1), Kind: store.Received, Message: m.ID, Size: len(content), WrappedKey: text[rand.N(len(text)-keyLen):][:keyLen],
 					KeyVersion: 1, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: m.ExpiresAt.Add(time.Hour),
 				}
 				one.Message.Recipients = append(one.Message.Recipients, one.Entries[i].User)
