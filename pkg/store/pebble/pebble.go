@@ -30,7 +30,7 @@ var (
 
 // Options are what can be set; the zero value of each is its default.
 type Options struct {
-	// Memory bounds the blocks that are kept and what was written and is not in tables yet, in bytes: 64 MiB by default. A quarter of it at
+	// Memory bounds the blocks that are kept and what was written and is not in tables yet, in bytes: 64 MiB by default. Half of it at
 	// most is for what was written.
 	Memory int64
 	// MinFree is how much room the disk must have for anything to be written, in bytes: 64 MiB by default. Below it all writes but those of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,7 +74,7 @@ func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err 
 // restoreStore gives the copy its name only when it has its new epoch: no server may ever run on it without.
 func (a *App) restoreStore(ctx context.Context, from string) (epoch string, err error) {
 	unfinished := a.path(storeFolder + ".restoring")
-	if err := copyFolder(from, unfinished); err != nil {
+	if err := pebble.Restore(ctx, from, unfinished); err != nil {
 		return "", err
 	}
 	s, err := pebble.Open(ctx, unfinished, pebble.Options{Log: a.log})
@@ -87,37 +86,6 @@ func (a *App) restoreStore(ctx context.Context, from string) (epoch string, err 
 		return "", err
 	}
 	return epoch, os.Rename(unfinished, a.path(storeFolder))
-}
-
-// copyFolder makes folder to and copies the files of a folder into it, for their owner alone.
-func copyFolder(from, to string) error {
-	files, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(to, 0o700); err != nil {
-		return err
-	}
-	for _, f := range files {
-		if err := copyFile(filepath.Join(from, f.Name()), filepath.Join(to, f.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyFile(from, to string) (err error) {
-	source, err := os.Open(from) //nolint:gosec // the operator names it
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, source.Close()) }()
-	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in our own folder
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(target, source)
-	return errors.Join(err, target.Sync(), target.Close())
 }
 
 // copyKey copies the server's key from folder to folder. It may not be there: the server makes it when it starts for the
