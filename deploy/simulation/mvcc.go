@@ -285,7 +285,7 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	slices.Sort(users)
 	for _, user := range users {
 		for _, r := range d.inboxes[user].rows {
-			if r.to == 0 && r.value.PurgeAt.Before(now) && dice.hit(share) {
+			if r.to == 0 && r.value.PurgeAt.Before(now) && (dice.hit(share) || overdueBy(r.value.PurgeAt, now)) {
 				list = append(list, func(v version) { r.to = v })
 			}
 		}
@@ -298,6 +298,9 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	return len(list)
 }
 
+// overdueBy reports whether what was due at a time must not be left any longer.
+func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
+
 // overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
 func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
@@ -308,7 +311,7 @@ func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(ve
 	for _, id := range ids {
 		for _, r := range d.messages[id] {
 			switch m := r.value; {
-			case r.to != 0 || !dice.hit(share):
+			case r.to != 0 || (!dice.hit(share) && !overdueBy(m.PurgeAt, now)):
 			case m.PurgeAt.Before(now):
 				list = append(list, func(v version) { r.to = v })
 			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
