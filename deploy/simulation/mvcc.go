@@ -132,6 +132,13 @@ func (d *data) insertEntry(e store.Entry) (existing *store.Entry, taken bool) {
 	return nil, false
 }
 
+// insertRemoved writes an entry that was there and is no more.
+func (d *data) insertRemoved(e store.Entry) {
+	t := d.inbox(e.User)
+	r := &row[store.Entry]{value: e, from: d.next(), to: d.next()}
+	t.rows = slices.Insert(t.rows, t.first(e.Position+1), r)
+}
+
 // mark marks the block of a position, before an entry is written there.
 func (d *data) mark(user string, position, size int64) {
 	t := d.inbox(user)
@@ -336,8 +343,11 @@ func (d *data) copy(v version) *data {
 	}
 	for user, t := range d.inboxes {
 		for _, r := range t.rows {
-			if r.at(v) {
+			switch {
+			case r.at(v):
 				c.insertEntry(r.value)
+			case r.to != 0 && r.to <= v: // a store may know what it has removed
+				c.insertRemoved(r.value)
 			}
 		}
 		if b, _ := d.block(user, v); b > 0 {

@@ -32,7 +32,9 @@ const clientPatience = 12 * time.Second
 // startClients lets everybody begin.
 func (w *world) startClients() {
 	for i := range w.plan.Shape.Sends {
-		w.senders.Go(func() { w.sender(i) })
+		d := diceOf(w.plan.Seed, "sender", uint64(i))
+		s := w.draft(d, i)
+		w.senders.Go(func() { w.sender(d, s, i) })
 	}
 	w.startReaders()
 }
@@ -62,9 +64,7 @@ func (w *world) draft(d *dice, i int) *sendState {
 }
 
 // sender sends one message, until it is acknowledged, and perhaps again.
-func (w *world) sender(i int) {
-	d := diceOf(w.plan.Seed, "sender", uint64(i))
-	s := w.draft(d, i)
+func (w *world) sender(d *dice, s *sendState, i int) {
 	most := w.plan.Shape.Busy - w.plan.Shape.Quiet
 	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
