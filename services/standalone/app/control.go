@@ -30,8 +30,8 @@ type backupRequest struct {
 }
 
 // startControl listens for the commands of the same machine.
-func (a *App) startControl(context.Context) error {
-	listener, remove, err := listenControl(a.path(controlSocket))
+func (a *App) startControl(ctx context.Context) error {
+	listener, remove, err := listenControl(ctx, a.path(controlSocket))
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
@@ -49,12 +49,13 @@ func (a *App) startControl(context.Context) error {
 
 // listenControl makes the socket, for the owner of the data folder alone. One with too long a path is made in a temporary folder, and a
 // link to it. What a process that died has left is replaced: the lock of the data folder is held.
-func listenControl(path string) (l net.Listener, remove func() error, err error) {
+func listenControl(ctx context.Context, path string) (l net.Listener, remove func() error, err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, err
 	}
+	var config net.ListenConfig
 	if len(path) <= longestSocket {
-		l, err := net.Listen("unix", path)
+		l, err := config.Listen(ctx, "unix", path)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -65,7 +66,7 @@ func listenControl(path string) (l net.Listener, remove func() error, err error)
 		return nil, nil, err
 	}
 	remove = func() error { return errors.Join(os.RemoveAll(folder), os.Remove(path)) }
-	if l, err = net.Listen("unix", filepath.Join(folder, controlSocket)); err == nil {
+	if l, err = config.Listen(ctx, "unix", filepath.Join(folder, controlSocket)); err == nil {
 		if err = os.Symlink(l.Addr().String(), path); err == nil {
 			return l, remove, nil
 		}
