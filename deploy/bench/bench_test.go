@@ -29,29 +29,34 @@ func lines(t *testing.T, table *table) (list [][]string) {
 func TestMediansOfAllRunsArePrinted(t *testing.T) {
 	table := newTable([]build{{name: "now"}})
 	for _, v := range []float64{3, 1, 200} {
-		table.add(0, "x", v, "ms")
+		table.add(0, "s", "x", v, "ms")
 	}
-	table.add(0, "y", 0.25, "ms")
-	table.add(0, "y", 0.75, "ms")
+	table.add(0, "s", "y", 0.25, "ms")
+	table.add(0, "s", "y", 0.75, "ms")
+	table.add(0, "other", "y", 1, "ms")
 	require.Equal(t, [][]string{
 		{"median", "lowest", "highest", "unit", "what"},
+		{"s"},
 		{"3", "1", "200", "ms", "x"},
 		{"0.500", "0.250", "0.750", "ms", "y"},
+		{"other"},
+		{"1", "1", "1", "ms", "y"},
 	}, lines(t, table))
 }
 
 func TestTwoBuildsAreComparedByTheirMedians(t *testing.T) {
 	table := newTable([]build{{name: "abc"}, {name: "now"}})
 	for i := range 3 {
-		table.add(0, "cost", float64(300+10*i), "µs")
-		table.add(1, "cost", float64(100+45*i), "µs")
+		table.add(0, "s", "cost", float64(300+10*i), "µs")
+		table.add(1, "s", "cost", float64(100+45*i), "µs")
 	}
-	table.add(1, "new", 5, "ms")
-	table.add(0, "old", 5, "ms")
-	table.add(0, "none", 0, "ms")
-	table.add(1, "none", 1, "ms")
+	table.add(1, "s", "new", 5, "ms")
+	table.add(0, "s", "old", 5, "ms")
+	table.add(0, "s", "none", 0, "ms")
+	table.add(1, "s", "none", 1, "ms")
 	require.Equal(t, [][]string{
 		{"abc:", "median", "lowest", "highest", "now:", "median", "lowest", "highest", "now/abc", "unit", "what"},
+		{"s"},
 		{"310", "300", "320", "145", "100", "190", "0.47", "µs", "cost"},
 		{"-", "-", "-", "5", "5", "5", "-", "ms", "new"},
 		{"5", "5", "5", "-", "-", "-", "-", "ms", "old"},
@@ -63,7 +68,7 @@ func TestTheResultsOfGoBenchmarksAreRead(t *testing.T) {
 	table := newTable([]build{{name: "now"}})
 	require.NoError(t, readBenchmarks(0, "./pkg/x", "goos: linux\nBenchmarkAppend/recipients=20-2  10  1500 ns/op  7 sends/s  64 B/op  3 allocs/op\nPASS\n", table))
 	require.Len(t, table.rows, 3)
-	require.Equal(t, &row{"pkg/x Append/recipients=20", "ns/op", [][]float64{{1500}}}, table.rows[0])
+	require.Equal(t, &row{"pkg/x", "Append/recipients=20", "ns/op", [][]float64{{1500}}}, table.rows[0])
 }
 
 func TestOfAReportTheWantedRowsAreTaken(t *testing.T) {
@@ -72,8 +77,8 @@ func TestOfAReportTheWantedRowsAreTaken(t *testing.T) {
 	r.Figure("b", 2, "/s")
 	table := newTable([]build{{name: "old"}, {name: "now"}})
 	scenario{name: "s", figures: []string{"b"}, latencies: []string{"send"}}.rows(1, r, table)
-	require.Equal(t, &row{"s: b", "/s", [][]float64{nil, {2}}}, table.rows[0])
-	require.Equal(t, &row{"s: send p99", "ms", [][]float64{nil, {4}}}, table.rows[2])
+	require.Equal(t, &row{"s", "b", "/s", [][]float64{nil, {2}}}, table.rows[0])
+	require.Equal(t, &row{"s", "send p99", "ms", [][]float64{nil, {4}}}, table.rows[2])
 }
 
 func TestIdleReadersAreHeldByTheGatewaysAndMessagesFlowThroughAll(t *testing.T) {

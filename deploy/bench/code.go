@@ -54,7 +54,7 @@ func readBenchmarks(build int, path, out string, t *table) error {
 				value, unit = v.OrigValue, v.OrigUnit
 			}
 			if shown[unit] {
-				t.add(build, strings.TrimPrefix(path, "./")+" "+name, value, unit)
+				t.add(build, strings.TrimPrefix(path, "./"), name, value, unit)
 			}
 		}
 	}

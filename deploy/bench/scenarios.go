@@ -73,11 +73,11 @@ func parts(o Options) (list []part, err error) {
 // maxPolls leaves room for some more.
 func maxPolls(n int) []string { return []string{fmt.Sprint("MAX_POLLS=", n+100)} }
 
-// flow is what is worth a row of messages that flow. What they cost is the processor time of the server's own processes and,
-// apart from it, that of the engines and the load balancer.
-var flow = []string{
-	"sends accepted", "deliveries", "server CPU a send", "server CPU a delivery", "engines CPU a send", "engines CPU a delivery", "generator CPU",
-}
+// cost is the processor time of the server's own processes and, apart from it, that of the engines and the load balancer.
+var cost = []string{"server CPU a send", "server CPU a delivery", "engines CPU a send", "engines CPU a delivery"}
+
+// flow is what is worth a row of a closed loop.
+var flow = append([]string{"sends accepted", "deliveries", "generator CPU"}, cost...)
 
 // throughput is what goes through when senders wait for nothing but their answers, and how long it takes at a tenth of
 // that.
@@ -115,7 +115,7 @@ func (g *group) flow(ctx context.Context, name string, args []string) error {
 	sends, _ := full.Value("sends accepted")
 	_, err := g.load(ctx, scenario{
 		name: name + ", a tenth of that load", args: append(slices.Clone(args), "--rate", fmt.Sprint(max(1, sends*openLoopShare))),
-		figures: flow, latencies: []string{"send", "delivery", "begun late"},
+		figures: cost, latencies: []string{"send", "delivery", "begun late"},
 	})
 	return err
 }
@@ -253,14 +253,14 @@ func (s scenario) rows(build int, r *report.Report, t *table) {
 	for _, name := range s.figures {
 		for _, f := range r.Figures {
 			if f.Name == name {
-				t.add(build, s.name+": "+f.Name, f.Value, f.Unit)
+				t.add(build, s.name, f.Name, f.Value, f.Unit)
 			}
 		}
 	}
 	for _, name := range s.latencies {
 		l := r.Latency(name)
 		for _, percent := range []float64{50, 99} {
-			t.add(build, fmt.Sprintf("%s: %s p%g", s.name, name, percent), l.At(percent), "ms")
+			t.add(build, s.name, fmt.Sprintf("%s p%g", name, percent), l.At(percent), "ms")
 		}
 	}
 }

@@ -4,20 +4,21 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
-// table collects what was measured, by name, in the order in which the names come first.
+// table collects what was measured, by scenario and name, in the order in which these come first.
 type table struct {
 	// builds are the names of what was measured: one, or an earlier one and today's.
 	builds []string
 	rows   []*row
 }
 
-// row is one thing that was measured again and again, of each build.
+// row is one thing that was measured again and again in a scenario, of each build.
 type row struct {
-	name, unit string
-	values     [][]float64
+	scenario, name, unit string
+	values               [][]float64
 }
 
 func newTable(list []build) *table {
@@ -29,41 +30,55 @@ func newTable(list []build) *table {
 }
 
 // add adds a value of a build, by its index.
-func (t *table) add(build int, name string, value float64, unit string) {
-	i := slices.IndexFunc(t.rows, func(r *row) bool { return r.name == name && r.unit == unit })
+func (t *table) add(build int, scenario, name string, value float64, unit string) {
+	i := slices.IndexFunc(t.rows, func(r *row) bool { return r.scenario == scenario && r.name == name && r.unit == unit })
 	if i < 0 {
 		i = len(t.rows)
-		t.rows = append(t.rows, &row{name, unit, make([][]float64, len(t.builds))})
+		t.rows = append(t.rows, &row{scenario, name, unit, make([][]float64, len(t.builds))})
 	}
 	t.rows[i].values[build] = append(t.rows[i].values[build], value)
 }
 
 func (t *table) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	columns := 1
 	for _, name := range t.builds {
 		if len(t.builds) > 1 {
 			_, _ = fmt.Fprintf(w, "%s: ", name)
 		}
 		_, _ = fmt.Fprint(w, "median\tlowest\thighest\t")
+		columns += 3
 	}
 	if len(t.builds) > 1 {
 		_, _ = fmt.Fprintf(w, "%s/%s\t", t.builds[1], t.builds[0])
+		columns++
 	}
 	_, _ = fmt.Fprint(w, "unit\t what\n")
+	scenario := ""
 	for _, r := range t.rows {
-		for _, values := range r.values {
-			if len(values) == 0 {
-				_, _ = fmt.Fprint(w, "-\t-\t-\t")
-				continue
-			}
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t", number(median(values)), number(slices.Min(values)), number(slices.Max(values)))
+		if r.scenario != scenario {
+			scenario = r.scenario
+			_, _ = fmt.Fprintf(w, "%s %s\n", strings.Repeat("\t", columns), scenario)
 		}
-		if len(t.builds) > 1 {
-			_, _ = fmt.Fprintf(w, "%s\t", r.ratio())
-		}
-		_, _ = fmt.Fprintf(w, "%s\t %s\n", r.unit, r.name)
+		_, _ = fmt.Fprintf(w, "%s%s\t   %s\n", r.cells(), r.unit, r.name)
 	}
 	return w.Flush()
+}
+
+// cells are what was measured of each build and, of two, the ratio.
+func (r *row) cells() string {
+	var b strings.Builder
+	for _, values := range r.values {
+		if len(values) == 0 {
+			b.WriteString("-\t-\t-\t")
+			continue
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t", number(median(values)), number(slices.Min(values)), number(slices.Max(values)))
+	}
+	if len(r.values) > 1 {
+		b.WriteString(r.ratio() + "\t")
+	}
+	return b.String()
 }
 
 // ratio is today's median divided by the earlier one.
