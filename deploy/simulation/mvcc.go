@@ -149,6 +149,20 @@ func (d *data) insertMessage(m store.Message) bool {
 	return true
 }
 
+// renewTombstone keeps a tombstone for longer, and reports whether there is one.
+func (d *data) renewTombstone(id store.MessageID, purgeAt time.Time) bool {
+	r := find(d.messages[id], d.last)
+	if r == nil || !r.value.Tombstone {
+		return false
+	}
+	if m := r.value; m.PurgeAt.Before(purgeAt) {
+		m.PurgeAt = purgeAt
+		r.to = d.next()
+		d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: d.last})
+	}
+	return true
+}
+
 // entries lists what stands at the positions after < p <= upTo.
 func (d *data) entries(user string, after, upTo int64, v version) []store.Entry {
 	t := d.inboxes[user]

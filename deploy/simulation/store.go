@@ -262,6 +262,18 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 	return written, nil
 }
 
+// RenewTombstone implements store.Log.
+func (h *handle) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
+	e, there := h.e.data, false
+	err := h.write(ctx, "RenewTombstone", id.String(), 1, func(int) {
+		there = e.renewTombstone(id, purgeAt)
+	})
+	if err == nil && !there {
+		return store.ErrNotFound
+	}
+	return err
+}
+
 // Messages implements store.Log.
 func (h *handle) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
 	found := make(map[store.MessageID]store.Message, len(ids))

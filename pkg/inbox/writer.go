@@ -417,7 +417,7 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 	case !ok:
 		return Receipt{}, fmt.Errorf("%w: the message that stood at its id has expired", ErrNotCommitted)
 	case standing.Tombstone:
-		return Receipt{}, errTombstoned
+		return Receipt{}, w.passTombstone(ctx, standing, m)
 	case standing.Digest != m.Digest:
 		return Receipt{}, ErrIdempotencyMismatch
 	}
@@ -425,6 +425,28 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 		entries = nil // there is nothing to be told about any more
 	}
 	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
+}
+
+// passTombstone is for a send that goes on with the next id, because m's holds a tombstone: errTombstoned. The tombstone must not go
+// before the message that will be committed does: a repeat would find this id free, and commit the message once more.
+func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
+	err := w.cfg.renew(ctx, standing, m.PurgeAt)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // it has just gone: the next try begins with this id
+		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
+	case err != nil:
+		return notCommitted(err)
+	}
+	return errTombstoned
+}
+
+// renew makes a tombstone outlive what it is passed for, by no less than half of purgeMargin. Most do by themselves: those younger
+// than that.
+func (c Config) renew(ctx context.Context, t store.Message, outlives time.Time) error {
+	if t.KeptUntil().Sub(outlives) >= purgeMargin/2 {
+		return nil
+	}
+	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(purgeMargin))
 }
 
 // yield is for a send that found the entries of another one, of other content, under its client message id. If that
