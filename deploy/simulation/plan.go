@@ -37,7 +37,7 @@ type Shape struct {
 	Far bool
 	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
 	Standalone bool
-	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
+	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
 	Cluster bool
 }
 

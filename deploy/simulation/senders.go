@@ -117,7 +117,7 @@ func (w *world) insist(d *dice, s *sendState) {
 		if late && !w.healed { // a client that goes away and comes back
 			pause = max(pause, d.between(0, time.Minute))
 		}
-		if try > 60 {
+		if try > 200 {
 			w.fault("%s of %s is not acknowledged after %d attempts", s.key, s.sender, try)
 			return
 		}
