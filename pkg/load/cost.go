@@ -39,43 +39,46 @@ func ParseProcesses(text string) (Processes, error) {
 type reading struct {
 	sends, deliveries int64
 	used              []time.Duration
+	err               error
 }
 
-// cost reports, once the time from one moment to another is over, the processor time of the processes in it, divided by what
-// was sent and what arrived in it.
-func (b *bench) cost(ctx context.Context, run *check.Run, from, end time.Time) <-chan error {
-	told := make(chan error, 1)
-	if len(b.Processes) == 0 {
-		told <- nil
-		return told
-	}
+// readingAt reads at a moment.
+func (b *bench) readingAt(ctx context.Context, run *check.Run, at time.Time) <-chan reading {
+	read := make(chan reading, 1)
 	go func() {
-		var list [2]reading
-		for i, at := range []time.Time{from, end} {
-			var err error
-			if measure.Until(ctx, measure.StoppedTimer(), at) {
-				list[i], err = b.reading(run)
-			}
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				told <- err
-				return
-			}
+		if !measure.Until(ctx, measure.StoppedTimer(), at) {
+			read <- reading{err: ctx.Err()}
+			return
 		}
-		b.reportCost(list[0], list[1])
-		told <- nil
+		read <- b.reading(run)
 	}()
-	return told
+	return read
 }
 
-func (b *bench) reading(run *check.Run) (r reading, err error) {
-	r.sends, r.deliveries = run.Accepted(), run.Arrived()
+// cost reports the processor time of the processes since a reading, divided by what was sent and what arrived since. All that was
+// sent should have arrived by now: else a server that delivers late would seem to send for less.
+func (b *bench) cost(run *check.Run, before <-chan reading) error {
+	first, last := <-before, b.reading(run)
+	if err := errors.Join(first.err, last.err); err != nil {
+		return err
+	}
+	b.reportCost(first, last)
+	return nil
+}
+
+func (b *bench) reading(run *check.Run) reading {
+	r := reading{sends: run.Accepted(), deliveries: run.Arrived()}
+	if len(b.Processes) == 0 {
+		return r
+	}
 	all, err := processes()
+	r.err = err
 	for _, p := range b.Processes {
 		used, missing := all.used(p.PIDs)
-		err = errors.Join(err, missing)
+		r.err = errors.Join(r.err, missing)
 		r.used = append(r.used, used)
 	}
-	return r, err
+	return r
 }
 
 func (b *bench) reportCost(before, after reading) {

@@ -49,7 +49,7 @@ func TestWhatProcessesUsedIsDividedByWhatWasSentAndWhatArrived(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatHappensInTheSpanCountsForItsCost(t *testing.T) {
+func TestOnlyWhatWasSentSinceCountsForTheCost(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("there is no /proc here")
 	}
@@ -57,13 +57,19 @@ func TestOnlyWhatHappensInTheSpanCountsForItsCost(t *testing.T) {
 	run := check.NewRun(1, 1)
 	accept := func() { run.End(run.Begin([]int{0}), check.Accepted) }
 	accept()
-	now := time.Now()
-	require.NoError(t, <-b.cost(t.Context(), run, now, now.Add(time.Millisecond)))
+	require.NoError(t, b.cost(run, b.readingAt(t.Context(), run, time.Now())))
 	_, ok := b.report.Value("me CPU a send")
-	require.False(t, ok, "nothing was sent meanwhile")
+	require.False(t, ok, "nothing was sent since")
+
+	before := make(chan reading, 1)
+	before <- b.reading(run)
+	accept()
+	require.NoError(t, b.cost(run, before))
+	_, ok = b.report.Value("me CPU a send")
+	require.True(t, ok)
 
 	b.Processes[0].PIDs = []int{1 << 30}
-	require.Error(t, <-b.cost(t.Context(), run, now, now), "a process that has ended used nothing that can be told")
+	require.Error(t, b.cost(run, b.readingAt(t.Context(), run, time.Now())), "a process that has ended used nothing that can be told")
 }
 
 func TestProcessesAreNamed(t *testing.T) {

@@ -120,11 +120,13 @@ func (d *Deliver) measure(ctx context.Context, b *bench, run *check.Run, r *read
 			run.Arrived(), round(r.delivery.Quantile(99)))
 	})
 	r.start(ctx)
-	cost := b.cost(ctx, run, from, end)
+	before := b.readingAt(ctx, run, from)
 	s.send(ctx)
+	r.await(ctx, d.Patience)
+	err := b.cost(run, before)
 	r.finish(ctx, d.Patience)
 	stop()
-	if err := errors.Join(<-cost, ctx.Err()); err != nil {
+	if err := errors.Join(ctx.Err(), err); err != nil {
 		return nil, err
 	}
 	b.report.Figure("sends accepted", s.accepted.Rate(), "/s")

@@ -88,9 +88,8 @@ func (r *readers) start(ctx context.Context) {
 	}
 }
 
-// finish waits until everything that was accepted has arrived, or nothing more arrives for as long as patience, stops
-// the readers, and has each look once more for what nobody expects.
-func (r *readers) finish(ctx context.Context, patience time.Duration) {
+// await waits until everything that was accepted has arrived, or nothing more arrives for as long as patience.
+func (r *readers) await(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	arrived, since := r.run.Arrived(), time.Now()
@@ -100,6 +99,10 @@ func (r *readers) finish(ctx context.Context, patience time.Duration) {
 			arrived, since = now, time.Now()
 		}
 	}
+}
+
+// finish stops the readers, and has each look once more for what nobody expects.
+func (r *readers) finish(ctx context.Context, patience time.Duration) {
 	r.stop()
 	r.reading.Wait()
 	var sweeping errgroup.Group
