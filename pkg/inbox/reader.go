@@ -319,7 +319,7 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	if !r.stuck.tooLong(key, e.At) {
 		return false, nil
 	}
-	written, err := r.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(e.Message, r.cfg.Now(), r.cfg.Retention)})
+	written, err := r.cfg.Store.InsertMessages(ctx, []store.Message{r.cfg.tombstone(e.Message)})
 	if err != nil {
 		return false, err
 	}
