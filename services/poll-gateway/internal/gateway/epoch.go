@@ -45,18 +45,27 @@ func (e *Epochs) changed(f func()) { e.onChange = f }
 
 // Current returns the epoch as known here.
 func (e *Epochs) Current(ctx context.Context) (string, error) {
-	e.mu.Lock()
-	current, age := e.current, e.now().Sub(e.at)
-	if current != "" && age < epochStale {
-		if age >= epochAge {
-			e.refresh(ctx)
-		}
-		e.mu.Unlock()
+	if current, known := e.Known(ctx); known {
 		return current, nil
 	}
+	e.mu.Lock()
 	done := e.refresh(ctx)
 	e.mu.Unlock()
 	return e.after(ctx, done)
+}
+
+// Known returns the epoch if it can be told without asking the store. It does not block.
+func (e *Epochs) Known(ctx context.Context) (epoch string, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	age := e.now().Sub(e.at)
+	if e.current == "" || age >= epochStale {
+		return "", false
+	}
+	if age >= epochAge {
+		e.refresh(ctx)
+	}
+	return e.current, true
 }
 
 // Is reports whether claimed is the log's epoch. Before it says no it asks the store, at most once a second.
