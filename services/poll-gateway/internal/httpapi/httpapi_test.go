@@ -124,6 +124,7 @@ type rig struct {
 	sessions *sessions
 	gateway  *gateway.Gateway
 	engine   *gin.Engine
+	api      *API
 }
 
 func newRig(t testing.TB, messages ...string) *rig { return newRigWith(t, open{}, messages...) }
@@ -136,12 +137,12 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	}, r.shelf, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	r.gateway.Attach(silence{})
 	t.Cleanup(r.gateway.Stop)
-	a := &API{
+	r.api = &API{
 		Gateway: r.gateway, Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Unread: NewUnread(1 << 20),
 	}
-	a.Routes(r.engine)
+	r.api.Routes(r.engine)
 	return r
 }
 
