@@ -38,16 +38,17 @@ type part struct {
 
 // The parts that are run if nothing else is asked for, and all that there are.
 const (
-	UsualParts = "throughput,park,storm"
+	UsualParts = "throughput,park,streams,storm"
 	AllParts   = UsualParts + ",inbox,accounts"
 )
 
-// parts are measured one after the other. What an idle poll takes, and what a storm does, is seen on servers that have
+// parts are measured one after the other. What an idle poll or stream takes, and what a storm does, is seen on servers that have
 // done nothing else.
 func parts(o Options) (list []part, err error) {
 	all := []part{
 		{name: "throughput", run: throughput},
 		{"park", []string{fmt.Sprint("MAX_POLLS=", o.Polls+100)}, parked},
+		{"streams", []string{fmt.Sprint("MAX_POLLS=", o.Polls+100)}, heldStreams},
 		{"storm", []string{fmt.Sprint("MAX_POLLS=", stormPolls)}, storm},
 		{"inbox", []string{"RING_EVENTS=1"}, growingInbox}, // else the ring would answer what the store is to be asked
 		{name: "accounts", run: manyAccounts},
@@ -106,6 +107,14 @@ func parked(ctx context.Context, o Options, d *deployment, t *table, say func(st
 	_, err := d.load(ctx, o, t, say, scenario{
 		name: fmt.Sprint(o.Polls, " idle polls"), args: d.parking("park", o.Polls, "--ramp", fmt.Sprint(max(2, o.Polls/2500), "s")),
 		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
+	})
+	return err
+}
+
+func heldStreams(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
+	_, err := d.load(ctx, o, t, say, scenario{
+		name: fmt.Sprint(o.Polls, " idle streams"), args: d.parking("park", o.Polls, "--streams", "--ramp", fmt.Sprint(max(2, o.Polls/2500), "s")),
+		figures: []string{"parked, as the server counts", "parked after", "memory a stream"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
 	})
 	return err
 }

@@ -36,6 +36,8 @@ const (
 type Park struct {
 	Target
 	Polls int
+	// Streams: they are streams and not polls.
+	Streams bool
 	// Gateways are URLs of what holds the polls; none if that is Servers.
 	Gateways []string
 	// Users share the polls; 0 for one to fifty polls. Probes of them are sent a message each.
@@ -111,6 +113,7 @@ func (p *Park) Run(ctx context.Context, scenario string) (*report.Report, error)
 
 func (g *parking) describe() {
 	g.b.setting("polls", g.p.Polls)
+	g.b.setting("streams", g.p.Streams)
 	g.b.setting("users", g.p.Users)
 	g.b.setting("processes", g.p.Processes)
 	if g.p.Storm > 0 {
@@ -171,7 +174,7 @@ func (g *parking) hold(ctx context.Context) (err error) {
 func (g *parking) enter(phase string) { g.phase.Store(&phase) }
 
 func (g *parking) job() fleet.Job {
-	job := fleet.Job{Servers: g.p.Gateways, Polls: g.p.Polls, Wait: parkWait, Ramp: g.p.Ramp}
+	job := fleet.Job{Servers: g.p.Gateways, Polls: g.p.Polls, Streams: g.p.Streams, Wait: parkWait, Ramp: g.p.Ramp}
 	for _, u := range g.users {
 		job.Users = append(job.Users, fleet.User{Token: u.token, Cursor: u.cursor})
 	}
@@ -247,7 +250,11 @@ func (g *parking) memory(ctx context.Context, before float64) error {
 	}
 	g.b.report.Figure("memory before", before/(1<<20), "MiB")
 	g.b.report.Figure("memory parked", u.serverMemory/(1<<20), "MiB")
-	g.b.report.Figure("memory a poll", (u.serverMemory-before)/float64(g.p.Polls), "bytes")
+	what := "memory a poll"
+	if g.p.Streams {
+		what = "memory a stream"
+	}
+	g.b.report.Figure(what, (u.serverMemory-before)/float64(g.p.Polls), "bytes")
 	return nil
 }
 

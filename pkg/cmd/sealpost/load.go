@@ -161,6 +161,7 @@ func runPark(ctx context.Context, f *loadFlags, s *load.Park, scenario string) (
 func parkFlags(cmd *cobra.Command, s *load.Park) {
 	flags := cmd.Flags()
 	flags.IntVar(&s.Polls, "polls", 1000, "how many polls there are")
+	flags.BoolVar(&s.Streams, "streams", false, "they are streams and not polls")
 	flags.StringSliceVar(&s.Gateways, "gateways", nil, "URLs of what holds the polls, if that is not --server")
 	flags.IntVar(&s.Users, "users", 0, "how many users share them; 0 for one to fifty polls")
 	flags.IntVar(&s.Probes, "probes", 20, "how many of the users are sent a message at the end")

@@ -48,6 +48,10 @@ func newPost(t *testing.T) *post {
 		}
 		p.open.Add(1)
 		defer p.open.Add(-1)
+		if r.URL.Path == "/api/messages/stream" {
+			p.stream(w, r)
+			return
+		}
 		if r.URL.Query().Get("after") == "e.1" {
 			<-r.Context().Done()
 			return
@@ -61,6 +65,61 @@ func newPost(t *testing.T) *post {
 	}))
 	t.Cleanup(p.Close)
 	return p
+}
+
+// stream sends a message and an empty position, after the cursor e.0, when it is told to.
+func (p *post) stream(w http.ResponseWriter, r *http.Request) {
+	send := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(w, format, args...)
+		_ = http.NewResponseController(w).Flush()
+	}
+	send(": heartbeat\n\n")
+	if r.URL.Query().Get("after") != "e.0" {
+		<-r.Context().Done()
+		return
+	}
+	select {
+	case <-p.message:
+		send("id: 1\ndata: {\"seq\":1,\"encryptedContent\":\"%s\"}\n\n", check.Stamp{Run: 5, N: 3, At: 1}.Append(nil))
+		send("event: skipped\nid: 2\ndata: {\"skipped\":[2]}\n\n")
+	case <-r.Context().Done():
+	}
+}
+
+func TestStreamsAreHeldDroppedAndHeldAgain(t *testing.T) {
+	t.Setenv(workerVariable, "1")
+	server := newPost(t)
+	const streams = 10
+	statuses, messages, skipped, last := map[string]int64{}, atomic.Int64{}, atomic.Int64{}, atomic.Int64{}
+	f, err := Start(t.Context(), Options{
+		Command: []string{os.Args[0]}, Processes: 2, Errors: os.Stderr,
+		Job: Job{
+			Servers: []string{server.URL}, Users: []User{{"a", "e.0"}}, Polls: streams, Streams: true, Wait: time.Minute, Ramp: 10 * time.Millisecond,
+		},
+		Counted: func(status string, n int64) { statuses[status] += n },
+		Took: func(a Arrival) {
+			messages.Add(int64(len(a.Messages)))
+			skipped.Add(int64(len(a.Skipped)))
+			last.Store(a.Position)
+		},
+	})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	held := func(drops int64) func(State) bool {
+		return func(s State) bool { return s.Dropped == drops && s.Parked == streams && server.open.Load() == streams }
+	}
+	require.NoError(t, f.Until(ctx, held(0)))
+	server.refusals.Store(3)
+	require.NoError(t, f.Storm(50*time.Millisecond))
+	require.NoError(t, f.Until(ctx, held(streams)))
+	close(server.message)
+	require.NoError(t, f.Until(ctx, func(State) bool { return messages.Load() == streams && skipped.Load() == streams }))
+	require.EqualValues(t, 2, last.Load())
+	require.NoError(t, f.Until(ctx, held(streams)), "they go on from there when the server ends them")
+	require.NoError(t, f.Close())
+	require.EqualValues(t, 3, statuses["stream 503"])
+	require.EqualValues(t, streams, statuses["stream 200"])
 }
 
 func TestPollsAreParkedDroppedAndParkedAgain(t *testing.T) {

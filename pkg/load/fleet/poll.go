@@ -1,12 +1,14 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,9 +42,13 @@ func (p *poll) run(ctx context.Context, ramp time.Duration) {
 	if !measure.Until(ctx, timer, time.Now().Add(rand.N(ramp+1))) {
 		return
 	}
+	once := p.once
+	if p.worker.job.Streams {
+		once = p.stream
+	}
 	for ctx.Err() == nil {
 		p.since.CompareAndSwap(0, time.Now().UnixNano())
-		asked, err := p.once(ctx)
+		asked, err := once(ctx)
 		switch {
 		case errors.Is(err, wire.ErrBroken):
 			p.since.Store(0)
@@ -77,6 +83,12 @@ func (p *poll) once(ctx context.Context) (time.Duration, error) {
 		p.worker.count("poll unreadable")
 		return 0, err
 	}
+	p.took(at)
+	return 0, nil
+}
+
+// took tells of what p.answer has brought, and goes on from there.
+func (p *poll) took(at int64) {
 	if len(p.answer.Messages)+len(p.answer.Skipped) > 0 {
 		p.worker.arrived(Arrival{
 			Poll: p.index, Messages: slices.Clone(p.answer.Messages), Skipped: slices.Clone(p.answer.Skipped),
@@ -84,7 +96,65 @@ func (p *poll) once(ctx context.Context) (time.Duration, error) {
 		})
 	}
 	p.cursor = p.answer.Cursor
+}
+
+// streamPatience is longer than the time between two heartbeats.
+const streamPatience = 40 * time.Second
+
+// stream reads one stream to its end, and returns how long the server asks to wait before the next.
+func (p *poll) stream(ctx context.Context) (time.Duration, error) {
+	var id, name, data []byte
+	a, err := p.conn.Stream(ctx, wire.Request{
+		Method: http.MethodGet, Path: "/api/messages/stream?after=" + p.cursor, Token: p.token, Timeout: streamPatience,
+	}, func(line []byte) (err error) {
+		field, value, _ := bytes.Cut(line, []byte(": "))
+		switch string(field) {
+		case "id":
+			id = append(id[:0], value...)
+		case "event":
+			name = append(name[:0], value...)
+		case "data":
+			data = append(data[:0], value...)
+		}
+		if len(line) == 0 && len(data) > 0 {
+			err = p.event(string(id), string(name), string(data))
+			name, data = name[:0], data[:0]
+		}
+		return err
+	})
+	switch {
+	case ctx.Err() != nil || errors.Is(err, wire.ErrBroken):
+		return 0, err
+	case err != nil:
+		p.worker.count("stream error")
+		return 0, err
+	}
+	p.worker.count(fmt.Sprintf("stream %d", a.Status))
+	if a.Status != http.StatusOK {
+		return a.RetryAfter, fmt.Errorf("status %d", a.Status)
+	}
 	return 0, nil
+}
+
+// event takes an event of a stream in: a message, or positions that hold nothing. It is read as the answer to a poll that brings
+// only that.
+func (p *poll) event(id, name, data string) error {
+	at := time.Now().UnixNano()
+	epoch, _, _ := strings.Cut(p.cursor, ".")
+	body := fmt.Sprintf(`{"type":"messages","messages":[%s],"cursor":"%s.%s"}`, data, epoch, id)
+	switch name {
+	case "":
+	case "skipped":
+		body = fmt.Sprintf(`{"type":"timeout",%s,"cursor":"%s.%s"}`, strings.Trim(data, "{}"), epoch, id)
+	default:
+		return fmt.Errorf("an event %q: %s", name, data)
+	}
+	if err := p.answer.Parse([]byte(body)); err != nil {
+		p.worker.count("stream unreadable")
+		return err
+	}
+	p.took(at)
+	return nil
 }
 
 // dropIn drops the connection after a while.

@@ -207,6 +207,11 @@ func (c *Conn) read() (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	return c.take(res)
+}
+
+// take reads the rest of an answer.
+func (c *Conn) take(res *http.Response) (Answer, error) {
 	defer func() { _ = res.Body.Close() }()
 	c.in.Reset()
 	n, err := c.in.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
@@ -224,6 +229,61 @@ func (c *Conn) read() (Answer, error) {
 		c.drop()
 	}
 	return a, nil
+}
+
+// Stream makes a request for lines that come one by one, of Server-Sent Events say, and hands each to line, without its end, until
+// the answer ends, line returns an error, or ctx ends. The line is good until line returns. The request's Timeout bounds the wait
+// for each. An answer that is not 200 is returned as Do does.
+func (c *Conn) Stream(ctx context.Context, r Request, line func([]byte) error) (Answer, error) {
+	stop := context.AfterFunc(ctx, c.Break)
+	defer stop()
+	c.drop()
+	c.build(r)
+	a, err := c.lines(ctx, r.Timeout, line)
+	if err != nil {
+		c.drop()
+		err = c.why(ctx, err)
+	}
+	return a, err
+}
+
+func (c *Conn) lines(ctx context.Context, patience time.Duration, line func([]byte) error) (Answer, error) {
+	if _, err := c.open(ctx, time.Now().Add(patience)); err != nil {
+		return Answer{}, err
+	}
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return Answer{}, ErrBroken
+	}
+	if _, err := conn.Write(c.out); err != nil {
+		return Answer{}, err
+	}
+	res, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return c.take(res)
+	}
+	defer c.drop() // closing the body would read all of it
+	body := bufio.NewReader(res.Body)
+	for {
+		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+			return Answer{}, err
+		}
+		text, err := body.ReadBytes('\n')
+		switch {
+		case errors.Is(err, io.EOF):
+			return Answer{Status: res.StatusCode}, nil
+		case err != nil:
+			return Answer{}, err
+		}
+		if err := line(bytes.TrimSuffix(text, []byte("\n"))); err != nil {
+			return Answer{}, err
+		}
+	}
 }
 
 // Break closes the connection under a request that is waiting; that one fails with ErrBroken. Mend before the next.

@@ -101,3 +101,45 @@ func TestWhatIsNoServerIsRefused(t *testing.T) {
 	_, err = NewConn(s, "nonsense").Do(t.Context(), Request{Method: http.MethodGet, Path: "/", Timeout: time.Second})
 	require.ErrorContains(t, err, "source address")
 }
+
+func TestLinesAreHandedOnAsTheyCome(t *testing.T) {
+	next := make(chan string)
+	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/base/stream" {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		for text := range next {
+			_, _ = io.WriteString(w, text)
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	c := NewConn(s, "")
+	defer c.Close()
+	a, err := c.Stream(t.Context(), Request{Method: http.MethodGet, Path: "/", Timeout: time.Minute}, nil)
+	require.NoError(t, err)
+	require.Equal(t, Answer{Status: http.StatusServiceUnavailable, Body: a.Body, RetryAfter: 7 * time.Second}, a)
+	go func() { next <- "one\ntw" }()
+	var got []string
+	request := Request{Method: http.MethodGet, Path: "/stream", Timeout: time.Minute}
+	a, err = c.Stream(t.Context(), request, func(line []byte) error {
+		switch got = append(got, string(line)); len(got) {
+		case 1:
+			next <- "o\n\n"
+		case 3:
+			close(next)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, a.Status)
+	require.Equal(t, []string{"one", "two", ""}, got)
+	next = make(chan string)
+	go func() {
+		next <- "x\n"
+		close(next)
+	}()
+	_, err = c.Stream(t.Context(), request, func([]byte) error { return io.ErrNoProgress })
+	require.ErrorIs(t, err, io.ErrNoProgress)
+}
