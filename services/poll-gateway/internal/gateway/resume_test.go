@@ -48,6 +48,7 @@ func TestAPollThatGoesOnIsGivenWhatHasComeMeanwhileAndThenWaits(t *testing.T) {
 		require.Empty(t, told, "it does not wait")
 		reads := r.shelf.readCount()
 		p.Resume(1, time.Minute)
+		require.Len(t, told, 1, "at once")
 		require.Equal(t, []int64{2, 3}, positions(t, told.one(t).Answer), "from the ring")
 		p.Resume(3, time.Minute)
 		synctest.Wait()
@@ -100,8 +101,10 @@ func TestAPollThatGoesOnOnANodeThatDrainsOrHasStoppedIsToldToGo(t *testing.T) {
 		require.NoError(t, r.Drain(t.Context(), 0))
 		for range 2 {
 			p.Resume(1, time.Minute)
+			require.Len(t, told, 1, "at once")
 			require.Equal(t, Answer{Position: 1, Close: true}, told.one(t).Answer)
 			r.Stop()
+			r.Disrupted() // the store would have to be read, and nobody may any more
 		}
 		p.Leave()
 	})
@@ -163,15 +166,17 @@ func TestAStoreThatIsAwayEndsAPollThatHasToReadIt(t *testing.T) {
 func TestOneTextIsMadeForAllWhoAreGivenTheSame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
+		leaves, _ := r.resuming(0)
 		first, told := r.resuming(0)
-		r.publish(r.shelf.add(store.Sent)) // an empty position, which the first has passed
+		r.publish(r.shelf.add(store.Sent)) // an empty position, which both have passed
 		synctest.Wait()
 		all := []outcomes{told}
-		waiters := []*Parked{first}
+		waiters := []*Parked{leaves, first}
 		for range 3 {
 			p, told := r.resuming(1)
 			all, waiters = append(all, told), append(waiters, p)
 		}
+		require.True(t, leaves.Withdraw()) // the last one takes its place: the first is not the first to be completed
 		r.send()
 		answers := make([]Answer, len(all))
 		for i, told := range all {

@@ -145,6 +145,19 @@ func TestAGuestWritesAndWaitsAgainAndAgain(t *testing.T) {
 	require.Nil(t, p.more, "nothing is kept of what was slow")
 }
 
+func TestWhileAWriteIsUnderWayNothingElseBegins(t *testing.T) {
+	p := place(t, writing)
+	rest := len(p.more.rest)
+	for _, begin := range []func(){func() { p.Wait(time.Minute) }, func() { p.Write([]byte("x")) }, func() { p.Release(true) }} {
+		begin()
+		require.Equal(t, writing, p.state)
+		require.Len(t, p.more.rest, rest)
+	}
+	p.take(t, wrote, written)
+	require.Equal(t, []string{"written"}, p.told)
+	require.Zero(t, p.lot.wheel.count, "and there is no deadline left of it")
+}
+
 // TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed as soon as the guest waits.
 func TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed(t *testing.T) {
 	i := newInn(t, quick)
