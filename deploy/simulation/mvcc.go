@@ -149,6 +149,47 @@ func (d *data) insertMessage(m store.Message) bool {
 	return true
 }
 
+// commit writes a send, if nothing is in its way.
+func (d *data) commit(s store.Send) store.SendResult {
+	result := store.SendResult{Decided: find(d.messages[s.Message.ID], d.last) != nil}
+	met, free := make([]store.EntryResult, len(s.Entries)), true
+	for i, e := range s.Entries {
+		t := d.inbox(e.User)
+		if r := find(t.byID[e.Message], d.last); r != nil {
+			existing := r.value
+			met[i].Existing, free = &existing, false
+		} else if t.standing(e.Position, d.last) != nil {
+			met[i].PositionTaken, free = true, false
+		}
+	}
+	if !free {
+		result.Entries = met
+	}
+	if result.Decided || !free {
+		return result
+	}
+	for _, e := range s.Entries {
+		d.mark(e.User, e.Position, 1)
+		d.insertEntry(e)
+	}
+	result.Written = d.insertMessage(s.Message)
+	return result
+}
+
+// renewTombstone keeps a tombstone for longer, and reports whether there is one.
+func (d *data) renewTombstone(id store.MessageID, purgeAt time.Time) bool {
+	r := find(d.messages[id], d.last)
+	if r == nil || !r.value.Tombstone {
+		return false
+	}
+	if m := r.value; m.PurgeAt.Before(purgeAt) {
+		m.PurgeAt = purgeAt
+		r.to = d.next()
+		d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: d.last})
+	}
+	return true
+}
+
 // entries lists what stands at the positions after < p <= upTo.
 func (d *data) entries(user string, after, upTo int64, v version) []store.Entry {
 	t := d.inboxes[user]

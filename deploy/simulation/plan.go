@@ -37,7 +37,7 @@ type Shape struct {
 	Far bool
 	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
 	Standalone bool
-	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
+	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
 	Cluster bool
 }
 
@@ -168,6 +168,10 @@ func (p *Plan) alone() {
 	}
 }
 
+// leastRetention is longer than a client repeats (half the retention), is kept waiting, and a process stands still, one after the other:
+// within the retention a repeat finds its message, and after it it counts as new.
+const leastRetention = 150 * time.Second
+
 func drawShape(d *dice) Shape {
 	s := Shape{
 		Users: d.among(2, 5), Messages: d.among(1, 3), Gateways: d.among(1, 3), Sends: d.among(5, 30),
@@ -175,7 +179,7 @@ func drawShape(d *dice) Shape {
 		Cluster: d.hit(0.4),
 	}
 	if d.hit(0.3) { // so short that it passes while clients are away, or wait
-		s.Retention = d.between(time.Minute, 6*time.Minute)
+		s.Retention = d.between(leastRetention, 6*time.Minute)
 		s.Busy += s.Retention / 2
 	}
 	if d.hit(0.3) {

@@ -249,9 +249,10 @@ func (w *world) bootMessages(n *node) {
 	n.counters.connect() // a process waits for that before it serves
 	log := inbox.Config{Store: n.store, Now: n.process.now, AloneSince: w.aloneSince(n)}
 	if w.plan.Shape.Standalone {
+		log.Store = embedded{n.store}
 		log.Sequencer = memseq.New(1000)
 	} else {
-		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention})
+		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention, Cluster: w.plan.Shape.Cluster})
 	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,

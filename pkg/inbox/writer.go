@@ -45,7 +45,9 @@ type Writer struct {
 	positions *positions
 	entries   *batch.Batcher[store.Entry, store.EntryResult]
 	messages  *batch.Batcher[store.Message, bool]
-	stuck     *watch
+	// atOnce is nil if the store cannot write a send in one step.
+	atOnce *atOnce
+	stuck  *watch
 	// underWay counts the sends that have begun and not ended.
 	underWay atomic.Int64
 }
@@ -54,19 +56,23 @@ type Writer struct {
 func NewWriter(cfg Config) *Writer {
 	cfg = cfg.withDefaults()
 	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
-	entrySize := func(e store.Entry) int { return len(e.WrappedKey) + len(e.User) + 128 }
-	messageSize := func(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
 	bounds := func(kind string) batch.Config {
 		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
 	}
 	w.positions.tails.insert = w.insertEntries
 	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
 	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
+	w.atOnce = newAtOnce(cfg, w.positions)
 	return w
 }
 
+// entrySize and messageSize are what one counts against the bound of a batch.
+func entrySize(e store.Entry) int     { return len(e.WrappedKey) + len(e.User) + 128 }
+func messageSize(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
+
 // Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
 func (w *Writer) Stop() {
+	w.atOnce.stop()
 	w.positions.stop()
 	w.entries.Stop()
 	w.messages.Stop()
@@ -125,6 +131,11 @@ func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool,
 
 func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
 	message, entries := w.build(d, sum, attempt)
+	if w.atOnce != nil {
+		if receipt, done, err := w.commitAtOnce(ctx, message, entries); done {
+			return receipt, err
+		}
+	}
 	if touched, err := w.traced(ctx, entries); err != nil {
 		return w.failed(ctx, message, entries, touched, err)
 	}
@@ -197,7 +208,7 @@ func (w *Writer) traced(ctx context.Context, entries []store.Entry) (touched boo
 }
 
 // prepare gives each entry a position and inserts it. An entry whose position is taken takes another; one that its
-// inbox already holds is replaced by what is there. touched means that, error or not, something may have been written.
+// inbox already holds is replaced by what is there. Positions that entries have been given already are tried first. touched means that, error or not, something may have been written.
 func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bool, err error) {
 	pending := make([]*store.Entry, len(entries))
 	for i := range entries {
@@ -208,7 +219,7 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 		if lagging {
 			w.cfg.Metrics.positionConflicts.Add(float64(len(pending)))
 		}
-		taken, err := w.positions.next(ctx, usersOf(pending), lagging)
+		taken, err := w.take(ctx, pending, lagging)
 		if err != nil {
 			return touched, err
 		}
@@ -225,13 +236,23 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
 }
 
-// usersOf lists the owners of entries.
-func usersOf(entries []*store.Entry) []string {
-	users := make([]string, len(entries))
+// take returns the positions at which entries are to be placed: those that they have been given, which they give back, and new ones.
+func (w *Writer) take(ctx context.Context, entries []*store.Entry, lagging bool) ([]int64, error) {
+	positions := make([]int64, len(entries))
+	users, at := make([]string, 0, len(entries)), make([]int, 0, len(entries))
 	for i, e := range entries {
-		users[i] = e.User
+		if positions[i], e.Position = e.Position, 0; positions[i] == 0 {
+			users, at = append(users, e.User), append(at, i)
+		}
 	}
-	return users
+	if len(users) == 0 {
+		return positions, nil
+	}
+	taken, err := w.positions.next(ctx, users, lagging)
+	for i := range taken {
+		positions[at[i]] = taken[i]
+	}
+	return positions, err
 }
 
 // place inserts entries at the positions taken and returns those whose positions belong to others. A position that turns
@@ -417,7 +438,7 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 	case !ok:
 		return Receipt{}, fmt.Errorf("%w: the message that stood at its id has expired", ErrNotCommitted)
 	case standing.Tombstone:
-		return Receipt{}, errTombstoned
+		return Receipt{}, w.passTombstone(ctx, standing, m)
 	case standing.Digest != m.Digest:
 		return Receipt{}, ErrIdempotencyMismatch
 	}
@@ -425,6 +446,28 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 		entries = nil // there is nothing to be told about any more
 	}
 	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
+}
+
+// passTombstone is for a send that goes on with the next id, because m's holds a tombstone: errTombstoned. The tombstone must not go
+// before the message that will be committed does: a repeat would find this id free, and commit the message once more.
+func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
+	err := w.cfg.renew(ctx, standing, m.PurgeAt)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // it has just gone: the next try begins with this id
+		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
+	case err != nil:
+		return notCommitted(err)
+	}
+	return errTombstoned
+}
+
+// renew makes a tombstone outlive what it is passed for, by no less than half of purgeMargin. Most do by themselves: those younger
+// than that.
+func (c Config) renew(ctx context.Context, t store.Message, outlives time.Time) error {
+	if t.KeptUntil().Sub(outlives) >= purgeMargin/2 {
+		return nil
+	}
+	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(purgeMargin))
 }
 
 // yield is for a send that found the entries of another one, of other content, under its client message id. If that

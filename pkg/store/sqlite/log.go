@@ -183,6 +183,13 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 	return written, nil
 }
 
+// RenewTombstone implements store.Log.
+func (s *Store) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
+	return s.write(ctx, "renew_tombstone", func(tx *sql.Tx) error {
+		return one(tx.ExecContext(ctx, "UPDATE messages SET purge_at = max(purge_at, ?) WHERE id = ? AND tombstone", millis(purgeAt), id[:]))
+	})
+}
+
 // Messages implements store.Log.
 func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
 	messages, err := all(ctx, s, query{operation: "messages", stmt: s.stmts.messages, args: []any{hexList(ids)}, expected: len(ids)}, scanMessage)

@@ -99,6 +99,25 @@ var logTests = []test{
 		}
 		insert(t, s, entry("carol", 1, 1))
 	}},
+	{"a tombstone is kept for longer, and never for less", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		fallen, alive := message(1), message(2)
+		fallen.Tombstone = true
+		_, err := s.InsertMessages(t.Context(), []store.Message{fallen, alive})
+		require.NoError(t, err)
+		for _, by := range []time.Duration{time.Hour, -time.Hour, 30 * time.Minute} {
+			require.NoError(t, s.RenewTombstone(t.Context(), id(1), fallen.PurgeAt.Add(by)))
+			found, err := s.Messages(t.Context(), []store.MessageID{id(1)})
+			require.NoError(t, err)
+			require.Equal(t, fallen.PurgeAt.Add(time.Hour), found[id(1)].PurgeAt)
+			require.True(t, found[id(1)].Tombstone)
+		}
+		require.ErrorIs(t, s.RenewTombstone(t.Context(), id(2), alive.PurgeAt.Add(time.Hour)), store.ErrNotFound)
+		require.ErrorIs(t, s.RenewTombstone(t.Context(), id(3), alive.PurgeAt.Add(time.Hour)), store.ErrNotFound)
+		found, err := s.Messages(t.Context(), []store.MessageID{id(2)})
+		require.NoError(t, err)
+		require.Equal(t, alive.PurgeAt, found[id(2)].PurgeAt)
+	}},
 	{"a message id is written by exactly one of many, and its content stays", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
 		var won atomic.Int64
