@@ -203,7 +203,7 @@ func (c *Conn) exchange(deadline time.Time) (Answer, error) {
 }
 
 func (c *Conn) read() (Answer, error) {
-	res, err := http.ReadResponse(c.reader, nil)
+	res, err := http.ReadResponse(c.reader, nil) //nolint:bodyclose // take does that
 	if err != nil {
 		return Answer{}, err
 	}
@@ -260,7 +260,7 @@ func (c *Conn) lines(ctx context.Context, patience time.Duration, line func([]by
 	if _, err := conn.Write(c.out); err != nil {
 		return Answer{}, err
 	}
-	res, err := http.ReadResponse(c.reader, nil)
+	res, err := http.ReadResponse(c.reader, nil) //nolint:bodyclose // the connection is closed instead, or take does that
 	if err != nil {
 		return Answer{}, err
 	}

@@ -31,6 +31,8 @@ type Epochs struct {
 	// loading is closed when the store has been asked; nil while nobody asks it. fault is what became of the last time.
 	loading chan struct{}
 	fault   error
+	// changing: it is another one, and onChange has not returned. Until then nobody is told of either.
+	changing bool
 	// onChange is called when the epoch turns out to be another one, before anybody is told of it.
 	onChange func()
 }
@@ -59,7 +61,7 @@ func (e *Epochs) Known(ctx context.Context) (epoch string, known bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	age := e.now().Sub(e.at)
-	if e.current == "" || age >= epochStale {
+	if e.current == "" || e.changing || age >= epochStale {
 		return "", false
 	}
 	if age >= epochAge {
@@ -81,7 +83,7 @@ func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
 // Recheck returns the epoch and asks the store before, at most once a second.
 func (e *Epochs) Recheck(ctx context.Context) (string, error) {
 	e.mu.Lock()
-	if e.current != "" && e.now().Sub(e.at) < epochRecheck {
+	if e.current != "" && !e.changing && e.now().Sub(e.at) < epochRecheck {
 		defer e.mu.Unlock()
 		return e.current, nil
 	}
@@ -104,13 +106,15 @@ func (e *Epochs) ask(ctx context.Context) {
 	defer cancel()
 	current, err := e.load(ctx)
 	e.mu.Lock()
-	before := e.current
+	e.changing = err == nil && e.current != "" && e.current != current
+	changing := e.changing
 	e.mu.Unlock()
-	if err == nil && before != "" && before != current {
+	if changing {
 		e.onChange()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.changing = false
 	if err == nil {
 		e.current = current
 	}

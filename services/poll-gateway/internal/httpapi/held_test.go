@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http/httputil"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,19 +22,21 @@ import (
 // seat is a connection of which a test sees what is done with it.
 type seat struct {
 	guest *held
+
+	mu    sync.Mutex
 	timer *time.Timer
 	// at is when something was written.
 	at       []time.Time
 	text     bytes.Buffer
-	waits    int
 	released []bool
 	// slow: the client takes nothing until it is told to.
 	slow bool
 }
 
 func (p *seat) Wait(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.stop()
-	p.waits++
 	p.timer = time.AfterFunc(d, p.guest.Expired)
 }
 
@@ -43,25 +47,69 @@ func (p *seat) stop() {
 }
 
 func (p *seat) Write(b []byte) {
+	p.mu.Lock()
 	p.stop()
 	p.at = append(p.at, time.Now())
 	p.text.Write(b)
-	if !p.slow {
+	slow := p.slow
+	p.mu.Unlock()
+	if !slow {
 		p.guest.Written(nil)
 	}
 }
 
 func (p *seat) Release(keep bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.stop()
 	p.released = append(p.released, keep)
 }
 
-// body is what the client has been sent, without its framing.
+func (p *seat) times() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.at)
+}
+
+func (p *seat) ends() []bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.released)
+}
+
+func (p *seat) slows(slow bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = slow
+}
+
+// forget begins anew.
+func (p *seat) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow, p.at, p.released = false, nil, nil
+	p.text.Reset()
+}
+
+// raw is what the client has been sent.
+func (p *seat) raw() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+// body is the same without its framing.
 func (p *seat) body(t *testing.T) string {
 	t.Helper()
-	text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(p.text.Bytes()), strings.NewReader("0\r\n\r\n"))))
+	text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(strings.NewReader(p.raw()), strings.NewReader("0\r\n\r\n"))))
 	require.NoError(t, err)
 	return string(text)
+}
+
+// pass waits until a time has passed, and all that happens then has happened.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 // holds makes a held stream of a user that waits from a position on.
@@ -78,8 +126,11 @@ func (r *rig) holds(expires time.Time, epoch string) (*held, *seat) {
 }
 
 func (r *rig) publish(text string) {
+	r.shelf.mu.Lock()
 	r.shelf.messages = append(r.shelf.messages, text)
-	b, err := r.shelf.Read(context.Background(), "bob", int64(len(r.shelf.messages)-1), 1)
+	n := len(r.shelf.messages)
+	r.shelf.mu.Unlock()
+	b, err := r.shelf.Read(context.Background(), "bob", int64(n-1), 1)
 	require.NoError(r.t, err)
 	e, err := delivery.Stored(b.Items[0], nil)
 	require.NoError(r.t, err)
@@ -91,27 +142,27 @@ func TestAHeldStreamIsWrittenToEveryFifteenSeconds(t *testing.T) {
 		r := newRig(t)
 		h, p := r.holds(time.Now().Add(24*time.Hour), "epoch")
 		before := time.Now()
-		<-time.After(time.Hour)
-		require.Equal(t, strings.Repeat(heartbeatText, len(p.at)), p.body(t))
-		require.GreaterOrEqual(t, len(p.at), 240)
-		for _, at := range p.at {
+		pass(time.Hour)
+		require.Equal(t, strings.Repeat(heartbeatText, len(p.times())), p.body(t))
+		require.GreaterOrEqual(t, len(p.times()), 240)
+		for _, at := range p.times() {
 			require.LessOrEqual(t, at.Sub(before), heartbeat)
 			require.GreaterOrEqual(t, at.Sub(before), heartbeat-heartbeatEarly)
 			before = at
 		}
 		// An event is as good as a heartbeat: the next one comes so much later.
-		<-time.After(10 * time.Second)
-		beats := len(p.at)
+		pass(10 * time.Second)
+		beats := len(p.times())
 		r.publish("hello")
 		synctest.Wait()
 		require.Contains(t, p.body(t), "hello")
-		require.Len(t, p.at, beats+1)
-		before = p.at[beats]
-		<-time.After(heartbeat)
-		require.GreaterOrEqual(t, p.at[beats+1].Sub(before), heartbeat-heartbeatEarly)
+		require.Len(t, p.times(), beats+1)
+		before = p.times()[beats]
+		pass(heartbeat)
+		require.GreaterOrEqual(t, p.times()[beats+1].Sub(before), heartbeat-heartbeatEarly)
 		h.Gone()
 		synctest.Wait()
-		require.Equal(t, []bool{false}, p.released)
+		require.Equal(t, []bool{false}, p.ends())
 		require.Zero(t, r.gateway.Open())
 	})
 }
@@ -125,10 +176,10 @@ func TestHeldStreamsThatBeganTogetherAreNotWrittenToTogetherForEver(t *testing.T
 		for i := range places {
 			_, places[i] = r.holds(time.Now().Add(24*time.Hour), "epoch")
 		}
-		<-time.After(10 * time.Minute)
+		pass(10 * time.Minute)
 		seconds := map[int64]int{}
 		for _, p := range places {
-			seconds[p.at[len(p.at)-1].Unix()]++
+			seconds[p.times()[len(p.times())-1].Unix()]++
 		}
 		for _, n := range seconds {
 			require.Less(t, n, streams/2)
@@ -144,12 +195,11 @@ func TestAHeldStreamEndsWithItsToken(t *testing.T) {
 		r := newRigWith(t, tokens)
 		expires := time.Now().Add(40 * time.Second)
 		_, p := r.holds(expires, "epoch")
-		<-time.After(41 * time.Second)
-		synctest.Wait()
-		require.Equal(t, expires, p.at[len(p.at)-1], "the last heartbeat, and the end")
+		pass(41 * time.Second)
+		require.Equal(t, expires, p.times()[len(p.times())-1], "the last heartbeat, and the end")
 		require.Empty(t, tokens.answers)
-		require.True(t, strings.HasSuffix(p.text.String(), string(lastChunk)))
-		require.Equal(t, []bool{true}, p.released)
+		require.True(t, strings.HasSuffix(p.raw(), string(lastChunk)))
+		require.Equal(t, []bool{true}, p.ends())
 		require.Zero(t, r.gateway.Open())
 	})
 }
@@ -159,9 +209,9 @@ func TestAHeldStreamWhoseEpochIsAnotherIsResetFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		_, p := r.holds(time.Now().Add(time.Hour), "another")
-		<-time.After(heartbeat)
+		pass(heartbeat)
 		require.Equal(t, heartbeatText+"event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"epoch.0\"}\n\n", p.body(t))
-		<-time.After(heartbeat)
+		pass(heartbeat)
 		require.True(t, strings.HasSuffix(p.body(t), heartbeatText))
 		r.gateway.Stop()
 		synctest.Wait()
@@ -173,14 +223,14 @@ func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		_, p := r.holds(time.Now().Add(time.Hour), "epoch")
-		p.slow = true
+		p.slows(true)
 		for n := range 20 { // more than the ring holds
 			r.publish(fmt.Sprintf("text %d.", n))
 		}
-		<-time.After(5 * time.Minute)
-		require.Len(t, p.at, 1)
+		pass(5 * time.Minute)
+		require.Len(t, p.times(), 1)
 		require.Equal(t, 1, strings.Count(p.body(t), "data: "))
-		p.slow = false
+		p.slows(false)
 		p.guest.Written(nil)
 		synctest.Wait()
 		require.Equal(t, 20, strings.Count(p.body(t), "data: "))
@@ -189,7 +239,7 @@ func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 		}
 		r.gateway.Stop()
 		synctest.Wait()
-		require.Equal(t, []bool{false}, p.released, "a node that stops asks to connect elsewhere")
+		require.Equal(t, []bool{false}, p.ends(), "a node that stops asks to connect elsewhere")
 	})
 }
 
@@ -223,10 +273,10 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 					synctest.Wait()
 					require.Equal(t, want.next, h.state)
 					require.Contains(t, p.body(t), want.written)
-					require.Equal(t, want.written == "", len(p.at) == 0)
-					require.Equal(t, want.released, p.released)
+					require.Equal(t, want.written == "", len(p.times()) == 0)
+					require.Equal(t, want.released, p.ends())
 					h.leave(p)
-					require.Len(t, p.released, 1)
+					require.Len(t, p.ends(), 1)
 					require.Zero(t, r.gateway.Open())
 				})
 			})
@@ -238,7 +288,7 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 func (h *held) into(s streamState, p *seat) {
 	switch s {
 	case streamWrites, streamAsks:
-		p.slow = true
+		p.slows(true)
 		h.parked.Expire()
 		synctest.Wait()
 		if h.state = s; s == streamAsks {
@@ -248,8 +298,7 @@ func (h *held) into(s streamState, p *seat) {
 		h.Gone()
 		synctest.Wait()
 	}
-	p.slow, p.at, p.released = false, nil, nil
-	p.text.Reset()
+	p.forget()
 }
 
 // happens has an event happen, by what causes it if it means anything.
@@ -258,7 +307,7 @@ func (h *held) happens(r *rig, e streamEvent, means bool) {
 	case e == completed && means:
 		r.publish("hello")
 	case e == timeUp && means:
-		<-time.After(time.Until(h.parked.Until()))
+		pass(heartbeat)
 	default:
 		h.post(e)
 	}
@@ -275,7 +324,7 @@ func (h *held) leave(p *seat) {
 		h.state = streamWrites
 		h.Written(errGone)
 	case streamEnded:
-		if len(p.released) == 0 {
+		if len(p.ends()) == 0 {
 			p.Release(false) // it had left before it was looked at
 		}
 	}

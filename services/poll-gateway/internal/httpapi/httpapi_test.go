@@ -33,11 +33,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // shelf holds messages at positions 1, 2 …; fail makes it fail.
 type shelf struct {
+	mu       sync.Mutex
 	messages []string
 	fail     error
 }
 
 func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b := inbox.Batch{Next: after, PastHead: after > int64(len(s.messages))}
 	for p := after; p < int64(len(s.messages)) && len(b.Items) < limit; p++ {
 		b.Items = append(b.Items, inbox.Item{
