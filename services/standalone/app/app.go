@@ -15,11 +15,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/flock"
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/bus/localbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
@@ -109,7 +108,7 @@ type App struct {
 	tokens      *token.Guard
 	inbox       inbox.Config
 	gateway     *gatewayapp.App
-	bus         *natsbus.Bus
+	bus         *localbus.Bus
 	server      *httpserver.Server
 	// tracer is nil with tracing off.
 	tracer trace.Tracer
@@ -228,15 +227,11 @@ func (a *App) checkTokens(context.Context) error {
 
 // startGateway starts the bus and the gateway, which is the bus's receiver.
 func (a *App) startGateway(context.Context) error {
-	broker, err := startBroker()
-	if err != nil {
-		return err
-	}
-	a.stack.Push("broker", stopBroker(broker))
 	a.inbox = inbox.Config{
 		Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry),
 		Retention: a.cfg.Messages.Retention, AloneSince: time.Now(),
 	}
+	var err error
 	a.gateway, err = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
 		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, Tracer: a.tracer, IdleTimeout: a.cfg.HTTP.IdleTimeout,
@@ -244,16 +239,8 @@ func (a *App) startGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.bus, err = natsbus.Connect("", natsbus.Options{
-		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: a.engines.Of("nats", natsbus.Operations()...),
-		Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
-	})
-	if err != nil {
-		a.gateway.Stop()
-		return err
-	}
+	a.bus = localbus.New(a.gateway.Receiver(), a.registry)
 	a.gateway.Attach(a.bus)
-	a.stack.Push("bus", func(context.Context) error { a.bus.Close(); return nil })
 	a.stack.Push("gateway", func(context.Context) error { a.gateway.Stop(); return nil })
 	stop, err := nodes.Announce(a.bus, nodeID, nodeID, a.gateway)
 	a.stack.Push("node directory", func(context.Context) error { return stop() })
@@ -273,16 +260,17 @@ func (a *App) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
+		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // from keys, in this process
+		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
-		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
 	})
 	if err != nil {
 		return err
 	}
-	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
-		Inbox: a.inbox, Directory: a.store, Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
-	})
-	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
 		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Tracer: a.tracer,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),

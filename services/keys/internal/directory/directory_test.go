@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -272,4 +273,32 @@ func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	_, _, err = w.Page(t.Context(), "", 10)
 	require.ErrorIs(t, err, store.ErrUnavailable)
+}
+
+// TestAReplacedKeyIsToldOf: also by who finds that it was replaced before, and by who does not learn what became of it.
+func TestAReplacedKeyIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "Alice", 1)
+	var told []string
+	w.Changed = func(user string) {
+		version, err := w.store.KeyVersions(t.Context(), []string{"alice"})
+		require.NoError(t, err)
+		told = append(told, fmt.Sprint(user, " ", version["alice"].Key.Version))
+	}
+	w.rotate(t, alice, 2)
+	_, changed, err := w.Rotate(t.Context(), alice, key(t, 2).PEM)
+	require.NoError(t, err)
+	require.False(t, changed)
+	w.Store = silent{w.Store}
+	_, _, err = w.Rotate(t.Context(), alice, key(t, 3).PEM)
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.Equal(t, []string{"alice 2", "alice 2", "alice 3"}, told)
+}
+
+// silent does what it is asked, and says that it may not have.
+type silent struct{ directory.Store }
+
+func (s silent) RotateKey(ctx context.Context, user string, key store.Key) (int, error) {
+	version, err := s.Store.RotateKey(ctx, user, key)
+	return version, errors.Join(err, store.ErrUnavailable)
 }

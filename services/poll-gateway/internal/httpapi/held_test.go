@@ -132,8 +132,7 @@ func (r *rig) publish(text string) {
 	r.shelf.mu.Unlock()
 	b, err := r.shelf.Read(context.Background(), "bob", int64(n-1), 1)
 	require.NoError(r.t, err)
-	e, err := delivery.Stored(b.Items[0], nil)
-	require.NoError(r.t, err)
+	e := delivery.Stored(b.Items[0], nil)
 	r.gateway.Receive("bob", e.Encode(), nil)
 }
 

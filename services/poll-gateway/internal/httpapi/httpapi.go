@@ -245,13 +245,11 @@ func write(c *gin.Context, body []byte, closeAfter bool) error {
 	}
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTimeout))
 	h := c.Writer.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if closeAfter {
 		h.Set("Connection", "close")
 	}
-	c.Status(http.StatusOK)
-	if _, err := c.Writer.Write(body); err != nil {
+	if err := httpserver.WriteJSON(c, http.StatusOK, body); err != nil {
 		return err
 	}
 	return flush(c.Writer)
