@@ -132,6 +132,13 @@ func (d *data) insertEntry(e store.Entry) (existing *store.Entry, taken bool) {
 	return nil, false
 }
 
+// insertRemoved writes an entry that was there and is no more.
+func (d *data) insertRemoved(e store.Entry) {
+	t := d.inbox(e.User)
+	r := &row[store.Entry]{value: e, from: d.next(), to: d.next()}
+	t.rows = slices.Insert(t.rows, t.first(e.Position+1), r)
+}
+
 // mark marks the block of a position, before an entry is written there.
 func (d *data) mark(user string, position, size int64) {
 	t := d.inbox(user)
@@ -285,7 +292,7 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	slices.Sort(users)
 	for _, user := range users {
 		for _, r := range d.inboxes[user].rows {
-			if r.to == 0 && r.value.PurgeAt.Before(now) && dice.hit(share) {
+			if r.to == 0 && r.value.PurgeAt.Before(now) && (dice.hit(share) || overdueBy(r.value.PurgeAt, now)) {
 				list = append(list, func(v version) { r.to = v })
 			}
 		}
@@ -298,6 +305,9 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	return len(list)
 }
 
+// overdueBy reports whether what was due at a time must not be left any longer.
+func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
+
 // overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
 func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
@@ -308,7 +318,7 @@ func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(ve
 	for _, id := range ids {
 		for _, r := range d.messages[id] {
 			switch m := r.value; {
-			case r.to != 0 || !dice.hit(share):
+			case r.to != 0 || (!dice.hit(share) && !overdueBy(m.PurgeAt, now)):
 			case m.PurgeAt.Before(now):
 				list = append(list, func(v version) { r.to = v })
 			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
@@ -333,8 +343,11 @@ func (d *data) copy(v version) *data {
 	}
 	for user, t := range d.inboxes {
 		for _, r := range t.rows {
-			if r.at(v) {
+			switch {
+			case r.at(v):
 				c.insertEntry(r.value)
+			case r.to != 0 && r.to <= v: // a store may know what it has removed
+				c.insertRemoved(r.value)
 			}
 		}
 		if b, _ := d.block(user, v); b > 0 {

@@ -26,6 +26,8 @@ type Shape struct {
 	// Sends is how many messages are sent, Busy over which time; then all is healed.
 	Sends int
 	Busy  time.Duration
+	// Quiet is how long nobody sends anything in the end of that, but for a few: long enough for all of an inbox to be removed.
+	Quiet time.Duration
 	// Retention of messages; BlockSize is that of the store's marks (see package mongo), 1 for a store that knows its tails exactly.
 	Retention time.Duration
 	BlockSize int64
@@ -121,6 +123,10 @@ func Draw(seed uint64) Plan {
 	d := diceOf(seed, "plan")
 	p := Plan{Seed: seed, Rates: map[string]float64{}}
 	p.Shape = drawShape(d)
+	if p.Shape.Retention < 24*time.Hour && diceOf(seed, "quiet").hit(0.4) {
+		p.Shape.Quiet = p.Shape.Retention + purgeMargin + mostOverdue
+		p.Shape.Busy += p.Shape.Quiet
+	}
 	if diceOf(seed, "standalone").hit(0.1) {
 		p.Shape.alone()
 	}
@@ -171,6 +177,16 @@ func (p *Plan) alone() {
 // leastRetention is longer than a client repeats (half the retention), is kept waiting, and a process stands still, one after the other:
 // within the retention a repeat finds its message, and after it it counts as new.
 const leastRetention = 150 * time.Second
+
+// purgeMargin is by how much entries outlive messages: less than an hour, so that a run can see them removed. It is twice what holds of
+// a tombstone, which goes no sooner than half of it after what it is passed for, and messages may be overdue for as long as that.
+const purgeMargin = 8 * time.Minute
+
+// mostOverdue is how long what is due may be left before a removal surely takes it, and betweenRemovals the longest time between two.
+const (
+	mostOverdue     = 2 * time.Minute
+	betweenRemovals = time.Minute
+)
 
 func drawShape(d *dice) Shape {
 	s := Shape{

@@ -341,7 +341,7 @@ func (w *world) judgePromptness() {
 	// A simulated clock that jumps takes along what is measured by it, as time.Now does not: a gateway's that goes back has empty
 	// positions looked at for longer.
 	stepped := slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
-	w.prompt = w.prompt && !(w.holes && stepped)
+	w.prompt = w.prompt && (!w.holes || !stepped)
 }
 
 // pollSession is for a session: one message a poll, and no cursor.

@@ -32,7 +32,9 @@ const clientPatience = 12 * time.Second
 // startClients lets everybody begin.
 func (w *world) startClients() {
 	for i := range w.plan.Shape.Sends {
-		w.senders.Go(func() { w.sender(i) })
+		d := diceOf(w.plan.Seed, "sender", uint64(i))
+		s := w.draft(d, i)
+		w.senders.Go(func() { w.sender(d, s, i) })
 	}
 	w.startReaders()
 }
@@ -62,12 +64,14 @@ func (w *world) draft(d *dice, i int) *sendState {
 }
 
 // sender sends one message, until it is acknowledged, and perhaps again.
-func (w *world) sender(i int) {
-	d := diceOf(w.plan.Seed, "sender", uint64(i))
-	s := w.draft(d, i)
-	when := d.between(0, w.plan.Shape.Busy)
+func (w *world) sender(d *dice, s *sendState, i int) {
+	most := w.plan.Shape.Busy - w.plan.Shape.Quiet
+	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
-		when = min(w.plan.Shape.Busy, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+	}
+	if late := diceOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
+		when = w.plan.Shape.Busy - late.between(0, mostOverdue)
 	}
 	_ = w.sleep(context.Background(), when)
 	s.repeatsUntil = time.Now().Add(w.plan.Shape.Retention / 2)

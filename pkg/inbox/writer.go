@@ -23,11 +23,6 @@ const (
 	// settleTimeout bounds finding out, or deciding, the fate of a send that went wrong.
 	settleTimeout = 2 * time.Second
 
-	// purgeMargin is by how much entries, and tombstones of messages, outlive the messages of their time, whatever the order in
-	// which a store removes what is due, and clocks apart. A repeat that met a message and none of its entries would deliver it once
-	// more; one that met the entries of a failed attempt and not its tombstone would commit that.
-	purgeMargin = time.Hour
-
 	maxBatchDocuments = 4096
 	maxBatchBytes     = 16 << 20
 )
@@ -181,7 +176,7 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 	}
 	entry := store.Entry{
 		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt,
-		PurgeAt: now.Add(w.cfg.Retention + purgeMargin),
+		PurgeAt: now.Add(w.cfg.Retention + w.cfg.PurgeMargin),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
 	toSelf := false
@@ -402,7 +397,7 @@ func notCommitted(cause error) error {
 // settle puts a tombstone in the message's place, so that it can never be committed (errTombstoned), or learns that it
 // has been.
 func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
-	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(m.ID, w.cfg.Now(), w.cfg.Retention)})
+	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
 	if err != nil {
 		return Receipt{}, notCommitted(err)
 	}
@@ -461,13 +456,13 @@ func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) e
 	return errTombstoned
 }
 
-// renew makes a tombstone outlive what it is passed for, by no less than half of purgeMargin. Most do by themselves: those younger
+// renew makes a tombstone outlive what it is passed for, by no less than half of PurgeMargin. Most do by themselves: those younger
 // than that.
 func (c Config) renew(ctx context.Context, t store.Message, outlives time.Time) error {
-	if t.KeptUntil().Sub(outlives) >= purgeMargin/2 {
+	if t.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
 		return nil
 	}
-	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(purgeMargin))
+	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(c.PurgeMargin))
 }
 
 // yield is for a send that found the entries of another one, of other content, under its client message id. If that
@@ -485,9 +480,11 @@ func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
 
 // tombstone makes the message that stands where none will ever be. It is kept for longer than the entries that point
 // at it are looked at.
-func tombstone(id store.MessageID, now time.Time, retention time.Duration) store.Message {
-	now = now.UTC().Truncate(time.Millisecond)
-	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention), PurgeAt: now.Add(retention + purgeMargin)}
+func (c Config) tombstone(id store.MessageID) store.Message {
+	now := c.Now().UTC().Truncate(time.Millisecond)
+	return store.Message{
+		ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(c.Retention), PurgeAt: now.Add(c.Retention + c.PurgeMargin),
+	}
 }
 
 // failpointError marks an error as injected: nothing may be cleaned up after it.
