@@ -72,7 +72,7 @@ func (a *atOnce) commit(ctx context.Context, sends []store.Send) ([]outcome, err
 	if len(ready) == 0 {
 		return outcomes, nil
 	}
-	a.metrics.batchSize.WithLabelValues("sends").Observe(float64(documents))
+	a.metrics.sendsBatch.Observe(float64(documents))
 	results, err := a.store.Commit(ctx, ready)
 	if err != nil {
 		return nil, err

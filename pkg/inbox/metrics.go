@@ -15,8 +15,10 @@ type Metrics struct {
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
 	batchSize          *prometheus.HistogramVec
-	batchWait          *prometheus.HistogramVec
-	storeReads         *prometheus.CounterVec
+	// entriesBatch and the others are those of batchSize.
+	entriesBatch, messagesBatch, sendsBatch prometheus.Observer
+	batchWait                               *prometheus.HistogramVec
+	storeReads                              *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -59,8 +61,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"purpose"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
+	m.entriesBatch = m.batchSize.WithLabelValues("entries")
+	m.messagesBatch, m.sendsBatch = m.batchSize.WithLabelValues("messages"), m.batchSize.WithLabelValues("sends")
 	for _, kind := range []string{"entries", "messages", "sends"} {
-		m.batchSize.WithLabelValues(kind)
 		m.batchWait.WithLabelValues(kind)
 	}
 	for _, purpose := range []string{"poll", "history", "message"} {

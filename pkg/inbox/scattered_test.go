@@ -1,7 +1,6 @@
 package inbox_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -9,13 +8,13 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // TestWhatIsUndecidedHereAndThereIsDecidedInOneRead: a store that wrote every other entry of many tries left forty positions between others. Each
 // took a read of its own, and a gateway pauses before the next: a message behind them came after a minute and a half.
 func TestWhatIsUndecidedHereAndThereIsDecidedInOneRead(t *testing.T) {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	const holes = 40

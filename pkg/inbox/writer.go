@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -179,17 +180,18 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 		PurgeAt: now.Add(w.cfg.Retention + w.cfg.PurgeMargin),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
-	toSelf := false
+	m.Recipients = make([]string, 0, len(d.Recipients))
+	toSelf, sender := false, store.Canonical(d.Sender)
 	for _, r := range d.Recipients {
 		e := entry
 		e.User, e.WrappedKey, e.KeyVersion = store.Canonical(r.Username), r.WrappedKey, r.KeyVersion
-		toSelf = toSelf || e.User == store.Canonical(d.Sender)
+		toSelf = toSelf || e.User == sender
 		entries = append(entries, e)
 		m.Recipients = append(m.Recipients, r.Username)
 	}
 	if !toSelf {
 		e := entry
-		e.User, e.Kind = store.Canonical(d.Sender), store.Sent
+		e.User, e.Kind = sender, store.Sent
 		entries = append(entries, e)
 	}
 	return m, entries
@@ -335,26 +337,33 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]st
 		user     string
 		position int64
 	}
-	seen := make(map[place]bool, len(entries))
-	results := make([]store.EntryResult, len(entries))
-	rows := make([]store.Entry, 0, len(entries))
-	at := make([]int, 0, len(entries))
-	for i, e := range entries {
-		p := place{e.User, e.Position}
-		if seen[p] {
-			results[i].PositionTaken = true
-			continue
+	seen := make(map[place]struct{}, len(entries))
+	var again []int
+	for i := range entries {
+		p := place{entries[i].User, entries[i].Position}
+		before := len(seen)
+		if seen[p] = struct{}{}; len(seen) == before {
+			again = append(again, i)
 		}
-		seen[p] = true
-		rows, at = append(rows, e), append(at, i)
 	}
-	w.cfg.Metrics.batchSize.WithLabelValues("entries").Observe(float64(len(rows)))
-	inserted, err := w.cfg.Store.InsertEntries(ctx, rows)
+	rows := entries // entries are large, and it is nearly always all of them
+	if len(again) > 0 {
+		rows = make([]store.Entry, 0, len(seen))
+		for i, left := 0, again; i < len(entries); i++ {
+			if len(left) > 0 && left[0] == i {
+				left = left[1:]
+				continue
+			}
+			rows = append(rows, entries[i])
+		}
+	}
+	w.cfg.Metrics.entriesBatch.Observe(float64(len(rows)))
+	results, err := w.cfg.Store.InsertEntries(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range inserted {
-		results[at[i]] = r
+	for _, i := range again {
+		results = slices.Insert(results, i, store.EntryResult{PositionTaken: true})
 	}
 	return results, nil
 }
@@ -362,7 +371,7 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]st
 // insertMessages is the bulk insert behind the group commit: the commit point of every send in it. Repeats of one
 // client message id may meet in a batch; the port judges each on its own.
 func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
-	w.cfg.Metrics.batchSize.WithLabelValues("messages").Observe(float64(len(messages)))
+	w.cfg.Metrics.messagesBatch.Observe(float64(len(messages)))
 	return w.cfg.Store.InsertMessages(ctx, messages)
 }
 
