@@ -37,7 +37,7 @@ type Shape struct {
 	Expiring float64
 	// Far says that the store is a long way off: some 50 ms for a call.
 	Far bool
-	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
+	// Standalone says that all is one process on an embedded store: entries that are prepared are not synced, and a power cut takes what is not.
 	Standalone bool
 	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
 	Cluster bool

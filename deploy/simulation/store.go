@@ -357,7 +357,7 @@ func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (posi
 }
 
 // Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within
-// their blocks; on SQLite all is exact. These reads are linearizable.
+// their blocks; on Pebble all is exact. These reads are linearizable.
 func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
 	size := h.w.plan.Shape.BlockSize

@@ -38,11 +38,7 @@ var ownHeaders = []string{requestIDHeader, rateLimitHeader}
 // Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
 // middleware. The answer has the headers that are set in c.
 func Detach(c *gin.Context) Detached {
-	d := Detached{id: logging.RequestID(c.Request.Context()), trace: tracing.Sampled(c.Request.Context()), close: c.Request.Close}
-	if e := exchangeOf(c); e.metrics != nil {
-		e.detached = true
-		d.began, d.endpoint = e.began.Sub(e.metrics.start), e.metrics.endpoint(c)
-	}
+	d := detach(c)
 	h := c.Writer.Header()
 	if h.Get("Connection") == "close" {
 		d.close = true
@@ -51,6 +47,22 @@ func Detach(c *gin.Context) Detached {
 	d.common, d.own = d.endpoint.head(h)
 	if at := strings.LastIndex(d.own, d.id); at >= 0 {
 		d.id = d.own[at:][:len(d.id)] // one text to keep, not two
+	}
+	return d
+}
+
+// DetachBegun is Detach for an answer whose beginning is out: what is left to write is its body.
+func DetachBegun(c *gin.Context) Detached {
+	d := detach(c)
+	d.close = d.close || c.Writer.Header().Get("Connection") == "close"
+	return d
+}
+
+func detach(c *gin.Context) Detached {
+	d := Detached{id: logging.RequestID(c.Request.Context()), trace: tracing.Sampled(c.Request.Context()), close: c.Request.Close}
+	if e := exchangeOf(c); e.metrics != nil {
+		e.detached = true
+		d.began, d.endpoint = e.began.Sub(e.metrics.start), e.metrics.endpoint(c)
 	}
 	return d
 }

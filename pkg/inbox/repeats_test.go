@@ -3,7 +3,6 @@ package inbox_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -11,19 +10,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo: a send died after it had prepared its entries, and is repeated shortly
 // before they expire. It was acknowledged, and was gone a moment later.
 func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	start := time.Now()
 	clock := start
-	cfg := inbox.Config{Store: s, Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
+	cfg := inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
 	dies := cfg
 	dies.Failpoint = func(_ context.Context, step inbox.Step) error {
 		if step == inbox.StepEntries {
@@ -51,7 +51,7 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 // reader has decided that it failed.
 type late struct {
 	t     *testing.T
-	store *sqlite.Store
+	store *pebble.Store
 	cfg   inbox.Config
 	draft inbox.Draft
 	start time.Time
@@ -59,12 +59,12 @@ type late struct {
 }
 
 func failedLongAgo(t *testing.T) *late {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	l := &late{t: t, store: s, start: time.Now()}
 	l.clock = l.start
-	l.cfg = inbox.Config{Store: s, Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
+	l.cfg = inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
 	l.draft = inbox.Draft{Sender: "Ann", Recipients: []inbox.Recipient{{Username: "Ben", WrappedKey: "k"}}, Content: "x", IV: "iv", ClientMessageID: "c1"}
 	_, err = l.send(inbox.StepEntries)
 	require.Error(t, err)

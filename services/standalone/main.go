@@ -1,4 +1,4 @@
-// Command standalone is the whole server in one process: SQLite for the truth, a call for the bus, nothing else to
+// Command standalone is the whole server in one process: a Pebble database for the truth, a call for the bus, nothing else to
 // install or set.
 package main
 
@@ -20,7 +20,7 @@ const usage = `standalone is the Sealpost server in one process.
 
   standalone                 serve
   standalone healthcheck     end with 0 if the server that runs here is ready
-  standalone backup FOLDER   copy the database and the server's key into a new folder; the server may run
+  standalone backup FOLDER   copy the database and the server's key into a new folder; the server may run, and goes on
   standalone restore FOLDER  make an empty DATA_DIR of such a copy; clients are told that the log is another one
   standalone new-epoch       after a restore by other means, with the server stopped: tell clients so
 

@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -101,8 +102,8 @@ var logTests = []test{
 	}},
 	{"a tombstone is kept for longer, and never for less", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
-		fallen, alive := message(1), message(2)
-		fallen.Tombstone = true
+		alive := message(2)
+		fallen := store.Message{ID: id(1), Tombstone: true, CreatedAt: now(), ExpiresAt: alive.ExpiresAt, PurgeAt: alive.PurgeAt}
 		_, err := s.InsertMessages(t.Context(), []store.Message{fallen, alive})
 		require.NoError(t, err)
 		for _, by := range []time.Duration{time.Hour, -time.Hour, 30 * time.Minute} {
@@ -192,7 +193,10 @@ var logTests = []test{
 			require.NoError(t, err)
 			require.Equal(t, want, got, "after %d", after)
 		}
-		got, err := s.FirstAfter(t.Context(), "carol", 0)
+		got, err := s.FirstAfter(t.Context(), "bob", math.MaxInt64)
+		require.NoError(t, err)
+		require.Zero(t, got, "nothing is above the highest number there is")
+		got, err = s.FirstAfter(t.Context(), "carol", 0)
 		require.NoError(t, err)
 		require.Zero(t, got)
 	}},

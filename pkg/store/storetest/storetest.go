@@ -1,5 +1,5 @@
-// Package storetest is the contract suite of the store ports: every adapter passes it unchanged. Each test's name is a
-// claim that the ports' doc comments make.
+// Package storetest is the contract suite of the store ports: every adapter passes it unchanged, but for what is about an optional port
+// that it does not have. Each test's name is a claim that the ports' doc comments make.
 package storetest
 
 import (
@@ -36,7 +36,7 @@ type test struct {
 // Run runs the suite.
 func Run(t *testing.T, a Adapter) {
 	for group, tests := range map[string][]test{
-		"accounts": accountTests, "keys": keyTests, "sessions": sessionTests, "meta": metaTests, "log": logTests, "failures": failureTests,
+		"accounts": accountTests, "keys": keyTests, "sessions": sessionTests, "meta": metaTests, "log": logTests, "commit": commitTests, "failures": failureTests,
 	} {
 		t.Run(group, func(t *testing.T) {
 			for _, c := range tests {

@@ -29,7 +29,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/nodes"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 	"github.com/sealpost/sealpost/pkg/tracing/otlp"
@@ -40,9 +40,9 @@ import (
 )
 
 const (
-	databaseFile = "sealpost.db"
-	lockFile     = "lock"
-	nodeID       = "standalone"
+	storeFolder = "store"
+	lockFile    = "lock"
+	nodeID      = "standalone"
 	// sequencerUsers is how many inboxes' counters are kept in memory; the others are read from the store again.
 	sequencerUsers = 1 << 20
 	// limiterKeys is how many users, or pairs of user and address, each rate limit remembers.
@@ -63,6 +63,8 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	go func() { failed <- a.Serve() }()
 	select {
 	case err = <-failed:
+	case <-a.store.Failed(): // the next process recovers from the log
+		err = a.store.Err()
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
@@ -99,7 +101,7 @@ type App struct {
 	registry *prometheus.Registry
 	engines  *metrics.Engines
 	limits   *ratelimit.Metrics
-	store    *sqlite.Store
+	store    *pebble.Store
 	mirror   *revocation.Mirror
 
 	signingKeys *keyfolder.Folder
@@ -117,7 +119,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
-		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
+		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices, a.startControl,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
@@ -125,6 +127,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	}
 	return a, nil
 }
+
+// errInUse means that another process has the data folder.
+var errInUse = errors.New("in use by another process")
 
 // lockDataDir keeps a second process out: it would not hear of this one's messages.
 func (a *App) lockDataDir(context.Context) error {
@@ -137,7 +142,7 @@ func (a *App) lockDataDir(context.Context) error {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
 	if !locked {
-		return fmt.Errorf("DATA_DIR %s is in use by another process", a.cfg.DataDir)
+		return fmt.Errorf("DATA_DIR %s is %w", a.cfg.DataDir, errInUse)
 	}
 	a.stack.Push("lock", func(context.Context) error { return lock.Unlock() })
 	return nil
@@ -161,7 +166,10 @@ func (a *App) openTracing(ctx context.Context) error {
 
 func (a *App) openStore(ctx context.Context) error {
 	var err error
-	if a.store, err = sqlite.Open(ctx, a.path(databaseFile), sqlite.WithObserver(a.engines.Of("sqlite"))); err != nil {
+	a.store, err = pebble.Open(ctx, a.path(storeFolder), pebble.Options{
+		Memory: a.cfg.StoreMemory, Log: a.log, Observe: a.engines.Of("pebble"),
+	})
+	if err != nil {
 		return err
 	}
 	a.stack.Push("store", func(context.Context) error { return a.store.Close() })

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +20,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
 )
@@ -43,14 +42,14 @@ func key(t *testing.T, n int64) publickey.Key {
 // world is a directory on a real store.
 type world struct {
 	*directory.Service
-	store *sqlite.Store
+	store *pebble.Store
 	reg   *prometheus.Registry
 	now   time.Time
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	w := &world{store: db, reg: prometheus.NewPedanticRegistry(), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}

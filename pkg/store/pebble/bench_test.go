@@ -1,0 +1,134 @@
+package pebble_test
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/batch"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
+)
+
+// BenchmarkSends sends from many goroutines at once, as the inbox log does: to one other from 64, and to all 20 from 8. Every send is
+// durable when it returns. Beside the rate it tells the processor time of the whole process for a send.
+func BenchmarkSends(b *testing.B) {
+	for _, shape := range []struct{ recipients, atOnce int }{{1, 64}, {20, 8}} {
+		for _, way := range []string{"steps", "commit", "direct"} {
+			b.Run(fmt.Sprintf("recipients=%d/%s", shape.recipients, way), func(b *testing.B) {
+				s, err := pebble.Open(b.Context(), filepath.Join(b.TempDir(), "store"), pebble.Options{})
+				require.NoError(b, err)
+				defer func() { require.NoError(b, s.Close()) }()
+				send, stop := ways[way](s)
+				defer stop()
+				benchmarkSends(b, shape.recipients, shape.atOnce, send)
+			})
+		}
+	}
+}
+
+// ways are how a send gets into the store.
+var ways = map[string]func(s store.Store) (send func(store.Send) error, stop func()){
+	// entries, then the message, each together with those of others
+	"steps": func(s store.Store) (func(store.Send) error, func()) {
+		entries := batch.New(bounds, func(e store.Entry) int { return len(e.WrappedKey) }, s.InsertEntries)
+		messages := batch.New(bounds, func(m store.Message) int { return len(m.Content) }, s.InsertMessages)
+		return func(one store.Send) error {
+			refused, err := entries.Do(context.Background(), one.Entries)
+			if err != nil || refused[0] != (store.EntryResult{}) {
+				return fmt.Errorf("entries: %w", err)
+			}
+			written, err := messages.Do(context.Background(), []store.Message{one.Message})
+			if err != nil || !written[0] {
+				return fmt.Errorf("message: %w", err)
+			}
+			return nil
+		}, func() { entries.Stop(); messages.Stop() }
+	},
+	// at once, together with those of others
+	"commit": func(s store.Store) (func(store.Send) error, func()) {
+		sends := batch.New(bounds, func(s store.Send) int { return len(s.Message.Content) }, s.(store.Committer).Commit)
+		return func(one store.Send) error { return written(sends.Do(context.Background(), []store.Send{one})) }, sends.Stop
+	},
+	// at once, each by itself
+	"direct": func(s store.Store) (func(store.Send) error, func()) {
+		return func(one store.Send) error {
+			return written(s.(store.Committer).Commit(context.Background(), []store.Send{one}))
+		}, func() {}
+	},
+}
+
+var bounds = batch.Config{Queue: 4096, Items: 4096, Bytes: 16 << 20}
+
+func written(results []store.SendResult, err error) error {
+	if err == nil && !results[0].Written {
+		err = fmt.Errorf("refused: %+v", results[0])
+	}
+	return err
+}
+
+// ciphertext is text as clients send it: base64 of what cannot be compressed.
+func ciphertext(n int) string {
+	random := make([]byte, n)
+	_, _ = crand.Read(random)
+	return base64.StdEncoding.EncodeToString(random)
+}
+
+// contentLen and keyLen are what 512 bytes of text, and a key wrapped with RSA, become.
+const contentLen, keyLen = 700, 344
+
+func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) error) {
+	const users = 20
+	var last [users + 1]atomic.Int64
+	text := ciphertext(1 << 20)
+	var n atomic.Int64
+	b.SetParallelism(max(1, atOnce/runtime.GOMAXPROCS(0)))
+	b.ReportAllocs()
+	before := processorTime(b)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			now := time.Now()
+			first := int(n.Add(1))
+			content := text[rand.N(len(text)-contentLen):][:contentLen]
+			m := store.Message{
+				ID: store.NewMessageID(now), Sender: "User0", SenderKeyVersion: 1, Content: content, IV: "0123456789abcdef", CreatedAt: now,
+				ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour), ClientMessageID: "a8098c1a-f86e-11da-bd1a-00112444be1e",
+			}
+			one := store.Send{Message: m, Entries: make([]store.Entry, recipients+1)}
+			for i := range one.Entries { // the last is the sender's own
+				user := (first + i) % (users + 1)
+				one.Entries[i] = store.Entry{
+					User: fmt.Sprint("user", user), Position: last[user].Add(1), Kind: store.Received, Message: m.ID, Size: len(content), WrappedKey: text[rand.N(len(text)-keyLen):][:keyLen],
+					KeyVersion: 1, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: m.ExpiresAt.Add(time.Hour),
+				}
+				one.Message.Recipients = append(one.Message.Recipients, one.Entries[i].User)
+			}
+			if err := send(one); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	took := processorTime(b) - before
+	b.ReportMetric(float64(took.Microseconds())/float64(b.N), "cpu-µs/send")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sends/s")
+}
+
+// processorTime is what this process has used so far.
+func processorTime(b *testing.B) time.Duration {
+	var usage syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}

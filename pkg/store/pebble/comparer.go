@@ -1,0 +1,56 @@
+package pebble
+
+import (
+	"bytes"
+
+	engine "github.com/cockroachdb/pebble/v2"
+)
+
+// comparer orders keys as bytes, and tells which part of a key a filter holds: that by which it is searched for. For a message it is
+// the id, so that one search finds what decides it and who has entries of it; for an inbox, its owner. Tables that are only
+// walked have next to none.
+//
+// Its name is kept in the store: another way to split keys has to have another.
+var comparer = func() *engine.Comparer {
+	c := *engine.DefaultComparer
+	c.Name = "sealpost.v1"
+	c.Split = split
+	c.ImmediateSuccessor = successor
+	return &c
+}()
+
+func split(key []byte) int {
+	if len(key) == 0 {
+		return 0
+	}
+	switch key[0] {
+	case tableMessages:
+		return min(len(key), 1+idLen)
+	case tableEntries, tableKeys:
+		if end := bytes.IndexByte(key, 0); end > 0 {
+			return end + 1
+		}
+	case tableSessionExpiry, tableRevocationExpiry, tableMessagePurge, tableEntryPurge:
+		return 1
+	}
+	return len(key)
+}
+
+// successor appends the first prefix after a prefix.
+func successor(dst, prefix []byte) []byte {
+	if len(prefix) > 0 && split(append(prefix[:len(prefix):len(prefix)], 0)) == len(prefix) { // more bytes would be a suffix
+		return append(dst, after(prefix)...)
+	}
+	return append(append(dst, prefix...), 0)
+}
+
+// after is the first key after all that begin with a prefix.
+func after(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,368 @@
+package pebble_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
+)
+
+const folder = "store"
+
+// files are those of a folder in memory, by name.
+func files(t testing.TB, fs vfs.FS) map[string][]byte {
+	names, err := fs.List(folder)
+	require.NoError(t, err)
+	all := map[string][]byte{}
+	for _, name := range names {
+		f, err := fs.Open(fs.PathJoin(folder, name))
+		require.NoError(t, err)
+		text, err := io.ReadAll(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		all[name] = text
+	}
+	return all
+}
+
+// inMemory is a file system that holds files in the folder.
+func inMemory(t testing.TB, files map[string][]byte) vfs.FS {
+	fs := vfs.NewMem()
+	require.NoError(t, fs.MkdirAll(folder, 0o700))
+	for name, text := range files {
+		f, err := fs.Create(fs.PathJoin(folder, name), vfs.WriteCategoryUnspecified)
+		require.NoError(t, err)
+		_, err = f.Write(append([]byte(nil), text...))
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	return fs
+}
+
+// log is the name of the log that is written.
+func logOf(files map[string][]byte) (last string) {
+	for name := range files {
+		if strings.HasSuffix(name, ".log") && name > last {
+			last = name
+		}
+	}
+	return last
+}
+
+// sendOf is a send to some inboxes, at one position.
+func sendOf(position int64, users ...string) store.Send {
+	m, e := message(position)
+	m.Content = fmt.Sprint("content ", position)
+	one := store.Send{Message: m}
+	for _, user := range users {
+		e.User = user
+		one.Entries = append(one.Entries, e)
+	}
+	return one
+}
+
+// putSend writes a send, in one step or in two.
+func putSend(t testing.TB, s *pebble.Store, one store.Send, atOnce bool) {
+	if atOnce {
+		results, err := s.Commit(context.Background(), []store.Send{one})
+		require.NoError(t, err)
+		require.Equal(t, []store.SendResult{{Written: true}}, results)
+		return
+	}
+	results, err := s.InsertEntries(context.Background(), one.Entries)
+	require.NoError(t, err)
+	require.Equal(t, make([]store.EntryResult, len(one.Entries)), results)
+	written, err := s.InsertMessages(context.Background(), []store.Message{one.Message})
+	require.NoError(t, err)
+	require.Equal(t, []bool{true}, written)
+}
+
+// requireWhole requires that a send is there, whole, or, if it need not be, that no reader takes it for sent.
+func requireWhole(t testing.TB, s *pebble.Store, one store.Send, required bool, explained ...any) {
+	t.Helper()
+	found, err := s.Messages(context.Background(), []store.MessageID{one.Message.ID})
+	require.NoError(t, err, explained...)
+	m, there := found[one.Message.ID]
+	if !there {
+		require.False(t, required, explained...)
+		return
+	}
+	require.Equal(t, one.Message, m, explained...)
+	of, err := s.MessagesOf(context.Background(), one.Entries)
+	require.NoError(t, err, explained...)
+	require.Equal(t, found, of, explained...)
+	for _, want := range one.Entries {
+		got, err := s.Entry(context.Background(), want.User, want.Message)
+		require.NoError(t, err, explained...)
+		require.Equal(t, want, got, explained...)
+		at, err := s.Entries(context.Background(), want.User, want.Position-1, want.Position)
+		require.NoError(t, err, explained...)
+		require.Equal(t, []store.Entry{want}, at, explained...)
+	}
+}
+
+// TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte, and nothing half is ever to be seen.
+func TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs})
+	const sends, cut = 12, 5
+	written, ends := make([]store.Send, sends), make([]int, sends)
+	for i := range written {
+		written[i] = sendOf(int64(i+1), "ann", "bob", "carol")
+		putSend(t, s, written[i], i%2 == 0)
+		all := files(t, fs)
+		ends[i] = len(all[logOf(all)])
+	}
+	all := files(t, fs)
+	last := logOf(all)
+	text := all[last]
+	require.Greater(t, ends[sends-1], ends[sends-cut-1])
+	for at := ends[sends-cut-1]; at <= len(text); at++ {
+		all[last] = text[:at]
+		s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: small.Memory, FS: inMemory(t, all)})
+		require.NoError(t, err, "cut at %d", at)
+		for i, one := range written {
+			requireWhole(t, s, one, ends[i] <= at, "send %d of %d, cut at %d", i, sends, at)
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// durable is what must be there after a power failure, from the moment on at which somebody was told of it.
+type durable struct {
+	// pause is held while nothing more is to be written.
+	pause    sync.RWMutex
+	mu       sync.Mutex
+	sends    []store.Send
+	entries  []store.Entry
+	messages []store.MessageID
+}
+
+func (d *durable) add(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+// copy is a part of it that does not change any more.
+func (d *durable) copy() *durable {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &durable{sends: d.sends[:len(d.sends):len(d.sends)], entries: d.entries[:len(d.entries):len(d.entries)], messages: d.messages[:len(d.messages):len(d.messages)]}
+}
+
+// slowSyncs makes the time longer in which something is written and not on the disk.
+func slowSyncs(fs vfs.FS) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
+			<-time.After(time.Millisecond)
+		}
+		return nil
+	}))
+}
+
+// TestWhatAnybodyWasToldOfSurvivesAPowerFailure at any moment: what was acknowledged, and what was read.
+func TestWhatAnybodyWasToldOfSurvivesAPowerFailure(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	s := open(t, folder, pebble.Options{Memory: 1 << 20, FS: slowSyncs(fs)}) // so little that logs and tables change all the time
+	told := &durable{}
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for w := range 4 {
+		all.Go(func() { writeAndTell(ctx, t, s, told, w) })
+	}
+	all.Go(func() { readAndTell(ctx, t, s, told) })
+	for round := range 30 {
+		before := told.copy()
+		require.Eventually(t, func() bool { return len(told.copy().sends) >= len(before.sends)+20 }, time.Minute, time.Millisecond)
+		before = told.copy()
+		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * (round % 5), RNG: rand.New(rand.NewPCG(1, uint64(round)))})
+		told.pause.Lock()
+		recovered, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: 1 << 20, FS: crashed})
+		require.NoError(t, err)
+		requireAll(t, recovered, before)
+		require.NoError(t, recovered.Close())
+		told.pause.Unlock()
+	}
+}
+
+// writeAndTell writes sends in both ways, and what readers pass as soon as it stands.
+func writeAndTell(ctx context.Context, t *testing.T, s *pebble.Store, told *durable, w int) {
+	user := fmt.Sprint("user", w)
+	for position := int64(1); ctx.Err() == nil; position += 4 {
+		told.pause.RLock()
+		one := sendOf(position, user, user+"-copy")
+		one.Message.Content = strings.Repeat("x", 1+rand.N(4000))
+		putSend(t, s, one, position%8 == 1)
+		told.add(func() { told.sends = append(told.sends, one) })
+
+		hole, late := one.Entries[0], one.Entries[0]
+		hole.Position, hole.Kind, hole.Message = position+1, store.Hole, store.NewMessageID(time.Now())
+		late.User = user + "-late" // its id is decided
+		for _, e := range []store.Entry{hole, late} {
+			results, err := s.InsertEntries(context.Background(), []store.Entry{e})
+			require.NoError(t, err)
+			require.Equal(t, []store.EntryResult{{}}, results)
+			told.add(func() { told.entries = append(told.entries, e) })
+		}
+
+		dead := sendOf(position+2, user)
+		_, err := s.InsertEntries(context.Background(), dead.Entries)
+		require.NoError(t, err)
+		dead.Message.Tombstone = true
+		_, err = s.InsertMessages(context.Background(), []store.Message{dead.Message})
+		require.NoError(t, err)
+		told.add(func() { told.messages = append(told.messages, dead.Message.ID) })
+		told.pause.RUnlock()
+	}
+}
+
+// readAndTell reads what is being written.
+func readAndTell(ctx context.Context, t *testing.T, s *pebble.Store, told *durable) {
+	after := map[string]int64{}
+	for ctx.Err() == nil {
+		told.pause.RLock()
+		user := fmt.Sprint("user", rand.N(4))
+		entries, err := s.Entries(context.Background(), user, max(0, after[user]-8), after[user]+64)
+		require.NoError(t, err)
+		var ids []store.MessageID
+		for _, e := range entries {
+			after[user] = max(after[user], e.Position)
+			if e.Kind == store.Hole {
+				told.add(func() { told.entries = append(told.entries, e) })
+			}
+			ids = append(ids, e.Message)
+		}
+		decided, err := s.Decided(context.Background(), ids)
+		require.NoError(t, err)
+		told.add(func() {
+			for id := range decided {
+				told.messages = append(told.messages, id)
+			}
+		})
+		told.pause.RUnlock()
+	}
+}
+
+func requireAll(t *testing.T, s *pebble.Store, told *durable) {
+	t.Helper()
+	for _, one := range told.sends {
+		requireWhole(t, s, one, true)
+	}
+	for _, want := range told.entries {
+		got, err := s.Entries(t.Context(), want.User, want.Position-1, want.Position)
+		require.NoError(t, err)
+		require.Equal(t, []store.Entry{want}, got)
+	}
+	decided, err := s.Decided(t.Context(), told.messages)
+	require.NoError(t, err)
+	for _, id := range told.messages {
+		require.True(t, decided[id])
+	}
+}
+
+// TestADamagedTableIsNeverServed: whichever bit of it is another, reads give what was written, or an error that is logged and counted.
+func TestADamagedTableIsNeverServed(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: small.Memory, FS: fs})
+	require.NoError(t, err)
+	written := make([]store.Send, 20)
+	for i := range written {
+		written[i] = sendOf(int64(i+1), "ann", "bob")
+		putSend(t, s, written[i], true)
+	}
+	require.NoError(t, s.Engine().Flush())
+	require.NoError(t, s.Close())
+	whole := files(t, fs)
+	random := rand.New(rand.NewPCG(1, 2))
+	tables, found := 0, 0
+	for name, text := range whole {
+		if filepath.Ext(name) != ".sst" {
+			continue
+		}
+		tables++
+		for range 30 {
+			damaged := append([]byte(nil), text...)
+			damaged[random.IntN(len(text))] ^= 1 << random.IntN(8)
+			whole[name] = damaged
+			if readsDamaged(t, inMemory(t, whole), written) {
+				found++
+			}
+		}
+		whole[name] = text
+	}
+	require.Greater(t, tables, 3)
+	require.Greater(t, found, 5*tables)
+}
+
+// readsDamaged reads all, and reports whether a fault was met.
+func readsDamaged(t *testing.T, fs vfs.FS, written []store.Send) bool {
+	var failures atomic.Int64
+	logged := &bytes.Buffer{}
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{
+		Memory: small.Memory, FS: fs, Log: slog.New(slog.NewTextHandler(logged, nil)),
+		Observe: func(_ context.Context, _ string, _ time.Duration, failed bool) {
+			if failed {
+				failures.Add(1)
+			}
+		},
+	})
+	if err != nil {
+		return true
+	}
+	met := int64(0)
+	meets := func(err error) bool {
+		if err != nil {
+			require.ErrorIs(t, err, store.ErrUnavailable)
+			met++
+		}
+		return err != nil
+	}
+	var ids []store.MessageID
+	want := map[store.MessageID]store.Message{}
+	inboxes := make([][]store.Entry, 2)
+	for _, one := range written {
+		ids = append(ids, one.Message.ID)
+		want[one.Message.ID] = one.Message
+		for i, e := range one.Entries {
+			inboxes[i] = append(inboxes[i], e)
+		}
+	}
+	if found, err := s.Messages(t.Context(), ids); !meets(err) {
+		require.Equal(t, want, found)
+	}
+	for _, inbox := range inboxes {
+		if got, err := s.Entries(t.Context(), inbox[0].User, 0, 100); !meets(err) {
+			require.Equal(t, inbox, got)
+		}
+		if found, err := s.MessagesOf(t.Context(), inbox); !meets(err) {
+			require.Equal(t, want, found)
+		}
+		for _, e := range inbox[:2] {
+			if got, err := s.Entry(t.Context(), e.User, e.Message); !meets(err) {
+				require.Equal(t, e, got)
+			}
+		}
+	}
+	require.NoError(t, s.Close())
+	require.GreaterOrEqual(t, failures.Load(), met)
+	require.True(t, met == 0 || strings.Contains(logged.String(), "store operation failed"))
+	return met > 0
+}

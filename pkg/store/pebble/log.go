@@ -1,0 +1,373 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	engine "github.com/cockroachdb/pebble/v2"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// span is a range of keys: from, and not to.
+type span struct{ from, to []byte }
+
+// prefixSpan are the keys that begin with a prefix.
+func prefixSpan(prefix []byte) span { return span{from: prefix, to: after(prefix)} }
+
+func (s *Store) iterate(bounds span) (*engine.Iterator, error) {
+	return s.db.NewIter(&engine.IterOptions{LowerBound: bounds.from, UpperBound: bounds.to})
+}
+
+// looksAt is after how many rows a long read looks whether its caller has gone away.
+const looksAt = 64
+
+// walk hands what stands in a range to f, in order, until f wants no more. f must not keep what it is handed.
+func (s *Store) walk(ctx context.Context, bounds span, f func(key, value []byte) (more bool, err error)) error {
+	rows, err := s.iterate(bounds)
+	if err != nil {
+		return err
+	}
+	return errors.Join(walk(ctx, rows, f), rows.Close())
+}
+
+func walk(ctx context.Context, rows *engine.Iterator, f func(key, value []byte) (more bool, err error)) error {
+	n := 0
+	for ok := rows.First(); ok; ok = rows.Next() {
+		if n++; n%looksAt == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		value, err := rows.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if more, err := f(rows.Key(), value); err != nil || !more {
+			return err
+		}
+	}
+	return rows.Error()
+}
+
+// many calls f for 0 … n-1, until the caller goes away.
+func many(ctx context.Context, n int, f func(i int) error) error {
+	for i := range n {
+		if i%looksAt == looksAt-1 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := f(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Messages implements store.Log.
+func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
+	found := make(map[store.MessageID]store.Message, len(ids))
+	err := s.read(ctx, "messages", func() error {
+		return many(ctx, len(ids), func(i int) error {
+			m, there, err := s.message(ctx, ids[i])
+			if there {
+				found[ids[i]] = m
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// message reads what stands under an id: its header, and its content if that has not been erased.
+func (s *Store) message(ctx context.Context, id store.MessageID) (m store.Message, found bool, err error) {
+	var flags byte
+	var buf [maxKey]byte
+	found, err = s.look(headerKey(buf[:0], id), func(value []byte) (err error) {
+		m, flags, err = decodeHeader(id, value)
+		return broken(tableMessages, err)
+	})
+	if err == nil && found && flags&flagContent != 0 {
+		var whole bool
+		expires := millis(m.ExpiresAt)
+		whole, err = s.look(contentKey(buf[:0], expires, id), func(value []byte) (err error) {
+			m, err = decodeContent(id, value)
+			return broken(tableContents, err)
+		})
+		m.Erased = !whole
+	}
+	if err == nil && found {
+		err = s.awaitMessage(ctx, id)
+	}
+	return m, found && err == nil, err
+}
+
+// maxKey is room for the keys that have no name in them.
+const maxKey = 1 + momentLen + idLen + 1
+
+// MessagesOf implements store.Log. An entry tells when its message expires, and so where the content is, unless the message was
+// committed by another attempt than the one that prepared the entry.
+func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
+	found := make(map[store.MessageID]store.Message, len(entries))
+	err := s.read(ctx, "messages", func() error {
+		var buf [maxKey]byte
+		return many(ctx, len(entries), func(i int) error {
+			e := &entries[i]
+			if _, known := found[e.Message]; known || e.Kind == store.Hole {
+				return nil
+			}
+			var m store.Message
+			there, err := s.look(contentKey(buf[:0], millis(e.ExpiresAt), e.Message), func(value []byte) (err error) {
+				m, err = decodeContent(e.Message, value)
+				return broken(tableContents, err)
+			})
+			switch {
+			case err != nil:
+				return err
+			case there:
+				err = s.awaitMessage(ctx, e.Message)
+			default:
+				m, there, err = s.message(ctx, e.Message)
+			}
+			if there && err == nil {
+				found[e.Message] = m
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// Decided implements store.Log.
+func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
+	decided := make(map[store.MessageID]bool, len(ids))
+	err := s.read(ctx, "decided", func() error {
+		var buf [maxKey]byte
+		return many(ctx, len(ids), func(i int) error {
+			there, err := s.look(headerKey(buf[:0], ids[i]), func([]byte) error { return nil })
+			if err == nil && there {
+				err = s.awaitMessage(ctx, ids[i])
+			}
+			if err == nil && there {
+				decided[ids[i]] = true
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return decided, nil
+}
+
+// expectEntries bounds the room that is made for entries at once.
+const expectEntries = 256
+
+// Entries implements store.Log.
+func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
+	if after = max(after, -1); upTo <= after || after == math.MaxInt64 {
+		return nil, unavailable(ctx.Err())
+	}
+	var entries []store.Entry
+	err := s.read(ctx, "entries", func() error {
+		bounds := span{from: entryKey(nil, user, after+1)}
+		if bounds.to = entryKey(nil, user, upTo); upTo < math.MaxInt64 {
+			bounds.to = entryKey(nil, user, upTo+1)
+		}
+		err := s.walk(ctx, bounds, func(key, value []byte) (more bool, err error) {
+			if entries == nil {
+				entries = make([]store.Entry, 0, min(upTo-after, expectEntries))
+			}
+			e, err := decodeEntry(user, positionOf(key), value)
+			entries = append(entries, e)
+			return true, broken(tableEntries, err)
+		})
+		if err != nil {
+			return err
+		}
+		return s.awaitRow(ctx, namePrefix(tableEntries, user))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return entries, nil
+}
+
+// FirstAfter implements store.Log.
+func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (first int64, err error) {
+	if after == math.MaxInt64 {
+		return 0, unavailable(ctx.Err())
+	}
+	err = s.read(ctx, "first_after", func() error {
+		bounds := prefixSpan(namePrefix(tableEntries, user))
+		if after >= 0 {
+			bounds.from = entryKey(nil, user, after+1)
+		}
+		return s.walk(ctx, bounds, func(key, _ []byte) (more bool, err error) {
+			first = positionOf(key)
+			return false, nil
+		})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return first, nil
+}
+
+// Tails implements store.Log. Retention removes entries from the old end of an inbox, but for those that were written at about the same
+// time: what has been removed reaches no further than to the lowest that is left.
+func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
+	tails := make(map[string]store.Tail, len(users))
+	err := s.read(ctx, "tails", func() error {
+		rows, err := s.iterate(prefixSpan([]byte{tableEntries}))
+		if err != nil {
+			return err
+		}
+		err = many(ctx, len(users), func(i int) error {
+			tail, err := s.tail(rows, users[i])
+			tails[users[i]] = tail
+			return err
+		})
+		return errors.Join(err, rows.Close())
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tails, nil
+}
+
+func (s *Store) tail(rows *engine.Iterator, user string) (tail store.Tail, err error) {
+	if tail.Removed, err = s.removed(user); err != nil {
+		return tail, err
+	}
+	tail.Position = tail.Removed
+	prefix := namePrefix(tableEntries, user)
+	highest, err := highest(rows, prefix)
+	if err != nil || highest < 0 {
+		return tail, err
+	}
+	tail.Position = max(tail.Position, highest)
+	if tail.Removed > 0 && rows.SeekGE(prefix) {
+		tail.Removed = min(tail.Removed, positionOf(rows.Key())-1)
+	}
+	return tail, rows.Error()
+}
+
+// highest is the highest position of the inbox with a prefix, -1 if there is none.
+func highest(rows *engine.Iterator, prefix []byte) (int64, error) {
+	if rows.SeekLT(after(prefix)) && hasPrefix(rows.Key(), prefix) {
+		return positionOf(rows.Key()), nil
+	}
+	return -1, rows.Error()
+}
+
+func hasPrefix(key, prefix []byte) bool {
+	return len(key) >= len(prefix) && string(key[:len(prefix)]) == string(prefix)
+}
+
+// removed is the highest position that was removed from an inbox.
+func (s *Store) removed(user string) (position int64, err error) {
+	_, err = s.look(nameKey(tableTails, user), func(value []byte) error {
+		position, err = number(value)
+		return err
+	})
+	return position, err
+}
+
+// place finds where an inbox holds a message, or returns ErrNotFound.
+func (s *Store) place(user string, id store.MessageID) (p place, err error) {
+	found, err := s.look(placeKey(nil, id, user), func(value []byte) (err error) {
+		p, err = decodePlace(value)
+		return broken(tableMessages, err)
+	})
+	if err == nil && !found {
+		err = store.ErrNotFound
+	}
+	return p, err
+}
+
+// entry reads an entry, or returns ErrNotFound: it has been removed meanwhile.
+func (s *Store) entry(user string, position int64) (e store.Entry, err error) {
+	found, err := s.look(entryKey(nil, user, position), func(value []byte) (err error) {
+		e, err = decodeEntry(user, position, value)
+		return broken(tableEntries, err)
+	})
+	if err == nil && !found {
+		err = store.ErrNotFound
+	}
+	return e, err
+}
+
+// Entry implements store.Log.
+func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (e store.Entry, err error) {
+	err = s.read(ctx, "entry", func() error {
+		p, err := s.place(user, id)
+		if err == nil {
+			e, err = s.entry(user, p.position)
+		}
+		if err == nil {
+			err = s.awaitRow(ctx, namePrefix(tableEntries, user))
+		}
+		return err
+	})
+	if err != nil {
+		return store.Entry{}, err
+	}
+	return e, nil
+}
+
+// MarkRead implements store.Log.
+func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
+	seen, err := s.Entry(ctx, user, id) // and what is read from the disk for it need not be read in turn
+	if err != nil || !seen.ReadAt.IsZero() {
+		return err
+	}
+	return s.write(ctx, "mark_read", func(t *turn) error {
+		p, err := s.place(user, id)
+		if err != nil {
+			return err
+		}
+		inbox, key := namePrefix(tableEntries, user), placeKey(nil, id, user)
+		if !p.readAt.IsZero() {
+			t.seen = s.flights.row(key)
+			return nil
+		}
+		e, err := s.entry(user, p.position)
+		if err != nil {
+			return err
+		}
+		e.ReadAt = at
+		t.marks = append(t.marks, string(inbox))
+		return errors.Join(t.batch.Set(entryKey(nil, user, p.position), appendEntry(nil, &e), nil), t.set(key, appendPlace(nil, p.position, at)))
+	})
+}
+
+// Receipts implements store.Log.
+func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+	var receipts []store.ReadReceipt
+	err := s.read(ctx, "receipts", func() error {
+		for id, users := range wanted {
+			err := many(ctx, len(users), func(i int) error {
+				p, err := s.place(users[i], id)
+				if errors.Is(err, store.ErrNotFound) || err == nil && p.readAt.IsZero() {
+					return nil
+				}
+				receipts = append(receipts, store.ReadReceipt{Message: id, User: users[i], ReadAt: p.readAt})
+				return errors.Join(err, s.awaitRow(ctx, placeKey(nil, id, users[i])))
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return receipts, nil
+}

@@ -1,0 +1,233 @@
+package pebble
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// layout is the first byte of every value that has fields. Another layout of a table's values gets another, so that both can be read.
+const layout = 1
+
+// errBadValue means that a value is not one that this program writes. What the disk has changed is found by Pebble's checksums before.
+var errBadValue = errors.New("a stored value cannot be read")
+
+// reader reads the fields of a value one after the other. After a fault it reads zeros, and fault tells.
+type reader struct {
+	rest  []byte
+	fault bool
+}
+
+func readValue(b []byte) reader {
+	r := reader{rest: b}
+	if r.byte() != layout {
+		r.fault = true
+	}
+	return r
+}
+
+func (r *reader) err() error {
+	if r.fault {
+		return errBadValue
+	}
+	return nil
+}
+
+func (r *reader) take(n int) []byte {
+	if n < 0 || n > len(r.rest) {
+		r.fault, r.rest = true, nil
+		return nil
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *reader) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.fault, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.fault, r.rest = true, nil
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) time() time.Time { return fromMillis(r.int()) }
+
+func (r *reader) bytes() []byte { return r.take(int(min(r.uint(), uint64(len(r.rest)+1)))) }
+
+func (r *reader) string() string { return string(r.bytes()) }
+
+func appendTime(dst []byte, t time.Time) []byte { return binary.AppendVarint(dst, millis(t)) }
+
+func appendString[T string | []byte](dst []byte, s T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendEntry is the value of an entry: all of it but for the owner and the position, which are in its key.
+func appendEntry(dst []byte, e *store.Entry) []byte {
+	dst = append(dst, layout, byte(e.Kind))
+	dst = append(append(dst, e.Message[:]...), e.Digest[:]...)
+	dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(e.Size)), uint64(e.KeyVersion))
+	at := millis(e.At)
+	dst = binary.AppendVarint(dst, at)
+	dst = binary.AppendVarint(binary.AppendVarint(dst, millis(e.ExpiresAt)-at), millis(e.PurgeAt)-at)
+	dst = appendReadAt(dst, e.ReadAt)
+	return append(dst, e.WrappedKey...)
+}
+
+// appendReadAt writes a moment of which there may be none.
+func appendReadAt(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, 0)
+	}
+	return appendTime(append(dst, 1), t)
+}
+
+func (r *reader) readAt() time.Time {
+	if r.byte() == 0 {
+		return time.Time{}
+	}
+	return r.time()
+}
+
+func decodeEntry(user string, position int64, value []byte) (store.Entry, error) {
+	r := readValue(value)
+	e := store.Entry{User: user, Position: position, Kind: store.EntryKind(r.byte())}
+	copy(e.Message[:], r.take(len(e.Message)))
+	copy(e.Digest[:], r.take(len(e.Digest)))
+	e.Size, e.KeyVersion = int(r.uint()), int(r.uint())
+	at := r.int()
+	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(at+r.int()), fromMillis(at+r.int())
+	e.ReadAt = r.readAt()
+	e.WrappedKey = string(r.rest)
+	return e, r.err()
+}
+
+// fate is what retention wants to know of an entry.
+type fate struct {
+	message store.MessageID
+	purgeAt int64
+}
+
+func decodeFate(value []byte) (f fate, err error) {
+	r := readValue(value)
+	r.byte()
+	copy(f.message[:], r.take(idLen))
+	r.take(len(store.Digest{}))
+	r.uint()
+	r.uint()
+	at := r.int()
+	r.int()
+	f.purgeAt = at + r.int()
+	return f, r.err()
+}
+
+// place is where an inbox holds a message.
+type place struct {
+	position int64
+	readAt   time.Time
+}
+
+func appendPlace(dst []byte, position int64, readAt time.Time) []byte {
+	return appendReadAt(binary.AppendUvarint(dst, uint64(position)), readAt)
+}
+
+func decodePlace(value []byte) (place, error) {
+	r := reader{rest: value}
+	p := place{position: int64(r.uint()), readAt: r.readAt()}
+	return p, r.err()
+}
+
+// The flags of a message's header.
+const (
+	flagTombstone = 1 << iota
+	flagErased
+	// flagContent means that the message was written with a content. If that is not there any more, it has been erased.
+	flagContent
+)
+
+// appendHeader is a message without what is erased when it expires.
+func appendHeader(dst []byte, m *store.Message, flags byte) []byte {
+	dst = append(append(dst, layout, flags), m.Digest[:]...)
+	created := millis(m.CreatedAt)
+	dst = binary.AppendVarint(dst, created)
+	dst = binary.AppendVarint(binary.AppendVarint(dst, millis(m.ExpiresAt)-created), millis(m.KeptUntil())-created)
+	dst = binary.AppendUvarint(dst, uint64(m.SenderKeyVersion))
+	dst = appendString(dst, m.Sender)
+	return append(dst, m.ClientMessageID...)
+}
+
+func decodeHeader(id store.MessageID, value []byte) (m store.Message, flags byte, err error) {
+	r := readValue(value)
+	flags = r.byte()
+	m.ID, m.Tombstone, m.Erased = id, flags&flagTombstone != 0, flags&flagErased != 0
+	copy(m.Digest[:], r.take(len(m.Digest)))
+	created := r.int()
+	m.CreatedAt, m.ExpiresAt, m.PurgeAt = fromMillis(created), fromMillis(created+r.int()), fromMillis(created+r.int())
+	m.SenderKeyVersion = int(r.uint())
+	m.Sender = r.string()
+	m.ClientMessageID = string(r.rest)
+	return m, flags, r.err()
+}
+
+// appendContent is a whole message: its header and what is erased when it expires.
+func appendContent(dst, header []byte, m *store.Message) []byte {
+	dst = appendString(append(dst, layout), header)
+	if m.Recipients == nil {
+		dst = append(dst, 0)
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(len(m.Recipients))+1)
+		for _, r := range m.Recipients {
+			dst = appendString(dst, r)
+		}
+	}
+	return append(appendString(dst, m.IV), m.Content...)
+}
+
+func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
+	r := readValue(value)
+	m, _, err := decodeHeader(id, r.bytes())
+	if err != nil {
+		return m, err
+	}
+	if n := r.uint(); n > 0 {
+		m.Recipients = make([]string, min(n-1, uint64(len(r.rest))))
+		for i := range m.Recipients {
+			m.Recipients[i] = r.string()
+		}
+		r.fault = r.fault || uint64(len(m.Recipients)) != n-1
+	}
+	m.IV = r.string()
+	m.Content = string(r.rest)
+	return m, r.err()
+}
+
+// broken names a key whose value cannot be read. The key itself may be a user's name and is not told.
+func broken(table byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("table %q: %w", table, err)
+}
