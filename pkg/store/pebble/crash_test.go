@@ -194,12 +194,14 @@ func TestWhatAnybodyWasToldOfSurvivesAPowerFailure(t *testing.T) {
 		require.Eventually(t, func() bool { return len(told.copy().sends) >= len(before.sends)+20 }, time.Minute, time.Millisecond)
 		before = told.copy()
 		crashed := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 25 * (round % 5), RNG: rand.New(rand.NewPCG(1, uint64(round)))})
-		told.pause.Lock()
-		recovered, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: 1 << 20, FS: crashed})
-		require.NoError(t, err)
-		requireAll(t, recovered, before)
-		require.NoError(t, recovered.Close())
-		told.pause.Unlock()
+		func() {
+			told.pause.Lock()
+			defer told.pause.Unlock()
+			recovered, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: 1 << 20, FS: crashed})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, recovered.Close()) }()
+			requireAll(t, recovered, before)
+		}()
 	}
 }
 
@@ -216,7 +218,7 @@ func writeAndTell(ctx context.Context, t *testing.T, s *pebble.Store, told *dura
 		hole, late := one.Entries[0], one.Entries[0]
 		hole.Position, hole.Kind, hole.Message = position+1, store.Hole, store.NewMessageID(time.Now())
 		late.User = user + "-late" // its id is decided
-		for _, e := range []store.Entry{hole, late} {
+		for _, e := range []store.Entry{late, hole} {
 			results, err := s.InsertEntries(context.Background(), []store.Entry{e})
 			require.NoError(t, err)
 			require.Equal(t, []store.EntryResult{{}}, results)

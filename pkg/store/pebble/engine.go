@@ -35,7 +35,7 @@ const (
 
 func (s *Store) engineOptions(o Options) *engine.Options {
 	options := &engine.Options{
-		Comparer: comparer, FS: o.FS, FormatMajorVersion: formatVersion, MaxOpenFiles: o.MaxOpenFiles,
+		Comparer: comparer, FS: s.fs, FormatMajorVersion: formatVersion, MaxOpenFiles: o.MaxOpenFiles,
 		// The cache counts what the memtables take.
 		CacheSize: o.Memory, MemTableSize: uint64(o.Memory) / 2 / memtables, MemTableStopWritesThreshold: memtables,
 		LBaseMaxBytes: levelBytes, L0CompactionThreshold: sublevels, L0StopWritesThreshold: maxSublevels,
@@ -64,9 +64,6 @@ func tableOfItsOwn(start []byte) (engine.SpanPolicy, []byte, error) {
 	return policy, []byte{start[0] + 1}, nil
 }
 
-// nothingFlushed is what Pebble calls an error of a flush where all there was had been removed again. It has no name.
-const nothingFlushed = "pebble: empty table"
-
 // listener hears of what Pebble does by itself.
 func (s *Store) listener() *engine.EventListener {
 	return &engine.EventListener{
@@ -74,13 +71,10 @@ func (s *Store) listener() *engine.EventListener {
 		DataCorruption: func(info engine.DataCorruptionInfo) {
 			s.background(fmt.Errorf("a table is damaged: %s: %w", info.Path, info.Details))
 		},
-		FlushEnd: func(info engine.FlushInfo) {
-			// What was written stays in the log. But Pebble tries again at once, for ever, and writes soon wait for it.
-			if info.Err != nil && info.Err.Error() != nothingFlushed {
-				s.fail(fmt.Errorf("flush: %w", info.Err))
-			}
+		WriteStallBegin: func(info engine.WriteStallBeginInfo) {
+			s.stalled.Store(time.Now().UnixNano())
+			s.noteError("stall", fmt.Errorf("writes wait: %s", info.Reason))
 		},
-		WriteStallBegin: func(engine.WriteStallBeginInfo) { s.stalled.Store(time.Now().UnixNano()) },
 		WriteStallEnd: func() {
 			if begun := s.stalled.Swap(0); begun > 0 {
 				s.observe(context.Background(), "stall", time.Since(time.Unix(0, begun)), false)

@@ -108,8 +108,8 @@ func (s *Store) land() {
 func (s *Store) landed(f *flight) {
 	if err := f.batch.SyncWait(); err != nil {
 		s.fail(fmt.Errorf("sync of the log: %w", err))
-		f.err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
-	} else {
+	}
+	if f.err = s.Err(); f.err == nil { // nothing that is synced after a fault counts: see guard.go
 		s.flights.end(f)
 		_ = f.batch.Close() // it gives memory back, and has nothing to say
 	}
@@ -129,6 +129,8 @@ func (s *Store) await(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
 		return f.err
+	case <-s.failed:
+		return s.Err()
 	case <-ctx.Done():
 		return unavailable(ctx.Err())
 	}
@@ -254,9 +256,14 @@ func (s *Store) apply(b *engine.Batch, synced bool) (err error) {
 		}
 	}()
 	if synced {
-		return s.db.ApplyNoSyncWait(b, engine.Sync)
+		err = s.db.ApplyNoSyncWait(b, engine.Sync)
+	} else {
+		err = s.db.Apply(b, engine.NoSync)
 	}
-	return s.db.Apply(b, engine.NoSync)
+	if err == nil && !synced {
+		err = s.Err()
+	}
+	return err
 }
 
 // observed runs an operation and tells the observer of it. What a caller asked in vain, such as a name that is taken, is no failure.

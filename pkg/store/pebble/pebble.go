@@ -139,6 +139,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 		flights: flights{messages: map[store.MessageID]*flight{}, rows: map[string]*flight{}},
 		failed:  make(chan struct{}), closed: make(chan struct{}),
 	}
+	s.fs = &guard{FS: o.FS, s: s}
 	options := s.engineOptions(o)
 	options.ReadOnly, options.ErrorIfNotExists = readOnly, readOnly
 	if !readOnly {
@@ -255,6 +256,8 @@ func (s *Store) view(ctx context.Context, f func() error) error {
 	select {
 	case <-s.closed:
 		return errClosed
+	case <-s.failed:
+		return s.Err()
 	default:
 	}
 	err := f()

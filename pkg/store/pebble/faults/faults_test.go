@@ -1,0 +1,320 @@
+// Package faults tests what becomes of a store whose disk fails. Such a store is left as it is until its process ends, with all that runs
+// in it: that is why these tests are in a package of their own.
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
+)
+
+const folder = "store"
+
+// patience is how long a call may take whose result does not depend on time.
+const patience = time.Minute
+
+// lines is what was logged.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func send(user string, position int64) store.Send {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	m := store.Message{
+		ID: store.NewMessageID(now), Sender: "Ann", Recipients: []string{user}, Content: strings.Repeat("x", 1+rand.N(4000)), CreatedAt: now,
+		ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
+	}
+	one := store.Send{Message: m}
+	for _, u := range []string{user, "ann-" + user} {
+		one.Entries = append(one.Entries, store.Entry{
+			User: u, Position: position, Kind: store.Received, Message: m.ID, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: m.ExpiresAt,
+		})
+	}
+	return one
+}
+
+// put writes a send in one of the two ways.
+func put(s *pebble.Store, one store.Send, atOnce bool) error {
+	if atOnce {
+		_, err := s.Commit(context.Background(), []store.Send{one})
+		return err
+	}
+	if _, err := s.InsertEntries(context.Background(), one.Entries); err != nil {
+		return err
+	}
+	_, err := s.InsertMessages(context.Background(), []store.Message{one.Message})
+	return err
+}
+
+// TestAStoreWhoseDiskFailsAcknowledgesNothingMoreAndLosesNothing: wherever the disk is full, or fails a sync, what was acknowledged is there
+// when the next process opens the store, and from the fault on every call fails.
+func TestAStoreWhoseDiskFailsAcknowledgesNothingMoreAndLosesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		op   func(op errorfs.Op) bool
+		with error
+	}{
+		"a write of the log":            {on(".log", errorfs.OpFileWrite), syscall.ENOSPC},
+		"a sync of the log":             {on(".log", errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo), syscall.EIO},
+		"a new log":                     {on(".log", errorfs.OpCreate, errorfs.OpReuseForWrite), syscall.ENOSPC},
+		"a write of the list of tables": {manifest(errorfs.OpFileWrite), syscall.ENOSPC},
+		"a sync of the list of tables":  {manifest(errorfs.OpFileSync, errorfs.OpFileSyncData), syscall.EIO},
+		"a name of a log":               {func(op errorfs.Op) bool { return filepath.Base(op.Path) == folder && op.Kind == errorfs.OpFileSync }, syscall.EIO},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			failDuring(t, func(op errorfs.Op) error {
+				if c.op(op) {
+					return c.with
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func on(ext string, kinds ...errorfs.OpKind) func(op errorfs.Op) bool {
+	return func(op errorfs.Op) bool { return filepath.Ext(op.Path) == ext && is(op, kinds) }
+}
+
+func manifest(kinds ...errorfs.OpKind) func(op errorfs.Op) bool {
+	return func(op errorfs.Op) bool {
+		return strings.HasPrefix(filepath.Base(op.Path), "MANIFEST") && is(op, kinds)
+	}
+}
+
+func is(op errorfs.Op, kinds []errorfs.OpKind) bool {
+	for _, kind := range kinds {
+		if op.Kind == kind {
+			return true
+		}
+	}
+	return false
+}
+
+func failDuring(t *testing.T, fault func(op errorfs.Op) error) {
+	fs := vfs.NewCrashableMem()
+	var broken atomic.Bool
+	logged := &lines{}
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{
+		Memory: 1 << 20, Log: slog.New(slog.NewTextHandler(logged, nil)),
+		FS: errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if !broken.Load() {
+				return nil
+			}
+			return fault(op)
+		})),
+	})
+	require.NoError(t, err)
+
+	var mu sync.Mutex
+	var acknowledged, doubtful []store.Send
+	var writers sync.WaitGroup
+	for w := range 4 {
+		writers.Go(func() {
+			for position := int64(1); ; position++ {
+				one := send(fmt.Sprint("user", w), position)
+				err := put(s, one, position%2 == 0)
+				mu.Lock()
+				if err != nil {
+					doubtful = append(doubtful, one)
+				} else {
+					acknowledged = append(acknowledged, one)
+				}
+				if len(acknowledged) == 200 {
+					broken.Store(true)
+				}
+				mu.Unlock()
+				if err != nil {
+					if !errors.Is(err, store.ErrUnavailable) {
+						t.Errorf("%v", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	requireSoon(t, writers.Wait, "a writer waits for ever")
+	select {
+	case <-s.Failed():
+	default:
+		t.Fatal("a write failed and the store has not")
+	}
+	require.ErrorIs(t, s.Err(), store.ErrUnavailable)
+	require.Contains(t, logged.String(), "the store has failed")
+	broken.Store(false) // it must not come back, though the disk does
+	requireFailed(t, s)
+	requireSoon(t, func() {
+		if s.Close() == nil {
+			t.Error("a store that has failed closes as though nothing were")
+		}
+	}, "Close waits for ever")
+
+	for _, percent := range []int{0, 50, 100} {
+		left := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(3, 4))})
+		s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: 1 << 20, FS: left})
+		require.NoError(t, err)
+		for _, one := range acknowledged {
+			require.True(t, whole(t, s, one), "what was acknowledged")
+		}
+		for _, one := range doubtful {
+			whole(t, s, one)
+		}
+		require.NoError(t, s.Close())
+	}
+}
+
+// TestAStoreThatCannotWriteTablesWaits until it can: what is in the log is safe, and what is there can be read.
+func TestAStoreThatCannotWriteTablesWaits(t *testing.T) {
+	for name, broken := range map[string]func(op errorfs.Op) bool{
+		"a new table":        on(".sst", errorfs.OpCreate),
+		"a write of a table": on(".sst", errorfs.OpFileWrite),
+		"a sync of a table":  on(".sst", errorfs.OpFileSync, errorfs.OpFileSyncData),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var fault atomic.Bool
+			logged := &lines{}
+			var failures atomic.Int64
+			s, err := pebble.Open(t.Context(), folder, pebble.Options{
+				Memory: 1 << 20, Log: slog.New(slog.NewTextHandler(logged, nil)),
+				FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+					if fault.Load() && broken(op) {
+						return syscall.ENOSPC
+					}
+					return nil
+				})),
+				Observe: func(_ context.Context, operation string, _ time.Duration, failed bool) {
+					if operation == "background" && failed {
+						failures.Add(1)
+					}
+				},
+			})
+			require.NoError(t, err)
+			first := send("bob", 1)
+			require.NoError(t, put(s, first, true))
+			fault.Store(true)
+			const sends = 1000
+			var sent []store.Send
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for position := int64(2); position < sends; position++ {
+					one := send("bob", position)
+					if err := put(s, one, true); err != nil {
+						t.Errorf("%v", err)
+						return
+					}
+					sent = append(sent, one)
+				}
+			}()
+			require.Eventually(t, func() bool { return strings.Contains(logged.String(), "writes wait") }, patience, time.Millisecond)
+			require.True(t, whole(t, s, first))
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			_, err = s.Commit(ctx, []store.Send{send("carol", 1)})
+			require.ErrorIs(t, err, store.ErrUnavailable, "who comes meanwhile gives up in time")
+			fault.Store(false)
+			requireSoon(t, func() { <-done }, "writes wait for ever")
+			require.Positive(t, failures.Load())
+			for _, one := range sent {
+				require.True(t, whole(t, s, one))
+			}
+			require.NoError(t, s.Close())
+		})
+	}
+}
+
+// requireSoon requires that f returns.
+func requireSoon(t *testing.T, f func(), otherwise string) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal(otherwise)
+	}
+}
+
+// requireFailed requires that every kind of call fails, at once.
+func requireFailed(t *testing.T, s *pebble.Store) {
+	t.Helper()
+	ctx := context.Background()
+	one := send("bob", 1)
+	id := []store.MessageID{one.Message.ID}
+	calls := []func() error{
+		func() error { return s.Ping(ctx) },
+		func() error { return s.CreateAccount(ctx, store.Account{Username: "bob"}) },
+		func() error { _, err := s.Account(ctx, "bob"); return err },
+		func() error { _, err := s.InsertEntries(ctx, one.Entries); return err },
+		func() error { _, err := s.InsertMessages(ctx, []store.Message{one.Message}); return err },
+		func() error { _, err := s.Commit(ctx, []store.Send{one}); return err },
+		func() error { _, err := s.Entries(ctx, "user1", 0, 10); return err },
+		func() error { _, err := s.Decided(ctx, id); return err },
+		func() error { _, err := s.Messages(ctx, id); return err },
+		func() error { _, err := s.Tails(ctx, []string{"bob"}); return err },
+		func() error { _, err := s.Purge(ctx, time.Now().Add(24*time.Hour)); return err },
+		func() error { _, err := s.Epoch(ctx); return err },
+		func() error { return s.Backup(ctx, "copy") },
+		func() error { return s.Revocations().Append(ctx, revocation.Record{TokenID: "x"}) },
+	}
+	for i, call := range calls {
+		requireSoon(t, func() {
+			if err := call(); err == nil || !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("call %d: %v", i, err)
+			}
+		}, fmt.Sprintf("call %d waits for ever", i))
+	}
+}
+
+// whole reports whether a send is there, and requires that all of it is then.
+func whole(t *testing.T, s *pebble.Store, one store.Send) bool {
+	t.Helper()
+	found, err := s.Messages(t.Context(), []store.MessageID{one.Message.ID})
+	require.NoError(t, err)
+	m, there := found[one.Message.ID]
+	if !there {
+		return false
+	}
+	require.Equal(t, one.Message, m)
+	for _, want := range one.Entries {
+		got, err := s.Entry(t.Context(), want.User, want.Message)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	return true
+}

@@ -1,0 +1,182 @@
+package pebble
+
+import (
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// guard is the file system of a store. It keeps faults of the disk from where Pebble would end the process for them, or try again without
+// a pause.
+//
+// An operation on a log that fails is the end of the store; Pebble is told that it succeeded. From then on logs are written no more, so that
+// what is on the disk is what was there before; nothing is acknowledged (see landed), and what Pebble does by itself stops where it
+// would write the list of tables. Pebble itself panics when it has to end a log that failed, with locks in its hands.
+//
+// An operation on a table that fails is told, but a little later. Pebble writes the table anew at once, as often as it takes.
+type guard struct {
+	vfs.FS
+	s *Store
+}
+
+// Unwrap implements vfs.FS.
+func (g *guard) Unwrap() vfs.FS { return g.FS }
+
+// role is what a file is for.
+type role int
+
+const (
+	other role = iota
+	logRole
+	tableRole
+	listRole
+)
+
+// roleOf is what a file of the store is for. Those of backups are none of its.
+func (g *guard) roleOf(name string) role {
+	base := filepath.Base(name)
+	switch {
+	case filepath.Clean(filepath.Dir(name)) != filepath.Clean(g.s.folder):
+		return other
+	case strings.HasSuffix(base, ".log"):
+		return logRole
+	case strings.HasSuffix(base, ".sst"):
+		return tableRole
+	case strings.HasPrefix(base, "MANIFEST-") || strings.HasPrefix(base, "marker."):
+		return listRole
+	}
+	return other
+}
+
+// Create implements vfs.FS.
+func (g *guard) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.Create(name, category) })
+}
+
+// ReuseForWrite implements vfs.FS.
+func (g *guard) ReuseForWrite(from, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.open(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(from, name, category) })
+}
+
+func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
+	of := g.roleOf(name)
+	if of == logRole && g.s.Err() != nil {
+		return deadFile{}, nil
+	}
+	g.before(of)
+	f, err := open()
+	if err = g.met(of, err); f == nil || err != nil {
+		if err == nil {
+			return deadFile{}, nil
+		}
+		return nil, err
+	}
+	return &guardedFile{File: f, g: g, of: of}, nil
+}
+
+// OpenDir implements vfs.FS. The names of logs are made durable by it.
+func (g *guard) OpenDir(name string) (vfs.File, error) {
+	f, err := g.FS.OpenDir(name)
+	if err != nil || filepath.Clean(name) != filepath.Clean(g.s.folder) {
+		return f, err
+	}
+	return &guardedFile{File: f, g: g, of: logRole}, nil
+}
+
+// before holds up what must not be done once the store has failed, for good.
+func (g *guard) before(of role) {
+	if of == listRole && g.s.Err() != nil {
+		select {}
+	}
+}
+
+// retryDelay is how much later Pebble learns of a table that could not be written.
+const retryDelay = time.Second
+
+// met is what Pebble is told of an operation.
+func (g *guard) met(of role, err error) error {
+	if err == nil {
+		return nil
+	}
+	switch of {
+	case logRole:
+		g.s.fail(err)
+		return nil
+	case tableRole:
+		pause := time.NewTimer(retryDelay)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-g.s.closed:
+		}
+	}
+	return err
+}
+
+// guardedFile is a file of the store that is written.
+type guardedFile struct {
+	vfs.File
+	g  *guard
+	of role
+}
+
+// do does an operation, if it is to be done.
+func (f *guardedFile) do(operation func() error) error {
+	if f.of == logRole && f.g.s.Err() != nil {
+		return nil
+	}
+	f.g.before(f.of)
+	return f.g.met(f.of, operation())
+}
+
+// Write implements vfs.File.
+func (f *guardedFile) Write(p []byte) (n int, err error) {
+	n = len(p)
+	err = f.do(func() (err error) {
+		var done int
+		if done, err = f.File.Write(p); err != nil && f.of != logRole {
+			n = done
+		}
+		return err
+	})
+	return n, err
+}
+
+// Sync implements vfs.File.
+func (f *guardedFile) Sync() error { return f.do(f.File.Sync) }
+
+// SyncData implements vfs.File.
+func (f *guardedFile) SyncData() error { return f.do(f.File.SyncData) }
+
+// SyncTo implements vfs.File.
+func (f *guardedFile) SyncTo(length int64) (full bool, err error) {
+	err = f.do(func() (err error) {
+		full, err = f.File.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// deadFile stands for a log that could not be made.
+type deadFile struct{ vfs.File }
+
+func (deadFile) Write(p []byte) (int, error)    { return len(p), nil }
+func (deadFile) Sync() error                    { return nil }
+func (deadFile) SyncData() error                { return nil }
+func (deadFile) SyncTo(int64) (bool, error)     { return true, nil }
+func (deadFile) Preallocate(int64, int64) error { return nil }
+func (deadFile) Close() error                   { return nil }
+func (deadFile) Fd() uintptr                    { return vfs.InvalidFd }
+func (deadFile) Stat() (vfs.FileInfo, error)    { return deadInfo{}, nil }
+func (deadFile) Prefetch(int64, int64) error    { return nil }
+
+// deadInfo is about a file that is not there.
+type deadInfo struct{ vfs.FileInfo }
+
+func (deadInfo) Name() string      { return "" }
+func (deadInfo) Size() int64       { return 0 }
+func (deadInfo) Mode() fs.FileMode { return 0 }
+func (deadInfo) IsDir() bool       { return false }
