@@ -2,7 +2,6 @@ package pebble_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -154,7 +153,7 @@ func TestABackupThatNobodyWaitsForIsGivenUp(t *testing.T) {
 	<-begun
 	require.NoError(t, requests.Stop())
 	require.Error(t, <-asked)
-	require.True(t, errors.Is(<-ended, context.Canceled))
+	require.ErrorIs(t, <-ended, context.Canceled)
 }
 
 func TestAStrangerGetsNoBackup(t *testing.T) {

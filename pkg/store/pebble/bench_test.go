@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
@@ -47,9 +46,7 @@ func BenchmarkSends(b *testing.B) {
 				send, stop := ways[c.way](s)
 				defer stop()
 				benchmarkSends(b, shape.recipients, shape.atOnce, send)
-				if p, ok := s.(*pebble.Store); ok && os.Getenv("METRICS") != "" {
-					fmt.Println(p.Engine().Metrics())
-				}
+
 			})
 		}
 	}
