@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -367,4 +368,55 @@ func readsDamaged(t *testing.T, fs vfs.FS, written []store.Send) bool {
 	require.GreaterOrEqual(t, failures.Load(), met)
 	require.True(t, met == 0 || strings.Contains(logged.String(), "store operation failed"))
 	return met > 0
+}
+
+// TestADamagedStoreGivesNoBackup.
+func TestADamagedStoreGivesNoBackup(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "store"), filepath.Join(dir, "copy")
+	s, err := pebble.Open(t.Context(), from, small)
+	require.NoError(t, err)
+	for position := int64(1); position <= 200; position++ {
+		putSend(t, s, sendOf(position, "ann"), true)
+	}
+	require.NoError(t, s.Engine().Flush())
+	require.NoError(t, s.Close())
+	tables, err := filepath.Glob(filepath.Join(from, "*.sst"))
+	require.NoError(t, err)
+	largest, text := "", []byte(nil)
+	for _, table := range tables {
+		all, err := os.ReadFile(table)
+		require.NoError(t, err)
+		if len(all) > len(text) {
+			largest, text = table, all
+		}
+	}
+	text[len(text)/3] ^= 4
+	require.NoError(t, os.WriteFile(largest, text, 0o600))
+	s = open(t, from, small)
+	require.ErrorIs(t, s.Backup(t.Context(), to), pebble.ErrDamaged)
+	require.NoDirExists(t, to)
+}
+
+// TestAStoreThatWasClosedNeedsNoLog: whatever becomes of it, all is in the tables, which have checksums of their own.
+func TestAStoreThatWasClosedNeedsNoLog(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: small.Memory, FS: fs})
+	require.NoError(t, err)
+	var written []store.Send
+	for position := int64(1); position <= 20; position++ {
+		written = append(written, sendOf(position, "ann", "bob"))
+		putSend(t, s, written[position-1], position%2 == 0)
+	}
+	require.NoError(t, s.Close())
+	left := files(t, fs)
+	for name := range left {
+		if filepath.Ext(name) == ".log" {
+			left[name] = nil
+		}
+	}
+	s = open(t, folder, pebble.Options{Memory: small.Memory, FS: inMemory(t, left)})
+	for _, one := range written {
+		requireWhole(t, s, one, true)
+	}
 }

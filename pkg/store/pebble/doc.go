@@ -40,7 +40,12 @@
 // # Failures
 //
 // What cannot be read, because a checksum is wrong or the disk fails, is store.ErrUnavailable for who asked, and is logged. What
-// cannot be written to the log, to a table in which the log is to end, or to the list of tables leaves it open what is on the disk: the store
-// has failed, every call is store.ErrUnavailable from then on, and Failed tells. The process has to end; the next one
-// recovers from the log as after a power failure. A disk that is nearly full is noticed before: see Options.MinFree.
+// cannot be written to the log or to the list of tables leaves it open what is on the disk: the store has failed, every call is
+// store.ErrUnavailable from then on, and Failed tells. The process has to end; the next one recovers from the log as after a power
+// failure. A table that cannot be written is tried again; what was to be in it is in the log, and writes wait when there is too much of
+// that. A disk that is nearly full is noticed before: see Options.MinFree. How that is done with Pebble: see guard.go.
+//
+// The end of a log is taken for what a power failure has left of it: where a checksum is wrong there, the log ends. If a bit of the last
+// 32 KiB of a log is another when a process starts that follows one that was killed, what came after it is lost, and nobody is told. A
+// store that was closed has nothing in its log.
 package pebble

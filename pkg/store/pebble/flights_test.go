@@ -171,7 +171,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 			[]call{func(ctx context.Context, s *pebble.Store) error {
 				ctx, cancel := context.WithCancelCause(ctx)
 				err := s.Revocations().Follow(ctx, func(revocation.Record) { cancel(errSeen) }, func() {})
-				if context.Cause(ctx) == errSeen {
+				if errors.Is(context.Cause(ctx), errSeen) {
 					return nil
 				}
 				return err

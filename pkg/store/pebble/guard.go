@@ -63,16 +63,16 @@ func (g *guard) ReuseForWrite(from, name string, category vfs.DiskWriteCategory)
 
 func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
 	of := g.roleOf(name)
-	if of == logRole && g.s.Err() != nil {
+	if g.dead(of) {
 		return deadFile{}, nil
 	}
 	g.before(of)
 	f, err := open()
-	if err = g.met(of, err); f == nil || err != nil {
-		if err == nil {
-			return deadFile{}, nil
-		}
+	if err := g.met(of, err); err != nil {
 		return nil, err
+	}
+	if f == nil {
+		return deadFile{}, nil
 	}
 	return &guardedFile{File: f, g: g, of: of}, nil
 }
@@ -84,6 +84,16 @@ func (g *guard) OpenDir(name string) (vfs.File, error) {
 		return f, err
 	}
 	return &guardedFile{File: f, g: g, of: logRole}, nil
+}
+
+// dead reports whether a file is to be written no more, while Pebble is told that it was.
+func (g *guard) dead(of role) bool {
+	select {
+	case <-g.s.failed:
+		return of == logRole
+	default:
+		return false
+	}
 }
 
 // before holds up what must not be done once the store has failed, for good.
@@ -106,12 +116,7 @@ func (g *guard) met(of role, err error) error {
 		g.s.fail(err)
 		return nil
 	case tableRole:
-		pause := time.NewTimer(retryDelay)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-g.s.closed:
-		}
+		<-time.After(retryDelay)
 	}
 	return err
 }
@@ -125,7 +130,7 @@ type guardedFile struct {
 
 // do does an operation, if it is to be done.
 func (f *guardedFile) do(operation func() error) error {
-	if f.of == logRole && f.g.s.Err() != nil {
+	if f.g.dead(f.of) {
 		return nil
 	}
 	f.g.before(f.of)

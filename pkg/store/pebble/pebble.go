@@ -85,6 +85,8 @@ type Store struct {
 	log     *slog.Logger
 	observe func(ctx context.Context, operation string, took time.Duration, failed bool)
 	minFree uint64
+	// readOnly is for checks.
+	readOnly bool
 
 	// turn is held by who writes, until the batch is handed to Pebble, and for good by Close. It guards owners and placed.
 	turn   chan struct{}
@@ -134,7 +136,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	}
 	o = o.withDefaults()
 	s := &Store{
-		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree,
+		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree, readOnly: readOnly,
 		turn: make(chan struct{}, 1), placed: map[placed]int{}, underWay: make(chan *flight, underWayLen),
 		flights: flights{messages: map[store.MessageID]*flight{}, rows: map[string]*flight{}},
 		failed:  make(chan struct{}), closed: make(chan struct{}),
@@ -203,7 +205,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Close implements store.Store. It waits for what is under way. A store that has failed is left as it is, and its folder locked,
+// Close implements store.Store. It waits for what is under way, and takes what is in the log over into tables. A store that has failed is left as it is, and its folder locked,
 // until the process ends: nothing that might depend on what failed is written any more.
 func (s *Store) Close() error {
 	var err error
@@ -219,9 +221,31 @@ func (s *Store) Close() error {
 		}
 		s.life.Lock()
 		defer s.life.Unlock()
+		s.emptyLog()
 		err = s.db.Close()
 	})
 	return err
+}
+
+// flushTime bounds how long Close waits for a table, on a disk that takes none.
+const flushTime = 10 * time.Second
+
+// emptyLog has what is in the log written to tables. What is not, the next process finds in the log.
+func (s *Store) emptyLog() {
+	if s.readOnly {
+		return
+	}
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return
+	}
+	wait := time.NewTimer(flushTime)
+	defer wait.Stop()
+	select {
+	case <-flushed:
+	case <-s.failed:
+	case <-wait.C:
+	}
 }
 
 // Failed is closed when the store has failed for good: see Err.

@@ -14,9 +14,9 @@ const (
 	// lookahead is how many entries of an inbox that are not due are passed in search of one that is. They go in order of position but for
 	// those that were written at about the same time.
 	lookahead = 128
-	// flushAfter is from how many removed rows on Purge asks Pebble to make use of what it was told: tombstones give no space back while
-	// they stand in the log.
-	flushAfter = 10_000
+	// flushAfter is from how many removed rows on Purge asks Pebble to make use of what it was told: what was removed gives no space back
+	// while that stands in the log alone.
+	flushAfter = 1000
 )
 
 // Purge removes what has passed its time, erases the contents of the messages that have expired, and returns how many rows it removed,
@@ -25,14 +25,16 @@ const (
 // Its writes are not synced: what a power failure undoes is due still.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	ms := millis(now)
-	for _, step := range []func(t *turn, now int64) (int, error){s.purgeMessages, s.purgeEntries, s.purgeSessions, s.purgeRevocations} {
+	erased := false
+	purgeMessages := func(t *turn, now int64) (int, error) { return s.purgeMessages(t, now, &erased) }
+	for _, step := range []func(t *turn, now int64) (int, error){purgeMessages, s.purgeEntries, s.purgeSessions, s.purgeRevocations} {
 		n, err := s.purgeAll(ctx, func(t *turn) (int, error) { return step(t, ms) })
 		removed += n
 		if err != nil {
 			return removed, err
 		}
 	}
-	if removed >= flushAfter {
+	if erased || removed >= flushAfter {
 		err = s.read(ctx, "purge", func() error {
 			_, err := s.db.AsyncFlush()
 			return err
@@ -85,8 +87,8 @@ func (t *turn) due(table byte, now int64, f func(rest []byte) error) (n int, err
 }
 
 // purgeMessages erases the contents of what has expired, all at once, and removes messages.
-func (s *Store) purgeMessages(t *turn, now int64) (removed int, err error) {
-	if err := s.eraseContents(t, now); err != nil {
+func (s *Store) purgeMessages(t *turn, now int64, erased *bool) (removed int, err error) {
+	if err := s.eraseContents(t, now, erased); err != nil {
 		return 0, err
 	}
 	removed, err = t.due(tableMessagePurge, now, func(id []byte) error {
@@ -104,7 +106,7 @@ func (s *Store) purgeMessages(t *turn, now int64) (removed int, err error) {
 	return removed, err
 }
 
-func (s *Store) eraseContents(t *turn, now int64) error {
+func (s *Store) eraseContents(t *turn, now int64, erased *bool) error {
 	bounds := span{from: []byte{tableContents}, to: appendMoment([]byte{tableContents}, min(now, math.MaxInt64-1)+1)}
 	rows, err := s.iterate(bounds)
 	if err != nil {
@@ -121,6 +123,7 @@ func (s *Store) eraseContents(t *turn, now int64) error {
 	if err := rows.Close(); err != nil || first == nil {
 		return err
 	}
+	*erased = true
 	return t.batch.DeleteRange(first, bounds.to, nil)
 }
 

@@ -1,0 +1,301 @@
+package pebble_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	engine "github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
+)
+
+func TestAStoreOfANewerVersionIsRefused(t *testing.T) {
+	fs := vfs.NewMem()
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
+	require.NoError(t, err)
+	require.NoError(t, s.Engine().Set([]byte{1}, []byte{2}, engine.Sync))
+	require.NoError(t, s.Close())
+	_, err = pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
+	require.ErrorIs(t, err, pebble.ErrNewerSchema)
+}
+
+// quiet is a log that nobody reads.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(string, ...any) {}
+
+func TestWhatIsNoStoreIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	other, err := engine.Open(filepath.Join(dir, "other"), &engine.Options{Logger: quiet{}})
+	require.NoError(t, err)
+	require.NoError(t, other.Set([]byte("a"), nil, engine.Sync))
+	require.NoError(t, other.Close())
+	path := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(path, []byte("text"), 0o600))
+	for _, wrong := range []string{"other", "file", "file/below"} {
+		_, err := pebble.Open(t.Context(), filepath.Join(dir, wrong), small)
+		require.Error(t, err, wrong)
+	}
+}
+
+// TestADiskThatIsNearlyFullIsNotFilled: writes are refused, reads go on, Purge too, and all goes on when there is room.
+func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
+	fs := vfs.NewMem()
+	logged := &lockedBuffer{}
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs, MinFree: 1000, Log: slog.New(slog.NewTextHandler(logged, nil))})
+	m, e := message(1)
+	put(t, s, m, e)
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 999, TotalBytes: 10_000})
+	commits := func(position int64) error {
+		_, err := s.Commit(t.Context(), []store.Send{sendOf(position, "bob")})
+		return err
+	}
+	position := int64(0)
+	refused := func() bool {
+		position++
+		return commits(position) != nil
+	}
+	require.Eventually(t, refused, time.Minute, time.Millisecond)
+	require.ErrorIs(t, commits(1<<20), store.ErrUnavailable)
+	require.ErrorIs(t, s.RecordLogin(t.Context(), "bob", time.Now()), store.ErrUnavailable)
+	found, err := s.Entries(t.Context(), "ann", 0, 10)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	removed, err := s.Purge(t.Context(), time.Now().Add(48*time.Hour))
+	require.NoError(t, err)
+	require.Positive(t, removed)
+	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1001, TotalBytes: 10_000})
+	require.Eventually(t, func() bool { return !refused() }, time.Minute, time.Millisecond)
+	require.Equal(t, 1, strings.Count(logged.String(), "nearly full"))
+	require.Equal(t, 1, strings.Count(logged.String(), "room on the disk again"))
+}
+
+// lockedBuffer is what was logged.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// TestAPurgeGivesTheSpaceBack of entries, of messages and of contents that are erased while their messages are kept.
+func TestAPurgeGivesTheSpaceBack(t *testing.T) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	for name, c := range map[string]struct {
+		prepare func(one *store.Send)
+		left    float64
+	}{
+		"all that is old": {func(one *store.Send) {
+			one.Message.ExpiresAt, one.Message.PurgeAt, one.Entries[0].PurgeAt = now.Add(time.Minute), now.Add(time.Minute), now.Add(time.Minute)
+		}, 0.2},
+		"contents": {func(one *store.Send) {
+			one.Message.ExpiresAt, one.Message.PurgeAt, one.Entries[0].PurgeAt = now.Add(time.Minute), now.Add(3*time.Hour), now.Add(3*time.Hour)
+		}, 0.6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, filepath.Join(t.TempDir(), "store"), small)
+			text := ciphertext(1 << 20)
+			const sends, batch = 20_000, 500
+			for position := int64(1); position <= sends; position += batch {
+				list := make([]store.Send, batch)
+				for i := range list {
+					list[i] = sendOf(position+int64(i), fmt.Sprint("user", i%50))
+					list[i].Message.Content = text[rand.N(len(text)-contentLen):][:contentLen]
+					list[i].Entries[0].WrappedKey = text[rand.N(len(text)-keyLen):][:keyLen]
+					c.prepare(&list[i])
+				}
+				_, err := s.Commit(t.Context(), list)
+				require.NoError(t, err)
+			}
+			require.NoError(t, s.Engine().Flush())
+			before := s.Engine().Metrics().DiskSpaceUsage()
+			ctx, cancel := context.WithCancel(t.Context())
+			var others sync.WaitGroup
+			others.Go(func() { // who does not wait for it
+				for position := int64(1); ctx.Err() == nil; position++ {
+					m, e := message(position)
+					put(t, s, m, e)
+				}
+			})
+			removed, err := s.Purge(t.Context(), now.Add(2*time.Minute))
+			cancel()
+			others.Wait()
+			require.NoError(t, err)
+			if name == "contents" {
+				require.Zero(t, removed)
+			} else {
+				require.EqualValues(t, 2*sends, removed)
+			}
+			left := func() float64 { return float64(s.Engine().Metrics().DiskSpaceUsage()) / float64(before) }
+			require.Eventually(t, func() bool { return left() < c.left }, time.Minute, 10*time.Millisecond, "%v of %d bytes", left(), before)
+		})
+	}
+}
+
+// ending is a context that ends when it has been looked at some times: it can end between any two steps of a call.
+type ending struct {
+	context.Context
+	looks atomic.Int64
+	done  chan struct{}
+	once  sync.Once
+}
+
+func endAfter(ctx context.Context, looks int64) *ending {
+	e := &ending{Context: ctx, done: make(chan struct{})}
+	e.looks.Store(looks)
+	return e
+}
+
+func (e *ending) look() {
+	if e.looks.Add(-1) < 0 {
+		e.once.Do(func() { close(e.done) })
+	}
+}
+
+func (e *ending) Done() <-chan struct{} {
+	e.look()
+	return e.done
+}
+
+func (e *ending) Err() error {
+	e.look()
+	select {
+	case <-e.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+func (*ending) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// TestACallThatIsGivenUpTellsNothingAndAnError, at whatever moment, and no part of an answer that looks like a whole one.
+func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
+	const n = 200
+	var ids []store.MessageID
+	var entries []store.Entry
+	asked := map[store.MessageID][]string{}
+	for position := range int64(n) {
+		one := sendOf(position+1, "bob")
+		one.Entries[0].ReadAt = time.Now()
+		putSend(t, s, one, true)
+		ids, entries = append(ids, one.Message.ID), append(entries, one.Entries[0])
+		asked[one.Message.ID] = []string{"bob"}
+		require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: fmt.Sprint("user", position), Key: store.Key{Version: 1}}))
+	}
+	reads := map[string]func(ctx *ending) (any, error){
+		"Decided":     func(ctx *ending) (any, error) { return s.Decided(ctx, ids) },
+		"Messages":    func(ctx *ending) (any, error) { return s.Messages(ctx, ids) },
+		"MessagesOf":  func(ctx *ending) (any, error) { return s.MessagesOf(ctx, entries) },
+		"Entries":     func(ctx *ending) (any, error) { return s.Entries(ctx, "bob", 0, n) },
+		"Tails":       func(ctx *ending) (any, error) { return s.Tails(ctx, []string{"bob", "carol"}) },
+		"ListKeys":    func(ctx *ending) (any, error) { return s.ListKeys(ctx, "", n) },
+		"KeyVersions": func(ctx *ending) (any, error) { return s.KeyVersions(ctx, []string{"user1"}) },
+		"KeyHistory": func(ctx *ending) (any, error) {
+			_, keys, err := s.KeyHistory(ctx, "user1")
+			return keys, err
+		},
+		"Commit": func(ctx *ending) (any, error) {
+			results, err := s.Commit(ctx, []store.Send{{Message: store.Message{ID: ids[0]}}})
+			return results, err
+		},
+	}
+	for name, read := range reads {
+		whole, err := read(endAfter(t.Context(), 1<<40))
+		require.NoError(t, err)
+		given := false
+		for looks := range int64(20) {
+			got, err := read(endAfter(t.Context(), looks))
+			if err != nil {
+				given = true
+				require.ErrorIs(t, err, store.ErrUnavailable)
+				require.Zero(t, reflect.ValueOf(got).Len(), "%s given up after %d looks", name, looks)
+				continue
+			}
+			require.Equal(t, whole, got, "%s not given up after %d looks", name, looks)
+		}
+		require.True(t, given, name)
+	}
+}
+
+// TestWhoGivesAWriteUpDisturbsNobodyElse.
+func TestWhoGivesAWriteUpDisturbsNobodyElse(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store"), small)
+	require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: "bob", Key: store.Key{Version: 1}}))
+	for i := range int64(500) {
+		ctx, cancel := context.WithTimeout(t.Context(), rand.N(400*time.Microsecond))
+		_ = s.RecordLogin(ctx, "bob", time.Now()) // it may be in time or not
+		cancel()
+		now := time.Now()
+		_, err := s.InsertEntries(t.Context(), []store.Entry{{User: "bob", Position: i + 1, Kind: store.Received, Message: store.NewMessageID(now)}})
+		require.NoError(t, err)
+	}
+}
+
+func TestTheObserverIsToldOfEveryOperationAndOfWhatTheStoreFailed(t *testing.T) {
+	var mu sync.Mutex
+	told := map[string][]bool{}
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{FS: vfs.NewMem(), Observe: func(_ context.Context, operation string, _ time.Duration, failed bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[operation] = append(told[operation], failed)
+	}})
+	require.NoError(t, err)
+	m, e := message(1)
+	put(t, s, m, e)
+	_, err = s.Commit(t.Context(), []store.Send{sendOf(2, "bob")})
+	require.NoError(t, err)
+	_, err = s.Entries(t.Context(), "ann", 0, 10)
+	require.NoError(t, err)
+	_, err = s.Account(t.Context(), "nobody")
+	require.ErrorIs(t, err, store.ErrNotFound)
+	require.NoError(t, s.Close())
+	_, err = s.InsertMessages(t.Context(), []store.Message{m})
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.Equal(t, map[string][]bool{
+		"insert_entries": {false}, "insert_messages": {false, true}, "commit": {false}, "entries": {false}, "account": {false},
+	}, told, "that nobody is found is no failure")
+}
+
+// TestANameThatWouldEndAnotherKeyIsRefused.
+func TestANameThatWouldEndAnotherKeyIsRefused(t *testing.T) {
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
+	m, e := message(1)
+	e.User = "ann\x00\x00"
+	_, err := s.InsertEntries(t.Context(), []store.Entry{e})
+	require.Error(t, err)
+	_, err = s.Commit(t.Context(), []store.Send{{Message: m, Entries: []store.Entry{e}}})
+	require.Error(t, err)
+	require.Error(t, s.CreateAccount(t.Context(), store.Account{Username: "a\x00"}))
+	require.Error(t, s.OpenSession(t.Context(), "a\x00", "s", time.Now()))
+	decided, err := s.Decided(t.Context(), []store.MessageID{m.ID})
+	require.NoError(t, err)
+	require.Empty(t, decided)
+}
