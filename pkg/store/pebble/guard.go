@@ -68,10 +68,10 @@ func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	}
 	g.before(of)
 	f, err := open()
-	switch met := g.met(of, err); {
-	case met != nil:
-		return nil, met
-	case err != nil:
+	if err := g.met(of, err); err != nil {
+		return nil, err
+	}
+	if f == nil {
 		return deadFile{}, nil
 	}
 	return &guardedFile{File: f, g: g, of: of}, nil
