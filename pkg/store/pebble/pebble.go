@@ -270,8 +270,8 @@ func (s *Store) Err() error {
 func (s *Store) fail(err error) {
 	s.failOnce.Do(func() {
 		s.cause = fmt.Errorf("%w: the store has failed: %w", store.ErrUnavailable, err)
-		close(s.failed)
 		s.log.Error("the store has failed and cannot go on", "folder", s.folder, "error", err.Error())
+		close(s.failed)
 	})
 }
 
