@@ -167,14 +167,24 @@ func (d *durable) copy() *durable {
 	return &durable{sends: d.sends[:len(d.sends):len(d.sends)], entries: d.entries[:len(d.entries):len(d.entries)], messages: d.messages[:len(d.messages):len(d.messages)]}
 }
 
+// anew makes a new log where Pebble would write into an old one, which errorfs then does not see.
+type anew struct{ vfs.FS }
+
+func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.Remove(from); err != nil {
+		return nil, err
+	}
+	return fs.Create(to, category)
+}
+
 // slowSyncs makes the time longer in which something is written and not on the disk.
 func slowSyncs(fs vfs.FS) vfs.FS {
-	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	return anew{errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
 			<-time.After(time.Millisecond)
 		}
 		return nil
-	}))
+	}))}
 }
 
 // TestWhatAnybodyWasToldOfSurvivesAPowerFailure at any moment: what was acknowledged, and what was read.

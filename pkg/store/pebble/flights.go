@@ -18,6 +18,8 @@ type flight struct {
 	batch    *engine.Batch
 	messages []store.MessageID
 	rows     []string
+	// job is the write that waits for it.
+	job *job
 	// done is closed at the end of the flight. err is set by then: nil means that all it wrote is durable.
 	done chan struct{}
 	err  error
@@ -88,20 +90,8 @@ func (a *flights) row(key []byte) *flight {
 
 // land waits for the syncs, one after the other: that is the order in which they end.
 func (s *Store) land() {
-	for {
-		select {
-		case f := <-s.underWay:
-			s.landed(f)
-		case <-s.closed:
-			for {
-				select {
-				case f := <-s.underWay:
-					s.landed(f)
-				default:
-					return
-				}
-			}
-		}
+	for f := range s.underWay {
+		s.landed(f)
 	}
 }
 
@@ -114,6 +104,7 @@ func (s *Store) landed(f *flight) {
 		_ = f.batch.Close() // it gives memory back, and has nothing to say
 	}
 	close(f.done)
+	f.job.end(nil, f.err)
 }
 
 // await waits until what is in a flight is durable; nil is.
@@ -146,6 +137,24 @@ func (s *Store) awaitMessage(ctx context.Context, id store.MessageID) error {
 	return s.await(ctx, s.flights.message(id))
 }
 
+// job is a write on its way through the writer.
+type job struct {
+	write func(t *turn) error
+	// synced is what turn.synced begins with.
+	synced bool
+	// handed is set when all that was to be read for it has been, and it is Pebble's.
+	handed atomic.Bool
+	// done is closed when the write is over: durable, if it was to be. seen and err are set by then.
+	done chan struct{}
+	seen *flight
+	err  error
+}
+
+func (j *job) end(seen *flight, err error) {
+	j.seen, j.err = seen, err
+	close(j.done)
+}
+
 // turn is what a write does while no other does: it looks at what is there, and collects what is to be written.
 type turn struct {
 	s     *Store
@@ -173,37 +182,30 @@ func (t *turn) set(key, value []byte) error {
 	return t.batch.Set(key, value, nil)
 }
 
-// write runs f in its turn and makes what it writes durable. f writes all or, with an error, nothing.
+// write has the writer run f, and makes what it writes durable. f writes all or, with an error, nothing.
 func (s *Store) write(ctx context.Context, operation string, f func(t *turn) error) error {
 	return s.observed(ctx, operation, func() error { return s.commit(ctx, true, f) })
 }
+
+// errFull is for writes to a disk that is nearly full.
+var errFull = fmt.Errorf("%w: the disk is nearly full", store.ErrUnavailable)
 
 // commit is write without an observer. synced is what turn.synced begins with.
 func (s *Store) commit(ctx context.Context, synced bool, f func(t *turn) error) error {
 	if s.low.Load() {
 		return errFull
 	}
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	last, err := s.takeTurn(synced, f)
-	s.leave()
-	if sync := s.await(ctx, last); sync != nil {
-		return sync
-	}
-	return unavailable(err)
+	return s.do(ctx, synced, f)
 }
 
-// errFull is for writes to a disk that is nearly full.
-var errFull = fmt.Errorf("%w: the disk is nearly full", store.ErrUnavailable)
-
-// enter waits until it is the caller's turn to write.
-func (s *Store) enter(ctx context.Context) error {
+// do has the writer do a job. It is given up before it begins, or when nothing of the caller's is looked at any more.
+func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
 	}
+	j := &job{write: f, synced: synced, done: make(chan struct{})}
 	select {
-	case s.turn <- struct{}{}:
+	case s.jobs <- j:
 	case <-ctx.Done():
 		return unavailable(ctx.Err())
 	case <-s.closed:
@@ -211,37 +213,57 @@ func (s *Store) enter(ctx context.Context) error {
 	case <-s.failed:
 		return s.Err()
 	}
-	select {
-	case <-s.closed:
-		s.leave()
-		return errClosed
-	case <-s.failed:
-		s.leave()
-		return s.Err()
-	default:
-		return nil
+	given := ctx.Done()
+	for {
+		select {
+		case <-j.done:
+			if err := s.await(ctx, j.seen); err != nil {
+				return err
+			}
+			return unavailable(j.err)
+		case <-s.failed: // the writer may wait for what never comes
+			return s.Err()
+		case <-given:
+			if j.handed.Load() {
+				return unavailable(ctx.Err())
+			}
+			given = nil
+		}
 	}
 }
 
-func (s *Store) leave() { <-s.turn }
+// runWriter does all that is written. It is a goroutine of its own because Pebble, if it cannot go on, does not come back.
+func (s *Store) runWriter() {
+	defer close(s.underWay)
+	for {
+		select {
+		case j := <-s.jobs:
+			s.takeTurn(j)
+		case <-s.closed:
+			return
+		}
+	}
+}
 
-// takeTurn returns the flight after which the answer may be given.
-func (s *Store) takeTurn(synced bool, f func(t *turn) error) (*flight, error) {
-	t := &turn{s: s, batch: s.db.NewBatch(), synced: synced}
-	err := f(t)
+func (s *Store) takeTurn(j *job) {
+	t := &turn{s: s, batch: s.db.NewBatch(), synced: j.synced}
+	err := j.write(t)
 	if err != nil || t.batch.Empty() {
-		return t.seen, errors.Join(err, t.batch.Close())
+		j.end(t.seen, errors.Join(err, t.batch.Close()))
+		return
 	}
+	j.handed.Store(true)
 	if !t.synced {
-		return t.seen, errors.Join(s.apply(t.batch, false), t.batch.Close())
+		j.end(t.seen, errors.Join(s.apply(t.batch, false), t.batch.Close()))
+		return
 	}
-	last := &flight{batch: t.batch, messages: t.decides, rows: t.marks, done: make(chan struct{})}
+	last := &flight{batch: t.batch, messages: t.decides, rows: t.marks, job: j, done: make(chan struct{})}
 	s.flights.begin(last)
 	if err := s.apply(t.batch, true); err != nil {
-		return nil, err // the store has failed: the flight never ends
+		j.end(nil, err) // the store has failed: the flight never ends
+		return
 	}
 	s.underWay <- last
-	return last, nil
 }
 
 // apply hands a batch to Pebble. An error, or a panic of Pebble, which is how it tells that it cannot write its log, is the end of

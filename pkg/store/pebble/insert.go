@@ -338,7 +338,7 @@ type owner struct {
 // maxOwners is how many inboxes are known at least, and half as many as at most.
 const maxOwners = 1 << 15
 
-// owners are the inboxes that were written to last. The writer's turn guards it.
+// owners are the inboxes that were written to last.
 type owners struct{ recent, before map[string]*owner }
 
 func (o *owners) get(user string) *owner {

@@ -88,8 +88,8 @@ type Store struct {
 	// readOnly is for checks.
 	readOnly bool
 
-	// turn is held by who writes, until the batch is handed to Pebble, and for good by Close. It guards owners and placed.
-	turn   chan struct{}
+	// jobs is what the writer takes. owners and placed are its own.
+	jobs   chan *job
 	owners owners
 	placed map[placed]int
 
@@ -137,7 +137,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	o = o.withDefaults()
 	s := &Store{
 		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree, readOnly: readOnly,
-		turn: make(chan struct{}, 1), placed: map[placed]int{}, underWay: make(chan *flight, underWayLen),
+		jobs: make(chan *job), placed: map[placed]int{}, underWay: make(chan *flight, underWayLen),
 		flights: flights{messages: map[store.MessageID]*flight{}, rows: map[string]*flight{}},
 		failed:  make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -159,6 +159,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	if err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
+	s.tasks.Go(s.runWriter)
 	s.tasks.Go(s.land)
 	if !readOnly {
 		s.checkDisk()
@@ -210,19 +211,23 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
-		select {
-		case s.turn <- struct{}{}: // and nobody gets it any more
-		case <-s.failed:
-		}
 		close(s.closed)
-		s.tasks.Wait()
-		if err = s.Err(); err != nil {
-			return
+		ended := make(chan error, 1)
+		go func() {
+			s.tasks.Wait()
+			s.life.Lock()
+			defer s.life.Unlock()
+			if s.Err() != nil {
+				return
+			}
+			s.emptyLog()
+			ended <- s.db.Close()
+		}()
+		select {
+		case err = <-ended:
+		case <-s.failed:
+			err = s.Err()
 		}
-		s.life.Lock()
-		defer s.life.Unlock()
-		s.emptyLog()
-		err = s.db.Close()
 	})
 	return err
 }
@@ -265,8 +270,8 @@ func (s *Store) Err() error {
 func (s *Store) fail(err error) {
 	s.failOnce.Do(func() {
 		s.cause = fmt.Errorf("%w: the store has failed: %w", store.ErrUnavailable, err)
-		close(s.failed)
 		s.log.Error("the store has failed and cannot go on", "folder", s.folder, "error", err.Error())
+		close(s.failed)
 	})
 }
 

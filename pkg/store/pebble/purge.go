@@ -48,7 +48,7 @@ func (s *Store) purgeAll(ctx context.Context, step func(t *turn) (int, error)) (
 	for {
 		n, left := 0, false
 		err := s.observed(ctx, "purge", func() error {
-			return s.purge(ctx, func(t *turn) (err error) {
+			return s.do(ctx, false, func(t *turn) (err error) { // also on a disk that is nearly full
 				n, err = step(t)
 				left = !t.batch.Empty()
 				return err
@@ -59,16 +59,6 @@ func (s *Store) purgeAll(ctx context.Context, step func(t *turn) (int, error)) (
 			return removed, err
 		}
 	}
-}
-
-// purge is commit, also on a disk that is nearly full.
-func (s *Store) purge(ctx context.Context, f func(t *turn) error) error {
-	if err := s.enter(ctx); err != nil {
-		return err
-	}
-	defer s.leave()
-	_, err := s.takeTurn(false, f)
-	return unavailable(err)
 }
 
 // due walks the keys of a table that begin with a moment up to now, at most purgeBatch, and removes them.

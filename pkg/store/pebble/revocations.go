@@ -20,7 +20,7 @@ const (
 // revocationLog implements revocation.Log. Followers are in this process, so they are woken directly.
 type revocationLog struct {
 	store *Store
-	// last is the id of the record before. The writer's turn guards it.
+	// last is the id of the record before. It is the writer's own.
 	last uint64
 
 	mu sync.Mutex

@@ -49,6 +49,16 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
+// anew makes a new log where Pebble would write into an old one, which errorfs then does not see.
+type anew struct{ vfs.FS }
+
+func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := fs.Remove(from); err != nil {
+		return nil, err
+	}
+	return fs.Create(to, category)
+}
+
 func send(user string, position int64) store.Send {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := store.Message{
@@ -128,12 +138,12 @@ func failDuring(t *testing.T, fault func(op errorfs.Op) error) {
 	logged := &lines{}
 	s, err := pebble.Open(t.Context(), folder, pebble.Options{
 		Memory: 1 << 20, Log: slog.New(slog.NewTextHandler(logged, nil)),
-		FS: errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		FS: anew{errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 			if !broken.Load() {
 				return nil
 			}
 			return fault(op)
-		})),
+		}))},
 	})
 	require.NoError(t, err)
 
