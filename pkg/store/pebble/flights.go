@@ -142,8 +142,8 @@ type job struct {
 	write func(t *turn) error
 	// synced is what turn.synced begins with.
 	synced bool
-	// handed is set when all that was to be read for it has been, and it is Pebble's.
-	handed atomic.Bool
+	// handed is closed when nothing of the caller's is looked at or written any more: it is Pebble's.
+	handed chan struct{}
 	// done is closed when the write is over: durable, if it was to be. seen and err are set by then.
 	done chan struct{}
 	seen *flight
@@ -203,7 +203,7 @@ func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) erro
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
 	}
-	j := &job{write: f, synced: synced, done: make(chan struct{})}
+	j := &job{write: f, synced: synced, handed: make(chan struct{}), done: make(chan struct{})}
 	select {
 	case s.jobs <- j:
 	case <-ctx.Done():
@@ -213,7 +213,8 @@ func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) erro
 	case <-s.failed:
 		return s.Err()
 	}
-	given := ctx.Done()
+	given, failed := ctx.Done(), s.failed
+	var handed chan struct{}
 	for {
 		select {
 		case <-j.done:
@@ -221,13 +222,15 @@ func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) erro
 				return err
 			}
 			return unavailable(j.err)
-		case <-s.failed: // the writer may wait for what never comes
-			return s.Err()
 		case <-given:
-			if j.handed.Load() {
-				return unavailable(ctx.Err())
+			given, handed = nil, j.handed
+		case <-failed: // the writer may wait for what never comes
+			failed, handed = nil, j.handed
+		case <-handed:
+			if err := s.Err(); err != nil {
+				return err
 			}
-			given = nil
+			return unavailable(ctx.Err())
 		}
 	}
 }
@@ -248,11 +251,11 @@ func (s *Store) runWriter() {
 func (s *Store) takeTurn(j *job) {
 	t := &turn{s: s, batch: s.db.NewBatch(), synced: j.synced}
 	err := j.write(t)
+	close(j.handed)
 	if err != nil || t.batch.Empty() {
 		j.end(t.seen, errors.Join(err, t.batch.Close()))
 		return
 	}
-	j.handed.Store(true)
 	if !t.synced {
 		j.end(t.seen, errors.Join(s.apply(t.batch, false), t.batch.Close()))
 		return
