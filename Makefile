@@ -21,8 +21,10 @@ RACE     := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME ?= $(if $(CI),30s,3s)
 # How long `make test` lets the simulator try new seeds. `make simulate SEEDS=200000` tries so many, however long that takes.
 export SIM_TIME ?= $(if $(CI),4m,20s)
-# How often `make bench` repeats everything; more flags for it: see `bin/bench -help`.
+# How often `make bench` repeats everything, and a commit whose servers it measures by turns with today's; more flags for it: see
+# `bin/bench -help`.
 BENCH_RUNS  ?= 5
+AGAINST     ?=
 BENCH_FLAGS ?=
 # The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
 ROOT     := github.com/sealpost/sealpost
@@ -75,10 +77,10 @@ test-engines: ## the adapters and whole clusters on real engines, which it insta
 	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
-bench: build ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look
+bench: build ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look; AGAINST=<commit> compares
 	go build -o $(BIN)/ $(addprefix ./,$(SERVICES))
 	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
-	$(BIN)/bench -runs $(BENCH_RUNS) $(BENCH_FLAGS)
+	$(BIN)/bench -runs $(BENCH_RUNS) -against "$(AGAINST)" $(BENCH_FLAGS)
 
 # Where images are named, and their tag.
 IMAGES ?= sealpost

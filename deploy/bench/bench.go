@@ -1,6 +1,7 @@
 // Package bench measures: the Go benchmarks of the hot paths, and the scenarios of `sealpost load` on a server that it
 // starts, standalone or a whole cluster. It repeats all of it in turn, so that what else happens on the machine falls
-// on all alike, and prints medians.
+// on all alike, and prints medians. It can measure an earlier commit beside: then each scenario is run on the one and
+// the other by turns.
 package bench
 
 import (
@@ -10,6 +11,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -17,14 +19,20 @@ import (
 type Options struct {
 	// Root is the folder of the workspace, Bin that of the executables.
 	Root, Bin string
+	// Against is a commit whose servers are measured beside today's; empty for none. The load is today's in any case.
+	Against string
 	// Runs is how often everything is repeated.
 	Runs int
 	// Code runs the Go benchmarks; Standalone and Cluster put load on what they name.
 	Code, Standalone, Cluster bool
 	// Duration is how long each scenario is measured, BenchTime how long each Go benchmark.
 	Duration, BenchTime time.Duration
-	// Polls is how many idle polls are parked; of a cluster's, at so many gateways.
-	Polls, Gateways int
+	// UnderWay are how many sends are under way at once, one closed loop after the other.
+	UnderWay []int
+	// Only chooses among the scenarios of the throughput, by their names.
+	Only *regexp.Regexp
+	// Polls is how many idle polls are parked, Streams how many streams; of a cluster's, at so many gateways.
+	Polls, Streams, Gateways int
 	// Inbox is how many messages an inbox is filled with, and Accounts how many there are, in comparison with few of them.
 	Inbox, Accounts int
 	// Parts are the names of what is measured: see AllParts.
@@ -33,10 +41,17 @@ type Options struct {
 	Reports string
 }
 
+func (o Options) validate() error {
+	if o.Runs < 1 || len(o.UnderWay) == 0 {
+		return errors.New("there must be at least one run, and a number of sends under way")
+	}
+	return nil
+}
+
 // Run measures, and writes the table to out and what it is about to progress.
 func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
-	if o.Runs < 1 {
-		return errors.New("there must be at least one run")
+	if err := o.validate(); err != nil {
+		return err
 	}
 	if o.Bin, err = filepath.Abs(o.Bin); err != nil {
 		return err
@@ -45,28 +60,50 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	t := &table{}
+	versions, remove, err := builds(ctx, o, progress)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	m := &measurement{Options: o, builds: versions, table: newTable(versions)}
 	for i := range o.Runs {
-		say := func(what string) { _, _ = fmt.Fprintf(progress, "run %d of %d: %s\n", i+1, o.Runs, what) }
-		if o.Code {
-			if err := benchmarks(ctx, o, t, say); err != nil {
-				return err
-			}
+		m.say = func(what string) { _, _ = fmt.Fprintf(progress, "run %d of %d: %s\n", i+1, o.Runs, what) }
+		if err := m.once(ctx, list, slog.New(slog.NewTextHandler(progress, &slog.HandlerOptions{Level: slog.LevelWarn}))); err != nil {
+			return err
 		}
-		for _, k := range kinds(o) {
-			if err := k.measure(ctx, o, list, t, say, log); err != nil {
+	}
+	return m.table.write(out)
+}
+
+// measurement is one under way.
+type measurement struct {
+	Options
+	builds []build
+	table  *table
+	say    func(what string)
+}
+
+// once measures everything once.
+func (m *measurement) once(ctx context.Context, list []part, log *slog.Logger) error {
+	if m.Code {
+		if err := m.benchmarks(ctx); err != nil {
+			return err
+		}
+	}
+	for _, k := range kinds(m.Options) {
+		for _, p := range list {
+			if err := m.load(ctx, k, p, log); err != nil {
 				return err
 			}
 		}
 	}
-	return t.write(out)
+	return nil
 }
 
 // kind is a kind of deployment.
 type kind struct {
 	name  string
-	begin func(ctx context.Context, o Options, log *slog.Logger, settings []string) (*deployment, error)
+	begin func(ctx context.Context, o Options, b build, log *slog.Logger, settings []string) (*deployment, error)
 }
 
 func kinds(o Options) (list []kind) {
@@ -79,18 +116,20 @@ func kinds(o Options) (list []kind) {
 	return list
 }
 
-// measure puts load on deployments of a kind, one for each part.
-func (k kind) measure(ctx context.Context, o Options, list []part, t *table, say func(string), log *slog.Logger) error {
-	for _, p := range list {
-		d, err := k.begin(ctx, o, log, p.settings)
+// load measures one part on deployments of a kind, one of each build, all running: only one has load at a time.
+func (m *measurement) load(ctx context.Context, k kind, p part, log *slog.Logger) (err error) {
+	g := &group{measurement: m, kind: k.name}
+	defer func() {
+		for _, d := range g.deployments {
+			err = errors.Join(err, d.stop())
+		}
+	}()
+	for _, b := range m.builds {
+		d, err := k.begin(ctx, m.Options, b, log, p.settings)
 		if err != nil {
 			return err
 		}
-		d.name = k.name
-		err = p.run(ctx, o, d, t, say)
-		if err = errors.Join(err, d.stop()); err != nil {
-			return err
-		}
+		g.deployments = append(g.deployments, d)
 	}
-	return nil
+	return p.run(ctx, g)
 }

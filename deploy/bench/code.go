@@ -1,11 +1,10 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
@@ -14,32 +13,35 @@ import (
 // hotPaths are the packages whose benchmarks are run: append and read after a cursor, the store below them, token
 // checks, the event of a message, from an event to the answered poll, and the framing of an answer.
 var hotPaths = []string{
-	"./pkg/inbox", "./pkg/store/sqlite", "./pkg/token", "./pkg/delivery",
+	"./pkg/inbox", "./pkg/store/pebble", "./pkg/token", "./pkg/delivery",
 	"./services/poll-gateway/internal/gateway", "./services/poll-gateway/internal/httpapi",
 }
 
 // shown are the units that are worth a row.
 var shown = map[string]bool{"ns/op": true, "allocs/op": true, "sends/s": true, "deliveries/s": true, "entries/s": true}
 
-// benchmarks runs the Go benchmarks once.
-func benchmarks(ctx context.Context, o Options, t *table, say func(string)) error {
+// benchmarks runs the Go benchmarks once, of each build those that it has.
+func (m *measurement) benchmarks(ctx context.Context) error {
 	for _, path := range hotPaths {
-		say("benchmarks of " + path)
-		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchtime", o.BenchTime.String(), path) //nolint:gosec // ours
-		cmd.Dir, cmd.Stderr = o.Root, os.Stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("benchmarks of %s: %w\n%s", path, err, out)
-		}
-		if err := readBenchmarks(path, out, t); err != nil {
-			return err
+		m.say("benchmarks of " + path)
+		for i, b := range m.builds {
+			if _, err := os.Stat(filepath.Join(b.root, path)); err != nil {
+				continue
+			}
+			out, err := output(ctx, b.root, "go", "test", "-run", "^$", "-bench", ".", "-benchtime", m.BenchTime.String(), path)
+			if err != nil {
+				return fmt.Errorf("benchmarks of %s: %w", path, err)
+			}
+			if err := readBenchmarks(i, path, out, m.table); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func readBenchmarks(path string, out []byte, t *table) error {
-	results := benchfmt.NewReader(bytes.NewReader(out), path)
+func readBenchmarks(build int, path, out string, t *table) error {
+	results := benchfmt.NewReader(strings.NewReader(out), path)
 	for results.Scan() {
 		r, ok := results.Result().(*benchfmt.Result)
 		if !ok {
@@ -52,7 +54,7 @@ func readBenchmarks(path string, out []byte, t *table) error {
 				value, unit = v.OrigValue, v.OrigUnit
 			}
 			if shown[unit] {
-				t.add(strings.TrimPrefix(path, "./")+" "+name, value, unit)
+				t.add(build, strings.TrimPrefix(path, "./"), name, value, unit)
 			}
 		}
 	}

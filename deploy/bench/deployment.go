@@ -8,6 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/sealpost/sealpost/deploy/cluster"
 	"github.com/sealpost/sealpost/deploy/engines"
@@ -15,10 +18,10 @@ import (
 
 // deployment is a server, or many, under load.
 type deployment struct {
-	// name begins those of what is measured on it.
-	name    string
 	url     string
 	metrics []string
+	// cpu are the processes whose processor time is told, as `sealpost load --cpu` takes them.
+	cpu []string
 	// gateways are where idle polls go, if that is not to url: a load balancer needs two open files for each. gatewayMetrics are
 	// those of what holds the polls.
 	gateways, gatewayMetrics []string
@@ -31,7 +34,7 @@ func settings() []string {
 }
 
 // standalone starts the standalone server on an empty folder.
-func standalone(ctx context.Context, o Options, log *slog.Logger, more []string) (*deployment, error) {
+func standalone(ctx context.Context, _ Options, b build, log *slog.Logger, more []string) (*deployment, error) {
 	data, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
 		return nil, err
@@ -42,7 +45,7 @@ func standalone(ctx context.Context, o Options, log *slog.Logger, more []string)
 	}
 	admin := fmt.Sprintf("127.0.0.1:%d", ports[1])
 	server, err := engines.StartProgram(ctx, log, engines.Program{
-		Name: "standalone", Path: filepath.Join(o.Bin, "standalone"), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		Name: "standalone", Path: filepath.Join(b.bin, "standalone"), Addr: fmt.Sprintf("127.0.0.1:%d", ports[0]),
 		Env: append(append(settings(), more...), "HOST=127.0.0.1", fmt.Sprint("PORT=", ports[0]), "ADMIN_ADDRESS="+admin, "DATA_DIR="+data),
 		Ready: func(ctx context.Context) error {
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
@@ -64,20 +67,24 @@ func standalone(ctx context.Context, o Options, log *slog.Logger, more []string)
 	}
 	metrics := []string{"http://" + admin + "/metrics"}
 	return &deployment{
-		url: server.URL(), metrics: metrics, gatewayMetrics: metrics,
+		url: server.URL(), metrics: metrics, gatewayMetrics: metrics, cpu: []string{processes("server", server)},
 		stop: func() error { return errors.Join(server.Close(), os.RemoveAll(data)) },
 	}, nil
 }
 
 // wholeCluster starts engines, nodes of each service and the load balancer.
-func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []string) (*deployment, error) {
+func wholeCluster(ctx context.Context, o Options, b build, log *slog.Logger, more []string) (*deployment, error) {
 	running, err := engines.Start(ctx, engines.All(log))
 	if err != nil {
 		return nil, err
 	}
+	own := []*engines.Engine{running.Mongo, running.Redis, running.NATS}
+	if o.Against != "" && slices.ContainsFunc(own, (*engines.Engine).External) {
+		return nil, errors.Join(errors.New("two builds need engines of their own: unset MONGODB_URI, REDIS_URL and NATS_URL"), running.Close())
+	}
 	c, err := cluster.Start(ctx, cluster.Options{
 		Engines: running.Environ(), Nodes: o.Gateways, LoadBalancer: filepath.Join(o.Root, "deploy/lb/haproxy.cfg"), Log: log,
-		Program: func(service string) (string, []string) { return filepath.Join(o.Bin, service), settings() },
+		Program: func(service string) (string, []string) { return filepath.Join(b.bin, service), settings() },
 		Environ: func(string, int) []string { return append([]string{"TRUSTED_PROXIES=127.0.0.1"}, more...) },
 	})
 	if err != nil {
@@ -88,8 +95,22 @@ func wholeCluster(ctx context.Context, o Options, log *slog.Logger, more []strin
 		d.gatewayMetrics = append(d.gatewayMetrics, "http://"+n.Admin+"/metrics")
 		d.gateways = append(d.gateways, n.URL())
 	}
+	var nodes []*engines.Engine
 	for _, n := range c.All() {
 		d.metrics = append(d.metrics, "http://"+n.Admin+"/metrics")
+		nodes = append(nodes, n.Engine)
 	}
+	d.cpu = []string{processes("server", nodes...), processes("engines", append(own, c.Balancer)...)}
 	return d, nil
+}
+
+// processes names the processes of programs; none is known of engines that were there before.
+func processes(name string, list ...*engines.Engine) string {
+	var pids []string
+	for _, e := range list {
+		for _, pid := range e.Pids() {
+			pids = append(pids, strconv.Itoa(pid))
+		}
+	}
+	return name + "=" + strings.Join(pids, ",")
 }

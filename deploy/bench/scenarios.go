@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sealpost/sealpost/pkg/load/report"
@@ -21,24 +21,31 @@ type scenario struct {
 	args      []string
 	figures   []string
 	latencies []string
-	// metrics are those of the processes whose use is told; nil for all.
-	metrics []string
+	// idle is one whose readers are held by the gateways, which are asked directly and whose use alone is told.
+	idle bool
+}
+
+// group is deployments of one kind, one of each build, which are put under the same load in turn.
+type group struct {
+	*measurement
+	kind        string
+	deployments []*deployment
 }
 
 // openLoopShare of the throughput of the closed loop is the rate of the open one.
 const openLoopShare = 0.1
 
-// part is what is measured on one deployment, started for it.
+// part is what is measured on a group that is started for it.
 type part struct {
 	name string
 	// settings are added to those of every node.
 	settings []string
-	run      func(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error
+	run      func(ctx context.Context, g *group) error
 }
 
 // The parts that are run if nothing else is asked for, and all that there are.
 const (
-	UsualParts = "throughput,park,storm"
+	UsualParts = "throughput,park,streams,storm"
 	AllParts   = UsualParts + ",inbox,accounts"
 )
 
@@ -47,7 +54,8 @@ const (
 func parts(o Options) (list []part, err error) {
 	all := []part{
 		{name: "throughput", run: throughput},
-		{"park", []string{fmt.Sprint("MAX_POLLS=", o.Polls+100)}, parked},
+		{"park", maxPolls(o.Polls), parked},
+		{"streams", maxPolls(o.Streams), parkedStreams},
 		{"storm", []string{fmt.Sprint("MAX_POLLS=", stormPolls)}, storm},
 		{"inbox", []string{"RING_EVENTS=1"}, growingInbox}, // else the ring would answer what the store is to be asked
 		{name: "accounts", run: manyAccounts},
@@ -62,50 +70,80 @@ func parts(o Options) (list []part, err error) {
 	return list, nil
 }
 
-var usage = []string{"server CPU", "generator CPU"}
+// maxPolls leaves room for some more.
+func maxPolls(n int) []string { return []string{fmt.Sprint("MAX_POLLS=", n+100)} }
+
+// cost is the processor time of the server's own processes and, apart from it, that of the engines and the load balancer.
+var cost = []string{"server CPU a send", "server CPU a delivery", "engines CPU a send", "engines CPU a delivery"}
+
+// flow is what is worth a row of a closed loop.
+var flow = append([]string{"sends accepted", "deliveries", "generator CPU"}, cost...)
 
 // throughput is what goes through when senders wait for nothing but their answers, and how long it takes at a tenth of
 // that.
-func throughput(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
-	lasting := []string{"--users", "20", "--duration", o.Duration.String()}
-	for _, s := range []struct{ name, command, concurrency string }{
-		{"20 users to all 20", "deliver", "128"}, {"20 users to one other", "pairs", "512"},
-	} {
-		full, err := d.load(ctx, o, t, say, scenario{
-			name: s.name + ", closed loop", args: append([]string{s.command, "--concurrency", s.concurrency}, lasting...),
-			figures: append([]string{"deliveries", "sends accepted"}, usage...), latencies: []string{"send", "delivery"},
-		})
-		if err != nil {
-			return err
-		}
-		sends, _ := full.Value("sends accepted")
-		if _, err := d.load(ctx, o, t, say, scenario{
-			name:    s.name + ", a tenth of that load",
-			args:    append([]string{s.command, "--rate", fmt.Sprint(max(1, sends*openLoopShare))}, lasting...),
-			figures: append([]string{"deliveries"}, usage...), latencies: []string{"send", "delivery", "begun late"},
-		}); err != nil {
-			return err
+func throughput(ctx context.Context, g *group) error {
+	for _, s := range []struct{ name, command string }{{"20 users to all 20", "deliver"}, {"20 users to one other", "pairs"}} {
+		for _, readers := range []string{"polls", "streams"} {
+			name := s.name + ", " + readers
+			if g.Only != nil && !g.Only.MatchString(name) {
+				continue
+			}
+			args := []string{s.command, "--users", "20", "--size", "512", "--duration", g.Duration.String()}
+			if readers == "streams" {
+				args = append(args, "--streams")
+			}
+			if err := g.flow(ctx, name, args); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// flow runs closed loops, and an open one at a tenth of what went through the last of them at the first build.
+func (g *group) flow(ctx context.Context, name string, args []string) error {
+	var full *report.Report
+	for _, n := range g.UnderWay {
+		var err error
+		full, err = g.load(ctx, scenario{
+			name: fmt.Sprintf("%s, %d under way", name, n), args: append(slices.Clone(args), "--concurrency", strconv.Itoa(n)), figures: flow,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	sends, _ := full.Value("sends accepted")
+	_, err := g.load(ctx, scenario{
+		name: name + ", a tenth of that load", args: append(slices.Clone(args), "--rate", fmt.Sprint(max(1, sends*openLoopShare))),
+		figures: cost, latencies: []string{"send", "delivery", "begun late"},
+	})
+	return err
+}
+
 // pollsPerWorker stays below the files that a process may have open.
 const pollsPerWorker = 15_000
 
-// parking are the arguments of a scenario with idle polls.
-func (d *deployment) parking(command string, polls int, more ...string) []string {
+// parking are the arguments of a scenario with idle polls or streams.
+func parking(command string, polls int, more ...string) []string {
 	args := []string{command, "--polls", fmt.Sprint(polls), "--processes", fmt.Sprint((polls + pollsPerWorker - 1) / pollsPerWorker), "--patience", "60s", "--hold", "20s"}
-	if len(d.gateways) > 0 {
-		args = append(args, "--gateways", strings.Join(d.gateways, ","))
-	}
 	return append(args, more...)
 }
 
-func parked(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
-	_, err := d.load(ctx, o, t, say, scenario{
-		name: fmt.Sprint(o.Polls, " idle polls"), args: d.parking("park", o.Polls, "--ramp", fmt.Sprint(max(2, o.Polls/2500), "s")),
-		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
+// ramp is how long it takes until so many have come.
+func ramp(polls int) string { return fmt.Sprint(max(2, polls/2500), "s") }
+
+func parked(ctx context.Context, g *group) error {
+	_, err := g.load(ctx, scenario{
+		name: fmt.Sprint(g.Polls, " idle polls"), args: parking("park", g.Polls, "--ramp", ramp(g.Polls)),
+		figures: []string{"parked, as the server counts", "parked after", "memory a poll"}, latencies: []string{"delivery"}, idle: true,
+	})
+	return err
+}
+
+func parkedStreams(ctx context.Context, g *group) error {
+	_, err := g.load(ctx, scenario{
+		name: fmt.Sprint(g.Streams, " idle streams"), args: parking("park", g.Streams, "--ramp", ramp(g.Streams), "--streams"),
+		figures: []string{"parked, as the server counts", "memory a stream"}, latencies: []string{"delivery"}, idle: true,
 	})
 	return err
 }
@@ -113,34 +151,34 @@ func parked(ctx context.Context, o Options, d *deployment, t *table, say func(st
 // stormPolls come back at once, to a deployment that has room for just as many.
 const stormPolls = 10_000
 
-func storm(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
-	_, err := d.load(ctx, o, t, say, scenario{
-		name: fmt.Sprint(stormPolls, " polls drop within 2 s and come back"), args: d.parking("storm", stormPolls, "--over", "2s"),
-		figures: []string{"parked again, as the server counts", "parked again after", "server memory"}, latencies: []string{"delivery"}, metrics: d.gatewayMetrics,
+func storm(ctx context.Context, g *group) error {
+	_, err := g.load(ctx, scenario{
+		name: fmt.Sprint(stormPolls, " polls drop within 2 s and come back"), args: parking("storm", stormPolls, "--over", "2s"),
+		figures: []string{"parked again, as the server counts", "parked again after", "server memory"}, latencies: []string{"delivery"}, idle: true,
 	})
 	return err
 }
 
-func growingInbox(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
+func growingInbox(ctx context.Context, g *group) error {
 	var figures []string
-	for _, n := range []int{1000, o.Inbox} {
+	for _, n := range []int{1000, g.Inbox} {
 		for _, what := range []string{"sends accepted", "median poll"} {
 			figures = append(figures, fmt.Sprintf("%s with %d", what, n))
 		}
 	}
-	_, err := d.load(ctx, o, t, say, scenario{
-		name: "an inbox that grows", args: []string{"inbox", "--messages", fmt.Sprint(o.Inbox), "--concurrency", "512", "--polls", "2000"}, figures: figures,
+	_, err := g.load(ctx, scenario{
+		name: "an inbox that grows", args: []string{"inbox", "--messages", fmt.Sprint(g.Inbox), "--concurrency", "512", "--polls", "2000"}, figures: figures,
 	})
 	return err
 }
 
-func manyAccounts(ctx context.Context, o Options, d *deployment, t *table, say func(string)) error {
+func manyAccounts(ctx context.Context, g *group) error {
 	const users = "100"
-	for _, accounts := range []string{users, fmt.Sprint(o.Accounts)} {
-		if _, err := d.load(ctx, o, t, say, scenario{
+	for _, accounts := range []string{users, fmt.Sprint(g.Accounts)} {
+		if _, err := g.load(ctx, scenario{
 			name:    fmt.Sprintf("100 users to one other, of %s accounts", accounts),
-			args:    []string{"pairs", "--users", users, "--accounts", accounts, "--concurrency", "512", "--duration", o.Duration.String()},
-			figures: append([]string{"sends accepted"}, usage...),
+			args:    []string{"pairs", "--users", users, "--accounts", accounts, "--concurrency", "512", "--duration", g.Duration.String()},
+			figures: flow,
 		}); err != nil {
 			return err
 		}
@@ -148,61 +186,81 @@ func manyAccounts(ctx context.Context, o Options, d *deployment, t *table, say f
 	return nil
 }
 
-// load runs one scenario and puts its figures into the table.
-func (d *deployment) load(ctx context.Context, o Options, t *table, say func(string), s scenario) (_ *report.Report, err error) {
-	s.name = d.name + ", " + s.name
-	say(s.name)
+// load runs one scenario on each deployment, puts its figures into the table, and returns the first report.
+func (g *group) load(ctx context.Context, s scenario) (first *report.Report, err error) {
+	s.name = g.kind + ", " + s.name
+	for i, d := range g.deployments {
+		of := s.name
+		if len(g.builds) > 1 {
+			of += ", " + g.builds[i].name
+		}
+		g.say(of)
+		r, err := g.run(ctx, d, s.arguments(d), of)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", of, err)
+		}
+		s.rows(i, r, g.table)
+		if first == nil {
+			first = r
+		}
+	}
+	return first, nil
+}
+
+// run runs `sealpost load` and reads its report.
+func (g *group) run(ctx context.Context, d *deployment, args []string, name string) (r *report.Report, err error) {
 	folder, err := os.MkdirTemp("", "sealpost-bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 	file := filepath.Join(folder, "report.json")
-	args := append([]string{"--server", d.url, "load"}, s.args...)
-	args = append(args, "--metrics", strings.Join(s.processes(d), ","), "--json", file)
-	if o.Reports != "" {
-		if err := os.MkdirAll(o.Reports, 0o750); err != nil {
+	args = append([]string{"--server", d.url, "load", "--json", file}, args...)
+	if g.Reports != "" {
+		if err := os.MkdirAll(g.Reports, 0o750); err != nil {
 			return nil, err
 		}
-		args = append(args, "--html", filepath.Join(o.Reports, strings.ReplaceAll(s.name, " ", "-")+".html"))
+		args = append(args, "--html", filepath.Join(g.Reports, strings.ReplaceAll(name, " ", "-")+".html"))
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(o.Bin, "sealpost"), args...) //nolint:gosec // ours
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", s.name, err, said.Bytes())
+	if said, err := exec.CommandContext(ctx, filepath.Join(g.Bin, "sealpost"), args...).CombinedOutput(); err != nil { //nolint:gosec // ours
+		return nil, fmt.Errorf("%w\n%s", err, said)
 	}
-	r := &report.Report{}
 	text, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(text, r)
-	}
 	if err != nil {
 		return nil, err
 	}
-	s.rows(r, t)
-	return r, nil
+	r = &report.Report{}
+	return r, json.Unmarshal(text, r)
 }
 
-func (s scenario) processes(d *deployment) []string {
-	if s.metrics != nil {
-		return s.metrics
+// arguments are those of the load on a deployment.
+func (s scenario) arguments(d *deployment) []string {
+	args := slices.Clone(s.args)
+	if s.idle {
+		if len(d.gateways) > 0 {
+			args = append(args, "--gateways", strings.Join(d.gateways, ","))
+		}
+		return append(args, "--metrics", strings.Join(d.gatewayMetrics, ","))
 	}
-	return d.metrics
+	for _, list := range d.cpu {
+		args = append(args, "--cpu", list)
+	}
+	return append(args, "--metrics", strings.Join(d.metrics, ","))
 }
 
-func (s scenario) rows(r *report.Report, t *table) {
-	for _, f := range r.Figures {
-		for _, wanted := range s.figures {
-			if f.Name == wanted {
-				t.add(s.name+": "+f.Name, f.Value, f.Unit)
+// rows puts what is worth it of a report on a build into the table.
+func (s scenario) rows(build int, r *report.Report, t *table) {
+	for _, name := range s.figures {
+		for _, f := range r.Figures {
+			if f.Name == name {
+				t.add(build, s.name, f.Name, f.Value, f.Unit)
 			}
 		}
 	}
 	for _, name := range s.latencies {
 		l := r.Latency(name)
-		for _, percent := range []float64{50, 99, 99.9} {
-			t.add(fmt.Sprintf("%s: %s p%g", s.name, name, percent), l.At(percent), "ms")
+		for _, percent := range []float64{50, 99} {
+			t.add(build, s.name, fmt.Sprintf("%s p%g", name, percent), l.At(percent), "ms")
 		}
 	}
 }

@@ -4,37 +4,89 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
-// table collects what was measured, by name, in the order in which the names come first.
+// table collects what was measured, by scenario and name, in the order in which these come first.
 type table struct {
-	rows []*row
+	// builds are the names of what was measured: one, or an earlier one and today's.
+	builds []string
+	rows   []*row
 }
 
-// row is one thing that was measured again and again.
+// row is one thing that was measured again and again in a scenario, of each build.
 type row struct {
-	name, unit string
-	values     []float64
+	scenario, name, unit string
+	values               [][]float64
 }
 
-func (t *table) add(name string, value float64, unit string) {
-	for _, r := range t.rows {
-		if r.name == name && r.unit == unit {
-			r.values = append(r.values, value)
-			return
-		}
+func newTable(list []build) *table {
+	t := &table{}
+	for _, b := range list {
+		t.builds = append(t.builds, b.name)
 	}
-	t.rows = append(t.rows, &row{name, unit, []float64{value}})
+	return t
+}
+
+// add adds a value of a build, by its index.
+func (t *table) add(build int, scenario, name string, value float64, unit string) {
+	i := slices.IndexFunc(t.rows, func(r *row) bool { return r.scenario == scenario && r.name == name && r.unit == unit })
+	if i < 0 {
+		i = len(t.rows)
+		t.rows = append(t.rows, &row{scenario, name, unit, make([][]float64, len(t.builds))})
+	}
+	t.rows[i].values[build] = append(t.rows[i].values[build], value)
 }
 
 func (t *table) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprint(w, "median\tlowest\thighest\tunit\t what\n")
+	columns := 1
+	for _, name := range t.builds {
+		if len(t.builds) > 1 {
+			_, _ = fmt.Fprintf(w, "%s: ", name)
+		}
+		_, _ = fmt.Fprint(w, "median\tlowest\thighest\t")
+		columns += 3
+	}
+	if len(t.builds) > 1 {
+		_, _ = fmt.Fprintf(w, "%s/%s\t", t.builds[1], t.builds[0])
+		columns++
+	}
+	_, _ = fmt.Fprint(w, "unit\t what\n")
+	scenario := ""
 	for _, r := range t.rows {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t %s\n", number(median(r.values)), number(slices.Min(r.values)), number(slices.Max(r.values)), r.unit, r.name)
+		if r.scenario != scenario {
+			scenario = r.scenario
+			_, _ = fmt.Fprintf(w, "%s %s\n", strings.Repeat("\t", columns), scenario)
+		}
+		_, _ = fmt.Fprintf(w, "%s%s\t   %s\n", r.cells(), r.unit, r.name)
 	}
 	return w.Flush()
+}
+
+// cells are what was measured of each build and, of two, the ratio.
+func (r *row) cells() string {
+	var b strings.Builder
+	for _, values := range r.values {
+		if len(values) == 0 {
+			b.WriteString("-\t-\t-\t")
+			continue
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t", number(median(values)), number(slices.Min(values)), number(slices.Max(values)))
+	}
+	if len(r.values) > 1 {
+		b.WriteString(r.ratio() + "\t")
+	}
+	return b.String()
+}
+
+// ratio is today's median divided by the earlier one.
+func (r *row) ratio() string {
+	if len(r.values[0]) == 0 || len(r.values[1]) == 0 || median(r.values[0]) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", median(r.values[1])/median(r.values[0]))
 }
 
 // median is the middle one, or the mean of the middle two.
@@ -49,6 +101,8 @@ func number(v float64) string {
 	switch {
 	case v >= 100 || v == float64(int64(v)):
 		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
 	case v >= 1:
 		return fmt.Sprintf("%.2f", v)
 	}

@@ -57,6 +57,17 @@ func (e *Engine) Pid() (pid int, err error) {
 	return pid, err
 }
 
+// Pids are the process ids of an engine's processes as they run now, without those that these have started; none of an engine
+// that was not started here.
+func (e *Engine) Pids() (list []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, run := range e.running {
+		list = append(list, run.pid)
+	}
+	return list
+}
+
 // Ended is closed when the engine's process, as it runs now, has ended by whatever cause. Start it again by Restart.
 func (e *Engine) Ended() <-chan struct{} {
 	e.mu.Lock()

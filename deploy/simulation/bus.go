@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -92,10 +93,10 @@ func (l *link) Publish(user string, payload []byte, traces []string) error {
 			l.w.count(rateDrop)
 			continue
 		}
-		to.deliver(d, user, payload, traces)
+		to.deliver(d, user, bytes.Clone(payload), traces) // the publisher's goes on being its own
 		if d.hit(l.w.plan.Rates[rateDouble]) {
 			l.w.count(rateDouble)
-			to.deliver(d, user, payload, traces)
+			to.deliver(d, user, bytes.Clone(payload), traces)
 		}
 	}
 	return nil

@@ -62,6 +62,7 @@ func (w *world) history(last bool) []historycheck.Attempt {
 		a.Recipients = slices.DeleteFunc(slices.Clone(a.Recipients), func(user string) bool { return !w.member(user) })
 		if !last {
 			a.Acknowledged, a.MessageID, a.GoneAfter = false, "", 1
+			a.Committed = 0 // it may have been committed in this epoch, and again in a later one
 		}
 		list[i] = a
 	}

@@ -132,6 +132,13 @@ func (d *data) insertEntry(e store.Entry) (existing *store.Entry, taken bool) {
 	return nil, false
 }
 
+// insertRemoved writes an entry that was there and is no more.
+func (d *data) insertRemoved(e store.Entry) {
+	t := d.inbox(e.User)
+	r := &row[store.Entry]{value: e, from: d.next(), to: d.next()}
+	t.rows = slices.Insert(t.rows, t.first(e.Position+1), r)
+}
+
 // mark marks the block of a position, before an entry is written there.
 func (d *data) mark(user string, position, size int64) {
 	t := d.inbox(user)
@@ -146,6 +153,47 @@ func (d *data) insertMessage(m store.Message) bool {
 		return false
 	}
 	d.messages[m.ID] = append(d.messages[m.ID], &row[store.Message]{value: m, from: d.next()})
+	return true
+}
+
+// commit writes a send, if nothing is in its way.
+func (d *data) commit(s store.Send) store.SendResult {
+	result := store.SendResult{Decided: find(d.messages[s.Message.ID], d.last) != nil}
+	met, free := make([]store.EntryResult, len(s.Entries)), true
+	for i, e := range s.Entries {
+		t := d.inbox(e.User)
+		if r := find(t.byID[e.Message], d.last); r != nil {
+			existing := r.value
+			met[i].Existing, free = &existing, false
+		} else if t.standing(e.Position, d.last) != nil {
+			met[i].PositionTaken, free = true, false
+		}
+	}
+	if !free {
+		result.Entries = met
+	}
+	if result.Decided || !free {
+		return result
+	}
+	for _, e := range s.Entries {
+		d.mark(e.User, e.Position, 1)
+		d.insertEntry(e)
+	}
+	result.Written = d.insertMessage(s.Message)
+	return result
+}
+
+// renewTombstone keeps a tombstone for longer, and reports whether there is one.
+func (d *data) renewTombstone(id store.MessageID, purgeAt time.Time) bool {
+	r := find(d.messages[id], d.last)
+	if r == nil || !r.value.Tombstone {
+		return false
+	}
+	if m := r.value; m.PurgeAt.Before(purgeAt) {
+		m.PurgeAt = purgeAt
+		r.to = d.next()
+		d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: d.last})
+	}
 	return true
 }
 
@@ -244,7 +292,7 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	slices.Sort(users)
 	for _, user := range users {
 		for _, r := range d.inboxes[user].rows {
-			if r.to == 0 && r.value.PurgeAt.Before(now) && dice.hit(share) {
+			if r.to == 0 && r.value.PurgeAt.Before(now) && (dice.hit(share) || overdueBy(r.value.PurgeAt, now)) {
 				list = append(list, func(v version) { r.to = v })
 			}
 		}
@@ -257,6 +305,9 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	return len(list)
 }
 
+// overdueBy reports whether what was due at a time must not be left any longer.
+func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
+
 // overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
 func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
@@ -267,7 +318,7 @@ func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(ve
 	for _, id := range ids {
 		for _, r := range d.messages[id] {
 			switch m := r.value; {
-			case r.to != 0 || !dice.hit(share):
+			case r.to != 0 || (!dice.hit(share) && !overdueBy(m.PurgeAt, now)):
 			case m.PurgeAt.Before(now):
 				list = append(list, func(v version) { r.to = v })
 			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
@@ -292,8 +343,11 @@ func (d *data) copy(v version) *data {
 	}
 	for user, t := range d.inboxes {
 		for _, r := range t.rows {
-			if r.at(v) {
+			switch {
+			case r.at(v):
 				c.insertEntry(r.value)
+			case r.to != 0 && r.to <= v: // a store may know what it has removed
+				c.insertRemoved(r.value)
 			}
 		}
 		if b, _ := d.block(user, v); b > 0 {

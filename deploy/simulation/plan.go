@@ -26,6 +26,8 @@ type Shape struct {
 	// Sends is how many messages are sent, Busy over which time; then all is healed.
 	Sends int
 	Busy  time.Duration
+	// Quiet is how long nobody sends anything in the end of that, but for a few: long enough for all of an inbox to be removed.
+	Quiet time.Duration
 	// Retention of messages; BlockSize is that of the store's marks (see package mongo), 1 for a store that knows its tails exactly.
 	Retention time.Duration
 	BlockSize int64
@@ -35,9 +37,9 @@ type Shape struct {
 	Expiring float64
 	// Far says that the store is a long way off: some 50 ms for a call.
 	Far bool
-	// Standalone says that all is one process on SQLite: entries that are prepared are not synced, and a power cut takes what is not.
+	// Standalone says that all is one process on an embedded store: entries that are prepared are not synced, and a power cut takes what is not.
 	Standalone bool
-	// Cluster says that Redis is a Cluster: its clients know the replicas before one is promoted.
+	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
 	Cluster bool
 }
 
@@ -121,6 +123,10 @@ func Draw(seed uint64) Plan {
 	d := diceOf(seed, "plan")
 	p := Plan{Seed: seed, Rates: map[string]float64{}}
 	p.Shape = drawShape(d)
+	if p.Shape.Retention < 24*time.Hour && diceOf(seed, "quiet").hit(0.4) {
+		p.Shape.Quiet = p.Shape.Retention + purgeMargin + mostOverdue
+		p.Shape.Busy += p.Shape.Quiet
+	}
 	if diceOf(seed, "standalone").hit(0.1) {
 		p.Shape.alone()
 	}
@@ -168,6 +174,20 @@ func (p *Plan) alone() {
 	}
 }
 
+// leastRetention is longer than a client repeats (half the retention), is kept waiting, and a process stands still, one after the other:
+// within the retention a repeat finds its message, and after it it counts as new.
+const leastRetention = 150 * time.Second
+
+// purgeMargin is by how much entries outlive messages: less than an hour, so that a run can see them removed. It is twice what holds of
+// a tombstone, which goes no sooner than half of it after what it is passed for, and messages may be overdue for as long as that.
+const purgeMargin = 8 * time.Minute
+
+// mostOverdue is how long what is due may be left before a removal surely takes it, and betweenRemovals the longest time between two.
+const (
+	mostOverdue     = 2 * time.Minute
+	betweenRemovals = time.Minute
+)
+
 func drawShape(d *dice) Shape {
 	s := Shape{
 		Users: d.among(2, 5), Messages: d.among(1, 3), Gateways: d.among(1, 3), Sends: d.among(5, 30),
@@ -175,7 +195,7 @@ func drawShape(d *dice) Shape {
 		Cluster: d.hit(0.4),
 	}
 	if d.hit(0.3) { // so short that it passes while clients are away, or wait
-		s.Retention = d.between(time.Minute, 6*time.Minute)
+		s.Retention = d.between(leastRetention, 6*time.Minute)
 		s.Busy += s.Retention / 2
 	}
 	if d.hit(0.3) {

@@ -147,9 +147,16 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 	return c.await(ctx, latency())
 }
 
-// Run implements redisseq.Engine.
+// Run implements redisseq.Engine. The runs come in any order: the call is named by the first user in the alphabet, or chance would
+// decide what becomes of it.
 func (c *counters) Run(ctx context.Context, runs []redisseq.Run) (answers []redisseq.Answer, err error) {
-	err = c.do(ctx, "Run", runs[0].Counters[0].User, func(s *server) { answers = s.perform(runs) })
+	first := runs[0].Counters[0].User
+	for _, run := range runs {
+		for _, counter := range run.Counters {
+			first = min(first, counter.User)
+		}
+	}
+	err = c.do(ctx, "Run", first, func(s *server) { answers = s.perform(runs) })
 	return answers, err
 }
 

@@ -55,7 +55,7 @@ func Run(p Plan, traced bool) Result {
 func (w *world) expire() {
 	for n := uint64(0); !w.closing; n++ {
 		d := diceOf(w.plan.Seed, "expiry", n)
-		<-time.After(w.unique(d.between(5*time.Second, 60*time.Second)))
+		<-time.After(w.unique(d.between(5*time.Second, betweenRemovals)))
 		if removed := w.store.data.expire(time.Now(), d, 0.3+0.7*d.float()); removed > 0 {
 			w.counts["expired"] += removed
 			w.note("expiry removes %d", removed)

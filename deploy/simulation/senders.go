@@ -19,7 +19,8 @@ type sendState struct {
 	expires              time.Duration
 	// acknowledged is when the first answer said so, of all attempts.
 	acknowledged time.Time
-	// repeatsUntil is when the sender ceases to repeat it; zero for never.
+	// repeatsUntil is when the sender ceases to try: it may have been committed at the first try, and its key counts as new when the
+	// retention is over.
 	repeatsUntil time.Time
 }
 
@@ -31,7 +32,9 @@ const clientPatience = 12 * time.Second
 // startClients lets everybody begin.
 func (w *world) startClients() {
 	for i := range w.plan.Shape.Sends {
-		w.senders.Go(func() { w.sender(i) })
+		d := diceOf(w.plan.Seed, "sender", uint64(i))
+		s := w.draft(d, i)
+		w.senders.Go(func() { w.sender(d, s, i) })
 	}
 	w.startReaders()
 }
@@ -61,14 +64,17 @@ func (w *world) draft(d *dice, i int) *sendState {
 }
 
 // sender sends one message, until it is acknowledged, and perhaps again.
-func (w *world) sender(i int) {
-	d := diceOf(w.plan.Seed, "sender", uint64(i))
-	s := w.draft(d, i)
-	when := d.between(0, w.plan.Shape.Busy)
+func (w *world) sender(d *dice, s *sendState, i int) {
+	most := w.plan.Shape.Busy - w.plan.Shape.Quiet
+	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
-		when = min(w.plan.Shape.Busy, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+	}
+	if late := diceOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
+		when = w.plan.Shape.Busy - late.between(0, mostOverdue)
 	}
 	_ = w.sleep(context.Background(), when)
+	s.repeatsUntil = time.Now().Add(w.plan.Shape.Retention / 2)
 	if d.hit(0.15) { // a client that has not heard and is impatient, on another node
 		w.senders.Go(func() { w.attempt(diceOf(w.plan.Seed, "twin", uint64(i)), s, s.content) })
 	}
@@ -83,7 +89,6 @@ func (w *world) sender(i int) {
 	if d.hit(0.25) { // the answer was lost on its way, or the client has forgotten that it had it
 		most := min(3*time.Minute, w.plan.Shape.Retention/2)
 		_ = w.sleep(context.Background(), d.between(0, most))
-		s.repeatsUntil = s.acknowledged.Add(w.plan.Shape.Retention * 3 / 4) // later its key counts as new
 		w.insist(d, s)
 	}
 }
@@ -94,7 +99,7 @@ func (w *world) insist(d *dice, s *sendState) {
 	var since time.Time
 	for try := 0; !w.aborted; try++ {
 		began := time.Now()
-		if !s.repeatsUntil.IsZero() && began.After(s.repeatsUntil) {
+		if began.After(s.repeatsUntil) {
 			return
 		}
 		status := w.attempt(d, s, s.content)
@@ -116,7 +121,7 @@ func (w *world) insist(d *dice, s *sendState) {
 		if late && !w.healed { // a client that goes away and comes back
 			pause = max(pause, d.between(0, time.Minute))
 		}
-		if try > 60 {
+		if try > 200 {
 			w.fault("%s of %s is not acknowledged after %d attempts", s.key, s.sender, try)
 			return
 		}
@@ -126,7 +131,7 @@ func (w *world) insist(d *dice, s *sendState) {
 
 // attempt sends once.
 func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
-	began := time.Now()
+	began, restored := time.Now(), w.restored
 	keys := make(map[string]string, len(s.recipients))
 	for _, r := range s.recipients {
 		keys[r] = "k"
@@ -155,7 +160,7 @@ func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
 			w.fault("the answer to a send cannot be read: %q", r.body)
 		}
 		a.Acknowledged, a.MessageID = true, sent.MessageID
-		if content == s.content && s.acknowledged.IsZero() {
+		if content == s.content && s.acknowledged.IsZero() && w.restored == restored {
 			s.acknowledged = time.Now()
 		}
 	}

@@ -137,7 +137,7 @@ func (h *handle) look(d *dice, see func(*data, version)) {
 const prepares = "InsertEntries"
 
 // write makes a write of n documents, each applied by apply on its own. It returns nil only if all are applied. Those of sessions
-// are applied in their order, the others in any.
+// and of sends at once are applied in their order, the others in any.
 func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo,funlen // a list of what may go wrong
 	unsynced := operation == prepares
 	d := h.dice(operation, key)
@@ -146,7 +146,7 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 	for i := range order {
 		order[i] = i
 	}
-	ordered := strings.HasSuffix(operation, "Session")
+	ordered := strings.HasSuffix(operation, "Session") || operation == "Commit"
 	shuffle := func() {
 		if !ordered {
 			d.shuffle(n, func(i, j int) { order[i], order[j] = order[j], order[i] })
@@ -221,8 +221,9 @@ func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]st
 	}
 	e := h.e.data
 	operation := prepares
-	if slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Kind == store.Hole }) {
-		operation = "InsertHoles"
+	// What may be passed at once is synced: tombstones, and entries whose message is decided already.
+	if slices.ContainsFunc(entries, func(entry store.Entry) bool { return entry.Kind == store.Hole || h.decided(entry.Message) }) {
+		operation = "InsertSynced"
 	}
 	err := h.write(ctx, operation, entries[0].User, len(entries), func(i int) {
 		e.mark(entries[i].User, entries[i].Position, h.w.plan.Shape.BlockSize)
@@ -260,6 +261,46 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 		return nil, err
 	}
 	return written, nil
+}
+
+func (h *handle) decided(id store.MessageID) bool {
+	h.w.state.Lock()
+	defer h.w.state.Unlock()
+	_, there := h.e.data.message(id, h.e.data.last)
+	return there
+}
+
+// embedded is the store of a standalone server, which writes a send in one step.
+type embedded struct{ *handle }
+
+// Commit implements store.Committer.
+func (h embedded) Commit(ctx context.Context, sends []store.Send) ([]store.SendResult, error) {
+	results := make([]store.SendResult, len(sends))
+	e := h.e.data
+	err := h.write(ctx, "Commit", sends[0].Message.ID.String(), len(sends), func(i int) { // in their order
+		results[i] = e.commit(sends[i])
+		m := sends[i].Message
+		h.w.note("process %d: send %s (%s) at once: %+v", h.id, m.ID, m.Content, results[i])
+		if _, there := h.e.committed[m.Content]; results[i].Written && !there {
+			h.e.committed[m.Content] = time.Now()
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// RenewTombstone implements store.Log.
+func (h *handle) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
+	e, there := h.e.data, false
+	err := h.write(ctx, "RenewTombstone", id.String(), 1, func(int) {
+		there = e.renewTombstone(id, purgeAt)
+	})
+	if err == nil && !there {
+		return store.ErrNotFound
+	}
+	return err
 }
 
 // Messages implements store.Log.
@@ -316,7 +357,7 @@ func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (posi
 }
 
 // Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within
-// their blocks; on SQLite all is exact. These reads are linearizable.
+// their blocks; on Pebble all is exact. These reads are linearizable.
 func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
 	size := h.w.plan.Shape.BlockSize

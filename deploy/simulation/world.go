@@ -227,7 +227,9 @@ func (w *world) boot(place int) *node {
 const pollWait = 20 * time.Second
 
 func (w *world) bootGateway(n *node) {
-	reader := inbox.NewReader(inbox.Config{Store: n.store, Retention: w.plan.Shape.Retention, Now: n.process.now, AloneSince: w.aloneSince(n)})
+	reader := inbox.NewReader(inbox.Config{
+		Store: n.store, Retention: w.plan.Shape.Retention, PurgeMargin: purgeMargin, Now: n.process.now, AloneSince: w.aloneSince(n),
+	})
 	a, err := gatewayapp.New(gatewayapp.Config{
 		MaxPolls: 10_000, MaxPollsPerUser: 64, PollWait: pollWait, DrainTime: 2 * time.Second, RingEvents: 64, RingBytes: 1 << 20,
 		AllRingBytes: 64 << 20, VerifyEvery: time.Minute, PollsPerMinute: 3000, MaxUnread: 128 << 20, StoreReads: 32, ParkPolls: false,
@@ -247,11 +249,12 @@ func (w *world) bootGateway(n *node) {
 func (w *world) bootMessages(n *node) {
 	n.counters = &counters{process: n.process, r: w.redis}
 	n.counters.connect() // a process waits for that before it serves
-	log := inbox.Config{Store: n.store, Now: n.process.now, AloneSince: w.aloneSince(n)}
+	log := inbox.Config{Store: n.store, PurgeMargin: purgeMargin, Now: n.process.now, AloneSince: w.aloneSince(n)}
 	if w.plan.Shape.Standalone {
+		log.Store = embedded{n.store}
 		log.Sequencer = memseq.New(1000)
 	} else {
-		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention})
+		log.Counters = redisseq.NewOn(n.counters, redisseq.Config{Retention: w.plan.Shape.Retention, Cluster: w.plan.Shape.Cluster})
 	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,

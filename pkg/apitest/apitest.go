@@ -50,6 +50,10 @@ func Run(t *testing.T, target Target) {
 	})
 	t.Run("bad input", func(t *testing.T) { badInput(t, s.open(t, target.With(t, nil))) })
 	t.Run("settings", func(t *testing.T) { settings(t, s.open(t, target.With(t, tightSettings()))) })
+	t.Run("without parking", func(t *testing.T) {
+		d := s.open(t, target.With(t, map[string]string{"PARK_POLLS": "false"}))
+		runAll(t, append(polls(d), streams(d)...))
+	})
 	t.Run("rate limits", func(t *testing.T) { rateLimits(t, s.open(t, target.With(t, rateSettings()))) })
 	t.Run("every route and every code was seen", func(t *testing.T) {
 		// What only a fault inside the deployment can provoke is for the tests that have their hands in it.

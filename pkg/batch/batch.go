@@ -179,8 +179,11 @@ func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
 // perform runs a batch. Requests whose callers have given up are left out. What is done for all of them stands in the
 // trace of one.
 func (b *Batcher[T, R]) perform(batch []request[T, R]) {
-	live := batch[:0]
-	var items []T
+	live, size := batch[:0], 0
+	for _, r := range batch {
+		size += len(r.items)
+	}
+	items := make([]T, 0, size)
 	ctx := context.Background()
 	for _, r := range batch {
 		if r.ctx.Err() != nil {

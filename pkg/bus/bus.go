@@ -57,6 +57,20 @@ type Receiver interface {
 	Look(users []string)
 }
 
+// KeyPublisher tells whose public keys have been replaced.
+type KeyPublisher interface {
+	// PublishKeyChange tells every KeyFollower that a user, given by the canonical name, has another key. It does not wait.
+	PublishKeyChange(user string) error
+}
+
+// KeyFollower is told of public keys. Its methods must not block.
+type KeyFollower interface {
+	// KeyChanged is called when a user, given by the canonical name, has another key.
+	KeyChanged(user string)
+	// KeysMissed is called when such news may have been lost.
+	KeysMissed()
+}
+
 // Directory lets nodes find each other.
 type Directory interface {
 	// Answer makes this node answer Ask with what describe returns. Calling stop ends that.

@@ -5,7 +5,9 @@ package delivery
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -53,34 +55,26 @@ type Event struct {
 var ErrMalformed = errors.New("malformed event")
 
 // For makes the event of one entry of a committed message. See Sheet for one with many.
-func For(item inbox.Item) (Event, error) {
-	sheet, err := NewSheet(item.Message)
-	if err != nil {
-		return Event{}, err
-	}
-	return sheet.For(item.Entry)
-}
+func For(item inbox.Item) Event { return NewSheet(item.Message).For(item.Entry) }
 
 // Stored makes the event of a message that its reader has received, whatever its size, for a node that read it from
 // the store. Receipts are shown to the sender only.
-func Stored(item inbox.Item, receipts []store.ReadReceipt) (Event, error) {
-	sheet, err := NewSheet(item.Message)
-	if err != nil {
-		return Event{}, err
-	}
-	return sheet.stored(item.Entry, receipts)
+func Stored(item inbox.Item, receipts []store.ReadReceipt) Event {
+	return NewSheet(item.Message).stored(item.Entry, receipts)
 }
 
 // AppendTo adds the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text,
 // then the object. A payload is one event, or several of one user, one after the other.
-func (e Event) AppendTo(b []byte) []byte {
+func (e Event) AppendTo(b []byte) []byte { return append(appendHead(b, e, len(e.Object)), e.Object...) }
+
+// appendHead adds the line of an event whose object has so many bytes.
+func appendHead(b []byte, e Event, object int) []byte {
 	b = append(b, byte(e.Kind))
-	for _, n := range []int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli(), int64(len(e.Object))} {
+	for _, n := range [...]int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli(), int64(object)} {
 		b = append(b, ' ')
 		b = strconv.AppendInt(b, n, 10)
 	}
-	b = append(b, '\n')
-	return append(b, e.Object...)
+	return append(b, '\n')
 }
 
 // Encode makes a payload of one event.
@@ -88,9 +82,6 @@ func (e Event) Encode() []byte { return e.AppendTo(make([]byte, 0, len(e.Object)
 
 // headBytes is what an event's line takes, at most.
 const headBytes = 96
-
-// Size is how much AppendTo adds, at most.
-func (e Event) Size() int { return len(e.Object) + headBytes }
 
 // Decode reads a payload. The events' Objects share the payload's memory. With an error, it returns none.
 func Decode(payload []byte) ([]Event, error) {
@@ -140,51 +131,42 @@ func decodeOne(payload []byte) (e Event, rest []byte, err error) {
 	return e, rest[length:], nil
 }
 
-// own is what a message looks like to one reader only.
-type own struct {
-	// reader is the name under which the reader's wrapped key stands; none for one's own send.
-	reader string
-	unread bool
-	readBy *[]api.Receipt
-}
-
-func ownOf(item inbox.Item, receipts []store.ReadReceipt) own {
+// Object makes the message object that the owner of the entry sees. Receipts are shown to the sender only.
+func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
 	m, e := item.Message, item.Entry
-	o := own{unread: item.Unread()}
+	object := api.Message{
+		ObjectID: m.ID.String(), MessageID: m.ID.String(), Seq: e.Position,
+		Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion,
+		EncryptedContent: m.Content, IV: m.IV,
+		RecipientKeys: map[string]string{}, Recipients: m.Recipients,
+		Timestamp: api.At(m.CreatedAt), IsUnread: item.Unread(), ClientMessageID: m.ClientMessageID,
+	}
 	if e.Kind == store.Received {
-		o.reader = displayName(e.User, m.Recipients)
+		reader := displayName(e.User, m.Recipients)
+		object.RecipientKeys[reader] = e.WrappedKey
+		if e.KeyVersion > 0 {
+			object.RecipientKeyVersions = map[string]int{reader: e.KeyVersion}
+		}
 	}
 	if store.Canonical(m.Sender) == e.User {
 		readBy := make([]api.Receipt, len(receipts))
 		for i, r := range receipts {
 			readBy[i] = api.Receipt{Username: r.User, ReadAt: api.At(r.ReadAt)}
 		}
-		o.readBy = &readBy
-	}
-	return o
-}
-
-// Object makes the message object that the owner of the entry sees. Receipts are shown to the sender only.
-func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
-	m, e, own := item.Message, item.Entry, ownOf(item, receipts)
-	object := api.Message{
-		ObjectID: m.ID.String(), MessageID: m.ID.String(), Seq: e.Position,
-		Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion,
-		EncryptedContent: m.Content, IV: m.IV,
-		RecipientKeys: map[string]string{}, Recipients: m.Recipients,
-		Timestamp: api.At(m.CreatedAt), IsUnread: own.unread, ClientMessageID: m.ClientMessageID, ReadBy: own.readBy,
-	}
-	if own.reader != "" {
-		object.RecipientKeys[own.reader] = e.WrappedKey
-		if e.KeyVersion > 0 {
-			object.RecipientKeyVersions = map[string]int{own.reader: e.KeyVersion}
-		}
+		object.ReadBy = &readBy
 	}
 	return object
 }
 
+// displayName finds the spelling of a name among those of a message, which are in the order of their canonical names.
 func displayName(canonical string, names []string) string {
-	for _, name := range names {
+	at, there := slices.BinarySearchFunc(names, canonical, func(name, target string) int {
+		return strings.Compare(store.Canonical(name), target)
+	})
+	if there {
+		return names[at]
+	}
+	for _, name := range names { // of before they had an order
 		if len(name) == len(canonical) && store.Canonical(name) == canonical {
 			return name
 		}

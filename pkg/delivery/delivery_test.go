@@ -27,8 +27,7 @@ func item(reader string, kind store.EntryKind) inbox.Item {
 
 func TestAnEventSurvivesItsEncoding(t *testing.T) {
 	for _, kind := range []store.EntryKind{store.Received, store.Sent} {
-		event, err := delivery.For(item("bob", kind))
-		require.NoError(t, err)
+		event := delivery.For(item("bob", kind))
 		list, err := delivery.Decode(event.Encode())
 		require.NoError(t, err)
 		require.Len(t, list, 1)
@@ -44,10 +43,10 @@ func TestAnEventSurvivesItsEncoding(t *testing.T) {
 func TestALargeMessageTravelsAsAReference(t *testing.T) {
 	large := item("bob", store.Received)
 	large.Message.Content = strings.Repeat("x", delivery.MaxInline+1)
-	event, err := delivery.For(large)
-	require.NoError(t, err)
+	event := delivery.For(large)
 	require.Equal(t, delivery.Reference, event.Kind)
 	require.Empty(t, event.Object)
+	require.Equal(t, string(event.Encode()), string(delivery.NewSheet(large.Message).AppendFor(nil, large.Entry)))
 }
 
 func TestAnObjectHoldsItsReadersKeyAndNobodyElses(t *testing.T) {
@@ -76,7 +75,7 @@ func TestWhatIsNoEventIsRefused(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	event, _ := delivery.For(item("bob", store.Received))
+	event := delivery.For(item("bob", store.Received))
 	f.Add(event.Encode())
 	f.Add([]byte("e 1 2 3 0\n"))
 	f.Add(event.AppendTo([]byte("e 1 2 3 0\n")))
@@ -96,8 +95,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestSeveralEventsOfOneUserTravelTogether(t *testing.T) {
-	first, err := delivery.For(item("bob", store.Received))
-	require.NoError(t, err)
+	first := delivery.For(item("bob", store.Received))
 	payload := first.Encode()
 	second := delivery.Event{Kind: delivery.Empty, Position: 8, AcceptedAt: time.UnixMilli(1), ExpiresAt: time.UnixMilli(2)}
 	payload = second.AppendTo(payload)
@@ -119,10 +117,11 @@ func TestASheetSaysWhatTheObjectSays(t *testing.T) {
 	for _, i := range []inbox.Item{item("bob", store.Received), item("alice", store.Received), item("alice", store.Sent), odd, read, gone} {
 		want, err := json.Marshal(delivery.Object(i, receipts))
 		require.NoError(t, err)
-		event, err := delivery.Stored(i, receipts)
-		require.NoError(t, err)
+		event := delivery.Stored(i, receipts)
 		require.JSONEq(t, string(want), string(event.Object))
 		require.Len(t, event.Object, len(want))
+		sheet := delivery.NewSheet(i.Message)
+		require.Equal(t, string(sheet.For(i.Entry).Encode()), string(sheet.AppendFor(nil, i.Entry)))
 	}
 }
 

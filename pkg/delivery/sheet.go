@@ -1,8 +1,6 @@
 package delivery
 
 import (
-	"encoding/json"
-	"fmt"
 	"strconv"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -10,39 +8,48 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Sheet is a message as JSON but for what differs between its readers, which For puts in. A message to a thousand
-// recipients is encoded once.
+// Sheet is a message as JSON but for what differs between its readers, which For and AppendFor put in. A message to a
+// thousand recipients is encoded once.
 type Sheet struct {
 	message store.Message
-	// common is the object's beginning, up to and without the first member that is a reader's own.
+	// sender is its canonical name.
+	sender string
+	// common is the object's beginning, up to and without the first member that is a reader's own. The names and forms of its
+	// members are those of api.Message; a test holds the two together.
 	common []byte
 }
 
-// common are the members of an api.Message that all its readers see alike. Their names and forms are those of
-// api.Message; a test holds the two together.
-type common struct {
-	ObjectID         string   `json:"_id"`
-	MessageID        string   `json:"messageId"`
-	Sender           string   `json:"sender"`
-	EncryptedContent string   `json:"encryptedContent"`
-	IV               string   `json:"iv"`
-	Recipients       []string `json:"recipients"`
-	Timestamp        api.Time `json:"timestamp"`
-	ClientMessageID  string   `json:"clientMessageId,omitempty"`
-	SenderKeyVersion int      `json:"senderKeyVersion,omitempty"`
-}
-
 // NewSheet encodes what is common.
-func NewSheet(m store.Message) (*Sheet, error) {
-	id := m.ID.String()
-	object, err := json.Marshal(common{
-		ObjectID: id, MessageID: id, Sender: m.Sender, EncryptedContent: m.Content, IV: m.IV, Recipients: m.Recipients,
-		Timestamp: api.At(m.CreatedAt), ClientMessageID: m.ClientMessageID, SenderKeyVersion: m.SenderKeyVersion,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode message object: %w", err)
+func NewSheet(m store.Message) *Sheet {
+	size := 256 + len(m.Content) + len(m.IV) + len(m.ClientMessageID)
+	for _, name := range m.Recipients {
+		size += len(name) + len(`"",`)
 	}
-	return &Sheet{m, object[:len(object)-1]}, nil
+	b := make([]byte, 0, size)
+	id := m.ID.String()
+	b = append(b, `{"_id":"`...)
+	b = append(b, id...)
+	b = append(b, `","messageId":"`...)
+	b = append(b, id...)
+	b = append(b, `","sender":`...)
+	b = api.AppendString(b, m.Sender)
+	b = append(b, `,"encryptedContent":`...)
+	b = api.AppendString(b, m.Content)
+	b = append(b, `,"iv":`...)
+	b = api.AppendString(b, m.IV)
+	b = append(b, `,"recipients":`...)
+	b = appendNames(b, m.Recipients)
+	b = append(b, `,"timestamp":`...)
+	b = api.AppendTime(b, m.CreatedAt)
+	if m.ClientMessageID != "" {
+		b = append(b, `,"clientMessageId":`...)
+		b = api.AppendString(b, m.ClientMessageID)
+	}
+	if m.SenderKeyVersion != 0 {
+		b = append(b, `,"senderKeyVersion":`...)
+		b = strconv.AppendInt(b, int64(m.SenderKeyVersion), 10)
+	}
+	return &Sheet{message: m, sender: store.Canonical(m.Sender), common: b}
 }
 
 // Size is about how many bytes an event with the message has.
@@ -61,61 +68,91 @@ func (s *Sheet) Reference(e store.Entry) Event {
 }
 
 // For makes the event of one of the message's entries, as it is sent after the commit.
-func (s *Sheet) For(e store.Entry) (Event, error) {
-	if e.Position == 0 || e.Kind != store.Received || len(s.common) > MaxInline {
-		return s.Reference(e), nil
+func (s *Sheet) For(e store.Entry) Event {
+	if !s.inline(e) {
+		return s.Reference(e)
 	}
-	event, err := s.stored(e, nil)
+	event := s.stored(e, nil)
 	if len(event.Object) > MaxInline {
 		event.Kind, event.Object = Reference, nil
 	}
-	return event, err
+	return event
+}
+
+// AppendFor adds the event of one of the message's entries to a payload, as For and AppendTo would.
+func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
+	var few [1024]byte
+	var own []byte
+	if s.inline(e) {
+		own = s.appendOwn(few[:0], e, nil)
+	}
+	if own == nil || len(s.common)+len(own) > MaxInline {
+		return s.Reference(e).AppendTo(b)
+	}
+	b = appendHead(b, Event{Kind: Inline, Position: e.Position, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}, len(s.common)+len(own))
+	b = append(b, s.common...)
+	return append(b, own...)
+}
+
+// inline reports whether the event of an entry may carry the message.
+func (s *Sheet) inline(e store.Entry) bool {
+	return e.Position != 0 && e.Kind == store.Received && len(s.common) <= MaxInline
 }
 
 // stored makes the event of an entry, whatever its size.
-func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) (Event, error) {
-	own := ownOf(inbox.Item{Entry: e, Message: s.message}, receipts)
-	object := make([]byte, 0, len(s.common)+len(e.WrappedKey)+len(e.User)+128)
-	object = append(object, s.common...)
-	object = append(object, `,"seq":`...)
-	object = strconv.AppendInt(object, e.Position, 10)
-	object = append(object, `,"isUnread":`...)
-	object = strconv.AppendBool(object, own.unread)
-	object = append(object, `,"recipientKeys":{`...)
-	if own.reader != "" {
-		object = appendText(object, own.reader)
-		object = append(object, ':')
-		object = appendText(object, e.WrappedKey)
-	}
-	object = append(object, '}')
-	if own.reader != "" && e.KeyVersion > 0 {
-		object = append(object, `,"recipientKeyVersions":{`...)
-		object = appendText(object, own.reader)
-		object = append(object, ':')
-		object = strconv.AppendInt(object, int64(e.KeyVersion), 10)
-		object = append(object, '}')
-	}
-	if own.readBy != nil {
-		text, err := json.Marshal(own.readBy)
-		if err != nil {
-			return Event{}, fmt.Errorf("encode receipts: %w", err)
-		}
-		object = append(append(object, `,"readBy":`...), text...)
-	}
-	return Event{
-		Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: append(object, '}'),
-	}, nil
+func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) Event {
+	object := make([]byte, 0, len(s.common)+len(e.WrappedKey)+2*len(e.User)+192)
+	object = s.appendOwn(append(object, s.common...), e, receipts)
+	return Event{Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: object}
 }
 
-// appendText adds a JSON string.
-func appendText(b []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(text) // a string: it cannot fail
-			return append(b, quoted...)
+// appendOwn adds what the message looks like to one reader only, and the object's end.
+func (s *Sheet) appendOwn(b []byte, e store.Entry, receipts []store.ReadReceipt) []byte {
+	b = append(b, `,"seq":`...)
+	b = strconv.AppendInt(b, e.Position, 10)
+	b = append(b, `,"isUnread":`...)
+	b = strconv.AppendBool(b, inbox.Item{Entry: e}.Unread())
+	b = append(b, `,"recipientKeys":{`...)
+	if e.Kind == store.Received {
+		reader := displayName(e.User, s.message.Recipients)
+		b = api.AppendString(b, reader)
+		b = append(b, ':')
+		b = api.AppendString(b, e.WrappedKey)
+		if e.KeyVersion > 0 {
+			b = append(b, `},"recipientKeyVersions":{`...)
+			b = api.AppendString(b, reader)
+			b = append(b, ':')
+			b = strconv.AppendInt(b, int64(e.KeyVersion), 10)
 		}
 	}
-	b = append(b, '"')
-	b = append(b, text...)
-	return append(b, '"')
+	b = append(b, '}')
+	if s.sender == e.User {
+		b = append(b, `,"readBy":[`...)
+		for i, r := range receipts {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"username":`...)
+			b = api.AppendString(b, r.User)
+			b = append(b, `,"readAt":`...)
+			b = append(api.AppendTime(b, r.ReadAt), '}')
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendNames adds a list, or null for none, as encoding/json does.
+func appendNames(b []byte, names []string) []byte {
+	if names == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '[')
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = api.AppendString(b, name)
+	}
+	return append(b, ']')
 }

@@ -219,12 +219,12 @@ func (c *checker) wasGone(box *inbox, a, b Seen) bool {
 }
 
 // fromHead requires that nothing stands below where a reader began at the head, that was committed only later: the reader is
-// never given it.
+// never given it. What may have been gone by then is not looked for there.
 func (c *checker) fromHead(a Answer) {
 	box := c.inboxOf(a.Reader)
 	for _, p := range sorted(box.at) {
 		s := c.byContent[box.at[p].Content]
-		if p > a.After || box.at[p].MessageID == "" || s == nil {
+		if p > a.After || box.at[p].MessageID == "" || s == nil || (s.GoneAfter != 0 && a.At >= s.GoneAfter) {
 			continue
 		}
 		if later := max(s.Began, s.Committed); later > a.At {

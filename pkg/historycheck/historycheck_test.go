@@ -122,6 +122,15 @@ func TestWhoBeginsAtTheHeadNeedsNotBeGivenWhatWasCommittedBefore(t *testing.T) {
 	require.Empty(t, historycheck.Check(a, append(p, historycheck.Answer{Reader: "carol", After: 1, Cursor: 1, FromHead: true, At: 4})).Faults)
 }
 
+func TestWhatMayBeGoneIsNotLookedForByWhoBeginsAtTheHead(t *testing.T) {
+	a, p := run()
+	a[1].Committed = 6
+	began := historycheck.Answer{Reader: "carol", After: 1, Cursor: 1, FromHead: true, At: 5}
+	require.NotEmpty(t, historycheck.Check(a, append(p, began)).Faults, "it was committed only later")
+	a[0].GoneAfter, a[1].GoneAfter = 5, 5
+	require.Empty(t, historycheck.Check(a, append(p, began)).Faults, "a node whose clock is ahead takes it for expired")
+}
+
 func TestOrderIsNotAskedForWhereTwoSequencersServed(t *testing.T) {
 	attempts := []historycheck.Attempt{
 		{Sender: "ann", Key: "k1", Content: "first", Recipients: []string{"ben"}, Began: 1, Ended: 2, Acknowledged: true, MessageID: "m1"},

@@ -16,8 +16,6 @@ type TokenChecker interface {
 	Check(ctx context.Context, raw string) (token.Identity, error)
 }
 
-const callerKey = "sealpost.caller"
-
 // TokenErrors are the rows every service shares: how a token that is not good is answered.
 func TokenErrors() ErrorTable {
 	return ErrorTable{
@@ -42,14 +40,19 @@ func RequireToken(checker TokenChecker) gin.HandlerFunc {
 			tokenErrors.Write(c, err)
 			return
 		}
-		c.Set(callerKey, id)
+		e := exchangeOf(c)
+		e.caller, e.known = id, true
 	}
 }
 
 // Caller is the identity that RequireToken established. It panics on a route without RequireToken, which is a
 // programming error that must not become an answer to nobody in particular.
 func Caller(c *gin.Context) token.Identity {
-	return c.MustGet(callerKey).(token.Identity)
+	e := exchangeIn(c.Request.Context())
+	if e == nil || !e.known {
+		panic("httpserver: no RequireToken stands before this route")
+	}
+	return e.caller
 }
 
 // Bearer returns the token of the Authorization header (RFC 6750), if there is one.

@@ -4,8 +4,6 @@ import (
 	"sync"
 
 	"github.com/gin-gonic/gin"
-
-	"github.com/sealpost/sealpost/pkg/token"
 )
 
 // sharers is how many users it takes to use a Budget up.
@@ -51,7 +49,8 @@ func (b *Budget) Give(user string, n int64) {
 
 // subject is the caller of a request; empty if its route asks for no token.
 func subject(c *gin.Context) string {
-	caller, _ := c.Get(callerKey)
-	id, _ := caller.(token.Identity)
-	return id.Subject
+	if e := exchangeIn(c.Request.Context()); e != nil {
+		return e.caller.Subject
+	}
+	return ""
 }

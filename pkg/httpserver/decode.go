@@ -8,7 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -44,7 +46,7 @@ func boundBody(next http.Handler) http.Handler {
 		}
 		rc := http.NewResponseController(w)
 		// Errors mean that the connection has no deadlines to set (in a test, say): then there is nothing to bound.
-		_ = rc.SetReadDeadline(time.Now().Add(leastBodyTime))
+		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(DefaultBodyBytes)))
 		body := &endingBody{ReadCloser: r.Body}
 		r.Body = body
 		next.ServeHTTP(w, r)
@@ -67,12 +69,10 @@ func (b *endingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-const bodyLimitKey = "sealpost.bodyLimit"
-
 // LimitBody lets DecodeJSON take bodies of up to n bytes on the routes it stands before. The others take
 // DefaultBodyBytes.
 func LimitBody(n int64) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(bodyLimitKey, n) }
+	return func(c *gin.Context) { exchangeOf(c).bodyLimit = n }
 }
 
 var errBodyTooLarge = api.New(http.StatusRequestEntityTooLarge, api.CodeBodyTooLarge, "the request body is too large")
@@ -84,9 +84,19 @@ func DecodeJSON(c *gin.Context, dst any) error {
 	if err := requireJSON(c.Request); err != nil {
 		return err
 	}
-	body, err := readBody(c)
+	buffer := bodies.Get().(*[]byte)
+	defer func() {
+		if cap(*buffer) <= pooledBody {
+			bodies.Put(buffer)
+		}
+	}()
+	body, err := readBody(c, (*buffer)[:0])
+	*buffer = body
 	if err != nil {
 		return err
+	}
+	if d, ok := dst.(commonDecoder); ok && d.DecodeCommon(string(body)) {
+		return nil
 	}
 	if !utf8.Valid(body) {
 		return api.InvalidJSON("is not valid UTF-8")
@@ -103,18 +113,32 @@ func DecodeJSON(c *gin.Context, dst any) error {
 	return nil
 }
 
+// commonDecoder is what reads its usual form by itself. False means that encoding/json is to read it, or to say what is
+// wrong with it.
+type commonDecoder interface{ DecodeCommon(text string) bool }
+
+// bodies are buffers for bodies, which nobody keeps: what is decoded is copied. Only small ones come back.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+const pooledBody = 64 << 10
+
 func requireJSON(r *http.Request) error {
-	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	given := r.Header.Get("Content-Type")
+	if given == "application/json" {
+		return nil
+	}
+	mediaType, _, err := mime.ParseMediaType(given)
 	if err != nil || mediaType != "application/json" {
 		return api.New(http.StatusUnsupportedMediaType, api.CodeUnsupportedMediaType, "the content type must be application/json")
 	}
 	return nil
 }
 
-func readBody(c *gin.Context) ([]byte, error) {
+// readBody appends the body to an empty buffer.
+func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 	limit := int64(DefaultBodyBytes)
-	if n, ok := c.Get(bodyLimitKey); ok {
-		limit = n.(int64)
+	if n := exchangeOf(c).bodyLimit; n != 0 {
+		limit = n
 	}
 	if c.Request.ContentLength > limit {
 		// What is not read cannot be skipped cheaply, so this connection serves no further request.
@@ -126,8 +150,14 @@ func readBody(c *gin.Context) ([]byte, error) {
 		size = c.Request.ContentLength
 	}
 	rc := http.NewResponseController(c.Writer)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime(size)))
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	if size > DefaultBodyBytes { // for others boundBody has allowed as much
+		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(size)))
+	}
+	reader := io.Reader(c.Request.Body)
+	if c.Request.ContentLength < 0 { // else net/http reads no further
+		reader = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
+	}
+	body, err := appendAll(buffer, reader, size)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -140,6 +170,25 @@ func readBody(c *gin.Context) ([]byte, error) {
 	}
 	_ = rc.SetReadDeadline(time.Time{}) // the connection is watched meanwhile: its client has not gone
 	return body, nil
+}
+
+// appendAll reads r to its end. It is told how much there is, at most, but makes no room for more than a small body before
+// it has come: whoever announces a large one takes no memory by that.
+func appendAll(b []byte, r io.Reader, size int64) ([]byte, error) {
+	b = slices.Grow(b, int(min(size, pooledBody-1))+1) // one more, so that the end is found by the same read
+	for {
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return b, err
+		}
+		if len(b) == cap(b) {
+			b = slices.Grow(b, len(b))
+		}
+	}
 }
 
 func jsonFault(err error) error {

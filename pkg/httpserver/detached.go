@@ -33,30 +33,88 @@ type Detached struct {
 }
 
 // ownHeaders differ from request to request.
-var ownHeaders = []string{requestIDHeader, "Ratelimit"}
+var ownHeaders = []string{requestIDHeader, rateLimitHeader}
 
 // Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
 // middleware. The answer has the headers that are set in c.
 func Detach(c *gin.Context) Detached {
-	d := Detached{id: logging.RequestID(c.Request.Context()), trace: tracing.Sampled(c.Request.Context()), close: c.Request.Close}
-	if o, ok := c.Get(observationKey); ok {
-		o := o.(*observation)
-		o.detached = true
-		d.began, d.endpoint = o.began.Sub(o.metrics.start), o.metrics.shared(c)
-	}
+	d := detach(c)
 	h := c.Writer.Header()
 	if h.Get("Connection") == "close" {
 		d.close = true
 		h.Del("Connection")
 	}
-	d.common, d.own = head(h)
+	d.common, d.own = d.endpoint.head(h)
 	if at := strings.LastIndex(d.own, d.id); at >= 0 {
 		d.id = d.own[at:][:len(d.id)] // one text to keep, not two
 	}
 	return d
 }
 
-// head writes headers as text, in two parts.
+// DetachBegun is Detach for an answer whose beginning is out: what is left to write is its body.
+func DetachBegun(c *gin.Context) Detached {
+	d := detach(c)
+	d.close = d.close || c.Writer.Header().Get("Connection") == "close"
+	return d
+}
+
+func detach(c *gin.Context) Detached {
+	d := Detached{id: logging.RequestID(c.Request.Context()), trace: tracing.Sampled(c.Request.Context()), close: c.Request.Close}
+	if e := exchangeOf(c); e.metrics != nil {
+		e.detached = true
+		d.began, d.endpoint = e.began.Sub(e.metrics.start), e.metrics.endpoint(c)
+	}
+	return d
+}
+
+// head writes headers as text, in two parts. Nearly always the common ones are those that stand on every answer.
+func (e *endpoint) head(h http.Header) (common unique.Handle[string], own string) {
+	if e == nil || !e.metrics.onlyStanding(h) {
+		return head(h)
+	}
+	text := make([]byte, 0, 192)
+	for i := len(ownHeaders) - 1; i >= 0; i-- { // as they are sorted
+		if values := h[ownHeaders[i]]; len(values) > 0 {
+			text = append(append(append(append(text, ownHeaders[i]...), ": "...), values[0]...), "\r\n"...)
+		}
+	}
+	return e.metrics.standing.text, string(text)
+}
+
+// standingHeaders are those of securityHeaders, and their text.
+type standingHeaders struct {
+	headers http.Header
+	text    unique.Handle[string]
+}
+
+func newStanding() standingHeaders {
+	headers := standing()
+	text, _ := head(headers)
+	return standingHeaders{headers, text}
+}
+
+// onlyStanding reports whether h holds nothing but those, and what is the request's own.
+func (m *httpMetrics) onlyStanding(h http.Header) bool {
+	own := 0
+	for _, name := range ownHeaders {
+		if values, there := h[name]; there {
+			if own++; len(values) != 1 {
+				return false
+			}
+		}
+	}
+	if len(h) != len(m.standing.headers)+own {
+		return false
+	}
+	for name, values := range m.standing.headers {
+		if v := h[name]; len(v) != 1 || v[0] != values[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// head is that for headers of all kinds.
 func head(h http.Header) (common unique.Handle[string], own string) {
 	h = h.Clone()
 	mine := make(http.Header, len(ownHeaders))
@@ -74,16 +132,6 @@ func head(h http.Header) (common unique.Handle[string], own string) {
 	return common, strings.Clone(text.String())
 }
 
-// shared returns the endpoint of c, the same one for all its requests.
-func (m *httpMetrics) shared(c *gin.Context) *endpoint {
-	e := m.endpoint(c)
-	if known, ok := m.endpoints.Load(e.route + " " + e.method); ok {
-		return known.(*endpoint)
-	}
-	known, _ := m.endpoints.LoadOrStore(e.route+" "+e.method, &e)
-	return known.(*endpoint)
-}
-
 // KeepAlive reports whether the client lets the connection live on after the answer.
 func (d *Detached) KeepAlive() bool { return !d.close }
 
@@ -97,7 +145,7 @@ func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int,
 	e := t.find(err)
 	e.RequestID = d.id
 	if d.endpoint != nil {
-		logFailure(d.context(), d.endpoint.log, d.endpoint.route, e, err)
+		logFailure(d.context(), d.endpoint.metrics.log, d.endpoint.route, e, err)
 	}
 	body, _ := json.Marshal(e) // texts and numbers: it cannot fail
 	return e.Status, d.response(e.Status, errorHeaders(e), body, keepAlive)
@@ -119,7 +167,11 @@ func (d *Detached) response(status int, headers map[string]string, body []byte, 
 		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
 	}
 	b = append(b, "Content-Type: application/json; charset=utf-8\r\nDate: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	if d.endpoint != nil {
+		b = append(b, d.endpoint.metrics.now()...)
+	} else {
+		b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	}
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(body)), 10)
 	if !keepAlive {

@@ -68,9 +68,7 @@ func (t ErrorTable) Abort(c *gin.Context, err error) {
 
 // abort cuts the connection of a request that counts as answered with status.
 func abort(c *gin.Context, status int) {
-	if o, ok := c.Get(observationKey); ok {
-		o.(*observation).aborted = status
-	}
+	exchangeOf(c).aborted = status
 	panic(http.ErrAbortHandler)
 }
 

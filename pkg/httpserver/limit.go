@@ -1,9 +1,9 @@
 package httpserver
 
 import (
-	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +11,9 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 )
+
+// rateLimitHeader is RateLimit as net/http spells it.
+const rateLimitHeader = "Ratelimit"
 
 var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, Away("the rate limiter")}}
 
@@ -32,7 +35,13 @@ func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {
 // Limit (limits are off) sets no header.
 func ApplyRateLimit(c *gin.Context, r ratelimit.Result) error {
 	if r.Limit > 0 {
-		c.Header("RateLimit", fmt.Sprintf("limit=%d, remaining=%d, reset=%d", r.Limit, r.Remaining, wholeSeconds(r.ResetAfter)))
+		b := append(make([]byte, 0, 64), "limit="...)
+		b = strconv.AppendInt(b, int64(r.Limit), 10)
+		b = append(b, ", remaining="...)
+		b = strconv.AppendInt(b, int64(r.Remaining), 10)
+		b = append(b, ", reset="...)
+		b = strconv.AppendInt(b, wholeSeconds(r.ResetAfter), 10)
+		c.Writer.Header()[rateLimitHeader] = []string{string(b)}
 	}
 	if r.Allowed {
 		return nil

@@ -8,59 +8,71 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
-	"regexp"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
-	"github.com/sealpost/sealpost/pkg/logging"
 	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
 const requestIDHeader = "X-Request-Id"
 
-// requestIDPattern is what we take over from a client. Anything else could forge log lines, or be used to fill them.
-var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
-
-const loggerKey = "sealpost.logger"
-
-func withLogger(log *slog.Logger) gin.HandlerFunc {
-	return func(c *gin.Context) { c.Set(loggerKey, log) }
+// acceptable reports whether an id is one that we take over from a client. Anything else could forge log lines, or be used
+// to fill them.
+func acceptable(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func logger(c *gin.Context) *slog.Logger {
-	if l, ok := c.Get(loggerKey); ok {
-		return l.(*slog.Logger)
+	if e := exchangeIn(c.Request.Context()); e != nil && e.metrics != nil {
+		return e.metrics.log
 	}
 	return slog.New(slog.DiscardHandler)
 }
 
-func requestID(c *gin.Context) {
+// begin makes the exchange of a request, under its id.
+func (m *httpMetrics) begin(c *gin.Context) {
 	id := c.GetHeader(requestIDHeader)
-	if !requestIDPattern.MatchString(id) {
+	if !acceptable(id) {
 		var b [12]byte
 		_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
 		id = hex.EncodeToString(b[:])
 	}
-	c.Header(requestIDHeader, id)
-	c.Request = c.Request.WithContext(logging.WithRequestID(c.Request.Context(), id))
+	c.Writer.Header()[requestIDHeader] = []string{id}
+	c.Request = c.Request.WithContext(&exchange{Context: c.Request.Context(), id: id, metrics: m, began: time.Now()})
 }
 
-// securityHeaders: the answers are data for programs; nothing in them may be rendered, framed, sniffed or stored.
-func securityHeaders(c *gin.Context) {
-	h := c.Writer.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Strict-Transport-Security", "max-age=31536000")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Cache-Control", "no-store")
+// securityHeaders: the answers are data for programs; nothing in them may be rendered, framed, sniffed or stored. Their values
+// are shared by all answers: whoever wants another one sets it, and must not change what it finds.
+func securityHeaders(headers http.Header) gin.HandlerFunc {
+	return func(c *gin.Context) { maps.Copy(c.Writer.Header(), headers) }
+}
+
+func standing() http.Header {
+	return http.Header{
+		"X-Content-Type-Options":       {"nosniff"},
+		"X-Frame-Options":              {"DENY"},
+		"Referrer-Policy":              {"no-referrer"},
+		"Content-Security-Policy":      {"default-src 'none'; frame-ancestors 'none'"},
+		"Strict-Transport-Security":    {"max-age=31536000"},
+		"Cross-Origin-Resource-Policy": {"cross-origin"},
+		"Cache-Control":                {"no-store"},
+	}
 }
 
 // writeTimeout bounds how long a client may take to read an ordinary answer. Polls and streams set their own
@@ -90,54 +102,27 @@ func recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-const observationKey = "sealpost.observation"
-
-// observation is a request in the eyes of the metrics and the log.
-type observation struct {
-	metrics *httpMetrics
-	began   time.Time
-	// detached: the answer comes after the handler has returned.
-	detached bool
-	// aborted is the status that would have been told of an answer that was cut off; 0 for others.
-	aborted int
-}
-
 func (m *httpMetrics) observe(c *gin.Context) {
-	o := &observation{metrics: m, began: time.Now()}
-	c.Set(observationKey, o)
+	e := exchangeOf(c)
 	defer func() { // also for a handler that cuts its answer off, by a panic
-		if o.detached {
+		if e.detached {
 			return
 		}
-		e := m.endpoint(c)
-		e.answered(c.Request.Context(), o.began, cmp.Or(o.aborted, c.Writer.Status()), c.Writer.Size())
+		m.endpoint(c).answered(c.Request.Context(), e.began, cmp.Or(e.aborted, c.Writer.Status()), c.Writer.Size())
 	}()
 	c.Next()
-}
-
-// endpoint is what all requests with one route and method have in common.
-type endpoint struct {
-	metrics       *httpMetrics
-	log           *slog.Logger
-	route, method string
-}
-
-func (m *httpMetrics) endpoint(c *gin.Context) endpoint {
-	route := c.FullPath()
-	if route == "" {
-		route = "unmatched"
-	}
-	return endpoint{m, logger(c), route, methodLabel(c.Request.Method)}
 }
 
 // answered counts and logs a request.
 func (e *endpoint) answered(ctx context.Context, began time.Time, status, size int) {
 	elapsed := time.Since(began)
-	e.metrics.requests.WithLabelValues(e.route, e.method, strconv.Itoa(status)).Inc()
-	metrics.Observe(e.metrics.duration.WithLabelValues(e.route), elapsed.Seconds(), trace.SpanContextFromContext(ctx))
-	e.log.LogAttrs(ctx, slog.LevelDebug, "request",
-		slog.String("method", e.method), slog.String("route", e.route), slog.Int("status", status),
-		slog.Duration("elapsed", elapsed), slog.Int("bytes", size))
+	e.count(status).Inc()
+	metrics.Observe(e.duration, elapsed.Seconds(), trace.SpanContextFromContext(ctx))
+	if e.metrics.log.Enabled(ctx, slog.LevelDebug) {
+		e.metrics.log.LogAttrs(ctx, slog.LevelDebug, "request",
+			slog.String("method", e.method), slog.String("route", e.route), slog.Int("status", status),
+			slog.Duration("elapsed", elapsed), slog.Int("bytes", size))
+	}
 }
 
 // methodLabel keeps the label bounded: a method is whatever text a stranger sends.

@@ -142,13 +142,13 @@ func (s *Server) buildEngine() error {
 	if err := s.engine.SetTrustedProxies(s.cfg.TrustedProxies); err != nil {
 		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
-	s.metrics = newMetrics(s.opts.Registry)
+	s.metrics = newMetrics(s.opts.Registry, s.opts.Log)
 	s.metrics.tracer = s.opts.Tracer
-	s.engine.Use(withLogger(s.opts.Log), requestID)
+	s.engine.Use(s.metrics.begin)
 	if s.opts.Tracer != nil {
 		s.engine.Use((&tracer{s.opts.Tracer, s.cfg.TrustTrace}).span)
 	}
-	s.engine.Use(s.closeLeaving, s.metrics.observe, recoverPanic, securityHeaders, boundWrite)
+	s.engine.Use(s.closeLeaving, s.metrics.observe, recoverPanic, securityHeaders(s.metrics.standing.headers), boundWrite)
 	s.engine.NoRoute(func(c *gin.Context) {
 		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
 	})

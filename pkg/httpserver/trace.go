@@ -47,7 +47,7 @@ func (t *tracer) span(c *gin.Context) {
 	}
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()
-	if o, ok := c.Get(observationKey); ok && o.(*observation).detached {
+	if exchangeOf(c).detached {
 		span.AddEvent("parked") // see Detached.Done
 		return
 	}

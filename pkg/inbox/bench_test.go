@@ -3,7 +3,6 @@ package inbox_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,15 +11,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// BenchmarkAppend sends from many goroutines at once: each send is durable, on SQLite with synchronous=FULL, when it
+// BenchmarkAppend sends from many goroutines at once: each send is durable, on Pebble with a sync, when it
 // returns.
 func BenchmarkAppend(b *testing.B) {
 	for _, recipients := range []int{1, 20} {
 		b.Run(fmt.Sprint("recipients=", recipients), func(b *testing.B) {
-			s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "db"))
+			s, err := pebble.Open(b.Context(), b.TempDir(), pebble.Options{})
 			require.NoError(b, err)
 			defer func() { require.NoError(b, s.Close()) }()
 			w := inbox.NewWriter(inbox.Config{Store: s, Sequencer: memseq.New(1000), AloneSince: time.Now()})
@@ -48,7 +47,7 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for _, length := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint("length=", length), func(b *testing.B) {
-			s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "db"))
+			s, err := pebble.Open(b.Context(), b.TempDir(), pebble.Options{})
 			require.NoError(b, err)
 			defer func() { require.NoError(b, s.Close()) }()
 			fill(b, s, length)

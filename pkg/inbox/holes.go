@@ -12,7 +12,7 @@ func (c *Config) hole(user string, position int64) store.Entry {
 	now := c.Now().UTC().Truncate(time.Millisecond)
 	return store.Entry{
 		User: user, Position: position, Kind: store.Hole, Message: store.NewMessageID(now),
-		At: now, ExpiresAt: now, PurgeAt: now.Add(c.Retention + purgeMargin),
+		At: now, ExpiresAt: now, PurgeAt: now.Add(c.Retention + c.PurgeMargin),
 	}
 }
 

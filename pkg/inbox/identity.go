@@ -13,30 +13,61 @@ import (
 // clientMessageID derives the id of a message from who sends it, the client's own id for it, and how often that has
 // failed before: so the store's write-once message id is the idempotency, with no other index.
 func clientMessageID(sender, clientID string, attempt int) store.MessageID {
-	h := sha256.New()
-	writeField(h, store.Canonical(sender))
-	writeField(h, clientID)
-	_ = binary.Write(h, binary.BigEndian, uint32(attempt))
-	return store.MessageID(h.Sum(nil)[:len(store.MessageID{})])
+	f := newFields()
+	f.add(store.Canonical(sender))
+	f.add(clientID)
+	f.gathered = binary.BigEndian.AppendUint32(f.gathered, uint32(attempt))
+	return store.MessageID(f.sum()[:len(store.MessageID{})])
 }
 
 // digest tells one send's content from another's: the ciphertext, the iv, and who is given which wrapped key. d's
 // recipients are in canonical order.
 func digest(d Draft) store.Digest {
-	h := sha256.New()
-	writeField(h, d.Content)
-	writeField(h, d.IV)
+	f := newFields()
+	f.add(d.Content)
+	f.add(d.IV)
 	for _, r := range d.Recipients {
-		writeField(h, store.Canonical(r.Username))
-		writeField(h, r.WrappedKey)
+		f.add(store.Canonical(r.Username))
+		f.add(r.WrappedKey)
 	}
-	return store.Digest(h.Sum(nil)[:len(store.Digest{})])
+	return store.Digest(f.sum()[:len(store.Digest{})])
 }
 
-// writeField writes a length before the text, so that no two lists of fields hash alike.
-func writeField(h hash.Hash, text string) {
-	_ = binary.Write(h, binary.BigEndian, uint64(len(text)))
-	_, _ = h.Write([]byte(text))
+// fields hashes texts (SHA-256). They are gathered, so that few small ones do not make many calls, and copies.
+type fields struct {
+	hash     hash.Hash
+	gathered []byte
+}
+
+// gatherFields is how much is gathered, and kept in memory.
+const gatherFields = 4 << 10
+
+func newFields() *fields { return &fields{sha256.New(), make([]byte, 0, gatherFields)} }
+
+// add writes a length before the text, so that no two lists of fields hash alike.
+func (f *fields) add(text string) {
+	if len(f.gathered)+8 > gatherFields {
+		f.flush()
+	}
+	f.gathered = binary.BigEndian.AppendUint64(f.gathered, uint64(len(text)))
+	for text != "" {
+		if len(f.gathered) == gatherFields {
+			f.flush()
+		}
+		n := min(len(text), gatherFields-len(f.gathered))
+		f.gathered = append(f.gathered, text[:n]...)
+		text = text[n:]
+	}
+}
+
+func (f *fields) flush() {
+	_, _ = f.hash.Write(f.gathered) // a hash takes everything
+	f.gathered = f.gathered[:0]
+}
+
+func (f *fields) sum() []byte {
+	f.flush()
+	return f.hash.Sum(f.gathered)
 }
 
 func sortRecipients(recipients []Recipient) []Recipient {

@@ -102,6 +102,10 @@ type Config struct {
 	Metrics  *Metrics
 	// Retention is how long entries are kept, and messages at most.
 	Retention time.Duration
+	// PurgeMargin is by how much entries, and tombstones of messages, outlive the messages of their time, whatever the order in
+	// which a store removes what is due, and clocks apart. A repeat that met a message and none of its entries would deliver it once
+	// more; one that met the entries of a failed attempt and not its tombstone would commit that.
+	PurgeMargin time.Duration
 	// WriteTimeout is when a send gives up. It must be shorter than HoleTimeout.
 	WriteTimeout time.Duration
 	// HoleTimeout is how long a position may stay undecided before a reader decides it.
@@ -121,6 +125,7 @@ type Config struct {
 // The defaults of Config.
 const (
 	DefaultRetention    = 90 * 24 * time.Hour
+	DefaultPurgeMargin  = time.Hour
 	DefaultWriteTimeout = 3 * time.Second
 	DefaultHoleTimeout  = 5 * time.Second
 	DefaultMaxClockSkew = 2 * time.Minute
@@ -129,6 +134,7 @@ const (
 
 func (c Config) withDefaults() Config {
 	setDefault(&c.Retention, DefaultRetention)
+	setDefault(&c.PurgeMargin, DefaultPurgeMargin)
 	setDefault(&c.WriteTimeout, DefaultWriteTimeout)
 	setDefault(&c.HoleTimeout, DefaultHoleTimeout)
 	setDefault(&c.MaxClockSkew, DefaultMaxClockSkew)

@@ -2,7 +2,6 @@ package inbox_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,21 +10,21 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTheInboxLogOnSQLite(t *testing.T) {
+func TestTheInboxLogOnPebble(t *testing.T) {
 	inboxtest.Run(t, inboxtest.Adapter{
 		Open: func(t *testing.T) store.Store {
-			s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "sealpost.db"))
+			s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })
 			return s
 		},
 		Purge: func(ctx context.Context, s store.Store, now time.Time) error {
-			_, err := s.(*sqlite.Store).Purge(ctx, now)
+			_, err := s.(*pebble.Store).Purge(ctx, now)
 			return err
 		},
 	})

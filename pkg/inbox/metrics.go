@@ -15,8 +15,10 @@ type Metrics struct {
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
 	batchSize          *prometheus.HistogramVec
-	batchWait          *prometheus.HistogramVec
-	storeReads         *prometheus.CounterVec
+	// entriesBatch and the others are those of batchSize.
+	entriesBatch, messagesBatch, sendsBatch prometheus.Observer
+	batchWait                               *prometheus.HistogramVec
+	storeReads                              *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
@@ -45,12 +47,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}),
 		batchSize: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sealpost_inbox_batch_documents",
-			Help:    "Documents that went into one bulk insert, by kind (entries, messages).",
+			Help:    "Documents that went into one bulk insert, by kind (entries, messages, or sends where both go together).",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 13),
 		}, []string{"kind"}),
 		batchWait: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sealpost_inbox_batch_wait_seconds",
-			Help:    "Time that sends waited for the bulk insert under way to end, by kind (entries, messages).",
+			Help:    "Time that sends waited for the bulk insert under way to end, by kind (entries, messages, or sends where both go together).",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
 		}, []string{"kind"}),
 		storeReads: f.NewCounterVec(prometheus.CounterOpts{
@@ -59,8 +61,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"purpose"}),
 	}
 	// There from the start, so that the first one is seen as an increase.
-	for _, kind := range []string{"entries", "messages"} {
-		m.batchSize.WithLabelValues(kind)
+	m.entriesBatch = m.batchSize.WithLabelValues("entries")
+	m.messagesBatch, m.sendsBatch = m.batchSize.WithLabelValues("messages"), m.batchSize.WithLabelValues("sends")
+	for _, kind := range []string{"entries", "messages", "sends"} {
 		m.batchWait.WithLabelValues(kind)
 	}
 	for _, purpose := range []string{"poll", "history", "message"} {

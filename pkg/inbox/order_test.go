@@ -3,7 +3,6 @@ package inbox_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // doomed marks the context of a send that is to die.
@@ -42,7 +41,7 @@ type process struct {
 // onNodes runs a test in virtual time.
 func onNodes(t *testing.T, test func(*testing.T, *nodes)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+		s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		test(t, &nodes{t: t, store: slowly(s, time.Millisecond), seq: memseq.New(100)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,8 @@ type positions struct {
 	metrics  *Metrics
 	sequencer
 	together *batch.Batcher[Want, int64]
+	// asking is held by who asks the counters: they are asked by one at a time.
+	asking sync.Mutex
 }
 
 func newPositions(cfg Config) *positions {
@@ -60,7 +63,9 @@ func (p *positions) stop() {
 func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sequencerTimeout)
 	defer cancel()
+	p.asking.Lock()
 	taken, err := p.counters.Take(ctx, wants)
+	p.asking.Unlock()
 	if err != nil {
 		p.leaveAlone()
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // slow is a store that takes its time to read tails.
@@ -96,7 +95,7 @@ type node struct {
 // onANode runs a test in virtual time.
 func onANode(t *testing.T, test func(*testing.T, *node)) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+		s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, s.Close()) }()
 		n := &node{store: slowly(s, 50*time.Millisecond), seq: &unsteady{Sequencer: memseq.New(1 << 20)}}

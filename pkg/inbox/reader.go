@@ -31,8 +31,8 @@ const (
 	contentBudget = 4 << 20
 	// unknownSize is what a message counts whose entry does not tell its size.
 	unknownSize = contentBudget / 16
-	// maxSettles bounds how often one read decides positions and looks again.
-	maxSettles = 4
+	// maxSettles bounds how often one read decides positions and looks again. What is undecided here and there is decided one after the other.
+	maxSettles = 64
 )
 
 // Reader reads inboxes and settles what dead writers left undecided. Its methods may be called concurrently.
@@ -67,17 +67,41 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
 	ctx, span := tracing.Start(ctx, "inbox read", trace.SpanKindInternal)
 	defer func() { tracing.End(span, err) }()
+	batch := Batch{Next: after}
 	for range maxSettles {
-		batch, open, err := r.scan(ctx, user, after, limit)
-		if err != nil || open == nil || batch.Next > after {
-			return batch, err
+		part, open, err := r.scan(ctx, user, batch.Next, limit)
+		if err != nil {
+			return batch.orFail(after, err)
+		}
+		batch = batch.followedBy(part)
+		if open == nil || len(batch.Items) > 0 || len(batch.Skipped) >= maxSkipped {
+			return batch, nil
 		}
 		settled, err := r.settle(ctx, user, open)
-		if err != nil || !settled {
-			return batch, err
+		if err != nil {
+			return batch.orFail(after, err)
+		}
+		if !settled {
+			return batch, nil
 		}
 	}
-	return Batch{Next: after, Blocked: true}, nil
+	return batch, nil
+}
+
+// followedBy is one stretch of two, the second of which begins where the first ends.
+func (b Batch) followedBy(next Batch) Batch {
+	next.PastHead = next.PastHead && len(b.Skipped) == 0 // what has just been skipped was there
+	next.Items, next.Skipped = append(b.Items, next.Items...), append(b.Skipped, next.Skipped...)
+	return next
+}
+
+// orFail is what has been read before an error, or else the error.
+func (b Batch) orFail(after int64, err error) (Batch, error) {
+	if b.Next > after {
+		b.More = true
+		return b, nil
+	}
+	return b, err
 }
 
 // undecided is what a scan stopped at: a run of missing positions below an entry, or an entry without its message.
@@ -319,7 +343,7 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	if !r.stuck.tooLong(key, e.At) {
 		return false, nil
 	}
-	written, err := r.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(e.Message, r.cfg.Now(), r.cfg.Retention)})
+	written, err := r.cfg.Store.InsertMessages(ctx, []store.Message{r.cfg.tombstone(e.Message)})
 	if err != nil {
 		return false, err
 	}

@@ -3,26 +3,27 @@ package inbox_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo: a send died after it had prepared its entries, and is repeated shortly
 // before they expire. It was acknowledged, and was gone a moment later.
 func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	start := time.Now()
 	clock := start
-	cfg := inbox.Config{Store: s, Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
+	cfg := inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return clock }}
 	dies := cfg
 	dies.Failpoint = func(_ context.Context, step inbox.Step) error {
 		if step == inbox.StepEntries {
@@ -44,4 +45,88 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 	batch, err := inbox.NewReader(cfg).Read(t.Context(), "ben", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, batch.Items, 1, "acknowledged two seconds ago, with a lifetime of a day")
+}
+
+// late is a log whose clock the test moves, with a retention of a day, in which a first attempt has died before its commit and a
+// reader has decided that it failed.
+type late struct {
+	t     *testing.T
+	store *pebble.Store
+	cfg   inbox.Config
+	draft inbox.Draft
+	start time.Time
+	clock time.Time
+}
+
+func failedLongAgo(t *testing.T) *late {
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	l := &late{t: t, store: s, start: time.Now()}
+	l.clock = l.start
+	l.cfg = inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
+	l.draft = inbox.Draft{Sender: "Ann", Recipients: []inbox.Recipient{{Username: "Ben", WrappedKey: "k"}}, Content: "x", IV: "iv", ClientMessageID: "c1"}
+	_, err = l.send(inbox.StepEntries)
+	require.Error(t, err)
+	l.clock = l.start.Add(10 * time.Minute)
+	require.Equal(t, int64(1), l.read().Next, "decided")
+	return l
+}
+
+// send sends the draft, by a writer of its own that dies at a step, if one is named.
+func (l *late) send(dies ...inbox.Step) (inbox.Receipt, error) {
+	cfg := l.cfg
+	cfg.Failpoint = func(_ context.Context, step inbox.Step) error {
+		if slices.Contains(dies, step) {
+			return errors.New("killed here")
+		}
+		return nil
+	}
+	w := inbox.NewWriter(cfg)
+	defer w.Stop()
+	return w.Append(l.t.Context(), l.draft)
+}
+
+func (l *late) read() inbox.Batch {
+	batch, err := inbox.NewReader(l.cfg).Read(l.t.Context(), "ben", 0, 10)
+	require.NoError(l.t, err)
+	return batch
+}
+
+func (l *late) at(after time.Duration) {
+	l.clock = l.start.Add(after)
+	_, err := l.store.Purge(l.t.Context(), l.clock)
+	require.NoError(l.t, err)
+}
+
+// TestATombstoneOutlivesTheMessageItIsPassedFor: a repeat at the end of the retention is committed under the next id. The first id was
+// free again an hour later, and another repeat delivered the message once more.
+func TestATombstoneOutlivesTheMessageItIsPassedFor(t *testing.T) {
+	l := failedLongAgo(t)
+	l.at(24 * time.Hour)
+	first, err := l.send()
+	require.NoError(t, err)
+	require.False(t, first.Duplicate)
+	l.at(27 * time.Hour)
+	again, err := l.send()
+	require.NoError(t, err)
+	require.True(t, again.Duplicate)
+	require.Equal(t, first.Message.ID, again.Message.ID)
+	require.Len(t, l.read().Items, 1)
+}
+
+// TestATombstoneOutlivesTheEntryItIsPassedFor: a repeat that came an hour after the first attempt had been settled as failed died, too, before it knew.
+// When the tombstone had gone, a third was committed over its entry, which readers had passed.
+func TestATombstoneOutlivesTheEntryItIsPassedFor(t *testing.T) {
+	l := failedLongAgo(t)
+	l.at(25*time.Hour + time.Second) // the first entry has gone, the tombstone stands for another ten minutes
+	_, err := l.send(inbox.StepEntries)
+	require.Error(t, err)
+	l.at(25*time.Hour + 3*time.Minute)
+	passed := l.read().Next
+	require.Equal(t, int64(2), passed)
+	l.at(26 * time.Hour)
+	done, err := l.send()
+	require.NoError(t, err)
+	require.Greater(t, done.Entries[0].Position, passed, "nobody looks again at what has been passed")
 }

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -104,10 +105,34 @@ func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
 			return err
 		}
 	}
+	if err := r.renew(ctx, c); err != nil {
+		return err
+	}
 	if len(c.claims) > 0 {
 		c.decided, err = r.cfg.Store.Decided(ctx, c.claims)
 	}
 	return err
+}
+
+// renew makes the tombstones that readers pass outlive the entries that they pass them for: an entry may be younger, if a repeat
+// wrote it. If the tombstone went first, a repeat could commit the message, at a position that nobody looks at again. Entries of
+// one's own sends are not looked at: they are not delivered.
+func (r *Reader) renew(ctx context.Context, c *chunk) error {
+	for _, e := range c.shown {
+		m := c.messages[e.Message]
+		if !m.Tombstone {
+			continue
+		}
+		err := r.cfg.renew(ctx, m, e.ExpiresAt)
+		if errors.Is(err, store.ErrNotFound) { // it has just gone: the entry is undecided again
+			delete(c.messages, e.Message)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // judge says what stands at an entry's position. One's own send is passed only when it is decided: before, a store may

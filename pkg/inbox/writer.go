@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -23,11 +24,6 @@ const (
 	// settleTimeout bounds finding out, or deciding, the fate of a send that went wrong.
 	settleTimeout = 2 * time.Second
 
-	// purgeMargin is by how much entries, and tombstones of messages, outlive the messages of their time, whatever the order in
-	// which a store removes what is due, and clocks apart. A repeat that met a message and none of its entries would deliver it once
-	// more; one that met the entries of a failed attempt and not its tombstone would commit that.
-	purgeMargin = time.Hour
-
 	maxBatchDocuments = 4096
 	maxBatchBytes     = 16 << 20
 )
@@ -45,7 +41,9 @@ type Writer struct {
 	positions *positions
 	entries   *batch.Batcher[store.Entry, store.EntryResult]
 	messages  *batch.Batcher[store.Message, bool]
-	stuck     *watch
+	// atOnce is nil if the store cannot write a send in one step.
+	atOnce *atOnce
+	stuck  *watch
 	// underWay counts the sends that have begun and not ended.
 	underWay atomic.Int64
 }
@@ -54,19 +52,23 @@ type Writer struct {
 func NewWriter(cfg Config) *Writer {
 	cfg = cfg.withDefaults()
 	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
-	entrySize := func(e store.Entry) int { return len(e.WrappedKey) + len(e.User) + 128 }
-	messageSize := func(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
 	bounds := func(kind string) batch.Config {
 		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
 	}
 	w.positions.tails.insert = w.insertEntries
 	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
 	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
+	w.atOnce = newAtOnce(cfg, w.positions)
 	return w
 }
 
+// entrySize and messageSize are what one counts against the bound of a batch.
+func entrySize(e store.Entry) int     { return len(e.WrappedKey) + len(e.User) + 128 }
+func messageSize(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
+
 // Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
 func (w *Writer) Stop() {
+	w.atOnce.stop()
 	w.positions.stop()
 	w.entries.Stop()
 	w.messages.Stop()
@@ -125,6 +127,11 @@ func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool,
 
 func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
 	message, entries := w.build(d, sum, attempt)
+	if w.atOnce != nil {
+		if receipt, done, err := w.commitAtOnce(ctx, message, entries); done {
+			return receipt, err
+		}
+	}
 	if touched, err := w.traced(ctx, entries); err != nil {
 		return w.failed(ctx, message, entries, touched, err)
 	}
@@ -170,20 +177,21 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 	}
 	entry := store.Entry{
 		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt,
-		PurgeAt: now.Add(w.cfg.Retention + purgeMargin),
+		PurgeAt: now.Add(w.cfg.Retention + w.cfg.PurgeMargin),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
-	toSelf := false
+	m.Recipients = make([]string, 0, len(d.Recipients))
+	toSelf, sender := false, store.Canonical(d.Sender)
 	for _, r := range d.Recipients {
 		e := entry
 		e.User, e.WrappedKey, e.KeyVersion = store.Canonical(r.Username), r.WrappedKey, r.KeyVersion
-		toSelf = toSelf || e.User == store.Canonical(d.Sender)
+		toSelf = toSelf || e.User == sender
 		entries = append(entries, e)
 		m.Recipients = append(m.Recipients, r.Username)
 	}
 	if !toSelf {
 		e := entry
-		e.User, e.Kind = store.Canonical(d.Sender), store.Sent
+		e.User, e.Kind = sender, store.Sent
 		entries = append(entries, e)
 	}
 	return m, entries
@@ -197,7 +205,7 @@ func (w *Writer) traced(ctx context.Context, entries []store.Entry) (touched boo
 }
 
 // prepare gives each entry a position and inserts it. An entry whose position is taken takes another; one that its
-// inbox already holds is replaced by what is there. touched means that, error or not, something may have been written.
+// inbox already holds is replaced by what is there. Positions that entries have been given already are tried first. touched means that, error or not, something may have been written.
 func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bool, err error) {
 	pending := make([]*store.Entry, len(entries))
 	for i := range entries {
@@ -208,7 +216,7 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 		if lagging {
 			w.cfg.Metrics.positionConflicts.Add(float64(len(pending)))
 		}
-		taken, err := w.positions.next(ctx, usersOf(pending), lagging)
+		taken, err := w.take(ctx, pending, lagging)
 		if err != nil {
 			return touched, err
 		}
@@ -225,13 +233,23 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
 }
 
-// usersOf lists the owners of entries.
-func usersOf(entries []*store.Entry) []string {
-	users := make([]string, len(entries))
+// take returns the positions at which entries are to be placed: those that they have been given, which they give back, and new ones.
+func (w *Writer) take(ctx context.Context, entries []*store.Entry, lagging bool) ([]int64, error) {
+	positions := make([]int64, len(entries))
+	users, at := make([]string, 0, len(entries)), make([]int, 0, len(entries))
 	for i, e := range entries {
-		users[i] = e.User
+		if positions[i], e.Position = e.Position, 0; positions[i] == 0 {
+			users, at = append(users, e.User), append(at, i)
+		}
 	}
-	return users
+	if len(users) == 0 {
+		return positions, nil
+	}
+	taken, err := w.positions.next(ctx, users, lagging)
+	for i := range taken {
+		positions[at[i]] = taken[i]
+	}
+	return positions, err
 }
 
 // place inserts entries at the positions taken and returns those whose positions belong to others. A position that turns
@@ -319,26 +337,33 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]st
 		user     string
 		position int64
 	}
-	seen := make(map[place]bool, len(entries))
-	results := make([]store.EntryResult, len(entries))
-	rows := make([]store.Entry, 0, len(entries))
-	at := make([]int, 0, len(entries))
-	for i, e := range entries {
-		p := place{e.User, e.Position}
-		if seen[p] {
-			results[i].PositionTaken = true
-			continue
+	seen := make(map[place]struct{}, len(entries))
+	var again []int
+	for i := range entries {
+		p := place{entries[i].User, entries[i].Position}
+		before := len(seen)
+		if seen[p] = struct{}{}; len(seen) == before {
+			again = append(again, i)
 		}
-		seen[p] = true
-		rows, at = append(rows, e), append(at, i)
 	}
-	w.cfg.Metrics.batchSize.WithLabelValues("entries").Observe(float64(len(rows)))
-	inserted, err := w.cfg.Store.InsertEntries(ctx, rows)
+	rows := entries // entries are large, and it is nearly always all of them
+	if len(again) > 0 {
+		rows = make([]store.Entry, 0, len(seen))
+		for i, left := 0, again; i < len(entries); i++ {
+			if len(left) > 0 && left[0] == i {
+				left = left[1:]
+				continue
+			}
+			rows = append(rows, entries[i])
+		}
+	}
+	w.cfg.Metrics.entriesBatch.Observe(float64(len(rows)))
+	results, err := w.cfg.Store.InsertEntries(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
-	for i, r := range inserted {
-		results[at[i]] = r
+	for _, i := range again {
+		results = slices.Insert(results, i, store.EntryResult{PositionTaken: true})
 	}
 	return results, nil
 }
@@ -346,7 +371,7 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]st
 // insertMessages is the bulk insert behind the group commit: the commit point of every send in it. Repeats of one
 // client message id may meet in a batch; the port judges each on its own.
 func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
-	w.cfg.Metrics.batchSize.WithLabelValues("messages").Observe(float64(len(messages)))
+	w.cfg.Metrics.messagesBatch.Observe(float64(len(messages)))
 	return w.cfg.Store.InsertMessages(ctx, messages)
 }
 
@@ -381,7 +406,7 @@ func notCommitted(cause error) error {
 // settle puts a tombstone in the message's place, so that it can never be committed (errTombstoned), or learns that it
 // has been.
 func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
-	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{tombstone(m.ID, w.cfg.Now(), w.cfg.Retention)})
+	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
 	if err != nil {
 		return Receipt{}, notCommitted(err)
 	}
@@ -417,7 +442,7 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 	case !ok:
 		return Receipt{}, fmt.Errorf("%w: the message that stood at its id has expired", ErrNotCommitted)
 	case standing.Tombstone:
-		return Receipt{}, errTombstoned
+		return Receipt{}, w.passTombstone(ctx, standing, m)
 	case standing.Digest != m.Digest:
 		return Receipt{}, ErrIdempotencyMismatch
 	}
@@ -425,6 +450,28 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 		entries = nil // there is nothing to be told about any more
 	}
 	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
+}
+
+// passTombstone is for a send that goes on with the next id, because m's holds a tombstone: errTombstoned. The tombstone must not go
+// before the message that will be committed does: a repeat would find this id free, and commit the message once more.
+func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
+	err := w.cfg.renew(ctx, standing, m.PurgeAt)
+	switch {
+	case errors.Is(err, store.ErrNotFound): // it has just gone: the next try begins with this id
+		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
+	case err != nil:
+		return notCommitted(err)
+	}
+	return errTombstoned
+}
+
+// renew makes a tombstone outlive what it is passed for, by no less than half of PurgeMargin. Most do by themselves: those younger
+// than that.
+func (c Config) renew(ctx context.Context, t store.Message, outlives time.Time) error {
+	if t.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
+		return nil
+	}
+	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(c.PurgeMargin))
 }
 
 // yield is for a send that found the entries of another one, of other content, under its client message id. If that
@@ -442,9 +489,11 @@ func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
 
 // tombstone makes the message that stands where none will ever be. It is kept for longer than the entries that point
 // at it are looked at.
-func tombstone(id store.MessageID, now time.Time, retention time.Duration) store.Message {
-	now = now.UTC().Truncate(time.Millisecond)
-	return store.Message{ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(retention), PurgeAt: now.Add(retention + purgeMargin)}
+func (c Config) tombstone(id store.MessageID) store.Message {
+	now := c.Now().UTC().Truncate(time.Millisecond)
+	return store.Message{
+		ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(c.Retention), PurgeAt: now.Add(c.Retention + c.PurgeMargin),
+	}
 }
 
 // failpointError marks an error as injected: nothing may be cleaned up after it.

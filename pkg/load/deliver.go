@@ -21,6 +21,8 @@ type Deliver struct {
 	Accounts int
 	// FanOut is to how many users each message goes: a number, or all.
 	FanOut string
+	// Streams has all read by streams instead of polls.
+	Streams bool
 	// Size is the length of a message's content, in characters.
 	Size int
 	// Rate is how many messages are sent a second, by all users together, whatever the server does; 0 for a closed loop,
@@ -73,6 +75,7 @@ func (d *Deliver) Run(ctx context.Context, scenario string) (*report.Report, err
 	if err != nil {
 		return nil, err
 	}
+	readers.streams = d.Streams
 	list, err := letters(users, n, d.Size)
 	if err != nil {
 		return nil, err
@@ -86,6 +89,7 @@ func (d *Deliver) describe(b *bench, fanOut int) {
 		b.setting("accounts", d.Accounts)
 	}
 	b.setting("fan-out", fanOut)
+	b.setting("readers", readingBy(d.Streams))
 	b.setting("size", d.Size)
 	if d.Rate > 0 {
 		b.setting("rate", d.Rate)
@@ -116,16 +120,26 @@ func (d *Deliver) measure(ctx context.Context, b *bench, run *check.Run, r *read
 			run.Arrived(), round(r.delivery.Quantile(99)))
 	})
 	r.start(ctx)
+	before := b.readingAt(ctx, run, from)
 	s.send(ctx)
+	r.await(ctx, d.Patience)
+	err := b.cost(run, before)
 	r.finish(ctx, d.Patience)
 	stop()
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), err); err != nil {
 		return nil, err
 	}
 	b.report.Figure("sends accepted", s.accepted.Rate(), "/s")
 	b.report.Figure("deliveries", r.delivery.Rate(), "/s")
 	v := run.Judge()
 	return b.finish(ctx, began, &v, s.accepted, r.delivery, s.late)
+}
+
+func readingBy(streams bool) string {
+	if streams {
+		return "streams"
+	}
+	return "polls"
 }
 
 func round(d time.Duration) time.Duration {

@@ -91,6 +91,7 @@ func (in *Inbox) Run(ctx context.Context) (*report.Report, error) {
 		return nil, err
 	}
 	readers.start(ctx)
+	readers.await(ctx, in.Patience)
 	readers.finish(ctx, in.Patience)
 	if err := ctx.Err(); err != nil {
 		return nil, err

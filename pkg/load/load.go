@@ -24,6 +24,8 @@ const (
 	// pollWait is how long polls wait; pollMargin how much longer their answer may take.
 	pollWait   = 25 * time.Second
 	pollMargin = 15 * time.Second
+	// streamSilence is longer than the time between two heartbeats.
+	streamSilence = 40 * time.Second
 	// pollLimit is what a client asks for that wants few, large answers.
 	pollLimit = 1000
 )
@@ -34,6 +36,8 @@ type Target struct {
 	Servers []string
 	// Metrics are URLs of /metrics of the deployment's processes: what they used is reported.
 	Metrics []string
+	// Processes are some of this machine: what sends and deliveries cost them is reported.
+	Processes []Processes
 	// Prefix begins the names of the users; empty for one that is new each time. With a prefix that was used before, the
 	// users are logged in instead of registered, if Password is the same.
 	Prefix, Password string

@@ -48,6 +48,8 @@ func (l *liar) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.send(w, r, user)
 	case "/api/messages/poll":
 		l.poll(w, r, user)
+	case "/api/messages/stream":
+		l.stream(w, r, user)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
@@ -77,6 +79,16 @@ func (l *liar) poll(w http.ResponseWriter, r *http.Request, user string) {
 		}
 	}
 	answerJSON(w, http.StatusOK, out)
+}
+
+// stream tells what there is and ends, as a server does that drains.
+func (l *liar) stream(w http.ResponseWriter, r *http.Request, user string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	n, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Query().Get("after"), "e."))
+	for i, m := range l.inboxes[user][n:] {
+		text, _ := json.Marshal(m)
+		_, _ = fmt.Fprintf(w, "id: %d\ndata: %s\n\n", n+i+1, text)
+	}
 }
 
 func answerJSON(w http.ResponseWriter, status int, body any) {
@@ -114,12 +126,13 @@ func TestAServerThatBreaksItsPromiseIsFoundOut(t *testing.T) {
 		{"one that refuses and delivers", honest, http.StatusBadRequest, "not asked for"},
 		{"one that fails and delivers", honest, http.StatusInternalServerError, ""},
 	}
-	for _, test := range cases {
-		t.Run(test.name, func(t *testing.T) {
+	for i := range 2 * len(cases) {
+		test, streams := cases[i/2], i%2 == 1
+		t.Run(test.name+" to "+readingBy(streams), func(t *testing.T) {
 			server := httptest.NewServer(&liar{put: test.put, status: test.status, inboxes: map[string][]api.Message{}})
 			defer server.Close()
 			d := Deliver{
-				Target: Target{Servers: []string{server.URL}, Password: "p"}, Users: 2, FanOut: "1", Size: 50, Concurrency: 4,
+				Target: Target{Servers: []string{server.URL}, Password: "p"}, Users: 2, FanOut: "1", Streams: streams, Size: 50, Concurrency: 4,
 				Rate: 100, Duration: 100 * time.Millisecond, Patience: 500 * time.Millisecond,
 			}
 			r, err := d.Run(t.Context(), "pairs")

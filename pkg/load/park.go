@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ const (
 type Park struct {
 	Target
 	Polls int
+	// Streams are what is idle instead of polls, as many.
+	Streams bool
 	// Gateways are URLs of what holds the polls; none if that is Servers.
 	Gateways []string
 	// Users share the polls; 0 for one to fifty polls. Probes of them are sent a message each.
@@ -110,7 +113,7 @@ func (p *Park) Run(ctx context.Context, scenario string) (*report.Report, error)
 }
 
 func (g *parking) describe() {
-	g.b.setting("polls", g.p.Polls)
+	g.b.setting(readingBy(g.p.Streams), g.p.Polls)
 	g.b.setting("users", g.p.Users)
 	g.b.setting("processes", g.p.Processes)
 	if g.p.Storm > 0 {
@@ -171,7 +174,7 @@ func (g *parking) hold(ctx context.Context) (err error) {
 func (g *parking) enter(phase string) { g.phase.Store(&phase) }
 
 func (g *parking) job() fleet.Job {
-	job := fleet.Job{Servers: g.p.Gateways, Polls: g.p.Polls, Wait: parkWait, Ramp: g.p.Ramp}
+	job := fleet.Job{Servers: g.p.Gateways, Polls: g.p.Polls, Streams: g.p.Streams, Wait: parkWait, Ramp: g.p.Ramp}
 	for _, u := range g.users {
 		job.Users = append(job.Users, fleet.User{Token: u.token, Cursor: u.cursor})
 	}
@@ -210,11 +213,11 @@ func (g *parking) parked(ctx context.Context, began time.Time, what string, drop
 		return errors.Join(err, ctx.Err())
 	}
 	s := g.fleet.State()
-	g.b.report.Figure(what, float64(s.Parked), "polls")
-	g.b.report.Figure(what+", as the server counts", float64(known), "polls")
+	g.b.report.Figure(what, float64(s.Parked), readingBy(g.p.Streams))
+	g.b.report.Figure(what+", as the server counts", float64(known), readingBy(g.p.Streams))
 	g.b.report.Figure(what+" after", s.Last.Sub(began).Seconds(), "s")
 	if err != nil {
-		g.b.report.Fault("%s: only %d of %d polls, the server counts %d, after %s", what, s.Parked, g.p.Polls, known, g.p.Patience)
+		g.b.report.Fault("%s: only %d of %d %s, the server counts %d, after %s", what, s.Parked, g.p.Polls, readingBy(g.p.Streams), known, g.p.Patience)
 	}
 	return nil
 }
@@ -247,7 +250,7 @@ func (g *parking) memory(ctx context.Context, before float64) error {
 	}
 	g.b.report.Figure("memory before", before/(1<<20), "MiB")
 	g.b.report.Figure("memory parked", u.serverMemory/(1<<20), "MiB")
-	g.b.report.Figure("memory a poll", (u.serverMemory-before)/float64(g.p.Polls), "bytes")
+	g.b.report.Figure("memory a "+strings.TrimSuffix(readingBy(g.p.Streams), "s"), (u.serverMemory-before)/float64(g.p.Polls), "bytes")
 	return nil
 }
 

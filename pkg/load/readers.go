@@ -2,7 +2,9 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -15,11 +17,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// readers are users that poll all the time, as clients do.
+// readers are users that read all the time, as clients do: by polls or by streams.
 type readers struct {
 	b        *bench
 	run      *check.Run
 	list     []*reader
+	streams  bool
 	delivery *measure.Series
 	// from and to bound the sends whose deliveries are measured, by the time they were to be made.
 	from, to time.Time
@@ -85,9 +88,8 @@ func (r *readers) start(ctx context.Context) {
 	}
 }
 
-// finish waits until everything that was accepted has arrived, or nothing more arrives for as long as patience, stops
-// the readers, and has each look once more for what nobody expects.
-func (r *readers) finish(ctx context.Context, patience time.Duration) {
+// await waits until everything that was accepted has arrived, or nothing more arrives for as long as patience.
+func (r *readers) await(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	arrived, since := r.run.Arrived(), time.Now()
@@ -97,6 +99,10 @@ func (r *readers) finish(ctx context.Context, patience time.Duration) {
 			arrived, since = now, time.Now()
 		}
 	}
+}
+
+// finish stops the readers, and has each look once more for what nobody expects.
+func (r *readers) finish(ctx context.Context, patience time.Duration) {
 	r.stop()
 	r.reading.Wait()
 	var sweeping errgroup.Group
@@ -110,15 +116,22 @@ func (r *readers) finish(ctx context.Context, patience time.Duration) {
 	_ = sweeping.Wait() // what it does not find is judged to be missing
 }
 
-// read polls until ctx ends.
+// read reads until ctx ends.
 func (r *reader) read(ctx context.Context) {
 	timer := measure.StoppedTimer()
 	for ctx.Err() == nil {
-		asked, err := r.poll(ctx, pollWait)
+		asked, err := r.once(ctx)
 		if err != nil && !measure.Pause(ctx, timer, asked) {
 			return
 		}
 	}
+}
+
+func (r *reader) once(ctx context.Context) (time.Duration, error) {
+	if r.of.streams {
+		return r.stream(ctx)
+	}
+	return r.poll(ctx, pollWait)
 }
 
 // sweep reads on until there is nothing more.
@@ -157,10 +170,41 @@ func (r *reader) poll(ctx context.Context, wait time.Duration) (time.Duration, e
 		r.of.b.tally.add("poll unreadable", 1)
 		return 0, err
 	}
+	r.take(now)
+	return 0, nil
+}
+
+// stream reads one stream until it ends, and returns how long the server asks to wait.
+func (r *reader) stream(ctx context.Context) (time.Duration, error) {
+	a, err := r.conn.Listen(ctx, wire.Request{Method: http.MethodGet, Path: "/api/messages/stream?after=" + r.cursor, Token: r.user.token, Timeout: streamSilence},
+		func(e wire.Event) error {
+			now := time.Now()
+			if err := r.answer.ParseEvent(e.Name, e.ID, e.Data); err != nil {
+				r.of.b.tally.add("event unreadable", 1)
+				return err
+			}
+			r.take(now)
+			return nil
+		})
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if errors.Is(err, io.EOF) {
+		r.of.b.tally.add("stream ended", 1)
+		return 0, err
+	}
+	r.of.b.tally.count("stream", a.Status, err)
+	if err == nil {
+		err = fmt.Errorf("status %d: %.200s", a.Status, a.Body)
+	}
+	return a.RetryAfter, err
+}
+
+// take takes in what an answer or an event has brought.
+func (r *reader) take(now time.Time) {
 	r.check.Take(r.answer.Messages, r.answer.Skipped, r.answer.Position)
 	r.measure(now)
 	r.cursor = r.answer.Cursor
-	return 0, nil
 }
 
 // measure records how long the messages of an answer have taken.

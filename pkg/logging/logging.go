@@ -10,16 +10,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-type requestIDKey struct{}
+// RequestIDKey is the key of a context under which its request id stands, a string. See WithRequestID.
+type RequestIDKey struct{}
 
 // WithRequestID returns a context whose log lines carry id.
 func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+	return context.WithValue(ctx, RequestIDKey{}, id)
 }
 
-// RequestID returns the id that WithRequestID put into ctx, or "".
+// RequestID returns the id that stands in ctx, or "".
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
+	id, _ := ctx.Value(RequestIDKey{}).(string)
 	return id
 }
 

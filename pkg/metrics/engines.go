@@ -23,7 +23,7 @@ func NewEngines(reg prometheus.Registerer) *Engines {
 	return &Engines{
 		duration: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sealpost_engine_operation_duration_seconds",
-			Help:    "Time that an engine (mongodb, redis, nats, sqlite) took for an operation, as this process saw it.",
+			Help:    "Time that an engine (mongodb, redis, nats, pebble) took for an operation, as this process saw it.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, labels),
 		errors: f.NewCounterVec(prometheus.CounterOpts{

@@ -152,6 +152,8 @@ type Log interface {
 	// InsertMessages writes messages, each on its own, and reports for each whether it was written: false means that
 	// the id is in use. When it returns, what it wrote is durable.
 	InsertMessages(ctx context.Context, messages []Message) (written []bool, err error)
+	// RenewTombstone keeps the tombstone under an id until purgeAt, if it would go sooner; ErrNotFound if there is none.
+	RenewTombstone(ctx context.Context, id MessageID, purgeAt time.Time) error
 	// Messages finds messages by id, tombstones included; ids that are not there are missing from the answer.
 	Messages(ctx context.Context, ids []MessageID) (map[MessageID]Message, error)
 	// MessagesOf is Messages for entries that this store returned: it may know where their messages are.

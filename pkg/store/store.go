@@ -1,4 +1,4 @@
-// Package store holds the ports of the truth: what must survive any failure. Each adapter (pebble, sqlite, mongo) implements
+// Package store holds the ports of the truth: what must survive any failure. Each adapter (pebble, mongo) implements
 // every port and passes the one suite in storetest.
 //
 // Names: every username that crosses a port as a key is canonical (see Canonical); the spelling chosen at registration

@@ -1,5 +1,5 @@
-// Command standalone is the whole server in one process: SQLite for the truth, an embedded NATS server, nothing else
-// to install or set.
+// Command standalone is the whole server in one process: a Pebble database for the truth, a call for the bus, nothing else to
+// install or set.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/heapfloor"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
@@ -19,7 +20,7 @@ const usage = `standalone is the Sealpost server in one process.
 
   standalone                 serve
   standalone healthcheck     end with 0 if the server that runs here is ready
-  standalone backup FOLDER   copy the database and the server's key into a new folder; the server may run
+  standalone backup FOLDER   copy the database and the server's key into a new folder; the server may run, and goes on
   standalone restore FOLDER  make an empty DATA_DIR of such a copy; clients are told that the log is another one
   standalone new-epoch       after a restore by other means, with the server stopped: tell clients so
 
@@ -43,7 +44,10 @@ func run() error {
 		command, folder = []string{command[0], "FOLDER"}, command[1]
 	}
 	chosen := map[string]func() error{
-		"":               func() error { return app.Run(ctx, cfg, os.Stderr) },
+		"": func() error {
+			heapfloor.Set(100)
+			return app.Run(ctx, cfg, os.Stderr)
+		},
 		"healthcheck":    func() error { return httpserver.Healthcheck(ctx, cfg.HTTP.AdminAddress) },
 		"backup FOLDER":  func() error { return app.Backup(ctx, cfg, folder) },
 		"restore FOLDER": func() error { return printed(app.Restore(ctx, cfg, folder)) },

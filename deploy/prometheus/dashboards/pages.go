@@ -198,12 +198,12 @@ func gatewayCapacity() Dashboard {
 	}
 }
 
-// enginesPage is for whoever runs MongoDB, Redis and NATS, or the disk under SQLite.
+// enginesPage is for whoever runs MongoDB, Redis and NATS, or the disk under a standalone server.
 func enginesPage() Dashboard {
 	ratio := `sum by (engine) (rate(sealpost_engine_operation_errors_total{$node}[$__rate_interval])) / sum by (engine) (rate(sealpost_engine_operation_duration_seconds_count{$node}[$__rate_interval]))`
 	return Dashboard{
 		UID: "sealpost-engines", Title: "Sealpost: engines",
-		Description: "MongoDB, Redis and NATS as the nodes see them, and SQLite under a standalone server.",
+		Description: "MongoDB, Redis and NATS as the nodes see them, and the store of a standalone server.",
 		Rows: []Row{
 			{"All", []Panel{
 				graph("Operations", "ops", "Operations asked of each engine.", rateBy("engine", `sealpost_engine_operation_duration_seconds_count{$node}`)),
@@ -237,10 +237,10 @@ func enginesPage() Dashboard {
 					rateBy("result", `sealpost_messages_hints_total{$node}`), rateBy("about", `sealpost_hints_received_total{$node}`)),
 				graph("Hears hints", "bool", "1 while a gateway hears them.", Query{`sealpost_hints_listening{$node}`, perNode}),
 			}},
-			{"SQLite", []Panel{
-				graph("Operations", "ops", "What the standalone server asks of its file, by operation.", rateBy("operation", `sealpost_engine_operation_duration_seconds_count{$node,engine="sqlite"}`)),
-				graph("Latency by operation, p99", "s", "A write waits for its turn, and for the disk.", quantileBy("0.99", "operation", "sealpost_engine_operation_duration_seconds", `$node,engine="sqlite"`)),
-				graph("Errors by operation", "ops", "A full disk, a file that cannot be read, a write that took too long.", rateBy("operation", `sealpost_engine_operation_errors_total{$node,engine="sqlite"}`)),
+			{"Embedded store", []Panel{
+				graph("Operations", "ops", "What the standalone server asks of its store, by operation.", rateBy("operation", `sealpost_engine_operation_duration_seconds_count{$node,engine="pebble"}`)),
+				graph("Latency by operation, p99", "s", "A write waits for its turn, and for the disk; stall: writes that waited for compactions.", quantileBy("0.99", "operation", "sealpost_engine_operation_duration_seconds", `$node,engine="pebble"`)),
+				graph("Errors by operation", "ops", "A full disk, a block that cannot be read, a write that took too long.", rateBy("operation", `sealpost_engine_operation_errors_total{$node,engine="pebble"}`)),
 			}},
 			{"Between the services", []Panel{
 				graph("Age of the token keys", "s", "Time since each node fetched the keys that verify tokens.", Query{`time() - sealpost_token_keys_fetched_timestamp_seconds{$node}`, perNode}),

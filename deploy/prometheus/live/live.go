@@ -152,7 +152,7 @@ func (c *check) print(format string, args ...any) { _, _ = fmt.Fprintf(c.w, form
 const shown = 4
 
 // ofStandalone tells whether a query is about what only the standalone server has. A cluster answers it with nothing.
-func ofStandalone(expr string) bool { return strings.Contains(expr, `engine="sqlite"`) }
+func ofStandalone(expr string) bool { return strings.Contains(expr, `engine="pebble"`) }
 
 // ask sends one query and prints it with the first series of its answer.
 func (c *check) ask(what, expr string, needed bool) {

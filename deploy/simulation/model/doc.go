@@ -18,7 +18,7 @@
 //	passGap, skip                 scanGap, passGap, settleHoles
 //	beginLatest                   after=latest in the gateway
 //	takeEvents                    the gateway's mailbox, which is told what an acknowledged send announces
-//	retention.go                  TTL indexes of MongoDB, Purge of SQLite
+//	retention.go                  TTL indexes of MongoDB, Purge of Pebble
 //
 // Time is left out but for the retention: whatever may happen after a time-out may happen at any moment. So a writer gives up whenever
 // it likes, and a reader settles what is undecided as soon as it meets it; that the reader waits for longer than the writer makes

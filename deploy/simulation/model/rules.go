@@ -17,7 +17,7 @@ const (
 	OneEntryAMessage
 	// MessagesWriteOnce says that a message does not replace a tombstone, nor a tombstone a message.
 	MessagesWriteOnce
-	// DecidedEntriesSynced says that where prepared entries are written without a sync (SQLite), one whose id is decided already is
+	// DecidedEntriesSynced says that where prepared entries are written without a sync (Pebble), one whose id is decided already is
 	// synced: readers pass it as soon as it stands.
 	DecidedEntriesSynced
 

@@ -15,15 +15,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/bus/busmetrics"
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
 const (
 	inboxPrefix = "inbox.v1."
 	nodeSubject = "nodes.v1"
+	keysSubject = "keys.v1"
 	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
 	queueLength = 1 << 16
 	// subscribeTimeout bounds waiting for the server to take a subscription.
@@ -79,36 +80,9 @@ type Bus struct {
 	quit    chan struct{}
 	tasks   sync.WaitGroup
 	stop    sync.Once
-	metrics busMetrics
-}
-
-type busMetrics struct {
-	published   *prometheus.CounterVec
-	received    prometheus.Counter
-	disruptions *prometheus.CounterVec
-}
-
-func newMetrics(reg prometheus.Registerer) busMetrics {
-	f := promauto.With(reg)
-	m := busMetrics{
-		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
-		}, []string{"result"}),
-		received: f.NewCounter(prometheus.CounterOpts{
-			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
-		}),
-		disruptions: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer, silent).",
-		}, []string{"cause"}),
-	}
-	// There from the start, so that the first one is seen as an increase.
-	for _, result := range []string{"ok", "disconnected", "error"} {
-		m.published.WithLabelValues(result)
-	}
-	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer", "silent"} {
-		m.disruptions.WithLabelValues(cause)
-	}
-	return m
+	// keys is who follows keys, if anybody does.
+	keys    atomic.Pointer[bus.KeyFollower]
+	metrics busmetrics.Metrics
 }
 
 // Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
@@ -116,7 +90,7 @@ func newMetrics(reg prometheus.Registerer) busMetrics {
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
 		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
-		quit: make(chan struct{}), metrics: newMetrics(o.Registerer),
+		quit: make(chan struct{}),
 	}
 	if b.observe == nil {
 		b.observe = func(context.Context, string, time.Duration, bool) {}
@@ -140,19 +114,13 @@ func Connect(url string, o Options) (*Bus, error) {
 		nats.ConnectHandler(func(*nats.Conn) { b.disrupted("reconnect", nil) }),
 		nats.ErrorHandler(b.failed),
 	}, o.NATS...)
+	b.metrics = busmetrics.New(o.Registerer)
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
 	b.conn = conn
-	promauto.With(o.Registerer).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",
-	}, func() float64 {
-		if b.Connected() {
-			return 1
-		}
-		return 0
-	})
+	busmetrics.Connected(o.Registerer, b.Connected)
 	b.tasks.Go(b.dispatch)
 	b.tasks.Go(b.watch)
 	return b, nil
@@ -173,7 +141,7 @@ func (b *Bus) dispatch() {
 	for {
 		select {
 		case m := <-b.events:
-			b.metrics.received.Inc()
+			b.metrics.Received.Inc()
 			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, m.Header.Values(tracing.Header))
 		case <-b.quit:
 			return
@@ -211,7 +179,7 @@ func (b *Bus) watch() {
 func (b *Bus) ping(ctx context.Context) error { return b.conn.FlushWithContext(ctx) }
 
 func (b *Bus) disrupted(cause string, err error) {
-	b.metrics.disruptions.WithLabelValues(cause).Inc()
+	b.metrics.Disruptions.WithLabelValues(cause).Inc()
 	if cause == "reconnect" {
 		b.log.Info("bus connected")
 	} else {
@@ -219,6 +187,9 @@ func (b *Bus) disrupted(cause string, err error) {
 	}
 	if b.receiver != nil {
 		b.receiver.Disrupted()
+	}
+	if f := b.keys.Load(); f != nil {
+		(*f).KeysMissed()
 	}
 }
 
@@ -237,18 +208,18 @@ func (b *Bus) Connected() bool { return b.conn.IsConnected() && !b.silent.Load()
 func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) {
 	defer b.measure(context.Background(), opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
-		b.metrics.published.WithLabelValues("disconnected").Inc()
+		b.metrics.Disconnected.Inc()
 		return bus.ErrDisconnected
 	}
 	if err := b.send(inboxPrefix+user, payload, traces); err != nil {
-		b.metrics.published.WithLabelValues("error").Inc()
+		b.metrics.Failed.Inc()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			// The server takes nothing: whoever publishes next would wait as long. Until it is connected anew, nobody waits.
 			_ = b.conn.ForceReconnect()
 		}
 		return fmt.Errorf("publish: %w", err)
 	}
-	b.metrics.published.WithLabelValues("ok").Inc()
+	b.metrics.OK.Inc()
 	return nil
 }
 
@@ -295,6 +266,27 @@ func (b *Bus) Subscribe(ctx context.Context, user string) (_ bus.Subscription, e
 		return s, fmt.Errorf("%w: %w", bus.ErrDisconnected, err)
 	}
 	return s, nil
+}
+
+// PublishKeyChange implements bus.KeyPublisher.
+func (b *Bus) PublishKeyChange(user string) error {
+	if !b.conn.IsConnected() {
+		return bus.ErrDisconnected
+	}
+	if err := b.conn.Publish(keysSubject, []byte(user)); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
+// FollowKeys has f told of keys, until Close. It is to be called once. While the bus is not Connected, f is not told.
+func (b *Bus) FollowKeys(f bus.KeyFollower) error {
+	b.keys.Store(&f)
+	_, err := b.conn.Subscribe(keysSubject, func(m *nats.Msg) { f.KeyChanged(string(m.Data)) })
+	if err != nil {
+		return fmt.Errorf("follow keys: %w", err)
+	}
+	return nil
 }
 
 // measure tells of an operation that ends now. A client that went away is no failure of the bus.

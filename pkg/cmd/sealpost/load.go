@@ -31,6 +31,7 @@ the real thing. The server must run with RATE_LIMIT=off. Give several servers as
 type loadFlags struct {
 	target     load.Target
 	json, html string
+	cpu        []string
 }
 
 func (a *app) loadCommand() *cobra.Command {
@@ -49,6 +50,7 @@ func (a *app) loadCommand() *cobra.Command {
 	flags.StringVar(&f.json, "json", "", "file for the report as JSON")
 	flags.StringVar(&f.html, "html", "", "file for the report as a page with plots")
 	flags.StringSliceVar(&f.target.Metrics, "metrics", nil, "URLs of /metrics of the server's processes, on their admin ports: what they use is reported")
+	flags.StringArrayVar(&f.cpu, "cpu", nil, "NAME=PID,PID…: what a send and a delivery cost these processes of this machine, with their children, is reported; may be repeated")
 	flags.StringVar(&f.target.Prefix, "prefix", "", "beginning of the users' names; with one that was used before, they log in; default: a new one")
 	flags.StringVar(&f.target.Password, "users-password", "a load test's password", "password of the users")
 	cmd.AddCommand(a.deliverCommand(f), a.pairsCommand(f), a.parkCommand(f), a.stormCommand(f), a.loadLoginCommand(f), a.inboxCommand(f), a.workerCommand())
@@ -63,6 +65,13 @@ func (a *app) scenario(f *loadFlags, use, short string, run func(context.Context
 			f.target.Servers = strings.Split(cmp.Or(a.server, defaultServer), ",")
 			if file, ok := a.err.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 				f.target.Progress = file
+			}
+			for _, text := range f.cpu {
+				p, err := load.ParseProcesses(text)
+				if err != nil {
+					return usagef("--cpu: %s", err)
+				}
+				f.target.Processes = append(f.target.Processes, p)
 			}
 			r, err := run(cmd.Context())
 			if err != nil {
@@ -123,6 +132,7 @@ func deliverFlags(cmd *cobra.Command, s *load.Deliver) {
 	flags := cmd.Flags()
 	flags.IntVar(&s.Users, "users", 20, "how many users there are")
 	flags.IntVar(&s.Accounts, "accounts", 0, "how many accounts are there: with more than users, the others do nothing")
+	flags.BoolVar(&s.Streams, "streams", false, "read by streams instead of polls")
 	flags.IntVar(&s.Size, "size", 400, "length of a message's content, in characters")
 	flags.Float64Var(&s.Rate, "rate", 0, "messages sent a second, by all together; 0 for a closed loop")
 	flags.IntVar(&s.Concurrency, "concurrency", 64, "sends that are under way at once; with --rate, at most")
@@ -161,6 +171,7 @@ func runPark(ctx context.Context, f *loadFlags, s *load.Park, scenario string) (
 func parkFlags(cmd *cobra.Command, s *load.Park) {
 	flags := cmd.Flags()
 	flags.IntVar(&s.Polls, "polls", 1000, "how many polls there are")
+	flags.BoolVar(&s.Streams, "streams", false, "they are streams instead of polls")
 	flags.StringSliceVar(&s.Gateways, "gateways", nil, "URLs of what holds the polls, if that is not --server")
 	flags.IntVar(&s.Users, "users", 0, "how many users share them; 0 for one to fifty polls")
 	flags.IntVar(&s.Probes, "probes", 20, "how many of the users are sent a message at the end")

@@ -24,6 +24,9 @@ type Adapter struct {
 	Open func(t *testing.T) store.Store
 	// Purge removes what has passed its time.
 	Purge func(ctx context.Context, s store.Store, now time.Time) error
+
+	// twoSteps has all writers do without one step.
+	twoSteps bool
 }
 
 // patience bounds waiting for a condition; no test takes it unless it fails.
@@ -35,8 +38,21 @@ const holeTimeout = 100 * time.Millisecond
 // errDeath is what an injected death looks like to the code that would not have survived it.
 var errDeath = errors.New("killed here")
 
-// Run runs the suite.
+// TwoSteps hides of a store that it can write a send in one step.
+func TwoSteps(s store.Log) store.Log { return struct{ store.Log }{s} }
+
+// Run runs the suite: where the store can write a send in one step, for both ways.
 func Run(t *testing.T, a Adapter) {
+	if _, can := a.Open(t).(store.Committer); !can {
+		run(t, a)
+		return
+	}
+	t.Run("in one step", func(t *testing.T) { run(t, a) })
+	a.twoSteps = true
+	t.Run("in two steps", func(t *testing.T) { run(t, a) })
+}
+
+func run(t *testing.T, a Adapter) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, Adapter)
@@ -95,22 +111,27 @@ func Run(t *testing.T, a Adapter) {
 
 // world is a store with a reader, from which tests make writers.
 type world struct {
-	t     *testing.T
-	store store.Store
-	seq   inbox.Sequencer
+	t        *testing.T
+	twoSteps bool
+	store    store.Store
+	seq      inbox.Sequencer
 	*inbox.Reader
 }
 
 func newWorld(t *testing.T, a Adapter) *world {
 	s := a.Open(t)
-	w := &world{t: t, store: s, seq: memseq.New(1 << 16)}
+	w := &world{t: t, twoSteps: a.twoSteps, store: s, seq: memseq.New(1 << 16)}
 	w.Reader = inbox.NewReader(w.config())
 	return w
 }
 
 func (w *world) config() inbox.Config {
+	var log store.Log = w.store
+	if w.twoSteps {
+		log = TwoSteps(log)
+	}
 	return inbox.Config{
-		Store: w.store, Sequencer: w.seq, HoleTimeout: holeTimeout, WriteTimeout: 20 * time.Second, MaxClockSkew: 10 * time.Minute,
+		Store: log, Sequencer: w.seq, HoleTimeout: holeTimeout, WriteTimeout: 20 * time.Second, MaxClockSkew: 10 * time.Minute,
 	}
 }
 
@@ -127,6 +148,9 @@ func (w *world) writer(change ...func(*inbox.Config)) *inbox.Writer {
 // dying makes a writer die at a step.
 func dying(at inbox.Step) func(*inbox.Config) {
 	return func(c *inbox.Config) {
+		if at == inbox.StepEntries {
+			c.Store = TwoSteps(c.Store)
+		}
 		c.Failpoint = func(_ context.Context, s inbox.Step) error {
 			if s == at {
 				return errDeath

@@ -30,6 +30,9 @@ func (w *world) stopping(at inbox.Step, room int) (change func(*inbox.Config), r
 	reached = make(chan struct{}, room)
 	w.t.Cleanup(gate.open)
 	return func(c *inbox.Config) {
+		if at == inbox.StepEntries {
+			c.Store = TwoSteps(c.Store)
+		}
 		c.Failpoint = func(_ context.Context, s inbox.Step) error {
 			if s == at {
 				reached <- struct{}{}

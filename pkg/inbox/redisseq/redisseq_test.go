@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -15,10 +14,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/inbox/inboxtest"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq/redisseqtest"
 	"github.com/sealpost/sealpost/pkg/internal/enginetest"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -261,14 +261,14 @@ func TestAServerThatLostItsScriptIsSentItAgain(t *testing.T) {
 // of what the other one has under way.
 func TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
-	log, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "db"))
+	log, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, log.Close()) }()
 	const writeTimeout = 300 * time.Millisecond
 	type key struct{}
 	node := func() *inbox.Writer {
 		w := inbox.NewWriter(inbox.Config{
-			Store: log, Counters: redisseq.New(client, redisseq.Config{Retention: retention, Settling: writeTimeout}), WriteTimeout: writeTimeout,
+			Store: inboxtest.TwoSteps(log), Counters: redisseq.New(client, redisseq.Config{Retention: retention, Settling: writeTimeout}), WriteTimeout: writeTimeout,
 			Failpoint: func(ctx context.Context, s inbox.Step) error {
 				if at, ok := ctx.Value(key{}).(func() error); ok && s == inbox.StepPositions {
 					return at()

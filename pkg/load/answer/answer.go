@@ -1,4 +1,4 @@
-// Package answer reads the answers to polls, with next to no copying.
+// Package answer reads the answers to polls and the events of streams, with next to no copying.
 package answer
 
 import (
@@ -39,17 +39,49 @@ func (a *Poll) Parse(body []byte) error {
 	}
 	a.Messages, a.Skipped = a.Messages[:0], a.Skipped[:0]
 	for _, m := range v.GetArray("messages") {
-		content := m.GetStringBytes("encryptedContent")
-		stamp, _ := check.ParseStamp(string(content[:min(len(content), check.StampBytes)]))
-		a.Messages = append(a.Messages, check.Message{Position: m.GetInt64("seq"), Stamp: stamp})
+		a.message(m)
 	}
-	for _, p := range v.GetArray("skipped") {
-		a.Skipped = append(a.Skipped, p.GetInt64())
-	}
+	a.skipped(v)
 	a.Cursor = string(v.GetStringBytes("cursor"))
 	a.Position, err = strconv.ParseInt(a.Cursor[strings.IndexByte(a.Cursor, '.')+1:], 10, 64)
 	if err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
 	return nil
+}
+
+// ParseEvent reads an event of a stream: it is as a poll's answer with what the event brought.
+func (a *Poll) ParseEvent(name, id string, data []byte) error {
+	v, err := a.parser.ParseBytes(data)
+	if err != nil {
+		return err
+	}
+	a.Messages, a.Skipped = a.Messages[:0], a.Skipped[:0]
+	switch name {
+	case "":
+		a.message(v)
+	case "skipped":
+		a.skipped(v)
+	case api.PollReset:
+		return ErrReset
+	default:
+		return fmt.Errorf("an event of an unknown kind: %s", name)
+	}
+	a.Cursor = id
+	if a.Position, err = strconv.ParseInt(id, 10, 64); err != nil {
+		return fmt.Errorf("event id: %w", err)
+	}
+	return nil
+}
+
+func (a *Poll) message(m *fastjson.Value) {
+	content := m.GetStringBytes("encryptedContent")
+	stamp, _ := check.ParseStamp(string(content[:min(len(content), check.StampBytes)]))
+	a.Messages = append(a.Messages, check.Message{Position: m.GetInt64("seq"), Stamp: stamp})
+}
+
+func (a *Poll) skipped(v *fastjson.Value) {
+	for _, p := range v.GetArray("skipped") {
+		a.Skipped = append(a.Skipped, p.GetInt64())
+	}
 }

@@ -32,7 +32,7 @@ type Run struct {
 	sends   []send
 	readers []*Reader
 
-	expected, arrived atomic.Int64
+	accepted, expected, arrived atomic.Int64
 }
 
 type send struct {
@@ -65,12 +65,16 @@ func (r *Run) End(n uint32, o Outcome) {
 	s.outcome = o
 	r.mu.Unlock()
 	if o == Accepted {
+		r.accepted.Add(1)
 		r.expected.Add(int64(len(s.to)))
 	}
 }
 
 // Outstanding is how many deliveries of accepted messages have not arrived.
 func (r *Run) Outstanding() int64 { return r.expected.Load() - r.arrived.Load() }
+
+// Accepted is how many sends have been accepted.
+func (r *Run) Accepted() int64 { return r.accepted.Load() }
 
 // Arrived is how many messages have arrived.
 func (r *Run) Arrived() int64 { return r.arrived.Load() }

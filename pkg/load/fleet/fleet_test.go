@@ -48,14 +48,17 @@ func newPost(t *testing.T) *post {
 		}
 		p.open.Add(1)
 		defer p.open.Add(-1)
+		if r.URL.Path == "/api/messages/stream" {
+			p.stream(w, r)
+			return
+		}
 		if r.URL.Query().Get("after") == "e.1" {
 			<-r.Context().Done()
 			return
 		}
 		select {
 		case <-p.message:
-			content := check.Stamp{Run: 5, N: 3, At: 1}.Append(nil)
-			_, _ = fmt.Fprintf(w, `{"type":"messages","messages":[{"seq":1,"encryptedContent":"%s"}],"cursor":"e.1"}`, content)
+			_, _ = fmt.Fprintf(w, `{"type":"messages","messages":[%s],"cursor":"e.1"}`, message())
 		case <-r.Context().Done():
 		}
 	}))
@@ -63,7 +66,29 @@ func newPost(t *testing.T) *post {
 	return p
 }
 
-func TestPollsAreParkedDroppedAndParkedAgain(t *testing.T) {
+func message() string {
+	return fmt.Sprintf(`{"seq":1,"encryptedContent":"%s"}`, check.Stamp{Run: 5, N: 3, At: 1}.Append(nil))
+}
+
+// stream tells of the message, and of nothing else.
+func (p *post) stream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case <-p.message:
+		_, _ = fmt.Fprintf(w, "id: 1\ndata: %s\n\n", message())
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	case <-r.Context().Done():
+	}
+}
+
+func TestPollsAreParkedDroppedAndParkedAgain(t *testing.T) { parkedDroppedAndParkedAgain(t, false) }
+
+func TestStreamsAreParkedDroppedAndParkedAgain(t *testing.T) { parkedDroppedAndParkedAgain(t, true) }
+
+func parkedDroppedAndParkedAgain(t *testing.T, streams bool) {
+	t.Helper()
 	t.Setenv(workerVariable, "1")
 	server := newPost(t)
 	const polls = 20
@@ -72,7 +97,7 @@ func TestPollsAreParkedDroppedAndParkedAgain(t *testing.T) {
 		Command: []string{os.Args[0]}, Processes: 3, Errors: os.Stderr,
 		Job: Job{
 			Servers: []string{server.URL}, Sources: []string{"127.0.0.1", "127.0.0.2"}, Users: []User{{"a", "e.0"}, {"b", "e.0"}},
-			Polls: polls, Wait: time.Minute, Ramp: 10 * time.Millisecond,
+			Polls: polls, Streams: streams, Wait: time.Minute, Ramp: 10 * time.Millisecond,
 		},
 		Counted: func(status string, n int64) { statuses[status] += n },
 		Took: func(a Arrival) {
@@ -97,8 +122,11 @@ func TestPollsAreParkedDroppedAndParkedAgain(t *testing.T) {
 	close(server.message)
 	require.NoError(t, f.Until(ctx, func(State) bool { return arrived.Load() == polls }))
 	require.NoError(t, f.Close())
-	require.EqualValues(t, 7, statuses["poll 503"])
-	require.EqualValues(t, polls, statuses["poll 200"])
+	if streams {
+		require.Equal(t, map[string]int64{"stream 503": 7}, statuses)
+	} else {
+		require.Equal(t, map[string]int64{"poll 503": 7, "poll 200": polls}, statuses)
+	}
 	require.Equal(t, []check.Message{{Position: 1, Stamp: check.Stamp{Run: 5, N: 3, At: 1}}}, arrivals[polls-1].Messages)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -18,7 +19,9 @@ import (
 const (
 	// pollMargin is how much longer than its wait a poll may take.
 	pollMargin = 15 * time.Second
-	pollLimit  = 1000
+	// streamSilence is longer than the time between two heartbeats.
+	streamSilence = 40 * time.Second
+	pollLimit     = 1000
 )
 
 // poll is one client that polls all the time.
@@ -57,8 +60,11 @@ func (p *poll) run(ctx context.Context, ramp time.Duration) {
 	}
 }
 
-// once makes one poll and returns how long the server asks to wait before the next.
+// once makes one poll, or reads one stream until it ends, and returns how long the server asks to wait before the next.
 func (p *poll) once(ctx context.Context) (time.Duration, error) {
+	if p.worker.job.Streams {
+		return p.stream(ctx)
+	}
 	path := fmt.Sprintf("/api/messages/poll?limit=%d&wait=%d&after=%s", pollLimit, int(p.worker.job.Wait.Seconds()), p.cursor)
 	a, err := p.conn.Do(ctx, wire.Request{Method: http.MethodGet, Path: path, Token: p.token, Timeout: p.worker.job.Wait + pollMargin})
 	at := time.Now().UnixNano()
@@ -77,6 +83,37 @@ func (p *poll) once(ctx context.Context) (time.Duration, error) {
 		p.worker.count("poll unreadable")
 		return 0, err
 	}
+	p.took(at)
+	return 0, nil
+}
+
+func (p *poll) stream(ctx context.Context) (time.Duration, error) {
+	path := "/api/messages/stream?after=" + p.cursor
+	a, err := p.conn.Listen(ctx, wire.Request{Method: http.MethodGet, Path: path, Token: p.token, Timeout: streamSilence}, func(e wire.Event) error {
+		at := time.Now().UnixNano()
+		if err := p.answer.ParseEvent(e.Name, e.ID, e.Data); err != nil {
+			p.worker.count("event unreadable")
+			return err
+		}
+		p.took(at)
+		return nil
+	})
+	switch {
+	case ctx.Err() != nil || errors.Is(err, wire.ErrBroken):
+		return 0, err
+	case errors.Is(err, io.EOF):
+		p.worker.count("stream ended")
+	case err != nil:
+		p.worker.count("stream error")
+	default:
+		p.worker.count(fmt.Sprintf("stream %d", a.Status))
+		err = fmt.Errorf("status %d", a.Status)
+	}
+	return a.RetryAfter, err
+}
+
+// took tells of what an answer or an event has brought.
+func (p *poll) took(at int64) {
 	if len(p.answer.Messages)+len(p.answer.Skipped) > 0 {
 		p.worker.arrived(Arrival{
 			Poll: p.index, Messages: slices.Clone(p.answer.Messages), Skipped: slices.Clone(p.answer.Skipped),
@@ -84,7 +121,6 @@ func (p *poll) once(ctx context.Context) (time.Duration, error) {
 		})
 	}
 	p.cursor = p.answer.Cursor
-	return 0, nil
 }
 
 // dropIn drops the connection after a while.

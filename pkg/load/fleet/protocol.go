@@ -19,6 +19,8 @@ type Job struct {
 	// First and Polls are which polls are this worker's.
 	First int `json:"first"`
 	Polls int `json:"polls"`
+	// Streams has each of them read a stream instead of polling.
+	Streams bool `json:"streams"`
 	// Wait is how long each poll waits before it is made again.
 	Wait time.Duration `json:"wait"`
 	// Ramp is how long it takes until all connections have been opened.

@@ -187,27 +187,34 @@ func (c *Conn) open(ctx context.Context, deadline time.Time) (reused bool, err e
 }
 
 func (c *Conn) exchange(deadline time.Time) (Answer, error) {
-	c.mu.Lock()
-	conn := c.conn
-	c.mu.Unlock()
-	if conn == nil {
-		return Answer{}, ErrBroken
-	}
-	if err := conn.SetDeadline(deadline); err != nil {
+	if _, err := c.write(deadline); err != nil {
 		return Answer{}, err
 	}
-	if _, err := conn.Write(c.out); err != nil {
-		return Answer{}, err
-	}
-	return c.read()
-}
-
-func (c *Conn) read() (Answer, error) {
 	res, err := http.ReadResponse(c.reader, nil)
 	if err != nil {
 		return Answer{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
+	return c.whole(res)
+}
+
+// write sends the request that was built.
+func (c *Conn) write(deadline time.Time) (net.Conn, error) {
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn == nil {
+		return nil, ErrBroken
+	}
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, err
+	}
+	_, err := conn.Write(c.out)
+	return conn, err
+}
+
+// whole reads an answer to its end.
+func (c *Conn) whole(res *http.Response) (Answer, error) {
 	c.in.Reset()
 	n, err := c.in.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
 	if err == nil && n > maxAnswer {

@@ -174,6 +174,16 @@ func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([
 	return written, nil
 }
 
+// RenewTombstone implements store.Log.
+func (s *Store) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
+	later := bson.D{{Key: "$max", Value: bson.D{{Key: "expiresAt", Value: purgeAt}}}}
+	done, err := s.messages.UpdateOne(ctx, bson.D{eq("_id", bson.ObjectID(id)), eq("tombstone", true)}, later)
+	if err == nil && done.MatchedCount == 0 {
+		return store.ErrNotFound
+	}
+	return unavailable(err)
+}
+
 // Messages implements store.Log.
 func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.MessageID]store.Message, error) {
 	messages := make(map[store.MessageID]store.Message, len(ids))

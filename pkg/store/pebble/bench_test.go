@@ -18,89 +18,68 @@ import (
 	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
 )
-
-var engines = map[string]func(b *testing.B) store.Store{
-	"sqlite": func(b *testing.B) store.Store {
-		s, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "db"))
-		require.NoError(b, err)
-		return s
-	},
-	"pebble": func(b *testing.B) store.Store {
-		s, err := pebble.Open(b.Context(), filepath.Join(b.TempDir(), "store"), pebble.Options{})
-		require.NoError(b, err)
-		return s
-	},
-}
 
 // BenchmarkReads reads what a client that comes back is given: a hundred entries from the middle of a long inbox, one of many, with their
 // messages; whether they are decided; and where the inbox ends.
 func BenchmarkReads(b *testing.B) {
 	const length, others, bulk = 100_000, 20, 1000
-	for _, engine := range []string{"sqlite", "pebble"} {
-		s := engines[engine](b)
-		text := ciphertext(1 << 20)
-		now := time.Now().UTC().Truncate(time.Millisecond)
-		for p := 0; p < length; p += bulk {
-			var entries []store.Entry
-			messages := make([]store.Message, bulk)
-			for i := range messages {
-				one := sendOf(int64(p+i+1), "bob", fmt.Sprint("user", i%others))
-				m := &messages[i]
-				*m = one.Message
-				_, _ = crand.Read(m.ID[:]) // as one that is made of a client's id
-				m.ExpiresAt, m.PurgeAt = now.Add(time.Duration(p+i)*time.Millisecond), now.Add(time.Duration(p+i)*time.Millisecond)
-				m.Content = text[rand.N(len(text)-contentLen):][:contentLen]
-				for _, e := range one.Entries {
-					e.Message, e.ExpiresAt, e.WrappedKey = m.ID, m.ExpiresAt, text[rand.N(len(text)-keyLen):][:keyLen]
-					entries = append(entries, e)
-				}
+	s := open(b, filepath.Join(b.TempDir(), "store"), pebble.Options{})
+	text := ciphertext(1 << 20)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	for p := 0; p < length; p += bulk {
+		var entries []store.Entry
+		messages := make([]store.Message, bulk)
+		for i := range messages {
+			one := sendOf(int64(p+i+1), "bob", fmt.Sprint("user", i%others))
+			m := &messages[i]
+			*m = one.Message
+			_, _ = crand.Read(m.ID[:]) // as one that is made of a client's id
+			m.ExpiresAt, m.PurgeAt = now.Add(time.Duration(p+i)*time.Millisecond), now.Add(time.Duration(p+i)*time.Millisecond)
+			m.Content = text[rand.N(len(text)-contentLen):][:contentLen]
+			for _, e := range one.Entries {
+				e.Message, e.ExpiresAt, e.WrappedKey = m.ID, m.ExpiresAt, text[rand.N(len(text)-keyLen):][:keyLen]
+				entries = append(entries, e)
 			}
-			_, err := s.InsertEntries(b.Context(), entries)
-			require.NoError(b, err)
-			_, err = s.InsertMessages(b.Context(), messages)
-			require.NoError(b, err)
 		}
-		b.Run(engine, func(b *testing.B) {
-			before := processorTime(b)
-			for i := 0; b.Loop(); i++ {
-				after := int64(i * 7919 % (length - 100))
-				entries, err := s.Entries(b.Context(), "bob", after, after+100)
-				require.NoError(b, err)
-				require.Len(b, entries, 100)
-				found, err := s.MessagesOf(b.Context(), entries)
-				require.NoError(b, err)
-				require.Len(b, found, 100)
-				ids := make([]store.MessageID, len(entries))
-				for i, e := range entries {
-					ids[i] = e.Message
-				}
-				_, err = s.Decided(b.Context(), ids)
-				require.NoError(b, err)
-				_, err = s.Tails(b.Context(), []string{"bob"})
-				require.NoError(b, err)
-			}
-			b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/read")
-		})
-		require.NoError(b, s.Close())
+		_, err := s.InsertEntries(b.Context(), entries)
+		require.NoError(b, err)
+		_, err = s.InsertMessages(b.Context(), messages)
+		require.NoError(b, err)
 	}
+	before := processorTime(b)
+	for i := 0; b.Loop(); i++ {
+		after := int64(i * 7919 % (length - 100))
+		entries, err := s.Entries(b.Context(), "bob", after, after+100)
+		require.NoError(b, err)
+		require.Len(b, entries, 100)
+		found, err := s.MessagesOf(b.Context(), entries)
+		require.NoError(b, err)
+		require.Len(b, found, 100)
+		ids := make([]store.MessageID, len(entries))
+		for i, e := range entries {
+			ids[i] = e.Message
+		}
+		_, err = s.Decided(b.Context(), ids)
+		require.NoError(b, err)
+		_, err = s.Tails(b.Context(), []string{"bob"})
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/read")
 }
 
 // BenchmarkSends sends from many goroutines at once, as the inbox log does: to one other from 64, and to all 20 from 8. Every send is
 // durable when it returns. Beside the rate it tells the processor time of the whole process for a send.
 func BenchmarkSends(b *testing.B) {
 	for _, shape := range []struct{ recipients, atOnce int }{{1, 64}, {20, 8}} {
-		for _, c := range []struct{ engine, way string }{
-			{"sqlite", "steps"}, {"pebble", "steps"}, {"pebble", "commit"}, {"pebble", "direct"},
-		} {
-			b.Run(fmt.Sprintf("recipients=%d/%s/%s", shape.recipients, c.engine, c.way), func(b *testing.B) {
-				s := engines[c.engine](b)
+		for _, way := range []string{"steps", "commit", "direct"} {
+			b.Run(fmt.Sprintf("recipients=%d/%s", shape.recipients, way), func(b *testing.B) {
+				s, err := pebble.Open(b.Context(), filepath.Join(b.TempDir(), "store"), pebble.Options{})
+				require.NoError(b, err)
 				defer func() { require.NoError(b, s.Close()) }()
-				send, stop := ways[c.way](s)
+				send, stop := ways[way](s)
 				defer stop()
 				benchmarkSends(b, shape.recipients, shape.atOnce, send)
-
 			})
 		}
 	}

@@ -200,9 +200,12 @@ func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]
 
 // FirstAfter implements store.Log.
 func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (first int64, err error) {
+	if after == math.MaxInt64 {
+		return 0, unavailable(ctx.Err())
+	}
 	err = s.read(ctx, "first_after", func() error {
 		bounds := prefixSpan(namePrefix(tableEntries, user))
-		if after >= 0 && after < math.MaxInt64 {
+		if after >= 0 {
 			bounds.from = entryKey(nil, user, after+1)
 		}
 		return s.walk(ctx, bounds, func(key, _ []byte) (more bool, err error) {

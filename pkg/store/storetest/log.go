@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -99,6 +100,25 @@ var logTests = []test{
 		}
 		insert(t, s, entry("carol", 1, 1))
 	}},
+	{"a tombstone is kept for longer, and never for less", func(t *testing.T, a Adapter) {
+		s := a.Open(t)
+		alive := message(2)
+		fallen := store.Message{ID: id(1), Tombstone: true, CreatedAt: now(), ExpiresAt: alive.ExpiresAt, PurgeAt: alive.PurgeAt}
+		_, err := s.InsertMessages(t.Context(), []store.Message{fallen, alive})
+		require.NoError(t, err)
+		for _, by := range []time.Duration{time.Hour, -time.Hour, 30 * time.Minute} {
+			require.NoError(t, s.RenewTombstone(t.Context(), id(1), fallen.PurgeAt.Add(by)))
+			found, err := s.Messages(t.Context(), []store.MessageID{id(1)})
+			require.NoError(t, err)
+			require.Equal(t, fallen.PurgeAt.Add(time.Hour), found[id(1)].PurgeAt)
+			require.True(t, found[id(1)].Tombstone)
+		}
+		require.ErrorIs(t, s.RenewTombstone(t.Context(), id(2), alive.PurgeAt.Add(time.Hour)), store.ErrNotFound)
+		require.ErrorIs(t, s.RenewTombstone(t.Context(), id(3), alive.PurgeAt.Add(time.Hour)), store.ErrNotFound)
+		found, err := s.Messages(t.Context(), []store.MessageID{id(2)})
+		require.NoError(t, err)
+		require.Equal(t, alive.PurgeAt, found[id(2)].PurgeAt)
+	}},
 	{"a message id is written by exactly one of many, and its content stays", func(t *testing.T, a Adapter) {
 		s := a.Open(t)
 		var won atomic.Int64
@@ -173,7 +193,10 @@ var logTests = []test{
 			require.NoError(t, err)
 			require.Equal(t, want, got, "after %d", after)
 		}
-		got, err := s.FirstAfter(t.Context(), "carol", 0)
+		got, err := s.FirstAfter(t.Context(), "bob", math.MaxInt64)
+		require.NoError(t, err)
+		require.Zero(t, got, "nothing is above the highest number there is")
+		got, err = s.FirstAfter(t.Context(), "carol", 0)
 		require.NoError(t, err)
 		require.Zero(t, got)
 	}},

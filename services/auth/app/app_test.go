@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +26,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/auth/app"
 )
@@ -46,7 +45,7 @@ func settings(t *testing.T, environ ...string) app.Config {
 type node struct {
 	t      *testing.T
 	server *httptest.Server
-	store  *sqlite.Store
+	store  *pebble.Store
 	reg    *prometheus.Registry
 }
 
@@ -57,15 +56,15 @@ func newNode(t *testing.T, cfg app.Config) *node {
 	return nodeOn(t, cfg, openStore(t), token.NewKeyring(key))
 }
 
-func openStore(t *testing.T) *sqlite.Store {
+func openStore(t *testing.T) *pebble.Store {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
 }
 
-func nodeOn(t *testing.T, cfg app.Config, db *sqlite.Store, keys token.SigningKeys) *node {
+func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKeys) *node {
 	t.Helper()
 	mirror := revocation.New(db.Revocations())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

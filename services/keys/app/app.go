@@ -44,7 +44,9 @@ type Deps struct {
 	ServerKey string
 	Tokens    httpserver.TokenChecker
 	// Limiter makes a limiter of a quota, for what name says.
-	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
+	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
+	// Changed is told, by the canonical name, of each user who has another key; nil if nobody has to know.
+	Changed  func(user string)
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -66,7 +68,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	}
 	d.Log.Info("server key", "fingerprint", serverKey.Fingerprint)
 	return &App{api: &httpapi.API{
-		Directory: &directory.Service{Store: d.Keys, Now: time.Now, Metrics: directory.NewMetrics(d.Registry)},
+		Directory: &directory.Service{Store: d.Keys, Now: time.Now, Metrics: directory.NewMetrics(d.Registry), Changed: d.Changed},
 		ServerKey: serverKey.PEM, Tokens: d.Tokens,
 		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMinute, Period: time.Minute}),
 		RotateLimit: d.Limiter("rotate", ratelimit.Quota{Events: cfg.RotationsPerHour, Period: time.Hour}),

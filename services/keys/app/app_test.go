@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +25,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/keys/app"
 )
@@ -56,7 +55,7 @@ func (names) Check(_ context.Context, raw string) (token.Identity, error) {
 type node struct {
 	t      *testing.T
 	engine *gin.Engine
-	store  *sqlite.Store
+	store  *pebble.Store
 }
 
 func deps(t *testing.T) app.Deps {
@@ -69,7 +68,7 @@ func deps(t *testing.T) app.Deps {
 
 func newNode(t *testing.T, environ ...string) *node {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	d := deps(t)

@@ -72,13 +72,19 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
-		a, err := New(p.Keys, Deps{
-			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
-		})
+		bus, err := n.Bus(nil, nil)
 		if err != nil {
 			return err
 		}
-		if _, err := n.Bus(nil, nil); err != nil {
+		a, err := New(p.Keys, Deps{
+			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Changed: func(user string) {
+				if err := bus.PublishKeyChange(user); err != nil {
+					n.Log.Warn("senders may take a key that was replaced for current, for some seconds", "error", err.Error())
+				}
+			},
+		})
+		if err != nil {
 			return err
 		}
 		if err := n.Serve(ctx, a.Routes, nil); err != nil {

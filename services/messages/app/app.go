@@ -61,7 +61,10 @@ func (c *Config) Validate() error {
 type Deps struct {
 	Inbox     inbox.Config
 	Directory messaging.Keys
-	Bus       interface {
+	// HearsOfKeys reports whether KeyChanged would be called at the moment if a user's key was replaced. While it is not so, key
+	// versions are read for each send. Nil if it never is.
+	HearsOfKeys func() bool
+	Bus         interface {
 		bus.Publisher
 		bus.Directory
 	}
@@ -90,7 +93,7 @@ type App struct {
 func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
-	directory := messaging.Share(d.Directory, cfg.SendQueue)
+	directory := messaging.Share(messaging.DirectoryConfig{Keys: d.Directory, Queue: cfg.SendQueue, Trusting: d.HearsOfKeys})
 	metrics := messaging.NewMetrics(d.Registry)
 	announcer := messaging.NewAnnouncer(messaging.AnnouncerConfig{
 		Bus: d.Bus, Hints: d.Hints, Queue: cfg.SendQueue, Log: d.Log, Metrics: metrics,
@@ -118,6 +121,12 @@ func New(cfg Config, d Deps) *App {
 
 // Routes adds the service's routes.
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
+
+// KeyChanged is to be called when a user, given by the canonical name, has another key.
+func (a *App) KeyChanged(user string) { a.directory.KeyChanged(user) }
+
+// KeysMissed is to be called when users may have other keys and KeyChanged was not called.
+func (a *App) KeysMissed() { a.directory.KeysMissed() }
 
 // Stop ends the group commits and what runs in the background. No send may be under way.
 func (a *App) Stop() {

@@ -38,9 +38,13 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 				Store: n.Store, Counters: redisseq.New(n.Redis, redisseq.Config{Retention: p.Messages.Retention, Cluster: n.Redis.Cluster()}),
 				Metrics: inbox.NewMetrics(n.Registry), Failpoint: p.Failpoint, Now: p.Now,
 			},
-			Directory: n.Store, Expired: n.Store, Bus: bus, Hints: redishints.NewHinter(n.Redis), Tokens: tokens,
+			Directory: n.Store, HearsOfKeys: bus.Connected, Expired: n.Store, Bus: bus, Hints: redishints.NewHinter(n.Redis), Tokens: tokens,
 			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})
+		if err := bus.FollowKeys(a); err != nil {
+			a.Stop()
+			return err
+		}
 		n.Stack.Push("sends", func(context.Context) error { a.Stop(); return nil })
 		if err := n.Serve(ctx, a.Routes, nil); err != nil {
 			return err

@@ -39,7 +39,7 @@ type Config struct {
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
 	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503. One user has an eighth of the first"`
 	StoreReads      int           `env:"STORE_READS" envDefault:"32" desc:"reads of the message store that a gateway has under way at once. Each may take some 18 MiB"`
-	ParkPolls       bool          `env:"PARK_POLLS" envDefault:"true" desc:"polls that wait give their goroutine up: only their connection is kept, where the system can. Without, each costs a goroutine and its buffers"`
+	ParkPolls       bool          `env:"PARK_POLLS" envDefault:"true" desc:"polls and streams that wait give their goroutine up: only their connection is kept, where the system can. Without, each costs a goroutine and its buffers"`
 }
 
 // Validate implements config.Validator.
@@ -109,7 +109,7 @@ type App struct {
 	cfg     Config
 	gateway *gateway.Gateway
 	api     *httpapi.API
-	// lot is nil if polls wait in their handlers.
+	// lot is nil if polls and streams wait in their handlers.
 	lot     *parking.Lot
 	unwatch func()
 }
@@ -121,7 +121,7 @@ const awayEvery = 1500 * time.Millisecond
 const linger = time.Minute
 
 const (
-	// writeTimeout bounds how long a client may take to read the answer to a poll that has waited.
+	// writeTimeout bounds how long a client may take to read the answer to a poll that has waited, or an event of a held stream.
 	writeTimeout = 30 * time.Second
 	// leastWait is the shortest wait for which a poll's connection is taken over.
 	leastWait = time.Second

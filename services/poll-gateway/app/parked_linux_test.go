@@ -80,11 +80,11 @@ type node struct {
 	bus    *natsbus.Bus
 }
 
-func startNode(b *testing.B, nats string) *node {
+func startNode(b *testing.B, nats string, parks bool) *node {
 	registry, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	a, err := New(Config{
 		MaxPolls: 1 << 20, MaxPollsPerUser: 64, PollWait: time.Minute, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Minute,
-		PollsPerMinute: 3000, StoreReads: 64, MaxUnread: leastUnread, ParkPolls: true,
+		PollsPerMinute: 3000, StoreReads: 64, MaxUnread: leastUnread, ParkPolls: parks,
 	}, Deps{
 		Inbox: empty{}, Sessions: empty{}, Meta: empty{}, Tokens: empty{}, Revocations: empty{}, Log: log, Registry: registry,
 		Limiter:     func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },
@@ -113,31 +113,39 @@ func (n *node) stop(b *testing.B) {
 	n.bus.Close()
 }
 
-// BenchmarkParked tells what a poll that waits costs the gateway's process. Run it with -benchtime=18000x, say: that is
-// how many polls it parks, each of another user, from another process.
+// BenchmarkParked tells what a poll, or a stream, that waits costs the gateway's process. Run it with -benchtime=18000x, say: that is
+// how many are held, each of another user, from another process. Those that block are what it costs without a Lot.
 //
-//   - RSS/poll is by how much the process's resident memory has grown when all of them wait;
-//   - trimmed/poll is the same once garbage has been collected and given back;
-//   - heap/poll is what is reachable.
+//   - RSS-B is by how much the process's resident memory has grown when all of them wait, for each;
+//   - trimmed-B is the same once garbage has been collected and given back;
+//   - heap-B is what is reachable.
 func BenchmarkParked(b *testing.B) {
+	for _, kind := range []string{"poll", "stream"} {
+		b.Run(kind, func(b *testing.B) { benchmarkHeld(b, kind, true) })
+		b.Run("blocked "+kind, func(b *testing.B) { benchmarkHeld(b, kind, false) })
+	}
+}
+
+func benchmarkHeld(b *testing.B, kind string, parks bool) {
 	tuneGC()
 	c := startCrowd(b)
-	n := startNode(b, c.line(b))
+	n := startNode(b, c.line(b), parks)
 	runtime.GC()
 	debug.FreeOSMemory()
 	rss, heap, goroutines := residentBytes(b), heapBytes(), runtime.NumGoroutine()
 	b.ResetTimer()
-	c.say(b, "%s %d", n.server.Address(), b.N)
+	c.say(b, "%s %s %d", kind, n.server.Address(), b.N)
 	require.Equal(b, "sent", c.line(b))
-	require.Eventually(b, func() bool { return n.app.Open() == int64(b.N) && runtime.NumGoroutine() < goroutines+100 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(b, func() bool {
+		return n.app.Open() == int64(b.N) && (!parks || runtime.NumGoroutine() < goroutines+100)
+	}, time.Minute, 10*time.Millisecond)
 	b.StopTimer()
 	per := func(grown int64) float64 { return float64(grown) / float64(b.N) }
-	b.ReportMetric(per(residentBytes(b)-rss), "RSS-B/poll")
+	b.ReportMetric(per(residentBytes(b)-rss), "RSS-B")
 	b.ReportMetric(float64(runtime.NumGoroutine()-goroutines), "goroutines")
 	debug.FreeOSMemory()
-	b.ReportMetric(per(residentBytes(b)-rss), "trimmed-B/poll")
-	b.ReportMetric(per(heapBytes()-heap), "heap-B/poll")
-	b.ReportMetric(float64(residentBytes(b))/float64(b.N), "whole-B/poll")
+	b.ReportMetric(per(residentBytes(b)-rss), "trimmed-B")
+	b.ReportMetric(per(heapBytes()-heap), "heap-B")
 	n.stop(b)
 	c.say(b, "end")
 	require.NoError(b, c.cmd.Wait())
@@ -207,12 +215,12 @@ func runCrowd(in io.Reader, out io.Writer) error {
 	}
 	lines := bufio.NewScanner(in)
 	lines.Scan()
-	var address string
+	var kind, address string
 	var polls int
-	if _, err := fmt.Sscan(lines.Text(), &address, &polls); err != nil {
+	if _, err := fmt.Sscan(lines.Text(), &kind, &address, &polls); err != nil {
 		return err
 	}
-	conns, err := openPolls(address, polls)
+	conns, err := openPolls(kind, address, polls)
 	if err != nil {
 		return err
 	}
@@ -227,7 +235,7 @@ func runCrowd(in io.Reader, out io.Writer) error {
 }
 
 // openPolls opens polls, a thousand from each address of this machine: no address has ports enough for all.
-func openPolls(address string, polls int) ([]net.Conn, error) {
+func openPolls(kind, address string, polls int) ([]net.Conn, error) {
 	const each, atOnce, pace = 1000, 32, time.Millisecond
 	conns := make([]net.Conn, polls)
 	next := make(chan int)
@@ -241,7 +249,7 @@ func openPolls(address string, polls int) ([]net.Conn, error) {
 				c, err := d.Dial("tcp", address)
 				if err == nil {
 					conns[i] = c
-					_, err = io.WriteString(c, request(address, i))
+					_, err = io.WriteString(c, request(kind, address, i))
 				}
 				if err != nil {
 					failed <- err
@@ -265,9 +273,10 @@ func openPolls(address string, polls int) ([]net.Conn, error) {
 	return conns, nil
 }
 
-// request is a poll as a browser sends it.
-func request(host string, user int) string {
-	return fmt.Sprintf("GET /api/messages/poll?after=epoch.0&wait=60 HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s.user%06d\r\n"+
+// request is a poll, or a stream, as a browser sends it.
+func request(kind, host string, user int) string {
+	path := map[string]string{"poll": "poll?after=epoch.0&wait=60", "stream": "stream?after=epoch.0"}[kind]
+	return fmt.Sprintf("GET /api/messages/"+path+" HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s.user%06d\r\n"+
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\nAccept: application/json\r\n"+
 		"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\nOrigin: https://chat.example\r\n"+
 		"Referer: https://chat.example/\r\nConnection: keep-alive\r\n\r\n", host, strings.Repeat("x", 500), user)

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"runtime/debug"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/heapfloor"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/service"
 )
@@ -36,15 +35,11 @@ func (c *RetentionConfig) Validate() error {
 	return nil
 }
 
-// gcPercent is how much the heap grows before garbage is collected, unless GOGC says so. It is less than Go's own 100:
+// gcPercent is how much a large heap grows before garbage is collected, unless GOGC says so. It is less than Go's own 100:
 // most of this heap are polls that wait, and garbage would take as much memory again.
 const gcPercent = 40
 
-func tuneGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-}
+func tuneGC() { heapfloor.Set(gcPercent) }
 
 // Run runs the gateway until ctx ends.
 func Run(ctx context.Context, p Process, logs io.Writer) error {

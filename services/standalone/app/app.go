@@ -15,11 +15,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/flock"
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/sealpost/sealpost/pkg/bus/natsbus"
+	"github.com/sealpost/sealpost/pkg/bus/localbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
@@ -30,7 +29,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/nodes"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 	"github.com/sealpost/sealpost/pkg/tracing/otlp"
@@ -41,9 +40,9 @@ import (
 )
 
 const (
-	databaseFile = "sealpost.db"
-	lockFile     = "lock"
-	nodeID       = "standalone"
+	storeFolder = "store"
+	lockFile    = "lock"
+	nodeID      = "standalone"
 	// sequencerUsers is how many inboxes' counters are kept in memory; the others are read from the store again.
 	sequencerUsers = 1 << 20
 	// limiterKeys is how many users, or pairs of user and address, each rate limit remembers.
@@ -64,6 +63,8 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	go func() { failed <- a.Serve() }()
 	select {
 	case err = <-failed:
+	case <-a.store.Failed(): // the next process recovers from the log
+		err = a.store.Err()
 	case <-ctx.Done():
 		log.Info("stopping")
 	}
@@ -100,14 +101,14 @@ type App struct {
 	registry *prometheus.Registry
 	engines  *metrics.Engines
 	limits   *ratelimit.Metrics
-	store    *sqlite.Store
+	store    *pebble.Store
 	mirror   *revocation.Mirror
 
 	signingKeys *keyfolder.Folder
 	tokens      *token.Guard
 	inbox       inbox.Config
 	gateway     *gatewayapp.App
-	bus         *natsbus.Bus
+	bus         *localbus.Bus
 	server      *httpserver.Server
 	// tracer is nil with tracing off.
 	tracer trace.Tracer
@@ -118,7 +119,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
-		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices,
+		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices, a.startControl,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx)))
@@ -126,6 +127,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	}
 	return a, nil
 }
+
+// errInUse means that another process has the data folder.
+var errInUse = errors.New("in use by another process")
 
 // lockDataDir keeps a second process out: it would not hear of this one's messages.
 func (a *App) lockDataDir(context.Context) error {
@@ -138,7 +142,7 @@ func (a *App) lockDataDir(context.Context) error {
 		return fmt.Errorf("DATA_DIR: %w", err)
 	}
 	if !locked {
-		return fmt.Errorf("DATA_DIR %s is in use by another process", a.cfg.DataDir)
+		return fmt.Errorf("DATA_DIR %s is %w", a.cfg.DataDir, errInUse)
 	}
 	a.stack.Push("lock", func(context.Context) error { return lock.Unlock() })
 	return nil
@@ -162,7 +166,10 @@ func (a *App) openTracing(ctx context.Context) error {
 
 func (a *App) openStore(ctx context.Context) error {
 	var err error
-	if a.store, err = sqlite.Open(ctx, a.path(databaseFile), sqlite.WithObserver(a.engines.Of("sqlite"))); err != nil {
+	a.store, err = pebble.Open(ctx, a.path(storeFolder), pebble.Options{
+		Memory: a.cfg.StoreMemory, Log: a.log, Observe: a.engines.Of("pebble"),
+	})
+	if err != nil {
 		return err
 	}
 	a.stack.Push("store", func(context.Context) error { return a.store.Close() })
@@ -220,15 +227,11 @@ func (a *App) checkTokens(context.Context) error {
 
 // startGateway starts the bus and the gateway, which is the bus's receiver.
 func (a *App) startGateway(context.Context) error {
-	broker, err := startBroker()
-	if err != nil {
-		return err
-	}
-	a.stack.Push("broker", stopBroker(broker))
 	a.inbox = inbox.Config{
 		Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry),
 		Retention: a.cfg.Messages.Retention, AloneSince: time.Now(),
 	}
+	var err error
 	a.gateway, err = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
 		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, Tracer: a.tracer, IdleTimeout: a.cfg.HTTP.IdleTimeout,
@@ -236,16 +239,8 @@ func (a *App) startGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.bus, err = natsbus.Connect("", natsbus.Options{
-		Name: nodeID, Log: a.log, Registerer: a.registry, Observe: a.engines.Of("nats", natsbus.Operations()...),
-		Receiver: a.gateway.Receiver(), NATS: []nats.Option{nats.InProcessServer(broker)},
-	})
-	if err != nil {
-		a.gateway.Stop()
-		return err
-	}
+	a.bus = localbus.New(a.gateway.Receiver(), a.registry)
 	a.gateway.Attach(a.bus)
-	a.stack.Push("bus", func(context.Context) error { a.bus.Close(); return nil })
 	a.stack.Push("gateway", func(context.Context) error { a.gateway.Stop(); return nil })
 	stop, err := nodes.Announce(a.bus, nodeID, nodeID, a.gateway)
 	a.stack.Push("node directory", func(context.Context) error { return stop() })
@@ -265,16 +260,17 @@ func (a *App) startServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
+		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // from keys, in this process
+		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+	})
+	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
-		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
 	})
 	if err != nil {
 		return err
 	}
-	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
-		Inbox: a.inbox, Directory: a.store, Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
-	})
-	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
 		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Tracer: a.tracer,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),

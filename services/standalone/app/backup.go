@@ -8,19 +8,41 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
 // Backup makes folder and puts into it a copy of the database as it is at one moment, and the server's key. A server may be
-// running on the data folder: it goes on. The keys that sign tokens are left out; see Restore.
-func Backup(ctx context.Context, cfg Config, folder string) error {
+// running on the data folder: it makes the copy, and goes on. The keys that sign tokens are left out; see Restore.
+func Backup(ctx context.Context, cfg Config, folder string) (err error) {
+	if folder, err = filepath.Abs(folder); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
-	if err := sqlite.Backup(ctx, filepath.Join(cfg.DataDir, databaseFile), filepath.Join(folder, databaseFile)); err != nil {
-		return errors.Join(err, os.Remove(folder))
+	if err := backupStore(ctx, cfg, folder); err != nil {
+		return errors.Join(err, os.RemoveAll(folder)) // it is our own
 	}
 	return copyKey(cfg.DataDir, folder)
+}
+
+// backupStore copies the store, or has it copied by the server that holds it.
+func backupStore(ctx context.Context, cfg Config, folder string) (err error) {
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, storeFolder)); err != nil {
+		return fmt.Errorf("DATA_DIR %s holds no database: %w", cfg.DataDir, err)
+	}
+	a := offline(cfg)
+	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
+	switch err := a.lockDataDir(ctx); {
+	case errors.Is(err, errInUse):
+		return askForBackup(ctx, a.path(controlSocket), folder)
+	case err != nil:
+		return err
+	}
+	if err := a.openStore(ctx); err != nil {
+		return err
+	}
+	return a.store.Backup(ctx, filepath.Join(folder, storeFolder))
 }
 
 // Restore makes an empty data folder of what Backup made, and gives the log a new epoch: clients that have seen more than
@@ -39,23 +61,23 @@ func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err 
 		return "", err
 	}
 	for _, f := range files {
-		if f.Name() != lockFile {
+		if f.Name() != lockFile && f.Name() != controlSocket {
 			return "", fmt.Errorf("DATA_DIR %s holds %s: restore into an empty folder", cfg.DataDir, f.Name())
 		}
 	}
 	if err := copyKey(folder, cfg.DataDir); err != nil {
 		return "", err
 	}
-	return a.restoreDatabase(ctx, filepath.Join(folder, databaseFile))
+	return a.restoreStore(ctx, filepath.Join(folder, storeFolder))
 }
 
-// restoreDatabase gives the copy its name only when it has its new epoch: no server may ever run on it without.
-func (a *App) restoreDatabase(ctx context.Context, from string) (epoch string, err error) {
-	unfinished := a.path(databaseFile + ".restoring")
-	if err := sqlite.Backup(ctx, from, unfinished); err != nil {
+// restoreStore gives the copy its name only when it has its new epoch: no server may ever run on it without.
+func (a *App) restoreStore(ctx context.Context, from string) (epoch string, err error) {
+	unfinished := a.path(storeFolder + ".restoring")
+	if err := pebble.Restore(ctx, from, unfinished); err != nil {
 		return "", err
 	}
-	s, err := sqlite.Open(ctx, unfinished)
+	s, err := pebble.Open(ctx, unfinished, pebble.Options{Log: a.log})
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +85,7 @@ func (a *App) restoreDatabase(ctx context.Context, from string) (epoch string, e
 	if err = errors.Join(err, s.Close()); err != nil {
 		return "", err
 	}
-	return epoch, os.Rename(unfinished, a.path(databaseFile))
+	return epoch, os.Rename(unfinished, a.path(storeFolder))
 }
 
 // copyKey copies the server's key from folder to folder. It may not be there: the server makes it when it starts for the

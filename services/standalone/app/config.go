@@ -2,6 +2,7 @@ package app
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
@@ -17,6 +18,7 @@ type Config struct {
 	Host            string        `env:"HOST" desc:"address to listen on; all by default"`
 	Port            int           `env:"PORT" envDefault:"3001" desc:"port that clients connect to; 0 for any free one"`
 	DataDir         string        `env:"DATA_DIR" envDefault:"./data" desc:"folder of the database and the keys; made if it is not there"`
+	StoreMemory     int64         `env:"STORE_MEMORY" envDefault:"67108864" desc:"bytes of memory that the database may use for what it has read and written"`
 	LogLevel        string        `env:"LOG_LEVEL" envDefault:"info" desc:"debug, info, warn or error"`
 	RateLimit       string        `env:"RATE_LIMIT" envDefault:"on" desc:"off turns all rate limits off, for a load test"`
 	PurgeEvery      time.Duration `env:"PURGE_INTERVAL" envDefault:"1m" desc:"how often expired messages are removed"`
@@ -32,6 +34,9 @@ type Config struct {
 	Tracing  otlp.Config
 }
 
+// leastStoreMemory is what the database can work with.
+const leastStoreMemory = 8 << 20
+
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
 	var faults []error
@@ -40,6 +45,9 @@ func (c *Config) Validate() error {
 	}
 	if c.DataDir == "" {
 		faults = append(faults, errors.New("DATA_DIR must not be empty"))
+	}
+	if c.StoreMemory < leastStoreMemory {
+		faults = append(faults, fmt.Errorf("STORE_MEMORY must be at least %d", leastStoreMemory))
 	}
 	if c.RateLimit != "on" && c.RateLimit != "off" {
 		faults = append(faults, errors.New("RATE_LIMIT must be on or off"))

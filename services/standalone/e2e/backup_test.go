@@ -110,7 +110,7 @@ func TestARestoreReplacesNothing(t *testing.T) {
 	require.NoDirExists(t, nothing)
 	_, err = app.Restore(t.Context(), configuration(t, anew), t.TempDir())
 	require.Error(t, err, "there is no copy")
-	require.NoFileExists(t, filepath.Join(anew, "sealpost.db"))
+	require.NoDirExists(t, filepath.Join(anew, "store"))
 	_, err = app.Restore(t.Context(), configuration(t, anew), copied)
 	require.NoError(t, err)
 }

@@ -3,10 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"database/sql"
-	"encoding/hex"
-	"fmt"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,6 +14,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/apitest"
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
@@ -50,7 +48,7 @@ func deploy(t *testing.T, settings map[string]string) apitest.Target {
 	return apitest.Target{
 		BaseURL: server.URL(), SigningKey: signingKey(t, dir),
 		With:     deploy,
-		Snapshot: func() (string, error) { return snapshot(filepath.Join(dir, "sealpost.db")) },
+		Snapshot: func() (string, error) { return snapshot(t, cfg) },
 	}
 }
 
@@ -62,36 +60,16 @@ func signingKey(t *testing.T, dir string) ed25519.PrivateKey {
 	return key
 }
 
-// snapshot digests every row of every table.
-func snapshot(path string) (string, error) {
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=query_only(1)&_pragma=busy_timeout(5000)")
+// snapshot digests what is in a server's store.
+func snapshot(t *testing.T, cfg app.Config) (digest string, err error) {
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := app.Backup(t.Context(), cfg, copied); err != nil {
+		return "", err
+	}
+	s, err := pebble.Open(t.Context(), filepath.Join(copied, "store"), pebble.Options{})
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = db.Close() }()
-	sum := sha256.New()
-	for _, table := range []string{"accounts", "keys", "meta", "inbox", "inbox_tails", "messages", "revocations"} {
-		rows, err := db.Query("SELECT * FROM " + table + " ORDER BY 1, 2")
-		if err != nil {
-			return "", err
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			return "", err
-		}
-		for rows.Next() {
-			values, places := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				places[i] = &values[i]
-			}
-			if err := rows.Scan(places...); err != nil {
-				return "", err
-			}
-			_, _ = fmt.Fprintln(sum, table, values) // a hash takes everything
-		}
-		if err := rows.Err(); err != nil {
-			return "", err
-		}
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
+	digest, err = s.Digest(t.Context())
+	return digest, errors.Join(err, s.Close())
 }

@@ -34,6 +34,8 @@ func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 		{"pairs", []string{"pairs", "--users", "4", "--rate", "50", "--duration", "1s", "--warm-up", "0s"}, []string{"sends accepted"}, "send", 50},
 		{"parked polls", []string{"park", "--polls", "60", "--users", "6", "--probes", "3", "--ramp", "100ms", "--hold", "100ms", "--sources", "2"},
 			[]string{"parked", "parked, as the server counts", "parked after", "memory parked"}, "delivery", 30},
+		{"parked streams", []string{"park", "--streams", "--polls", "60", "--users", "6", "--probes", "3", "--ramp", "100ms", "--hold", "100ms"},
+			[]string{"parked", "parked, as the server counts", "parked after", "memory a stream"}, "delivery", 30},
 		{"a storm", []string{"storm", "--polls", "40", "--processes", "3", "--users", "4", "--probes", "4", "--ramp", "0s", "--hold", "0s", "--over", "200ms"},
 			[]string{"parked again", "parked again after"}, "delivery", 40},
 		{"logins", []string{"login", "--users", "3", "--rate", "20", "--duration", "500ms", "--warm-up", "0s"}, []string{"logins"}, "login", 10},

@@ -119,7 +119,7 @@ func TestOneTraceHoldsASendAndTheAnsweredPoll(t *testing.T) {
 	send := one(t, collector, "POST /api/messages/send")
 	require.Equal(t, "SPAN_KIND_SERVER", send.Kind)
 	require.Empty(t, send.ParentID)
-	for _, name := range []string{"look up", "inbox prepare", "inbox commit", "publish"} {
+	for _, name := range []string{"look up", "inbox commit", "publish"} {
 		step := one(t, collector, name)
 		require.Equal(t, send.TraceID, step.TraceID, name)
 		require.Equal(t, send.SpanID, step.ParentID, name)

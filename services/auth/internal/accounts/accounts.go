@@ -131,7 +131,7 @@ func (s *Service) issue(username string, generation int64) (Session, error) {
 
 func (s *Service) openSession(ctx context.Context, session Session) error {
 	id := session.Identity
-	if err := s.Sessions.OpenSession(ctx, id.Subject, id.SessionID, id.ExpiresAt.Add(token.Leeway)); err != nil {
+	if err := s.Sessions.OpenSession(ctx, id.Subject, id.SessionID, id.ExpiresAt.Add(token.Leeway+clockSkew)); err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
 	return nil

@@ -32,6 +32,9 @@ type Service struct {
 	Store   Store
 	Now     func() time.Time
 	Metrics *Metrics
+	// Changed tells others that a user, given by the canonical name, has another key, or may have; nil tells nobody. Who relies on
+	// a key that was read before does so for a short time only, so that no news has to arrive.
+	Changed func(user string)
 }
 
 // Current finds a user's current key by the name in any case, or returns ErrUserNotFound.
@@ -78,6 +81,9 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 	if err != nil {
 		return 0, false, missing(err, ErrNoAccount)
 	}
+	// Told also of what failed or was done before: the store may have taken it without saying so, and a node may have died
+	// before it told.
+	defer s.changed(caller.Subject)
 	if account.Key.Fingerprint == key.Fingerprint {
 		s.Metrics.rotated("unchanged")
 		return account.Key.Version, false, nil
@@ -90,6 +96,12 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 	}
 	s.Metrics.rotated("rotated")
 	return version, true, nil
+}
+
+func (s *Service) changed(user string) {
+	if s.Changed != nil {
+		s.Changed(user)
+	}
 }
 
 // missing says of an account that is not there what that means here.

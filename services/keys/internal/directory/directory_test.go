@@ -5,9 +5,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +20,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/store/sqlite"
+	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
 )
@@ -42,14 +42,14 @@ func key(t *testing.T, n int64) publickey.Key {
 // world is a directory on a real store.
 type world struct {
 	*directory.Service
-	store *sqlite.Store
+	store *pebble.Store
 	reg   *prometheus.Registry
 	now   time.Time
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	db, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	w := &world{store: db, reg: prometheus.NewPedanticRegistry(), now: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
@@ -273,4 +273,32 @@ func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	_, _, err = w.Page(t.Context(), "", 10)
 	require.ErrorIs(t, err, store.ErrUnavailable)
+}
+
+// TestAReplacedKeyIsToldOf: also by who finds that it was replaced before, and by who does not learn what became of it.
+func TestAReplacedKeyIsToldOf(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "Alice", 1)
+	var told []string
+	w.Changed = func(user string) {
+		version, err := w.store.KeyVersions(t.Context(), []string{"alice"})
+		require.NoError(t, err)
+		told = append(told, fmt.Sprint(user, " ", version["alice"].Key.Version))
+	}
+	w.rotate(t, alice, 2)
+	_, changed, err := w.Rotate(t.Context(), alice, key(t, 2).PEM)
+	require.NoError(t, err)
+	require.False(t, changed)
+	w.Store = silent{w.Store}
+	_, _, err = w.Rotate(t.Context(), alice, key(t, 3).PEM)
+	require.ErrorIs(t, err, store.ErrUnavailable)
+	require.Equal(t, []string{"alice 2", "alice 2", "alice 3"}, told)
+}
+
+// silent does what it is asked, and says that it may not have.
+type silent struct{ directory.Store }
+
+func (s silent) RotateKey(ctx context.Context, user string, key store.Key) (int, error) {
+	version, err := s.Store.RotateKey(ctx, user, key)
+	return version, errors.Join(err, store.ErrUnavailable)
 }

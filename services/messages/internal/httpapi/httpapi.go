@@ -99,7 +99,8 @@ func (a *API) send(c *gin.Context) error {
 	if sent.Duplicate {
 		status, text = http.StatusOK, "message was sent before"
 	}
-	c.JSON(status, api.SendResponse{Message: text, MessageID: sent.ID.String(), Timestamp: api.At(sent.At), Duplicate: sent.Duplicate})
+	answer := api.SendResponse{Message: text, MessageID: sent.ID.String(), Timestamp: api.At(sent.At), Duplicate: sent.Duplicate}
+	_ = httpserver.WriteJSON(c, status, answer.AppendJSON(make([]byte, 0, 160))) // a client that has gone does not hear of it
 	return nil
 }
 

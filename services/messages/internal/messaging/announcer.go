@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -35,6 +36,8 @@ type Announcer struct {
 	log     *slog.Logger
 	metrics *Metrics
 	batches *batch.Batcher[announcement, struct{}]
+	// payloads are buffers.
+	payloads sync.Pool
 }
 
 // AnnouncerConfig is what an Announcer stands on.
@@ -58,13 +61,12 @@ type announcement struct {
 	whole bool
 }
 
-func (n announcement) event() (delivery.Event, error) {
+// appendTo adds the event to a payload.
+func (n *announcement) appendTo(b []byte) []byte {
 	if !n.whole {
-		return n.sheet.Reference(n.entry), nil
+		return n.sheet.Reference(n.entry).AppendTo(b)
 	}
-	event, err := n.sheet.For(n.entry)
-	event.Trace = n.trace
-	return event, err
+	return n.sheet.AppendFor(b, n.entry)
 }
 
 // NewAnnouncer makes an Announcer, and starts it. Stop it when done.
@@ -94,14 +96,7 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	}
 	ctx, span := tracing.Start(ctx, "publish", trace.SpanKindProducer)
 	defer span.End()
-	sheet, err := delivery.NewSheet(receipt.Message)
-	if err != nil {
-		a.failed(len(receipt.Entries), err)
-		for _, entry := range receipt.Entries {
-			a.wire.lost(entry.User, err)
-		}
-		return
-	}
+	sheet := delivery.NewSheet(receipt.Message)
 	list, sampled := make([]announcement, len(receipt.Entries)), tracing.Sampled(ctx)
 	whole := sheet.Size()*len(receipt.Entries) <= maxWhole
 	for i, entry := range receipt.Entries {
@@ -115,28 +110,41 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 // publish hands what has come together to the bus, by user and in the order of their positions. It makes the events of one payload
 // at a time.
 func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{}, error) {
-	results := make([]struct{}, len(list))
-	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b announcement) int {
+	order := make([]*announcement, len(list)) // an announcement is large
+	for i := range list {
+		order[i] = &list[i]
+	}
+	slices.SortFunc(order, func(a, b *announcement) int {
 		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.entry.Position, b.entry.Position))
 	})
-	var next payload
-	for _, n := range list {
-		event, err := n.event()
-		if err != nil {
-			a.failed(1, err)
-			a.wire.lost(n.user, err)
-			continue
-		}
-		if next.user != n.user || len(next.bytes)+event.Size() > maxPayload {
-			a.hand(next)
-			next = payload{user: n.user}
-		}
-		next.bytes = event.AppendTo(slices.Grow(next.bytes, event.Size()))
-		next.events = append(next.events, event.Trace)
+	next, _ := a.payloads.Get().(*payload)
+	if next == nil {
+		next = new(payload)
 	}
-	a.hand(next)
-	return results, nil
+	for _, n := range order {
+		if next.user != n.user {
+			a.hand(next, len(next.bytes))
+			next.user = n.user
+		}
+		before := len(next.bytes)
+		if next.bytes = n.appendTo(next.bytes); len(next.bytes) > maxPayload && before > 0 {
+			a.hand(next, before)
+		}
+		next.events = append(next.events, whole(n))
+	}
+	a.hand(next, len(next.bytes))
+	if cap(next.bytes) <= 2*maxPayload {
+		a.payloads.Put(next)
+	}
+	return make([]struct{}, len(list)), nil
+}
+
+// whole is the trace of an event that carries its message.
+func whole(n *announcement) *trace.SpanContext {
+	if !n.whole {
+		return nil
+	}
+	return n.trace
 }
 
 // payload is what is published at once: the events of a user, of which it holds the traces.
@@ -146,14 +154,15 @@ type payload struct {
 	events []*trace.SpanContext
 }
 
-// hand publishes a payload, unless it is empty.
-func (a *Announcer) hand(p payload) {
-	if len(p.events) == 0 {
-		return
+// hand publishes the first so many bytes of a payload, unless it is empty. They are those of all its events; the rest stays.
+// The bus keeps nothing of it.
+func (a *Announcer) hand(p *payload, bytes int) {
+	if len(p.events) > 0 {
+		if err := a.wire.publish(p.user, p.bytes[:bytes], traces(p.events)); err != nil {
+			a.failed(len(p.events), err)
+		}
 	}
-	if err := a.wire.publish(p.user, p.bytes, traces(p.events)); err != nil {
-		a.failed(len(p.events), err)
-	}
+	p.bytes, p.events = append(p.bytes[:0], p.bytes[bytes:]...), p.events[:0]
 }
 
 // traces are those of the events, or nil if none is sampled.

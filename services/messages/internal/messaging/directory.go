@@ -2,6 +2,8 @@ package messaging
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -12,49 +14,116 @@ import (
 // maxNames bounds the users that are looked up by one query.
 const maxNames = 4096
 
-// knownNames is how many users are remembered to exist. One takes some 150 bytes.
+// knownNames is how many users are remembered. One takes some 200 bytes.
 const knownNames = 1 << 16
 
+// KeyTrust is for how long a key version that was read is relied on, at most: the news of a rotation may be lost.
+const KeyTrust = 10 * time.Second
+
 // SharedDirectory looks users up in queries that concurrent sends share. Most of them are about the same few users, and
-// each is asked for once a query. Of what is found only the name is remembered, which never changes: a key that was
-// replaced is known to be from the next send on, and somebody who registers exists from then on.
+// each is asked for once a query. Of what is found the name is remembered, which never changes, and the key version for a
+// while: until it is told of a rotation, or that it may have missed one. That nobody has a name is not remembered.
 type SharedDirectory struct {
 	directory Keys
 	names     *batch.Batcher[string, found]
-	// known holds registered names by canonical name.
-	known *lru.Cache[string, string]
+	trusting  func() bool
+	now       func() time.Time
+
+	// mu keeps a version that was read before a rotation from being remembered after it.
+	mu sync.Mutex
+	// changes counts what it was told.
+	changes uint64
+	// known holds registered users by canonical name.
+	known *lru.Cache[string, knownUser]
+}
+
+// knownUser is what is remembered of somebody.
+type knownUser struct {
+	username string
+	// version was read at readAt, by the process's own clock. It is 0 if none is known.
+	version int
+	readAt  time.Time
 }
 
 // found is what is known of a name.
 type found struct {
 	user  store.UserKey
 	there bool
+	// changes and readAt are of before the query.
+	changes uint64
+	readAt  time.Time
 }
 
-// Share makes a SharedDirectory with room for queue waiting sends. Stop it when done.
-func Share(d Keys, queue int) *SharedDirectory {
-	known, err := lru.New[string, string](knownNames)
+// DirectoryConfig is what a SharedDirectory stands on.
+type DirectoryConfig struct {
+	Keys Keys
+	// Queue is how many sends may wait.
+	Queue int
+	// Trusting reports whether the SharedDirectory would be told of rotations at the moment; nil if it is never told.
+	Trusting func() bool
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Share makes a SharedDirectory. Stop it when done.
+func Share(c DirectoryConfig) *SharedDirectory {
+	known, err := lru.New[string, knownUser](knownNames)
 	if err != nil {
 		panic(err) // only a size below 1 is an error
 	}
-	s := &SharedDirectory{directory: d, known: known}
-	s.names = batch.New(batch.Config{Queue: queue, Items: maxNames, Bytes: maxNames}, func(string) int { return 1 }, s.lookUp)
+	s := &SharedDirectory{directory: c.Keys, known: known, trusting: c.Trusting, now: c.Now}
+	if s.trusting == nil {
+		s.trusting = func() bool { return false }
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.names = batch.New(batch.Config{Queue: c.Queue, Items: maxNames, Bytes: maxNames}, func(string) int { return 1 }, s.lookUp)
 	return s
 }
 
 // Stop waits for the query under way.
 func (s *SharedDirectory) Stop() { s.names.Stop() }
 
-// LookUp implements Directory. batch.ErrFull means that too many sends are waiting.
-func (s *SharedDirectory) LookUp(ctx context.Context, withKeys, others []string) (map[string]store.UserKey, error) {
-	known := make(map[string]store.UserKey, len(withKeys)+len(others))
-	ask := withKeys
-	for _, name := range others {
-		if username, there := s.known.Get(name); there {
-			known[name] = store.UserKey{Username: username}
-		} else {
-			ask = append(ask, name)
+// KeyChanged forgets the key version of a user, given by the canonical name, who has another key from now on.
+func (s *SharedDirectory) KeyChanged(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	if u, ok := s.known.Peek(user); ok {
+		s.known.Add(user, knownUser{username: u.username})
+	}
+}
+
+// KeysMissed forgets all key versions: rotations may have been missed.
+func (s *SharedDirectory) KeysMissed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	for _, user := range s.known.Keys() {
+		if u, ok := s.known.Peek(user); ok && u.version != 0 {
+			s.known.Add(user, knownUser{username: u.username})
 		}
+	}
+}
+
+// LookUp implements Directory. batch.ErrFull means that too many sends are waiting.
+func (s *SharedDirectory) LookUp(ctx context.Context, wanted []Wanted) (map[string]store.UserKey, error) {
+	known := make(map[string]store.UserKey, len(wanted))
+	trusting, now := s.trusting(), s.now()
+	var ask []string
+	for _, w := range wanted {
+		u, there := s.known.Get(w.Name)
+		trusted := trusting && u.version != 0 && now.Sub(u.readAt) < KeyTrust
+		switch {
+		case !there, w.Key && !trusted, w.Version != 0 && (!trusted || u.version != w.Version):
+			ask = append(ask, w.Name)
+		default:
+			known[w.Name] = store.UserKey{Username: u.username, Key: store.Key{Version: u.version}}
+		}
+	}
+	if len(ask) == 0 {
+		return known, nil
 	}
 	list, err := s.names.Do(ctx, ask)
 	if err != nil {
@@ -63,13 +132,30 @@ func (s *SharedDirectory) LookUp(ctx context.Context, withKeys, others []string)
 	for i, f := range list {
 		if f.there {
 			known[ask[i]] = f.user
-			s.known.Add(ask[i], f.user.Username)
+			s.remember(ask[i], f)
 		}
 	}
 	return known, nil
 }
 
+// remember keeps what was found. A version counts only if nothing was heard since before it was read: whatever was, it may
+// have been about this one.
+func (s *SharedDirectory) remember(name string, f found) {
+	u := knownUser{username: f.user.Username}
+	trusting := s.trusting()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if trusting && f.changes == s.changes {
+		u.version, u.readAt = f.user.Key.Version, f.readAt
+	}
+	s.known.Add(name, u)
+}
+
 func (s *SharedDirectory) lookUp(ctx context.Context, names []string) ([]found, error) {
+	s.mu.Lock()
+	changes := s.changes
+	s.mu.Unlock()
+	readAt := s.now()
 	unique := make([]string, 0, len(names))
 	seen := make(map[string]struct{}, len(names))
 	for _, name := range names {
@@ -85,6 +171,7 @@ func (s *SharedDirectory) lookUp(ctx context.Context, names []string) ([]found, 
 	list := make([]found, len(names))
 	for i, name := range names {
 		list[i].user, list[i].there = known[name]
+		list[i].changes, list[i].readAt = changes, readAt
 	}
 	return list, nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,14 +31,24 @@ func (d *slowDirectory) KeyVersions(_ context.Context, names []string) (map[stri
 	return known, <-d.goOn
 }
 
+func wanted(withKeys, others []string) (list []messaging.Wanted) {
+	for _, name := range withKeys {
+		list = append(list, messaging.Wanted{Name: name, Key: true})
+	}
+	for _, name := range others {
+		list = append(list, messaging.Wanted{Name: name})
+	}
+	return list
+}
+
 func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	d := &slowDirectory{asked: make(chan []string), goOn: make(chan error)}
-	s := messaging.Share(d, 100)
+	s := messaging.Share(messaging.DirectoryConfig{Keys: d, Queue: 100})
 	defer s.Stop()
 	var asking sync.WaitGroup
 	ask := func(want int, names ...string) {
 		asking.Go(func() {
-			known, err := s.LookUp(context.Background(), names, nil)
+			known, err := s.LookUp(context.Background(), wanted(names, nil))
 			if want < 0 {
 				require.ErrorIs(t, err, store.ErrUnavailable) //nolint:testifylint // nothing follows
 				return
@@ -76,14 +87,14 @@ func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	asking.Wait()
 }
 
-// TestOnlyNamesAreRemembered: a key's version is asked for each time, and so is somebody who did not exist.
-func TestOnlyNamesAreRemembered(t *testing.T) {
+// TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations: a key's version is asked for each time, and so is somebody who did not exist.
+func TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations(t *testing.T) {
 	d := &slowDirectory{asked: make(chan []string, 1), goOn: make(chan error, 1)}
-	s := messaging.Share(d, 100)
+	s := messaging.Share(messaging.DirectoryConfig{Keys: d, Queue: 100})
 	defer s.Stop()
 	lookUp := func(withKeys, others []string) (known map[string]store.UserKey, asked []string) {
 		d.goOn <- nil
-		known, err := s.LookUp(t.Context(), withKeys, others)
+		known, err := s.LookUp(t.Context(), wanted(withKeys, others))
 		require.NoError(t, err)
 		return known, <-d.asked
 	}
@@ -94,4 +105,130 @@ func TestOnlyNamesAreRemembered(t *testing.T) {
 	require.Equal(t, map[string]store.UserKey{"ann": {Username: "Mr ann"}, "ben": {Username: "Mr ben"}}, known)
 	_, asked = lookUp([]string{"ben"}, []string{"ann"})
 	require.Equal(t, []string{"ben"}, asked)
+}
+
+// registry is a directory whose versions a test sets.
+type registry struct {
+	mu       sync.Mutex
+	versions map[string]int
+	asked    int
+	// reading, if set, is called after the versions have been read and before they are told.
+	reading func()
+}
+
+func (r *registry) KeyVersions(_ context.Context, names []string) (map[string]store.UserKey, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked += len(names)
+	known := map[string]store.UserKey{}
+	for _, name := range names {
+		if v := r.versions[name]; v != 0 {
+			known[name] = store.UserKey{Username: name, Key: store.Key{Version: v}}
+		}
+	}
+	if r.reading != nil {
+		r.reading()
+	}
+	return known, nil
+}
+
+// senders is a SharedDirectory that is told of rotations, and what it stands on.
+type senders struct {
+	*messaging.SharedDirectory
+	t        *testing.T
+	registry registry
+	now      time.Time
+	deaf     bool
+}
+
+func newSenders(t *testing.T) *senders {
+	s := &senders{t: t, registry: registry{versions: map[string]int{"ann": 1, "ben": 1}}, now: time.Unix(1e9, 0)}
+	s.SharedDirectory = messaging.Share(messaging.DirectoryConfig{
+		Keys: &s.registry, Queue: 100, Trusting: func() bool { return !s.deaf }, Now: func() time.Time { return s.now },
+	})
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// version looks one user up and says what was found, and how many were asked for.
+func (s *senders) version(w messaging.Wanted) (version, asked int) {
+	before := s.registry.asked
+	known, err := s.LookUp(s.t.Context(), []messaging.Wanted{w})
+	require.NoError(s.t, err)
+	return known[w.Name].Key.Version, s.registry.asked - before
+}
+
+func (s *senders) requireVersion(version, asked int, w messaging.Wanted) {
+	s.t.Helper()
+	v, a := s.version(w)
+	require.Equal(s.t, []int{version, asked}, []int{v, a}, "version, and how many were asked for")
+}
+
+func TestAKeyVersionIsReadOnceUntilItChanges(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.requireVersion(1, 0, messaging.Wanted{Name: "ann", Key: true})
+	s.requireVersion(1, 0, messaging.Wanted{Name: "ann", Version: 1})
+	s.registry.versions["ann"] = 2
+	s.KeyChanged("ann")
+	s.requireVersion(2, 1, messaging.Wanted{Name: "ann", Version: 1})
+	s.requireVersion(2, 0, messaging.Wanted{Name: "ann", Key: true})
+}
+
+// TestNobodyIsRefusedForWhatIsRemembered: a version that another one is remembered of is asked for, whichever is right.
+func TestNobodyIsRefusedForWhatIsRemembered(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.registry.versions["ann"] = 2
+	s.requireVersion(2, 1, messaging.Wanted{Name: "ann", Version: 2})
+	s.requireVersion(2, 1, messaging.Wanted{Name: "ann", Version: 1})
+}
+
+func TestLostNewsOfARotationCostsNoMoreThanTheTrust(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Version: 1})
+	s.registry.versions["ann"] = 2
+	s.now = s.now.Add(messaging.KeyTrust - 1)
+	s.requireVersion(1, 0, messaging.Wanted{Name: "ann", Version: 1})
+	s.now = s.now.Add(1)
+	s.requireVersion(2, 1, messaging.Wanted{Name: "ann", Version: 1})
+}
+
+func TestWhoMayHaveMissedRotationsForgetsAllVersions(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
+	s.KeysMissed()
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
+	s.requireVersion(1, 0, messaging.Wanted{Name: "ann"})
+}
+
+func TestWhoWouldNotHearOfARotationReliesOnNothing(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.deaf = true
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
+	s.deaf = false
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
+}
+
+// TestAVersionThatWasReadBeforeARotationIsNotRememberedAfterIt: the news overtakes the answer.
+func TestAVersionThatWasReadBeforeARotationIsNotRememberedAfterIt(t *testing.T) {
+	s := newSenders(t)
+	s.registry.reading = func() {
+		s.registry.versions["ann"] = 2
+		s.KeyChanged("ann")
+	}
+	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Version: 1})
+	s.registry.reading = nil
+	s.requireVersion(2, 1, messaging.Wanted{Name: "ann", Version: 1})
+}
+
+func TestThatSomebodyIsUnknownIsNotRemembered(t *testing.T) {
+	s := newSenders(t)
+	s.requireVersion(0, 1, messaging.Wanted{Name: "cid", Version: 1})
+	s.registry.versions["cid"] = 1
+	s.requireVersion(1, 1, messaging.Wanted{Name: "cid", Version: 1})
 }

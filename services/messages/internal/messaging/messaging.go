@@ -49,11 +49,21 @@ type Keys interface {
 	KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error)
 }
 
-// Directory is Keys that may remember who exists.
+// Directory is Keys that may remember what it has found.
 type Directory interface {
-	// LookUp returns those of the canonical names that exist, by canonical name, with the current key version of each in
-	// withKeys. Of the others it may know no key version.
-	LookUp(ctx context.Context, withKeys, others []string) (map[string]store.UserKey, error)
+	// LookUp returns those of the users that exist, by canonical name. See Wanted for their key versions.
+	LookUp(ctx context.Context, wanted []Wanted) (map[string]store.UserKey, error)
+}
+
+// Wanted is a user who is looked up.
+type Wanted struct {
+	// Name is the canonical one.
+	Name string
+	// Key asks for the key version, as it was not long ago: up to KeyTrust, if the news of a rotation was lost.
+	Key bool
+	// Version, unless 0, is what the sender believes the key version to be. What is found is another one only if that is
+	// current; the same it may have been not long ago.
+	Version int
 }
 
 // Appender is the inbox log's writing side. See inbox.Writer.
@@ -175,11 +185,14 @@ func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRe
 	if r.ExpiresIn != nil {
 		d.Lifetime = time.Duration(*r.ExpiresIn) * time.Second
 	}
-	stale = map[string]int{}
+	d.Recipients = make([]inbox.Recipient, 0, len(r.RecipientKeys))
 	for name, key := range r.RecipientKeys {
 		user := known[store.Canonical(name)]
 		version := r.RecipientKeyVersions[name]
 		if version != 0 && version != user.Key.Version {
+			if stale == nil {
+				stale = map[string]int{}
+			}
 			stale[user.Username] = user.Key.Version
 		}
 		d.Recipients = append(d.Recipients, inbox.Recipient{Username: user.Username, WrappedKey: key, KeyVersion: version})
@@ -189,21 +202,21 @@ func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRe
 
 // lookUp finds the recipients and the sender, by canonical name. All recipients exist, or it is an error.
 func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendRequest) (map[string]store.UserKey, error) {
-	withKeys := []string{caller.Subject}
-	var others, unknown []string
+	wanted := make([]Wanted, 1, len(r.RecipientKeys)+1)
+	wanted[0] = Wanted{Name: caller.Subject, Key: true}
+	var unknown []string
 	for name := range r.RecipientKeys {
 		switch canonical := store.Canonical(name); {
 		case !api.ValidUsername(name): // cannot exist, and must not reach a query
 			unknown = append(unknown, name)
 		case canonical == caller.Subject:
-		case r.RecipientKeyVersions[name] != 0:
-			withKeys = append(withKeys, canonical)
+			wanted[0].Version = r.RecipientKeyVersions[name]
 		default:
-			others = append(others, canonical)
+			wanted = append(wanted, Wanted{Name: canonical, Version: r.RecipientKeyVersions[name]})
 		}
 	}
 	looking, span := tracing.Start(ctx, "look up", trace.SpanKindInternal)
-	known, err := s.Directory.LookUp(looking, withKeys, others)
+	known, err := s.Directory.LookUp(looking, wanted)
 	tracing.End(span, err)
 	if err != nil {
 		return nil, err

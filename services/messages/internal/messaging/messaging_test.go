@@ -24,9 +24,10 @@ import (
 // people are registered, with a key version each, by canonical name.
 type people map[string]store.UserKey
 
-func (p people) LookUp(_ context.Context, withKeys, others []string) (map[string]store.UserKey, error) {
+func (p people) LookUp(_ context.Context, wanted []messaging.Wanted) (map[string]store.UserKey, error) {
 	found := map[string]store.UserKey{}
-	for _, name := range slices.Concat(withKeys, others) {
+	for _, w := range wanted {
+		name := w.Name
 		if name != store.Canonical(name) || !api.ValidUsername(name) {
 			return nil, fmt.Errorf("looked %q up", name)
 		}
@@ -81,7 +82,7 @@ func (w *wire) Publish(user string, payload []byte, _ []string) error {
 	if w.away {
 		return bus.ErrDisconnected
 	}
-	events, err := delivery.Decode(payload)
+	events, err := delivery.Decode(slices.Clone(payload))
 	for _, e := range events {
 		w.events[user] = e
 	}

@@ -31,6 +31,8 @@ type Epochs struct {
 	// loading is closed when the store has been asked; nil while nobody asks it. fault is what became of the last time.
 	loading chan struct{}
 	fault   error
+	// changing: it is another one, and onChange has not returned. Until then nobody is told of either.
+	changing bool
 	// onChange is called when the epoch turns out to be another one, before anybody is told of it.
 	onChange func()
 }
@@ -45,18 +47,27 @@ func (e *Epochs) changed(f func()) { e.onChange = f }
 
 // Current returns the epoch as known here.
 func (e *Epochs) Current(ctx context.Context) (string, error) {
-	e.mu.Lock()
-	current, age := e.current, e.now().Sub(e.at)
-	if current != "" && age < epochStale {
-		if age >= epochAge {
-			e.refresh(ctx)
-		}
-		e.mu.Unlock()
+	if current, known := e.Known(ctx); known {
 		return current, nil
 	}
+	e.mu.Lock()
 	done := e.refresh(ctx)
 	e.mu.Unlock()
 	return e.after(ctx, done)
+}
+
+// Known returns the epoch if it can be told without asking the store. It does not block.
+func (e *Epochs) Known(ctx context.Context) (epoch string, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	age := e.now().Sub(e.at)
+	if e.current == "" || e.changing || age >= epochStale {
+		return "", false
+	}
+	if age >= epochAge {
+		e.refresh(ctx)
+	}
+	return e.current, true
 }
 
 // Is reports whether claimed is the log's epoch. Before it says no it asks the store, at most once a second.
@@ -72,7 +83,7 @@ func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
 // Recheck returns the epoch and asks the store before, at most once a second.
 func (e *Epochs) Recheck(ctx context.Context) (string, error) {
 	e.mu.Lock()
-	if e.current != "" && e.now().Sub(e.at) < epochRecheck {
+	if e.current != "" && !e.changing && e.now().Sub(e.at) < epochRecheck {
 		defer e.mu.Unlock()
 		return e.current, nil
 	}
@@ -95,13 +106,15 @@ func (e *Epochs) ask(ctx context.Context) {
 	defer cancel()
 	current, err := e.load(ctx)
 	e.mu.Lock()
-	before := e.current
+	e.changing = err == nil && e.current != "" && e.current != current
+	changing := e.changing
 	e.mu.Unlock()
-	if err == nil && before != "" && before != current {
+	if changing {
 		e.onChange()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.changing = false
 	if err == nil {
 		e.current = current
 	}

@@ -89,3 +89,36 @@ func TestWhileTheFirstEpochIsAskedForClientsMayGo(t *testing.T) {
 		require.Equal(t, "one", current)
 	})
 }
+
+// TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch: the mailboxes end their polls before the new epoch is given out, and who
+// answers those asks for it.
+func TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &truth{epoch: "one"}
+		e := NewEpochs(s.load)
+		_, err := e.Current(t.Context())
+		require.NoError(t, err)
+		told := make(chan string, 2)
+		e.changed(func() {
+			_, known := e.Known(t.Context())
+			require.False(t, known)
+			for _, ask := range []func(context.Context) (string, error){e.Current, e.Recheck} {
+				go func() {
+					current, err := ask(t.Context())
+					require.NoError(t, err)
+					told <- current
+				}()
+			}
+			<-time.After(time.Millisecond) // of the bubble: they have asked
+		})
+		s.epoch = "two"
+		<-time.After(epochRecheck) // of the bubble
+		_, err = e.Recheck(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "two", <-told)
+		require.Equal(t, "two", <-told)
+		current, known := e.Known(t.Context())
+		require.True(t, known)
+		require.Equal(t, "two", current)
+	})
+}

@@ -20,8 +20,7 @@ func (r *rig) publishTogether(items ...inbox.Item) { r.publishTraced(nil, items.
 func (r *rig) publishTraced(traces []string, items ...inbox.Item) {
 	var payload []byte
 	for _, item := range items {
-		event, err := delivery.For(item)
-		require.NoError(r.t, err)
+		event := delivery.For(item)
 		payload = event.AppendTo(payload)
 	}
 	r.Receive("bob", payload, traces)
@@ -211,11 +210,9 @@ func TestAnEventWithoutAPositionHasTheStoreRead(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
 		item := r.shelf.add(store.Received)
-		sheet, err := delivery.NewSheet(item.Message)
-		require.NoError(t, err)
+		sheet := delivery.NewSheet(item.Message)
 		item.Entry.Position = 0
-		event, err := sheet.For(item.Entry)
-		require.NoError(t, err)
+		event := sheet.For(item.Entry)
 		began := time.Now()
 		r.Receive("bob", event.Encode(), nil)
 		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))

@@ -336,7 +336,7 @@ func (g *Gateway) event(ctx context.Context, item inbox.Item) (delivery.Event, e
 			return delivery.Event{}, err
 		}
 	}
-	return delivery.Stored(item, receipts)
+	return delivery.Stored(item, receipts), nil
 }
 
 // jittered spreads a period by a fifth either way.

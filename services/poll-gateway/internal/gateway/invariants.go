@@ -47,7 +47,7 @@ func (r *reorder) broken(head int64, cfg *Config) string {
 // broken says what does not hold: all waiters stand at the head, and know their places.
 func (w *waiters) broken(head int64) string {
 	for i, p := range w.list {
-		if p.index != i || p.position != head {
+		if int(p.index) != i || p.position != head || p.between {
 			return fmt.Sprintf("waiter %d says it is %d and stands at %d", i, p.index, p.position)
 		}
 	}

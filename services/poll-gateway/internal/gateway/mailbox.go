@@ -158,6 +158,11 @@ func (m *mailbox) dropRing(n int) { m.g.ringBytes.Add(int64(-m.ring.drop(n))) }
 func (m *mailbox) fromRing(at *Answer, limit int) bool {
 	m.lock()
 	defer m.unlock()
+	return m.passRing(at, limit)
+}
+
+// passRing is fromRing with m.mu held.
+func (m *mailbox) passRing(at *Answer, limit int) bool {
 	events, covered := m.ring.after(at.Position, m.head)
 	if !m.trusted() || !covered {
 		return false

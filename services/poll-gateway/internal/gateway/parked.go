@@ -12,8 +12,8 @@ import (
 
 // Waiter is told how a parked poll ends.
 type Waiter interface {
-	// Completed is called once, unless the poll is withdrawn first. The user's mailbox is locked meanwhile: it must not
-	// block, nor call the gateway.
+	// Completed is called once, unless the poll is withdrawn first, and once more for each Resume. The user's mailbox is locked
+	// meanwhile: it must not block, nor call the gateway.
 	Completed(a Answer, err error)
 }
 
@@ -22,7 +22,9 @@ type Waiter interface {
 type Parked struct {
 	mailbox *mailbox
 	// index is where it stands in the mailbox's list; notListed once it is completed or withdrawn.
-	index int
+	index int32
+	// resumes: it may wait again. between: it has been completed and has neither gone on nor left. withdrawn: its client went then.
+	resumes, between, withdrawn bool
 	// What there is to know of the query.
 	limit      int
 	tokenID    string
@@ -40,12 +42,19 @@ type Parked struct {
 const notListed = -1
 
 // waiters are the polls that wait at a mailbox's head. The zero value is empty.
-type waiters struct{ list []*Parked }
+type waiters struct {
+	list []*Parked
+	// between counts those that are to go on: their places are taken.
+	between int
+}
+
+// places is how many polls have a place here.
+func (w *waiters) places() int { return len(w.list) + w.between }
 
 func (w *waiters) empty() bool { return len(w.list) == 0 }
 
 func (w *waiters) add(p *Parked) {
-	p.index = len(w.list)
+	p.index = int32(len(w.list))
 	w.list = append(w.list, p)
 }
 
@@ -74,29 +83,41 @@ type outcome struct {
 }
 
 // park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
-// be asked. hasRead says that the poll has done that.
-func (m *mailbox) park(q Query, at Answer, until time.Duration, hasRead bool) (*Parked, error) {
+// be asked.
+func (m *mailbox) park(p *polling) (*Parked, error) {
 	m.lock()
 	defer m.unlock()
-	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !hasRead && m.uncertain()) {
+	return m.list(p)
+}
+
+// list is park with m.mu held.
+func (m *mailbox) list(from *polling) (*Parked, error) {
+	q, at := from.q, from.at
+	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !from.hasRead && m.uncertain()) {
 		return nil, nil
 	}
-	if len(m.waiters.list) >= m.g.cfg.MaxPollsPerUser {
-		m.g.metrics.refused.WithLabelValues("user_limit").Inc()
-		return nil, ErrTooManyPolls
+	p := from.resumed
+	if p == nil {
+		if m.waiters.places() >= m.g.cfg.MaxPollsPerUser {
+			m.g.metrics.refused.WithLabelValues("user_limit").Inc()
+			return nil, ErrTooManyPolls
+		}
+		p = &Parked{mailbox: m, limit: q.Limit, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
+		p.until = from.until()
 	}
-	p := &Parked{
-		mailbox: m, limit: q.Limit, until: until,
-		position: at.Position, skipped: at.Skipped,
-		tokenID: q.Caller.TokenID, generation: q.Caller.Generation,
-	}
+	p.position, p.skipped = at.Position, at.Skipped
+	m.goOn(p)
 	m.waiters.add(p)
-	if m.g.isDraining() {
+	switch {
+	case p.withdrawn:
+		m.finish(p, outcome{err: context.Canceled})
+		return p, nil
+	case m.g.isDraining():
 		m.dismiss(p)
 		return p, nil
 	}
 	m.checkSoon(m.g.period())
-	if m.watchGap(); !hasRead && m.uncertain() {
+	if m.watchGap(); !from.hasRead && m.uncertain() {
 		m.resyncSoon() // what was to be looked at again has not been, while nobody waited
 	}
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
@@ -105,6 +126,60 @@ func (m *mailbox) park(q Query, at Answer, until time.Duration, hasRead bool) (*
 	}
 	return p, nil
 }
+
+// goOn notes that a poll is not between two waits any more. m.mu is held.
+func (m *mailbox) goOn(p *Parked) {
+	if p.between {
+		p.between = false
+		m.waiters.between--
+	}
+}
+
+// Resume has a completed poll, whose query said that it resumes, go on after a position for another while. Its Waiter is told
+// of the outcome, at once or later. Whoever watches the time begins anew. It does not block: if the store has to be read, that
+// is done elsewhere.
+func (p *Parked) Resume(after int64, wait time.Duration) {
+	m := p.mailbox
+	m.lock()
+	defer m.unlock()
+	from := &polling{g: m.g, m: m, q: p.query(after, wait), began: m.g.alarms.now(), at: Answer{Position: after}, resumed: p}
+	p.until = from.until()
+	if m.closed || m.g.isDraining() {
+		p.position, p.skipped = after, nil
+		m.conclude(p, outcome{answer: Answer{Position: after, Close: true}})
+		return
+	}
+	if m.passRing(&from.at, p.limit) {
+		m.conclude(p, outcome{answer: from.at})
+		return
+	}
+	if parked, _ := m.list(from); parked == nil { // it has its place: it is not refused
+		m.g.tasks.Go(from.resume)
+	}
+}
+
+// resume reads the store for a poll that goes on.
+func (p *polling) resume() {
+	answer, parked, err := p.run(p.g.background)
+	if parked == nil {
+		p.m.lock()
+		defer p.m.unlock()
+		p.m.conclude(p.resumed, outcome{answer, err})
+	}
+}
+
+// query is the poll's as it goes on after a position.
+func (p *Parked) query(after int64, wait time.Duration) Query {
+	return Query{Caller: p.identity(), After: after, Limit: p.limit, Wait: wait, Resumes: true}
+}
+
+// identity is what there is to know of the caller to tell whether the token is revoked.
+func (p *Parked) identity() token.Identity {
+	return token.Identity{Subject: p.mailbox.user, TokenID: p.tokenID, Generation: p.generation}
+}
+
+// User is whose inbox it waits for.
+func (p *Parked) User() string { return p.mailbox.user }
 
 // Until is when the poll's time is over. Whoever watches it calls Expire then.
 func (p *Parked) Until() time.Time { return p.mailbox.g.alarms.start.Add(p.until) }
@@ -116,29 +191,35 @@ func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: 
 func (p *Parked) Watch(w Waiter) {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
-	if p.early == nil {
-		p.waiter = w
-		return
+	p.waiter = w
+	if early := p.early; early != nil {
+		p.early = nil
+		w.Completed(early.answer, early.err)
 	}
-	w.Completed(p.early.answer, p.early.err)
 }
 
-// Expire completes the poll with a timeout.
-func (p *Parked) Expire() {
+// Expire completes the poll with a timeout, and reports whether it did: it may have been completed, or be going on and not wait
+// yet.
+func (p *Parked) Expire() bool {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
-	p.mailbox.finish(p, outcome{answer: p.answer()})
+	return p.mailbox.finish(p, outcome{answer: p.answer()})
 }
 
-// Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet.
+// Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet. One that goes
+// on and does not wait yet is not withdrawn: it has an outcome soon.
 func (p *Parked) Withdraw() bool {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
+	p.withdrawn = true
 	return p.mailbox.waiters.remove(p)
 }
 
 // Leave gives the poll's place up. It is to be called once, when the poll has been completed or withdrawn.
 func (p *Parked) Leave() {
+	p.mailbox.lock()
+	p.mailbox.goOn(p)
+	p.mailbox.unlock()
 	p.mailbox.g.leave(p.mailbox)
 	p.mailbox.g.release()
 }
@@ -171,12 +252,23 @@ func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 // complete hands a run of events, the first of which follows where the waiting polls stand, to all of them. Those who
 // are given nothing but empty positions wait on. m.mu is held.
 func (m *mailbox) complete(run []delivery.Event, source string) {
-	for _, p := range m.waiters.all() {
-		at := p.answer()
-		gather(&at, run, p.limit)
-		if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
-			p.position, p.skipped = at.Position, at.Skipped
-			continue
+	all := m.waiters.all()
+	// common is the answer of those who have passed nothing before the run: mostly that is everybody.
+	var common Answer
+	commonLimit := 0
+	for _, p := range all {
+		at := common
+		if p.skipped != nil || p.limit != commonLimit {
+			at = p.answer()
+			gather(&at, run, p.limit)
+			if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
+				p.position, p.skipped = at.Position, at.Skipped
+				continue
+			}
+			if p.skipped == nil && len(all) > 1 {
+				at.Shared = new(Shared)
+				common, commonLimit = at, p.limit
+			}
 		}
 		m.finish(p, outcome{answer: at})
 		m.g.metrics.completions.WithLabelValues(source).Inc()
@@ -186,13 +278,23 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 	}
 }
 
-// finish gives a poll its one outcome. m.mu is held.
-func (m *mailbox) finish(p *Parked, o outcome) {
+// finish gives a poll its outcome if it waits, and reports whether it did. m.mu is held.
+func (m *mailbox) finish(p *Parked, o outcome) bool {
 	if !m.waiters.remove(p) {
-		return
+		return false
 	}
+	m.conclude(p, o)
+	return true
+}
+
+// conclude gives a poll its outcome. m.mu is held.
+func (m *mailbox) conclude(p *Parked, o outcome) {
 	m.g.count(o.answer, o.err)
 	p.skipped = nil
+	if p.resumes && !p.between {
+		p.between = true
+		m.waiters.between++
+	}
 	if p.waiter == nil {
 		p.early = &o
 		return
@@ -205,7 +307,7 @@ func (m *mailbox) revoke(r revocation.Record) {
 	m.lock()
 	defer m.unlock()
 	for _, p := range m.waiters.all() {
-		if r.Refuses(token.Identity{Subject: m.user, TokenID: p.tokenID, Generation: p.generation}) {
+		if r.Refuses(p.identity()) {
 			m.finish(p, outcome{err: ErrRevoked})
 		}
 	}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -28,6 +29,8 @@ type Query struct {
 	Wait   time.Duration
 	// KeepsPlace: After is a session's, which nothing but a new epoch sets back. It is never answered with a Reset.
 	KeepsPlace bool
+	// Resumes: a poll that has waited may go on, with Parked.Resume. Until it leaves, its place is not given to another.
+	Resumes bool
 }
 
 // Answer is what a poll is answered with. With neither Objects nor Reset it is a timeout.
@@ -42,6 +45,20 @@ type Answer struct {
 	Reset bool
 	// Close asks the client to connect anew, elsewhere.
 	Close bool
+	// Shared is the same for all whose answer is the same, and who are many; else nil.
+	Shared *Shared
+}
+
+// Shared is the text of an answer that many are given, made once.
+type Shared struct {
+	once sync.Once
+	text []byte
+}
+
+// Text returns the text, which nobody may change. The first to ask makes it.
+func (s *Shared) Text(make func() []byte) []byte {
+	s.once.Do(func() { s.text = make() })
+	return s.text
 }
 
 // Object is a message as JSON, and where it stands.
@@ -79,15 +96,16 @@ func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Pa
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answer, parked, err = g.poll(ctx, m, q)
+	answer, parked, err = (&polling{g: g, m: m, q: q, began: g.alarms.now()}).run(ctx)
 	if parked == nil {
 		g.count(answer, err)
 	}
 	return answer, parked, err
 }
 
-func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parked, error) {
-	p := &polling{g: g, m: m, q: q, began: g.alarms.now()}
+// run goes on until there is an answer, or nothing is left but to wait.
+func (p *polling) run(ctx context.Context) (Answer, *Parked, error) {
+	m, q := p.m, p.q
 	m.warm(ctx)
 	if err := p.start(ctx); err != nil {
 		return Answer{}, nil, err
@@ -97,7 +115,7 @@ func (g *Gateway) poll(ctx context.Context, m *mailbox, q Query) (Answer, *Parke
 		if m.fromRing(&p.at, q.Limit) {
 			return p.at, nil, nil
 		}
-		parked, err := m.park(q, p.at, p.until(), p.hasRead)
+		parked, err := m.park(p)
 		if parked != nil || err != nil {
 			return Answer{}, parked, err
 		}
@@ -133,6 +151,8 @@ type polling struct {
 	hasRead bool
 	// past: the last read ended below the poll's position.
 	past bool
+	// resumed has waited before, and is to wait again; nil for a poll that has not.
+	resumed *Parked
 }
 
 // until is when the poll's time is over.

@@ -61,6 +61,7 @@ func (l *library) Read(_ context.Context, user string, after int64, limit int) (
 	}
 	b.Items = all[after:min(after+int64(limit), int64(len(all)))]
 	b.Next += int64(len(b.Items))
+	b.More = b.Next < int64(len(all))
 	return b, nil
 }
 
@@ -127,9 +128,17 @@ func (l *library) restore() {
 type desk struct {
 	// until is when no token is accepted any more, in Unix nanoseconds.
 	until atomic.Int64
+	// refused: no token is accepted at all.
+	refused atomic.Bool
 }
 
 func (d *desk) Check(_ context.Context, name string) (token.Identity, error) {
+	switch until := time.Unix(0, d.until.Load()); {
+	case d.refused.Load():
+		return token.Identity{}, token.ErrInvalid
+	case !time.Now().Before(until):
+		return token.Identity{}, token.ErrExpired
+	}
 	expiresAt := time.Unix(0, d.until.Load()).Add(-token.Leeway)
 	return token.Identity{Username: name, Subject: name, SessionID: name, TokenID: name, ExpiresAt: expiresAt}, nil
 }
@@ -144,10 +153,16 @@ type house struct {
 	api      *API
 	server   *httpserver.Server
 	registry *prometheus.Registry
-	stop     func()
+	// revoked are the users whose tokens have been.
+	revoked sync.Map
+	stop    func()
 }
 
 func newHouse(t testing.TB, parks bool) *house {
+	return newHouseWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
+}
+
+func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *house {
 	h := &house{
 		t: t, library: &library{books: map[string][]inbox.Item{}, cursors: map[string]store.SessionCursor{}},
 		desk: &desk{}, registry: prometheus.NewRegistry(),
@@ -157,7 +172,10 @@ func newHouse(t testing.TB, parks bool) *house {
 	h.library.epoch.Store(&epoch)
 	h.gateway = gateway.New(gateway.Config{
 		MaxPolls: 1 << 20, MaxPollsPerUser: 100, RingEvents: 4, RingBytes: 1 << 20, AllRingBytes: 1 << 26, VerifyEvery: time.Minute, AwayEvery: time.Second,
-		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: gateway.NewEpochs(h.library.Epoch),
+		Linger: time.Minute, StoreReads: 4, Revoked: func(id token.Identity) bool {
+			_, revoked := h.revoked.Load(id.Subject)
+			return revoked
+		}, Epochs: gateway.NewEpochs(h.library.Epoch),
 	}, h.library, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	h.gateway.Attach(silence{})
 	opts := httpserver.Options{Address: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler), Registry: h.registry}
@@ -167,9 +185,7 @@ func newHouse(t testing.TB, parks bool) *house {
 		Unread: NewUnread(64 << 20), Log: opts.Log,
 	}
 	var err error
-	h.lot, err = parking.New(parking.Config{
-		IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20,
-	}, parking.NewMetrics(h.registry))
+	h.lot, err = parking.New(cfg, parking.NewMetrics(h.registry))
 	require.NoError(t, err)
 	if parks {
 		h.api.Lot, opts.Keeper = h.lot, h.lot
@@ -214,12 +230,12 @@ func (h *house) metric(name string) (sum float64) {
 
 // deliver stores a message and tells the gateway of it.
 func (h *house) deliver(user, text string) {
-	e, err := delivery.Stored(h.library.add(user, text), nil)
-	require.NoError(h.t, err)
+	e := delivery.Stored(h.library.add(user, text), nil)
 	h.gateway.Receive(user, e.Encode(), nil)
 }
 
 func (h *house) revoke(user string) {
+	h.revoked.Store(user, true)
 	h.gateway.Revoked(revocation.Record{Subject: user, MinGeneration: 1, ExpiresAt: time.Now().Add(time.Hour)})
 }
 

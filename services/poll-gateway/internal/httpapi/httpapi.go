@@ -16,6 +16,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
@@ -24,7 +25,7 @@ import (
 
 const (
 	defaultLimit = 100
-	// heartbeat is how often an idle stream is written to, so that nothing on the way takes it for dead.
+	// heartbeat is how often an idle stream is written to at least, so that nothing on the way takes it for dead.
 	heartbeat = 15 * time.Second
 	// answerTimeout bounds how long a client may take to read the answer to a poll, or an event of a stream.
 	answerTimeout = 30 * time.Second
@@ -184,23 +185,23 @@ func (a *API) query(c *gin.Context) (gateway.Query, error) {
 	q := a.defaultQuery(c)
 	q.Limit = int(limit)
 	if wait >= 0 {
-		q.Wait = untilExpiry(time.Duration(wait)*time.Second, q)
+		q.Wait = untilExpiry(time.Duration(wait)*time.Second, q.Caller.ExpiresAt)
 	}
 	return q, nil
 }
 
 func (a *API) defaultQuery(c *gin.Context) gateway.Query {
 	q := gateway.Query{Caller: httpserver.Caller(c), Limit: defaultLimit}
-	q.Wait = untilExpiry(a.PollWait, q)
+	q.Wait = untilExpiry(a.PollWait, q.Caller.ExpiresAt)
 	return q
 }
 
 // untilExpiry keeps a poll from outliving its token. A token that has expired is accepted for a little longer, because clocks are
 // apart: its polls wait as well, or they would be made again at once.
-func untilExpiry(wait time.Duration, q gateway.Query) time.Duration {
-	left := time.Until(q.Caller.ExpiresAt)
+func untilExpiry(wait time.Duration, expires time.Time) time.Duration {
+	left := time.Until(expires)
 	if left <= 0 {
-		left = time.Until(q.Caller.AcceptedUntil())
+		left = time.Until(token.Identity{ExpiresAt: expires}.AcceptedUntil())
 	}
 	return max(0, min(wait, left))
 }
@@ -244,22 +245,24 @@ func write(c *gin.Context, body []byte, closeAfter bool) error {
 	}
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTimeout))
 	h := c.Writer.Header()
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if closeAfter {
 		h.Set("Connection", "close")
 	}
-	c.Status(http.StatusOK)
-	if _, err := c.Writer.Write(body); err != nil {
+	if err := httpserver.WriteJSON(c, http.StatusOK, body); err != nil {
 		return err
 	}
 	return flush(c.Writer)
 }
 
 // flush is http.ResponseController's for a writer inside of gin's, whose own Flush keeps errors to itself.
-func flush(w http.ResponseWriter) error {
-	if inner, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-		return flush(inner.Unwrap())
+func flush(w http.ResponseWriter) error { return http.NewResponseController(inner(w)).Flush() }
+
+// inner is the server's own writer: gin's keeps errors of a flush to itself, and lets no connection be taken over whose answer
+// has begun.
+func inner(w http.ResponseWriter) http.ResponseWriter {
+	if outer, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return inner(outer.Unwrap())
 	}
-	return http.NewResponseController(w).Flush()
+	return w
 }

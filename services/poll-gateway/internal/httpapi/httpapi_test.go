@@ -33,11 +33,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // shelf holds messages at positions 1, 2 …; fail makes it fail.
 type shelf struct {
+	mu       sync.Mutex
 	messages []string
 	fail     error
 }
 
 func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox.Batch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b := inbox.Batch{Next: after, PastHead: after > int64(len(s.messages))}
 	for p := after; p < int64(len(s.messages)) && len(b.Items) < limit; p++ {
 		b.Items = append(b.Items, inbox.Item{
@@ -124,6 +127,7 @@ type rig struct {
 	sessions *sessions
 	gateway  *gateway.Gateway
 	engine   *gin.Engine
+	api      *API
 }
 
 func newRig(t testing.TB, messages ...string) *rig { return newRigWith(t, open{}, messages...) }
@@ -136,12 +140,12 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	}, r.shelf, slog.New(slog.DiscardHandler), gateway.NewMetrics(nil))
 	r.gateway.Attach(silence{})
 	t.Cleanup(r.gateway.Stop)
-	a := &API{
+	r.api = &API{
 		Gateway: r.gateway, Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Unread: NewUnread(1 << 20),
 	}
-	a.Routes(r.engine)
+	r.api.Routes(r.engine)
 	return r
 }
 
@@ -258,9 +262,9 @@ func TestAStreamEndsWhenItsTokenIsRefused(t *testing.T) {
 }
 
 func TestEventsAreWellFormed(t *testing.T) {
-	require.Equal(t, ": heartbeat\n\n", string(events(gateway.Answer{Position: 3}, "e")))
-	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(events(gateway.Answer{Reset: true}, "e")))
-	got := string(events(gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: []byte(`{}`)}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
+	require.Equal(t, ": heartbeat\n\n", string(appendEvents(nil, gateway.Answer{Position: 3}, "e")))
+	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(appendEvents(nil, gateway.Answer{Reset: true}, "e")))
+	got := string(appendEvents(nil, gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: []byte(`{}`)}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
 	require.Equal(t, "event: skipped\nid: 4\ndata: {\"skipped\":[4]}\n\nid: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[6]}\n\n", got,
 		"in the order of positions: who breaks off after any of them has been told of all before it")
 }

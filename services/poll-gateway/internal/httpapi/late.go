@@ -113,7 +113,7 @@ func (l *late) send(body []byte) {
 	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
 	r.status, r.size = http.StatusOK, len(body)
 	r.answer.Objects, r.answer.Skipped = nil, nil // they are in the body
-	l.spot.Answer(l.request.OK(body, r.keepAlive))
+	l.spot.Write(l.request.OK(body, r.keepAlive))
 }
 
 func (l *late) fail(err error) {
@@ -124,7 +124,7 @@ func (l *late) fail(err error) {
 	var response []byte
 	r.status, response = l.request.Failure(l.api.errors(), err, r.keepAlive)
 	r.size = len(response)
-	l.spot.Answer(response)
+	l.spot.Write(response)
 }
 
 // Written implements parking.Guest.

@@ -40,7 +40,7 @@ func newVisitor() *visitor {
 func (v *visitor) Expired() {
 	if v.settled.CompareAndSwap(false, true) {
 		close(v.expired)
-		v.spot.Answer(respond("expired", v.keep))
+		v.spot.Write(respond("expired", v.keep))
 	}
 }
 
@@ -58,7 +58,7 @@ func (v *visitor) Written(err error) {
 
 func (v *visitor) answer(body string) {
 	if v.settled.CompareAndSwap(false, true) {
-		v.spot.Answer(respond(body, v.keep))
+		v.spot.Write(respond(body, v.keep))
 	}
 }
 

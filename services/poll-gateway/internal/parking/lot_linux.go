@@ -33,7 +33,7 @@ type Lot struct {
 	shards   [shards]shard
 	// generation tells apart those that had the same descriptor one after the other.
 	generation atomic.Uint32
-	// unread is how many bytes of answers wait for their clients.
+	// unread is how many bytes wait for their clients to take them.
 	unread atomic.Int64
 	// ended is closed when the Lot's goroutine has ended.
 	ended chan struct{}
@@ -41,7 +41,7 @@ type Lot struct {
 	stopped atomic.Bool
 
 	mu sync.Mutex
-	// guests counts those who have not been answered.
+	// guests counts those who have not left.
 	guests   int
 	draining bool
 	// settled is closed when guests has come down to 0, if somebody waits for that.
@@ -147,7 +147,7 @@ func (l *Lot) isDraining() bool {
 	return l.draining
 }
 
-// Drain takes no more connections, waits until all guests are answered or gone, and lets idle connections go.
+// Drain takes no more connections, waits until all guests have left, and lets idle connections go.
 func (l *Lot) Drain(ctx context.Context) error {
 	l.mu.Lock()
 	l.draining = true

@@ -36,8 +36,8 @@ type Spot struct{ timing timing }
 // Wait does nothing.
 func (*Spot) Wait(time.Duration) {}
 
-// Answer does nothing.
-func (*Spot) Answer([]byte) {}
+// Write does nothing.
+func (*Spot) Write([]byte) {}
 
 // Release does nothing.
 func (*Spot) Release(bool) {}

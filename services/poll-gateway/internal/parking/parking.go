@@ -1,6 +1,7 @@
-// Package parking keeps the connections of clients that wait for an answer. A Lot takes such a connection over from the
-// HTTP server and keeps only the socket and a small record: no goroutine, no request, no buffers. When the answer has
-// been written the connection waits on for the client's next request, and then goes back to the HTTP server.
+// Package parking keeps the connections of clients that wait for an answer, or for the next part of one. A Lot takes such a
+// connection over from the HTTP server and keeps only the socket and a small record: no goroutine, no request, no buffers.
+// What is written it writes as it is: it knows nothing of HTTP. When the answer is complete the connection waits on for the
+// client's next request, and then goes back to the HTTP server.
 //
 // It works on Linux, for HTTP/1.1 on plain TCP. Elsewhere nothing can be taken over, and whoever wants to wait blocks.
 package parking
@@ -26,14 +27,15 @@ var (
 )
 
 // Guest is who waits on a connection. A Lot has one goroutine that calls these methods, so they must not block. Which of
-// Expired, Gone and an answer comes first is the guest's to decide: all of them may happen at the same instant.
+// Expired, Gone and a Write comes first is the guest's to decide: all of them may happen at the same instant.
 type Guest interface {
-	// Expired is called when the time to wait is over. The guest answers.
+	// Expired is called when the time of the last Wait is over.
 	Expired()
-	// Gone is called when the client has closed the connection. The guest releases it, unless it has answered.
+	// Gone is called when the client has closed the connection. The guest releases it, unless it has written.
 	Gone()
-	// Written is called once for each Answer: with nil when the system has taken all of it, else with what went wrong.
-	// The guest releases the connection. If the client takes the answer at once, it is called before Answer returns.
+	// Written is called once for each Write: with nil when the system has taken all of it, else with what went wrong. The guest
+	// writes more, waits again, or releases the connection; after a fault it releases it. If the client takes everything at
+	// once, Written is called before Write returns.
 	Written(err error)
 }
 
@@ -41,9 +43,9 @@ type Guest interface {
 type Config struct {
 	// IdleTimeout is how long an answered connection waits for the client's next request.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long a client may take to read an answer.
+	// WriteTimeout is how long a client may take to read what is written at once.
 	WriteTimeout time.Duration
-	// MaxUnread bounds the bytes of answers that clients have not taken yet, of all of them together.
+	// MaxUnread bounds the bytes that were written and that clients have not taken yet, of all of them together.
 	MaxUnread int64
 }
 

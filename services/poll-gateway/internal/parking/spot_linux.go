@@ -16,19 +16,67 @@ type state uint8
 const (
 	// fresh: taken over; nobody looks at it yet.
 	fresh state = iota
-	// waiting for the guest's answer.
+	// waiting: the guest waits; the client and the clock are watched.
 	waiting
-	// writing the answer.
+	// writing: the client has not taken all of what the guest wrote.
 	writing
-	// written: all is out; the guest has not released it yet.
+	// written: all is out, or could not be written; the guest decides what is next.
 	written
-	// idle: waiting for the client's next request.
+	// idle: the guest has left; the client's next request is awaited.
 	idle
 	// lingering: our side is closed, the client's is not.
 	lingering
 	// ended: the descriptor is not ours any more.
 	ended
+
+	states
 )
+
+// step is what moves a Spot from one state to another.
+type step uint8
+
+const (
+	// toWait and toWrite: the guest calls Wait or Write.
+	toWait step = iota
+	toWrite
+	// wrote: a write has ended, well or not.
+	wrote
+	// keeps and closes: the guest calls Release, and the connection lives on or not.
+	keeps
+	closes
+	// clientGone and timeUp: the client has closed the connection, or the deadline has passed.
+	clientGone
+	timeUp
+
+	steps
+)
+
+const (
+	// ignored is the next state of a step that means nothing: no step leads back to fresh.
+	ignored = fresh
+	// told is the next state of a step that the guest is told of. The state stays: the guest decides what is next.
+	told = states
+)
+
+// transitions is the table of a Spot. Of steps that happen at the same instant, the second finds nothing left to do.
+var transitions = [states][steps]state{
+	fresh:     {toWait: waiting, toWrite: writing, keeps: ended, closes: ended},
+	waiting:   {toWait: waiting, toWrite: writing, keeps: ended, closes: ended, clientGone: told, timeUp: told},
+	writing:   {wrote: written, timeUp: written},
+	written:   {toWait: waiting, toWrite: writing, keeps: idle, closes: lingering},
+	idle:      {clientGone: ended, timeUp: ended},
+	lingering: {clientGone: ended, timeUp: ended},
+	ended:     {},
+}
+
+// move takes a step, and reports whether it means anything in the present state. s.mu is held.
+func (s *Spot) move(e step) bool {
+	next := transitions[s.state][e]
+	if next != ignored && next != told {
+		s.state = next
+	}
+	return next != ignored
+}
 
 // Spot is a connection in a Lot.
 type Spot struct {
@@ -41,7 +89,9 @@ type Spot struct {
 	state state
 	// spoken: the client has sent something since its request. It stays in the socket.
 	spoken bool
-	guest  Guest
+	// armed is what the poller looks out for; 0 once it has reported something.
+	armed uint32
+	guest Guest
 	// more is nil for most.
 	more *more
 }
@@ -50,7 +100,7 @@ type Spot struct {
 type more struct {
 	// held was read together with the request: the beginning of the client's next one.
 	held []byte
-	// rest is what the client has not taken of its answer.
+	// rest is what the client has not taken of what was written.
 	rest []byte
 }
 
@@ -63,20 +113,27 @@ func (s *Spot) keep(c net.Conn, r *bufio.Reader) {
 	}
 	if len(ahead) > 0 {
 		s.mu.Lock()
-		s.more = &more{held: ahead}
+		s.more, s.spoken = &more{held: ahead}, true
 		s.mu.Unlock()
 	}
 }
 
+// arm has the poller look out for something. s.mu is held.
 func (s *Spot) arm(events uint32) {
+	if s.armed == events {
+		return
+	}
+	s.armed = events
 	// It fails only if the descriptor is not there, and that it is.
 	_ = s.lot.poller.control(unix.EPOLL_CTL_MOD, s.fd, s.generation, events)
 }
 
-// Wait begins to look at the client and at the clock. If the guest has answered already it does nothing.
+// Wait has the Lot watch the client and the clock: the guest is told when the client has gone, and when d has passed. It may
+// follow a Write that has ended, for the guest to write again later, or another Wait, whose time it replaces. While a write is
+// under way, and after Release, it does nothing.
 func (s *Spot) Wait(d time.Duration) {
 	s.mu.Lock()
-	if s.state != fresh {
+	if !s.move(toWait) {
 		s.mu.Unlock()
 		return
 	}
@@ -87,9 +144,7 @@ func (s *Spot) Wait(d time.Duration) {
 		return
 	}
 	defer s.mu.Unlock()
-	s.state = waiting
 	s.lot.wheel.set(s, d)
-	s.spoken = s.more != nil
 	s.armForClient()
 }
 
@@ -103,32 +158,33 @@ func (s *Spot) armForClient() {
 	s.arm(forClient)
 }
 
-// Answer writes a response. It does not wait: what the client does not take at once, it is given when it does.
-func (s *Spot) Answer(response []byte) {
+// Write sends bytes to the client: a response, or the next part of one. It does not wait: what the client does not take at once,
+// it is given when it does, within the time to write. The guest is told when all is out, and must not write again before.
+// The bytes are kept until then, and not changed: many connections may be given the same.
+func (s *Spot) Write(b []byte) {
 	s.mu.Lock()
-	if s.state != fresh && s.state != waiting {
+	if !s.move(toWrite) {
 		s.mu.Unlock()
 		return
 	}
-	s.state = writing
 	s.lot.wheel.clear(s)
-	s.write(response)
+	s.write(b)
 }
 
-// write goes on with an answer. s.mu is held, and released.
-func (s *Spot) write(response []byte) {
+// write goes on with a write. s.mu is held, and released.
+func (s *Spot) write(b []byte) {
 	for {
-		n, err := unix.Write(s.fd, response)
+		n, err := unix.Write(s.fd, b)
 		if n > 0 {
-			response = response[n:]
+			b = b[n:]
 		}
 		switch {
-		case len(response) == 0:
+		case len(b) == 0:
 			s.finish(nil)
 			return
 		case errors.Is(err, unix.EINTR) || err == nil:
 		case errors.Is(err, unix.EAGAIN):
-			s.writeLater(response)
+			s.writeLater(b)
 			return
 		default:
 			s.finish(err)
@@ -162,9 +218,9 @@ func (s *Spot) writeLater(rest []byte) {
 	s.mu.Unlock()
 }
 
-// finish ends the answer and tells the guest. s.mu is held, and released.
+// finish ends a write and tells the guest. s.mu is held, and released.
 func (s *Spot) finish(err error) {
-	s.state = written
+	s.move(wrote)
 	s.dropRest()
 	s.lot.wheel.clear(s)
 	guest := s.guest
@@ -173,43 +229,44 @@ func (s *Spot) finish(err error) {
 }
 
 func (s *Spot) dropRest() {
-	if s.more != nil {
-		s.lot.unread.Add(-int64(len(s.more.rest)))
-		s.more.rest = nil
+	if s.more == nil {
+		return
+	}
+	s.lot.unread.Add(-int64(len(s.more.rest)))
+	if s.more.rest = nil; s.more.held == nil {
+		s.more = nil
 	}
 }
 
-// Release ends the guest's stay. If keep is set and the client has its answer, the connection waits for its next
-// request; else it is closed.
+// Release ends the guest's stay. If keep is set and the client has been sent all that was written, the connection waits for its
+// next request; else it is closed.
 func (s *Spot) Release(keep bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.state {
-	case fresh, waiting:
-		s.leave()
-		s.close()
-	case written:
-		s.leave()
-		switch {
-		case !keep:
-			s.linger()
-		case s.more != nil && len(s.more.held) > 0:
-			s.handBack()
-		default:
-			s.rest()
-		}
+	e := closes
+	if keep {
+		e = keeps
 	}
-}
-
-// leave lets the guest go. s.mu is held.
-func (s *Spot) leave() {
+	if !s.move(e) {
+		return
+	}
 	s.guest = nil
 	s.lot.leave()
+	switch {
+	case s.state == ended:
+		s.close()
+	case s.state == lingering:
+		s.linger()
+	case s.more != nil && len(s.more.held) > 0:
+		s.handBack()
+	default:
+		s.rest()
+	}
 }
 
 // rest waits for the next request. s.mu is held.
 func (s *Spot) rest() {
-	s.state, s.more = idle, nil
+	s.more = nil
 	if s.lot.isDraining() {
 		s.letGo()
 		return
@@ -220,7 +277,7 @@ func (s *Spot) rest() {
 
 // linger closes our side and waits a moment for the client's. s.mu is held.
 func (s *Spot) linger() {
-	s.state, s.more = lingering, nil
+	s.more = nil
 	if err := unix.Shutdown(s.fd, unix.SHUT_WR); err != nil || s.lot.stopped.Load() {
 		s.close()
 		return
@@ -275,9 +332,10 @@ func (s *Spot) peek() (n int, err error) {
 	}
 }
 
-// event is called when the socket is reported.
+// event is called when the socket is reported. An old report, of what was looked out for before, does no harm.
 func (s *Spot) event(events uint32) {
 	s.mu.Lock()
+	s.armed = 0
 	switch s.state {
 	case waiting:
 		if s.clientEvent(events) {

@@ -1,0 +1,235 @@
+package cluster_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/deploy/cluster"
+	"github.com/sealpost/sealpost/pkg/api"
+)
+
+// most is what a send may cost at the engines: the commands that it makes, and how many bytes these have, for a text of 512
+// characters and keys that are wrapped with RSA of 2048 bits. A change that makes a send dearer fails the test, and one that makes
+// it cheaper lowers these figures.
+var most = map[int]amounts{
+	1: {
+		"mongo find users": {1, 257}, "mongo insert inbox": {1, 924}, "mongo insert messages": {1, 969},
+		"redis evalsha sealpost:seq": {1, 251}, "nats pub inbox.v1": {2, 1320},
+	},
+	20: {
+		"mongo find users": {1, 257}, "mongo insert inbox": {1, 11184}, "mongo insert messages": {1, 1321},
+		"redis evalsha sealpost:seq": {1, 1240}, "nats pub inbox.v1": {21, 30063},
+	},
+	1024: {
+		"mongo find users": {1, 257}, "mongo insert inbox": {1, 553344}, "mongo insert messages": {1, 21345},
+		"redis evalsha sealpost:seq": {5, 54067}, "nats pub inbox.v1": {1025, 14903397},
+	},
+}
+
+// bytesMore is by how much bytes may exceed their bound: positions and times are not always as long.
+const bytesMore = 1.05
+
+// background is what a node says to an engine whether messages are sent or not: connections are opened and watched, revocations are
+// read, subscriptions come and go with polls.
+var background = map[string]bool{
+	"mongo hello": true, "mongo opcode 2004": true, "mongo endSessions": true,
+	"redis hello": true, "redis client": true, "redis ping": true, "redis multi": true, "redis exec": true,
+	"redis xinfo": true, "redis xrange": true, "redis xread": true, "redis subscribe": true,
+	"nats connect": true, "nats ping": true, "nats pong": true, "nats sub": true, "nats unsub": true,
+}
+
+// expenses counts what one node of the messages service and one gateway say to the engines.
+type expenses struct {
+	*rig
+	// of are the proxies by service and engine.
+	of     map[string]map[string]*counter
+	sender string
+	// readers are the recipients' names; the first of them is logged in.
+	readers []string
+	first   string
+	cursor  string
+	sent    int
+}
+
+func newExpenses(t *testing.T, readers int) *expenses {
+	t.Helper()
+	e := &expenses{of: map[string]map[string]*counter{}}
+	for _, service := range []string{cluster.Messages, cluster.Gateway} {
+		e.of[service] = map[string]*counter{
+			"mongo": newCounter(t, shared.Mongo.Addr(), mongoCommand),
+			"redis": newCounter(t, shared.Redis.Addr(), redisCommand),
+			"nats":  newCounter(t, shared.NATS.Addr(), natsCommand),
+		}
+	}
+	e.rig = newRig(t, options{settings: func(service string, index int) []string {
+		c := e.of[service]
+		if c == nil || index != 1 {
+			return nil
+		}
+		return []string{
+			"MONGODB_URI=mongodb://" + c["mongo"].addr() + "/", "REDIS_URL=redis://" + c["redis"].addr() + "/0", "NATS_URL=nats://" + c["nats"].addr(),
+			"RATE_LIMIT=on", "VERIFY_INTERVAL=1h", // a send has its share of the limiter's work, and none of the verification's
+		}
+	}})
+	e.sender = e.user("Sender")
+	for i := range readers {
+		e.readers = append(e.readers, fmt.Sprintf("reader%04d", i))
+		if token := e.user(e.readers[i]); i == 0 {
+			e.first = token
+		}
+	}
+	e.cursor = e.poll(e.gateway(), e.first, "after=latest&wait=0").Cursor
+	return e
+}
+
+func (e *expenses) gateway() *cluster.Node { return e.Nodes[cluster.Gateway][0] }
+
+// counts are all commands so far that are not background.
+func (e *expenses) counts() amounts {
+	sum := amounts{}
+	for _, proxies := range e.of {
+		for engine, c := range proxies {
+			for command, n := range c.counts() {
+				if name := engine + " " + command; !background[name] {
+					sum[name] = amount{sum[name].commands + n.commands, sum[name].bytes + n.bytes}
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// send sends a message, waits until all that it leads to has been said to the engines, and tells what that was.
+func (e *expenses) send(recipients int, held bool) amounts {
+	e.t.Helper()
+	var answered chan api.PollResponse
+	if held {
+		answered = e.hold()
+	}
+	e.sent++
+	request := api.SendRequest{
+		EncryptedContent: strings.Repeat("c", 512), IV: "000102030405060708090a0b", RecipientKeys: map[string]string{},
+		ClientMessageID: fmt.Sprintf("message-%08d", e.sent),
+	}
+	for _, name := range e.readers[:recipients] {
+		request.RecipientKeys[name] = strings.Repeat("k", 344)
+	}
+	before := e.counts()
+	require.Equal(e.t, http.StatusCreated, call(e.t, e.Nodes[cluster.Messages][0].URL(), http.MethodPost, "/api/messages/send", e.sender, request, nil))
+	if held {
+		p := <-answered
+		require.Len(e.t, p.Messages, 1)
+		e.cursor = p.Cursor
+	}
+	e.published()
+	return e.counts().since(before)
+}
+
+// hold has a poll of the first reader wait at the gateway.
+func (e *expenses) hold() chan api.PollResponse {
+	e.t.Helper()
+	for { // all that is there already
+		p := e.poll(e.gateway(), e.first, "wait=0&after="+e.cursor)
+		if e.cursor = p.Cursor; len(p.Messages) == 0 {
+			break
+		}
+	}
+	answered := make(chan api.PollResponse, 1)
+	go func() { answered <- e.poll(e.gateway(), e.first, "wait=60&after="+e.cursor) }()
+	until(e.t, "the poll waits", func() bool { return e.metric(e.gateway(), "sealpost_gateway_open_polls") == 1 })
+	return answered
+}
+
+// published waits until what the messages node has published has gone out: it is buffered, and a send does not wait for it. The
+// node asks NATS twice a second whether it is there, on the same connection; the first question may have been on its way before.
+func (e *expenses) published() {
+	e.t.Helper()
+	c := e.of[cluster.Messages]["nats"]
+	asked := c.counts()["ping"].commands
+	until(e.t, "the node asks NATS twice", func() bool { return c.counts()["ping"].commands >= asked+2 })
+}
+
+// settle sends until positions come from the counters in Redis alone: a node that is new does not believe them, and reads the log.
+func (e *expenses) settle() {
+	e.t.Helper()
+	for began := time.Now(); ; {
+		cost := e.send(len(e.readers), false)
+		if cost["mongo find inbox"].commands+cost["mongo aggregate inbox"].commands == 0 {
+			return
+		}
+		require.Less(e.t, time.Since(began), patience, "the log is read all the time: %v", cost)
+	}
+}
+
+// usual is, of several sends, the median of each command: what else happens now and then is in one of them at most.
+func usual(list []amounts) amounts {
+	names := map[string]bool{}
+	for _, a := range list {
+		for name := range a {
+			names[name] = true
+		}
+	}
+	middle := amounts{}
+	for name := range names {
+		var commands, bytes []int64
+		for _, a := range list {
+			commands, bytes = append(commands, a[name].commands), append(bytes, a[name].bytes)
+		}
+		slices.Sort(commands)
+		slices.Sort(bytes)
+		if m := len(list) / 2; commands[m] > 0 {
+			middle[name] = amount{commands[m], bytes[m]}
+		}
+	}
+	return middle
+}
+
+// TestASendCostsTheEnginesNoMoreThanItDid: MongoDB, Redis and NATS, whether a recipient waits for it or not.
+func TestASendCostsTheEnginesNoMoreThanItDid(t *testing.T) {
+	const sends = 3
+	recipients := slices.Sorted(maps.Keys(most))
+	e := newExpenses(t, slices.Max(recipients))
+	e.settle()
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprint(table, "recipients\tpolls held\t\tcommands\tat most\tbytes\tat most\n")
+	for _, n := range recipients {
+		for held := range 2 {
+			var list []amounts
+			for range sends {
+				list = append(list, e.send(n, held == 1))
+			}
+			_, _ = fmt.Fprint(table, compare(t, fmt.Sprintf("%d\t%d", n, held), usual(list), most[n]))
+		}
+	}
+	require.NoError(t, table.Flush())
+	t.Log("\n" + text.String())
+}
+
+// compare makes rows of what a send costs and what it may cost.
+func compare(t *testing.T, what string, cost, bounds amounts) string {
+	all := maps.Clone(cost)
+	maps.Copy(all, bounds)
+	var rows strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		is, bound := cost[name], bounds[name]
+		limit := int64(float64(bound.bytes) * bytesMore)
+		row := fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d", what, name, is.commands, bound.commands, is.bytes, limit)
+		switch {
+		case is.commands > bound.commands, is.bytes > limit:
+			t.Errorf("a send costs more than it did: %s", strings.ReplaceAll(row, "\t", " "))
+		case is.commands < bound.commands, float64(is.bytes)*bytesMore < float64(bound.bytes):
+			row += "\tcheaper: lower the bound"
+		}
+		rows.WriteString(row + "\n")
+	}
+	return rows.String()
+}

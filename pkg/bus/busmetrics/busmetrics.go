@@ -1,0 +1,50 @@
+// Package busmetrics is what every bus tells of itself.
+package busmetrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics of a bus.
+type Metrics struct {
+	// OK, Disconnected and Failed count what was handed to the bus, by result.
+	OK, Disconnected, Failed prometheus.Counter
+	Received                 prometheus.Counter
+	// Disruptions is by cause.
+	Disruptions *prometheus.CounterVec
+}
+
+// New registers the metrics with reg; nil registers them nowhere.
+func New(reg prometheus.Registerer) Metrics {
+	f := promauto.With(reg)
+	published := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
+	}, []string{"result"})
+	m := Metrics{
+		// There from the start, so that the first one is seen as an increase.
+		OK: published.WithLabelValues("ok"), Disconnected: published.WithLabelValues("disconnected"), Failed: published.WithLabelValues("error"),
+		Received: f.NewCounter(prometheus.CounterOpts{
+			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
+		}),
+		Disruptions: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer, silent).",
+		}, []string{"cause"}),
+	}
+	for _, cause := range []string{"disconnect", "reconnect", "slow_consumer", "silent"} {
+		m.Disruptions.WithLabelValues(cause)
+	}
+	return m
+}
+
+// Connected registers the metric that tells whether a bus is. It may be asked at once.
+func Connected(reg prometheus.Registerer, connected func() bool) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",
+	}, func() float64 {
+		if connected() {
+			return 1
+		}
+		return 0
+	})
+}

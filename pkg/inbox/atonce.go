@@ -1,0 +1,187 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sealpost/sealpost/pkg/batch"
+	"github.com/sealpost/sealpost/pkg/store"
+	"github.com/sealpost/sealpost/pkg/tracing"
+)
+
+// atOnce writes sends in one step, where the store can: positions, entries and message in one batch, with one wait. Whatever is in
+// a send's way is dealt with by the two steps, which go on with the positions that it has taken.
+type atOnce struct {
+	store     store.Committer
+	positions *positions
+	metrics   *Metrics
+	sends     *batch.Batcher[store.Send, outcome]
+}
+
+// outcome is what became of a send in its batch.
+type outcome struct {
+	// entries have the positions that the send has taken; 0 where the counter is not known.
+	entries []store.Entry
+	// tried means that the send was handed to the store, which answered result.
+	tried  bool
+	result store.SendResult
+}
+
+// newAtOnce returns nil for a store that cannot.
+func newAtOnce(cfg Config, p *positions) *atOnce {
+	committer, ok := cfg.Store.(store.Committer)
+	if !ok {
+		return nil
+	}
+	a := &atOnce{store: committer, positions: p, metrics: cfg.Metrics}
+	bounds := batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited("sends")}
+	size := func(s store.Send) int {
+		bytes := messageSize(s.Message)
+		for _, e := range s.Entries {
+			bytes += entrySize(e)
+		}
+		return bytes
+	}
+	a.sends = batch.New(bounds, size, a.commit)
+	return a
+}
+
+func (a *atOnce) stop() {
+	if a != nil {
+		a.sends.Stop()
+	}
+}
+
+// commit is one batch. The sends are its own to change.
+func (a *atOnce) commit(ctx context.Context, sends []store.Send) ([]outcome, error) {
+	if err := a.take(ctx, sends); err != nil {
+		return nil, err
+	}
+	outcomes := make([]outcome, len(sends))
+	ready, at := make([]store.Send, 0, len(sends)), make([]int, 0, len(sends))
+	documents := 0
+	for i, s := range sends {
+		outcomes[i].entries = s.Entries
+		if positioned(s.Entries) {
+			ready, at = append(ready, s), append(at, i)
+			documents += 1 + len(s.Entries)
+		}
+	}
+	if len(ready) == 0 {
+		return outcomes, nil
+	}
+	a.metrics.sendsBatch.Observe(float64(documents))
+	results, err := a.store.Commit(ctx, ready)
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range results {
+		outcomes[at[i]].tried, outcomes[at[i]].result = true, r
+	}
+	return outcomes, nil
+}
+
+// take takes positions for the entries that have none yet, as far as the counters know them. A sequencer that fails leaves them out.
+func (a *atOnce) take(ctx context.Context, sends []store.Send) error {
+	var wants []Want
+	var missing []*store.Entry
+	for i := range sends {
+		for k := range sends[i].Entries {
+			if e := &sends[i].Entries[k]; e.Position == 0 {
+				wants, missing = append(wants, Want{User: e.User}), append(missing, e)
+			}
+		}
+	}
+	if len(wants) == 0 || a.positions.away() {
+		return nil
+	}
+	taken, err := a.positions.ask(ctx, wants)
+	if errors.Is(err, errSequencerAway) {
+		return nil
+	}
+	for i := range taken {
+		missing[i].Position = taken[i]
+	}
+	return err
+}
+
+// positioned reports whether all entries have positions.
+func positioned(entries []store.Entry) bool {
+	for i := range entries {
+		if entries[i].Position == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// commitAtOnce writes a send in one step. done means that its fate is known; else the send goes on in two steps, and its entries have
+// the positions that are taken.
+func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []store.Entry) (_ Receipt, done bool, err error) {
+	ctx, span := tracing.Start(ctx, "inbox commit", trace.SpanKindInternal)
+	defer func() { tracing.End(span, err) }()
+	if w.cfg.Failpoint != nil { // in a batch there is nothing between the two
+		if err = w.takeMissing(ctx, entries); err == nil {
+			err = w.failpoint(ctx, StepPositions)
+		}
+		if err != nil {
+			receipt, err := w.failed(ctx, m, entries, false, err)
+			return receipt, true, err
+		}
+	}
+	for range 2 { // once more with the positions of inboxes whose counters were not known
+		outcomes, err := w.atOnce.sends.Do(ctx, []store.Send{{Message: m, Entries: append([]store.Entry(nil), entries...)}})
+		if err != nil {
+			return w.failedAtOnce(ctx, m, entries, err)
+		}
+		o := outcomes[0]
+		copy(entries, o.entries)
+		switch {
+		case o.result.Written:
+			if err := w.failpoint(ctx, StepCommit); err != nil {
+				return Receipt{}, true, err
+			}
+			return Receipt{Message: m, Entries: entries}, true, nil
+		case o.tried:
+			return Receipt{}, false, nil
+		}
+		if err := w.takeMissing(ctx, entries); err != nil {
+			receipt, err := w.failed(ctx, m, entries, false, err)
+			return receipt, true, err
+		}
+		if !positioned(entries) {
+			return Receipt{}, false, nil
+		}
+	}
+	return Receipt{}, false, nil
+}
+
+// takeMissing takes positions for the entries that have none. Those of a sequencer that is away stay without.
+func (w *Writer) takeMissing(ctx context.Context, entries []store.Entry) error {
+	var users []string
+	var missing []*store.Entry
+	for i := range entries {
+		if e := &entries[i]; e.Position == 0 {
+			users, missing = append(users, e.User), append(missing, e)
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	taken, err := w.positions.next(ctx, users, false)
+	for i := range taken {
+		missing[i].Position = taken[i]
+	}
+	return err
+}
+
+// failedAtOnce decides the fate of a send whose batch failed. It may have been written, or may be yet.
+func (w *Writer) failedAtOnce(ctx context.Context, m store.Message, entries []store.Entry, cause error) (Receipt, bool, error) {
+	for i := range entries {
+		entries[i].Position = 0 // where they stand, if they do, is not known
+	}
+	receipt, err := w.failed(ctx, m, entries, !errors.Is(cause, ErrOverloaded), cause)
+	return receipt, true, err
+}

@@ -1,0 +1,417 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
+)
+
+// listener reads a stream.
+type listener struct {
+	*caller
+	res  *http.Response
+	text *bufio.Reader
+}
+
+// listen opens a stream and reads its first event, which is a heartbeat if there is nothing yet.
+func (c *caller) listen(after string, headers ...string) *listener {
+	c.t.Helper()
+	c.get("/api/messages/stream?after="+after, headers...)
+	return c.begun()
+}
+
+func (c *caller) begun() *listener {
+	c.t.Helper()
+	res, err := http.ReadResponse(c.in, nil) //nolint:bodyclose // it is the connection
+	require.NoError(c.t, err)
+	require.Equal(c.t, http.StatusOK, res.StatusCode)
+	require.Equal(c.t, []string{"chunked"}, res.TransferEncoding)
+	return &listener{c, res, bufio.NewReader(res.Body)}
+}
+
+// next reads an event, without the empty line after it.
+func (l *listener) next() (string, error) {
+	var event strings.Builder
+	for {
+		line, err := l.text.ReadString('\n')
+		if err != nil || line == "\n" {
+			return event.String(), err
+		}
+		event.WriteString(line)
+	}
+}
+
+func (l *listener) expect(event string) {
+	l.t.Helper()
+	got, err := l.next()
+	require.NoError(l.t, err)
+	require.Contains(l.t, got, event)
+}
+
+// expectEnd expects that the answer is complete, and that the connection then serves another request or ends.
+func (l *listener) expectEnd(lives bool) {
+	l.t.Helper()
+	got, err := l.next()
+	require.ErrorIs(l.t, err, io.EOF)
+	require.Empty(l.t, got)
+	if !lives {
+		_, err = l.in.ReadByte()
+		require.ErrorIs(l.t, err, io.EOF)
+		return
+	}
+	l.get("/api/health")
+	require.Contains(l.t, l.answer().body, `"status":"ok"`)
+}
+
+const beat = ": heartbeat\n"
+
+// eachWay runs a test with streams that park, and with streams that wait in their handlers.
+func eachWay(t *testing.T, test func(t *testing.T, h *house)) {
+	for _, parks := range []bool{true, false} {
+		t.Run(fmt.Sprint("parks ", parks), func(t *testing.T) {
+			t.Parallel()
+			test(t, newHouse(t, parks))
+		})
+	}
+}
+
+func TestAStreamEndsAsItsPollDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		events []string
+		lives  bool
+	}{
+		// A blocked stream lives on after draining as well, until the HTTP server shuts down.
+		"a revocation": {nil, true},
+		"draining":     {[]string{beat}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachWay(t, func(t *testing.T, h *house) {
+				l := h.caller("bob").listen("0", "X-Request-Id: my-request")
+				require.Equal(t, "my-request", l.res.Header.Get("X-Request-Id"))
+				require.Equal(t, "text/event-stream", l.res.Header.Get("Content-Type"))
+				l.expect(beat)
+				h.waiting(1)
+				ends[name](h)
+				for _, e := range c.events {
+					l.expect(e)
+				}
+				h.waiting(0)
+				l.expectEnd(c.lives || h.api.Lot == nil)
+				require.EqualValues(t, 1, h.metric("sealpost_http_request_duration_seconds")-h.health(c.lives || h.api.Lot == nil))
+			})
+		})
+	}
+}
+
+// health is how many requests were made to see whether a connection lives.
+func (*house) health(lives bool) float64 {
+	if lives {
+		return 1
+	}
+	return 0
+}
+
+func TestAStreamThatWaitsIsToldThatTheLogIsAnother(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *house) {
+		h.deliver("bob", "one")
+		l := h.caller("bob").listen("1")
+		l.expect(beat)
+		h.waiting(1)
+		ends["a reset"](h)
+		l.expect("event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"epochx.0\"}")
+		l.expect("one")
+		h.deliver("bob", "two")
+		l.expect("two")
+	})
+}
+
+func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *house) {
+		const events, streams = 3000, 3
+		var reading sync.WaitGroup
+		for range streams {
+			l := h.caller("bob").listen("0")
+			l.expect(beat)
+			reading.Go(func() {
+				for n := 1; n <= events; n++ {
+					got, err := l.next()
+					require.NoError(t, err)
+					require.True(t, strings.HasPrefix(got, "id: "+strconv.Itoa(n)+"\n"), got)
+					require.Contains(t, got, "text "+strconv.Itoa(n)+`"`)
+				}
+			})
+		}
+		h.waiting(streams)
+		for n := 1; n <= events; n++ {
+			h.deliver("bob", "text "+strconv.Itoa(n))
+			if n%500 == 0 { // they wait, and do not only catch up
+				h.waiting(streams)
+			}
+		}
+		reading.Wait()
+		h.waiting(streams)
+	})
+}
+
+// TestAStreamThatWaitsGoesOnFromTheStore when no event told of what is there.
+func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *house) {
+		l := h.caller("bob").listen("0")
+		l.expect(beat)
+		h.waiting(1)
+		for n := range 300 {
+			h.library.add("bob", "lost "+strconv.Itoa(n)+".")
+		}
+		h.gateway.Disrupted() // the bus lost events
+		h.gateway.Look([]string{"bob"})
+		for n := range 300 {
+			l.expect("lost " + strconv.Itoa(n) + ".")
+		}
+		h.waiting(1)
+	})
+}
+
+func TestAStreamOfATokenThatExpiresEndsThen(t *testing.T) {
+	h := newHouse(t, true)
+	until := time.Now().Add(time.Second)
+	h.desk.until.Store(until.UnixNano())
+	l := h.caller("bob").listen("0")
+	l.expect(beat)
+	h.waiting(1)
+	l.expect(beat)
+	require.False(t, time.Now().Before(until))
+	l.expectEnd(true)
+}
+
+func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
+	h := newHouse(t, true)
+	l := h.caller("bob").listen("0")
+	l.expect(beat)
+	h.waiting(1)
+	h.desk.refused.Store(true) // its key was taken away
+	h.deliver("bob", "one")
+	l.expect("one")
+	l.expectEnd(true)
+}
+
+func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *house) {
+		l := h.caller("bob").listen("0")
+		l.expect(beat)
+		h.waiting(1)
+		require.NoError(t, l.conn.Close())
+		h.waiting(0)
+		require.Eventually(t, func() bool { return h.metric("sealpost_http_requests_total") == 1 }, patience, time.Millisecond)
+	})
+}
+
+// TestAClientThatDoesNotReadHoldsNobodyUp, is kept no more than one answer for, and is let go in time.
+func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
+	h := newHouseWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, MaxUnread: 64 << 20})
+	stuck := h.caller("bob")
+	require.NoError(t, stuck.conn.(*net.TCPConn).SetReadBuffer(4<<10))
+	stuck.get("/api/messages/stream?after=0")
+	l := h.caller("bob").listen("0")
+	l.expect(beat)
+	h.waiting(2)
+	long := strings.Repeat("long", 200<<10)
+	for n := range 40 {
+		h.deliver("bob", long)
+		l.expect("id: " + strconv.Itoa(n+1) + "\n")
+	}
+	h.waiting(1)
+	require.Positive(t, h.metric("sealpost_parking_slow_answers_total"))
+	h.deliver("bob", "short")
+	l.expect("short")
+	require.Eventually(t, func() bool { return h.api.Unread.left.TryTake("eve", h.api.Unread.all) }, patience, time.Millisecond, "all is given back")
+}
+
+// TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: beyond it a stream ends, and is begun again where it was.
+func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
+	h := newHouse(t, true)
+	h.api.Unread = NewUnread(1 << 10)
+	l := h.caller("bob").listen("0")
+	l.expect(beat)
+	h.waiting(1)
+	require.True(t, h.api.Unread.left.TryTake("eve", 1<<9))
+	h.deliver("bob", strings.Repeat("long", 200))
+	l.expectEnd(true)
+}
+
+func TestStreamsThatWaitHaveNoGoroutines(t *testing.T) {
+	const streams = 2000
+	h := newHouse(t, true)
+	before := runtime.NumGoroutine()
+	for n := range streams {
+		h.caller("user" + strconv.Itoa(n)).listen("0").expect(beat)
+	}
+	h.waiting(streams)
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams/50 }, patience, time.Millisecond)
+	all := make([]*listener, 0, 20)
+	for range cap(all) { // of one user
+		l := h.caller("bob").listen("0")
+		l.expect(beat)
+		all = append(all, l)
+	}
+	h.waiting(streams + 20)
+	h.deliver("bob", "hello")
+	for _, l := range all {
+		l.expect("hello")
+	}
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams/50 }, patience, time.Millisecond, "after an event, too")
+}
+
+func TestRequestsSentBehindAStreamAreAnsweredWhenItHasEnded(t *testing.T) {
+	h := newHouse(t, true)
+	c := h.caller("bob")
+	l := c.listen("0")
+	l.expect(beat)
+	h.waiting(1)
+	c.get("/api/health")
+	h.deliver("bob", "one")
+	l.expect("one")
+	h.revoke("bob")
+	_, err := l.next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Contains(t, c.answer().body, `"status":"ok"`)
+}
+
+func TestAStreamThatAsksToBeTheLastRequestEndsItsConnection(t *testing.T) {
+	h := newHouse(t, true)
+	l := h.caller("bob").listen("0", "Connection: close")
+	require.True(t, l.res.Close)
+	l.expect(beat)
+	h.waiting(1)
+	h.revoke("bob")
+	l.expectEnd(false)
+}
+
+// TestStreamsThatCannotParkWaitInTheirHandlers: over TLS and HTTP/2 the connection is not taken over.
+func TestStreamsThatCannotParkWaitInTheirHandlers(t *testing.T) {
+	for _, h2 := range []bool{true, false} {
+		h := newHouse(t, true)
+		server := httptest.NewUnstartedServer(h.server.Handler())
+		server.Config.ConnContext = h.lot.ConnContext
+		server.EnableHTTP2 = h2
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		ctx, cancel := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/api/messages/stream?after=0", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer bob")
+		res, err := server.Client().Do(req)
+		require.NoError(t, err)
+		require.Equal(t, h2, res.ProtoMajor == 2)
+		l := &listener{&caller{t: t}, res, bufio.NewReader(res.Body)}
+		l.expect(beat)
+		require.Eventually(t, func() bool { return h.gateway.Open() == 1 }, patience, time.Millisecond)
+		h.deliver("bob", "one")
+		l.expect("one")
+		require.Zero(t, h.metric("sealpost_parking_connections"))
+		cancel()
+		_ = res.Body.Close()
+		require.Eventually(t, func() bool { return h.gateway.Open() == 0 }, patience, time.Millisecond)
+	}
+}
+
+// TestEverythingHappensToStreamsAtTheSameInstant: their clients go or send more, messages come, tokens are revoked and expire, the
+// log becomes another one, and the node drains. Who stays has a whole answer, with messages once and in order.
+func TestEverythingHappensToStreamsAtTheSameInstant(t *testing.T) {
+	for range 4 {
+		t.Run("", everythingToStreams)
+	}
+}
+
+func everythingToStreams(t *testing.T) {
+	const crowd = 150
+	h := newHouse(t, true)
+	instant := time.Now().Add(2 * time.Second)
+	h.desk.until.Store(instant.UnixNano())
+	all := make([]*listener, crowd)
+	for n := range all {
+		all[n] = h.caller("user" + strconv.Itoa(n/2)).listen("0")
+		all[n].expect(beat)
+	}
+	var contest sync.WaitGroup
+	during := func(f func(c *caller, n int)) {
+		start := time.NewTimer(time.Until(instant) + rand.N(150*time.Millisecond))
+		order := rand.Perm(crowd)
+		contest.Go(func() {
+			<-start.C
+			for _, n := range order {
+				f(all[n].caller, n)
+			}
+		})
+	}
+	leaves := func(n int) bool { return n%5 == 0 }
+	during(func(c *caller, n int) {
+		if leaves(n) {
+			_ = c.conn.Close()
+		}
+	})
+	for range 3 {
+		during(func(c *caller, _ int) { h.deliver(c.name, "hello") })
+	}
+	during(func(_ *caller, n int) {
+		if n == 7 {
+			h.desk.refused.Store(true) // from here on all tokens
+		}
+	})
+	during(func(c *caller, n int) {
+		if n%3 == 0 {
+			h.revoke(c.name)
+		}
+	})
+	drain := time.NewTimer(time.Until(instant) + rand.N(250*time.Millisecond))
+	contest.Go(func() {
+		<-drain.C
+		require.NoError(t, h.gateway.Drain(t.Context(), 0))
+		require.NoError(t, h.lot.Drain(t.Context()))
+	})
+	for n, l := range all {
+		if !leaves(n) {
+			contest.Go(func() { l.readAll(t) })
+		}
+	}
+	contest.Wait()
+	h.stop()
+	require.EqualValues(t, crowd, h.metric("sealpost_http_requests_total"), "each stream is counted once")
+}
+
+// readAll reads a stream to its end and expects messages once and in order.
+func (l *listener) readAll(t *testing.T) {
+	for next := 1; ; {
+		got, err := l.next()
+		if err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			require.Empty(t, got)
+			return
+		}
+		if got != beat {
+			require.True(t, strings.HasPrefix(got, "id: "+strconv.Itoa(next)+"\n"), got)
+			next++
+		}
+	}
+}
+
+var (
+	_ gateway.Waiter = (*held)(nil)
+	_ parking.Guest  = (*held)(nil)
+	_ connection     = (*parking.Spot)(nil)
+)

@@ -1,0 +1,124 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// controlSocket is where a running server takes what the commands of the same machine ask of it. Who may write to the data folder
+	// may use it.
+	controlSocket = "control.sock"
+	// longestSocket is what every system takes for the path of a Unix socket, in bytes.
+	longestSocket = 100
+	// controlHeaderTimeout bounds reading a request, which comes from the same machine.
+	controlHeaderTimeout = 5 * time.Second
+)
+
+// backupRequest asks for a copy of the store in a folder that is there and has no store yet.
+type backupRequest struct {
+	Folder string `json:"folder"`
+}
+
+// startControl listens for the commands of the same machine.
+func (a *App) startControl(ctx context.Context) error {
+	listener, remove, err := listenControl(ctx, a.path(controlSocket))
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /backup", a.serveBackup)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: controlHeaderTimeout}
+	a.stack.Push("control socket", func(ctx context.Context) error { return errors.Join(server.Shutdown(ctx), remove()) })
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			a.log.Error("the control socket has failed", "error", err.Error())
+		}
+	}()
+	return nil
+}
+
+// listenControl makes the socket, for the owner of the data folder alone. One with too long a path is made in a temporary folder, and a
+// link to it. What a process that died has left is replaced: the lock of the data folder is held.
+func listenControl(ctx context.Context, path string) (l net.Listener, remove func() error, err error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, nil, err
+	}
+	var config net.ListenConfig
+	if len(path) <= longestSocket {
+		l, err := config.Listen(ctx, "unix", path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return l, func() error { return nil }, os.Chmod(path, 0o600)
+	}
+	folder, err := os.MkdirTemp("", "sealpost-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove = func() error { return errors.Join(os.RemoveAll(folder), os.Remove(path)) }
+	if l, err = config.Listen(ctx, "unix", filepath.Join(folder, controlSocket)); err == nil {
+		if err = os.Symlink(l.Addr().String(), path); err == nil {
+			return l, remove, nil
+		}
+		err = errors.Join(err, l.Close())
+	}
+	return nil, nil, errors.Join(err, os.RemoveAll(folder))
+}
+
+func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) {
+	var q backupRequest
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&q)
+	if err == nil && !filepath.IsAbs(q.Folder) {
+		err = errors.New("folder must be an absolute path")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err := a.store.Backup(r.Context(), filepath.Join(q.Folder, storeFolder)); err != nil {
+		a.log.Error("a backup failed", "folder", q.Folder, "error", err.Error())
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	a.log.Info("made a backup", "folder", q.Folder)
+}
+
+// askForBackup has the server that runs on a data folder copy its store into another folder.
+func askForBackup(ctx context.Context, socket, folder string) error {
+	if target, err := os.Readlink(socket); err == nil {
+		socket = target
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	body, err := json.Marshal(backupRequest{Folder: folder})
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://standalone/backup", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("the server that runs on the data folder does not answer: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
+	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the server: %s", bytes.TrimSpace(text))
+	}
+	return err
+}
