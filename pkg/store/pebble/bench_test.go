@@ -20,6 +20,54 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
+// BenchmarkReads reads what a client that comes back is given: a hundred entries from the middle of a long inbox, one of many, with their
+// messages; whether they are decided; and where the inbox ends.
+func BenchmarkReads(b *testing.B) {
+	const length, others, bulk = 100_000, 20, 1000
+	s := open(b, filepath.Join(b.TempDir(), "store"), pebble.Options{})
+	text := ciphertext(1 << 20)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	for p := 0; p < length; p += bulk {
+		var entries []store.Entry
+		messages := make([]store.Message, bulk)
+		for i := range messages {
+			one := sendOf(int64(p+i+1), "bob", fmt.Sprint("user", i%others))
+			m := &messages[i]
+			*m = one.Message
+			_, _ = crand.Read(m.ID[:]) // as one that is made of a client's id
+			m.ExpiresAt, m.PurgeAt = now.Add(time.Duration(p+i)*time.Millisecond), now.Add(time.Duration(p+i)*time.Millisecond)
+			m.Content = text[rand.N(len(text)-contentLen):][:contentLen]
+			for _, e := range one.Entries {
+				e.Message, e.ExpiresAt, e.WrappedKey = m.ID, m.ExpiresAt, text[rand.N(len(text)-keyLen):][:keyLen]
+				entries = append(entries, e)
+			}
+		}
+		_, err := s.InsertEntries(b.Context(), entries)
+		require.NoError(b, err)
+		_, err = s.InsertMessages(b.Context(), messages)
+		require.NoError(b, err)
+	}
+	before := processorTime(b)
+	for i := 0; b.Loop(); i++ {
+		after := int64(i * 7919 % (length - 100))
+		entries, err := s.Entries(b.Context(), "bob", after, after+100)
+		require.NoError(b, err)
+		require.Len(b, entries, 100)
+		found, err := s.MessagesOf(b.Context(), entries)
+		require.NoError(b, err)
+		require.Len(b, found, 100)
+		ids := make([]store.MessageID, len(entries))
+		for i, e := range entries {
+			ids[i] = e.Message
+		}
+		_, err = s.Decided(b.Context(), ids)
+		require.NoError(b, err)
+		_, err = s.Tails(b.Context(), []string{"bob"})
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/read")
+}
+
 // BenchmarkSends sends from many goroutines at once, as the inbox log does: to one other from 64, and to all 20 from 8. Every send is
 // durable when it returns. Beside the rate it tells the processor time of the whole process for a send.
 func BenchmarkSends(b *testing.B) {

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -74,7 +75,11 @@ func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	if f == nil {
 		return deadFile{}, nil
 	}
-	return &guardedFile{File: f, g: g, of: of}, nil
+	guarded := &guardedFile{File: f, g: g, of: of}
+	if of == tableRole {
+		return &bufferedFile{guardedFile: guarded, buf: make([]byte, 0, tableBuffer)}, nil
+	}
+	return guarded, nil
 }
 
 // OpenDir implements vfs.FS. The names of logs are made durable by it.
@@ -163,6 +168,76 @@ func (f *guardedFile) SyncTo(length int64) (full bool, err error) {
 		return err
 	})
 	return full, err
+}
+
+// tableBuffer is how much of a table is written at a time. Pebble writes block by block, in two pieces each.
+const tableBuffer = 128 << 10
+
+// bufferedFile is a table that is written.
+type bufferedFile struct {
+	*guardedFile
+	buf []byte
+}
+
+// Write implements vfs.File.
+func (f *bufferedFile) Write(p []byte) (int, error) {
+	if len(f.buf)+len(p) > cap(f.buf) {
+		if err := f.flush(); err != nil {
+			return 0, err
+		}
+	}
+	if len(p) >= cap(f.buf) {
+		return f.guardedFile.Write(p)
+	}
+	f.buf = append(f.buf, p...)
+	return len(p), nil
+}
+
+func (f *bufferedFile) flush() error {
+	if len(f.buf) == 0 {
+		return nil
+	}
+	_, err := f.guardedFile.Write(f.buf)
+	f.buf = f.buf[:0]
+	return err
+}
+
+// Sync implements vfs.File.
+func (f *bufferedFile) Sync() error { return f.after(f.guardedFile.Sync) }
+
+// SyncData implements vfs.File.
+func (f *bufferedFile) SyncData() error { return f.after(f.guardedFile.SyncData) }
+
+// SyncTo implements vfs.File.
+func (f *bufferedFile) SyncTo(length int64) (full bool, err error) {
+	err = f.after(func() (err error) {
+		full, err = f.guardedFile.SyncTo(length)
+		return err
+	})
+	return full, err
+}
+
+// Stat implements vfs.File.
+func (f *bufferedFile) Stat() (info vfs.FileInfo, err error) {
+	err = f.after(func() (err error) {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, err
+}
+
+// Close implements vfs.File.
+func (f *bufferedFile) Close() error {
+	err := f.flush()
+	return errors.Join(err, f.File.Close())
+}
+
+// after does an operation when all that was written before is in the file.
+func (f *bufferedFile) after(operation func() error) error {
+	if err := f.flush(); err != nil {
+		return err
+	}
+	return operation()
 }
 
 // deadFile stands for a log that could not be made.

@@ -1,9 +1,11 @@
 package pebble
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/store"
@@ -85,6 +87,41 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
+// What is written of a text: the text itself, or what it is the base64 of. Ciphertexts come in base64, which is a third longer.
+const (
+	asText   = 0
+	asBase64 = 1
+)
+
+// strict takes only the texts that are what it makes of their bytes.
+var strict = base64.StdEncoding.Strict()
+
+// appendText is a text up to the end of a value.
+func appendText(dst []byte, text string) []byte {
+	if n := len(text); n > 0 && n%4 == 0 {
+		was, most := len(dst)+1, strict.DecodedLen(n)
+		dst = slices.Grow(append(dst, asBase64), most+n)
+		room, copied := dst[was:was+most], dst[was+most:was+most+n]
+		copy(copied, text)
+		// A line break in a text is skipped, and then it is not the one that the bytes make.
+		if done, err := strict.Decode(room, copied); err == nil && strict.EncodedLen(done) == n {
+			return dst[:was+done]
+		}
+		dst = dst[:was-1]
+	}
+	return append(append(dst, asText), text...)
+}
+
+// text reads what appendText wrote.
+func (r *reader) text() string {
+	kind := r.byte()
+	rest := r.take(len(r.rest))
+	if kind == asBase64 {
+		return strict.EncodeToString(rest)
+	}
+	return string(rest)
+}
+
 // appendEntry is the value of an entry: all of it but for the owner and the position, which are in its key.
 func appendEntry(dst []byte, e *store.Entry) []byte {
 	dst = append(dst, layout, byte(e.Kind))
@@ -94,7 +131,7 @@ func appendEntry(dst []byte, e *store.Entry) []byte {
 	dst = binary.AppendVarint(dst, at)
 	dst = binary.AppendVarint(binary.AppendVarint(dst, millis(e.ExpiresAt)-at), millis(e.PurgeAt)-at)
 	dst = appendReadAt(dst, e.ReadAt)
-	return append(dst, e.WrappedKey...)
+	return appendText(dst, e.WrappedKey)
 }
 
 // appendReadAt writes a moment of which there may be none.
@@ -121,7 +158,7 @@ func decodeEntry(user string, position int64, value []byte) (store.Entry, error)
 	at := r.int()
 	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(at+r.int()), fromMillis(at+r.int())
 	e.ReadAt = r.readAt()
-	e.WrappedKey = string(r.rest)
+	e.WrappedKey = r.text()
 	return e, r.err()
 }
 
@@ -203,7 +240,7 @@ func appendContent(dst, header []byte, m *store.Message) []byte {
 			dst = appendString(dst, r)
 		}
 	}
-	return append(appendString(dst, m.IV), m.Content...)
+	return appendText(appendString(dst, m.IV), m.Content)
 }
 
 func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
@@ -220,7 +257,7 @@ func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
 		r.fault = r.fault || uint64(len(m.Recipients)) != n-1
 	}
 	m.IV = r.string()
-	m.Content = string(r.rest)
+	m.Content = r.text()
 	return m, r.err()
 }
 
