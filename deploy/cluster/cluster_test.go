@@ -39,13 +39,12 @@ func TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode(t *testing.T) {
 				r.poll(gateway, bob, "wait=0&after="+cursor)
 				go func() { answered <- r.poll(gateway, bob, "wait=60&after="+cursor) }()
 				until(t, "parked", func() bool { return r.metric(gateway, "sealpost_gateway_open_polls") == 1 })
-				reads := r.metric(gateway, "sealpost_inbox_store_reads_total", `purpose="poll"`)
 				events := r.metric(gateway, "sealpost_gateway_completions_total", `source="event"`)
 				content := gateway.Name() + sender.Name()
 				r.send(sender, bob, content, "Bob")
 				p := <-answered
 				require.Equal(t, content, p.Messages[0].EncryptedContent)
-				require.Equal(t, reads, r.metric(gateway, "sealpost_inbox_store_reads_total", `purpose="poll"`), "the store was read")
+				// Not by a read: a gateway verifies a second after it has subscribed, which on a slow machine may fall into this.
 				require.Equal(t, events+1, r.metric(gateway, "sealpost_gateway_completions_total", `source="event"`))
 				cursor = p.Cursor
 			})
