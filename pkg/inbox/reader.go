@@ -31,6 +31,8 @@ const (
 	contentBudget = 4 << 20
 	// unknownSize is what a message counts whose entry does not tell its size.
 	unknownSize = contentBudget / 16
+	// aheadWindow is how far a read looks for other undecided positions when it meets one that nobody has watched yet.
+	aheadWindow = 1024
 	// maxSettles bounds how often one read decides positions and looks again. What is undecided here and there is decided one after the other.
 	maxSettles = 64
 )
@@ -111,6 +113,14 @@ type undecided struct {
 	prepared *store.Entry
 }
 
+// key names it among what is watched.
+func (u *undecided) key(user string) string {
+	if u.prepared != nil {
+		return u.prepared.Message.String()
+	}
+	return holeKey(user, u.holes[0])
+}
+
 func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) (Batch, *undecided, error) {
 	batch := Batch{Next: after}
 	window := int64(max(limit, scanWindow))
@@ -124,13 +134,17 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 		known, entries = true, entries[1:]
 	}
 	if len(entries) == 0 {
-		return r.scanGap(ctx, user, batch, known)
+		batch, open, err := r.scanGap(ctx, user, batch, known)
+		if err == nil && open != nil {
+			err = r.watchAhead(ctx, user, entries, batch.Next, open)
+		}
+		return batch, open, err
 	}
 	batch, open, err := r.scanRun(ctx, batch, entries, limit)
 	switch {
 	case err != nil:
 	case open != nil:
-		err = r.watchBeyond(ctx, user, entries, batch.Next)
+		err = r.watchAhead(ctx, user, entries, batch.Next, open)
 	case batch.More || batch.Next == after+window:
 		batch.More = true
 	default:
@@ -142,11 +156,20 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	return batch, open, err
 }
 
-// watchBeyond begins to watch all that is undecided among entries beyond a position, so that what dead writers left one
-// behind the other is waited for together, not in turn.
-func (r *Reader) watchBeyond(ctx context.Context, user string, entries []store.Entry, position int64) error {
+// watchAhead begins to watch what is undecided after a position at which a read has stopped, so that what dead writers left one
+// behind the other is waited for together, not in turn. It looks at the entries that were read and, when the read is the first to stop
+// there, further ahead.
+func (r *Reader) watchAhead(ctx context.Context, user string, entries []store.Entry, position int64, open *undecided) (err error) {
+	if !r.stuck.watches(open.key(user)) {
+		if entries, err = r.cfg.Store.Entries(ctx, user, position, position+aheadWindow); err != nil {
+			return err
+		}
+	}
 	for len(entries) > 0 && entries[0].Position <= position {
 		entries = entries[1:]
+	}
+	if len(entries) == 0 {
+		return nil
 	}
 	for _, e := range entries {
 		if e.Position > position+1 {
@@ -312,7 +335,7 @@ func (r *Reader) settle(ctx context.Context, user string, u *undecided) (bool, e
 // settleHoles writes tombstones into missing positions. Where that loses, the entry is there after all; where it
 // wins, the late writer is refused and takes another position.
 func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bool, error) {
-	key := holeKey(user, u.holes[0])
+	key := u.key(user)
 	if !r.stuck.tooLong(key, u.neighbor.At) {
 		return false, nil
 	}
@@ -326,6 +349,10 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	}
 	written, err := r.cfg.write(ctx, tombstones)
 	if err != nil {
+		// A part may have been written. What is still missing then begins at other positions, and has been missing for as long.
+		for _, p := range u.holes[1:] {
+			r.stuck.extend(key, holeKey(user, p))
+		}
 		return false, err
 	}
 	r.cfg.Metrics.holesFilled.Add(float64(written))

@@ -1,6 +1,8 @@
 package inbox_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -40,4 +42,106 @@ func TestWhatIsUndecidedHereAndThereIsDecidedInOneRead(t *testing.T) {
 	require.Len(t, batch.Items, 1)
 	require.EqualValues(t, 2*holes, batch.Next)
 	require.Len(t, batch.Skipped, 2*holes-1)
+}
+
+// far is an inbox with a thousand positions below its only message, and a clock that the test moves.
+type far struct {
+	t     *testing.T
+	store *tearing
+	clock time.Time
+	read  func() (inbox.Batch, error)
+}
+
+// tearing is a store whose next insertion of entries writes every other one and fails.
+type tearing struct {
+	*pebble.Store
+	tear bool
+}
+
+func (s *tearing) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+	if !s.tear {
+		return s.Store.InsertEntries(ctx, entries)
+	}
+	s.tear = false
+	var half []store.Entry
+	for i := 1; i < len(entries); i += 2 {
+		half = append(half, entries[i])
+	}
+	if _, err := s.Store.InsertEntries(ctx, half); err != nil {
+		return nil, err
+	}
+	return nil, errors.New("written in part")
+}
+
+const farPosition = 1000
+
+// newFar makes one in which entries whose messages failed stand at some positions.
+func newFar(t *testing.T, failed func(position int64) bool) *far {
+	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	f := &far{t: t, store: &tearing{Store: s}, clock: time.Now()}
+	reader := inbox.NewReader(inbox.Config{Store: f.store, Now: func() time.Time { return f.clock }})
+	after := int64(0)
+	f.read = func() (inbox.Batch, error) {
+		batch, err := reader.Read(t.Context(), "ben", after, 10)
+		after = batch.Next
+		return batch, err
+	}
+	for p := int64(1); p <= farPosition; p++ {
+		if p < farPosition && !failed(p) {
+			continue
+		}
+		e := store.Entry{
+			User: "ben", Position: p, Kind: store.Received, Message: store.NewMessageID(f.clock), At: f.clock,
+			ExpiresAt: f.clock.Add(24 * time.Hour), PurgeAt: f.clock.Add(24 * time.Hour),
+		}
+		_, err = s.InsertEntries(t.Context(), []store.Entry{e})
+		require.NoError(t, err)
+		_, err = s.InsertMessages(t.Context(), []store.Message{{
+			ID: e.Message, CreatedAt: f.clock, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt, Tombstone: p < farPosition, Sender: "Ann", Content: "last",
+		}})
+		require.NoError(t, err)
+	}
+	return f
+}
+
+// comesNow reads on while the clock stands still: nothing is left to be waited for.
+func (f *far) comesNow() {
+	f.t.Helper()
+	for range farPosition {
+		batch, err := f.read()
+		require.NoError(f.t, err)
+		if len(batch.Items) > 0 {
+			return
+		}
+		require.True(f.t, batch.More || batch.Blocked)
+	}
+	f.t.Fatal("the message does not come until more time has passed")
+}
+
+// TestWhatIsUndecidedFarAheadIsWaitedForTogether: a read watched what stood within its window of 128 positions, and the next window only once it
+// had come there: five seconds each.
+func TestWhatIsUndecidedFarAheadIsWaitedForTogether(t *testing.T) {
+	f := newFar(t, func(p int64) bool { return p%2 == 0 })
+	batch, err := f.read()
+	require.NoError(t, err)
+	require.True(t, batch.Blocked)
+	f.clock = f.clock.Add(inbox.DefaultHoleTimeout)
+	f.comesNow()
+}
+
+// TestTombstonesThatAreWrittenInPartAreNotWaitedForAnew: a thousand empty positions were decided, and every other tombstone was written.
+// What was left was watched as if it had only now been missing, 128 positions at a time: a message behind them came after 100 seconds.
+func TestTombstonesThatAreWrittenInPartAreNotWaitedForAnew(t *testing.T) {
+	f := newFar(t, func(int64) bool { return false })
+	batch, err := f.read()
+	require.NoError(t, err)
+	require.True(t, batch.Blocked)
+	f.clock = f.clock.Add(inbox.DefaultHoleTimeout)
+	f.store.tear = true
+	_, err = f.read()
+	require.Error(t, err)
+	require.False(t, f.store.tear)
+	f.comesNow()
 }

@@ -46,11 +46,19 @@ func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 // notice begins to watch what key names, unless it is watched already.
 func (w *watch) notice(key string) { w.firstSeen.ContainsOrAdd(key, w.now()) }
 
-// carry goes on watching under another key, of positions that were missing as long.
-func (w *watch) carry(from, to string) {
+// watches reports whether what key names is watched.
+func (w *watch) watches(key string) bool { return w.firstSeen.Contains(key) }
+
+// extend watches another key as well, of a position that has been missing for as long.
+func (w *watch) extend(from, to string) {
 	if first, seen := w.firstSeen.Get(from); seen {
 		w.firstSeen.Add(to, first)
 	}
+}
+
+// carry goes on watching under another key, of positions that were missing as long.
+func (w *watch) carry(from, to string) {
+	w.extend(from, to)
 	w.decided(from)
 }
 
