@@ -12,8 +12,12 @@ import (
 // percentage allows several times a second, and each collection costs the same roots and stacks.
 const Bytes = 96 << 20
 
-// Set has the heap grow to Bytes before it is collected, and beyond that by percent of what is live. GOMEMLIMIT holds all
-// the same. With GOGC in the environment, Set does nothing: the operator has decided.
+// most is the highest percentage. What is live may grow by much in one collection, and the next percentage is set only when the
+// runtime has swept, which a busy machine puts off: until then the heap may grow to six times what is live, and not to twenty.
+const most = 500
+
+// Set has the heap grow to Bytes before it is collected, as far as that is no more than six times what is live, and beyond that
+// by percent of what is live. GOMEMLIMIT holds all the same. With GOGC in the environment, Set does nothing: the operator has decided.
 func Set(percent int) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -61,7 +65,7 @@ func (f *floor) percent(live uint64) int {
 		return f.least
 	}
 	live = max(live, 1<<20) // at the start nothing has been counted
-	return max(f.least, int((f.bytes-live)*100/live))
+	return max(f.least, min(most, int((f.bytes-live)*100/live)))
 }
 
 // live is what the last collection marked, and what it scans besides: the collector counts its percentage of both.

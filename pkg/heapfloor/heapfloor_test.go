@@ -15,7 +15,7 @@ func TestASmallHeapGrowsToTheFloorAndALargeOneByThePercentage(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 9900}, {10 << 20, 900}, {50 << 20, 100}, {80 << 20, 40}, {100 << 20, 40}, {1 << 40, 40},
+		{0, 500}, {10 << 20, 500}, {20 << 20, 400}, {50 << 20, 100}, {80 << 20, 40}, {100 << 20, 40}, {1 << 40, 40},
 	} {
 		require.Equal(t, c.want, f.percent(c.live), "%d bytes live", c.live)
 	}
