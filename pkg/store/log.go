@@ -67,9 +67,6 @@ type Entry struct {
 	// Size is the length of the message's content in bytes, so that a reader knows it before it fetches; 0 if it is not
 	// known, as of entries from before sizes were kept.
 	Size int
-	// Place is the store's own: where it keeps the message, if it has such a thing and knows it, for MessagesOf. What is written here
-	// by others is not looked at.
-	Place int64
 	// WrappedKey is the message's key, sealed for the owner.
 	WrappedKey string
 	// KeyVersion is the version of the owner's key that WrappedKey was made for; 0 if the sender did not say.
@@ -156,7 +153,7 @@ type Log interface {
 	RenewTombstone(ctx context.Context, id MessageID, purgeAt time.Time) error
 	// Messages finds messages by id, tombstones included; ids that are not there are missing from the answer.
 	Messages(ctx context.Context, ids []MessageID) (map[MessageID]Message, error)
-	// MessagesOf is Messages for entries that this store returned: it may know where their messages are.
+	// MessagesOf is Messages for entries that this store returned: what they tell of their messages makes these quicker to find.
 	MessagesOf(ctx context.Context, entries []Entry) (map[MessageID]Message, error)
 	// Decided reports which of the ids hold a message or a tombstone. It costs little, however large the messages are.
 	Decided(ctx context.Context, ids []MessageID) (map[MessageID]bool, error)
