@@ -1,13 +1,10 @@
 package natsbus_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,25 +15,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/internal/tlstest"
 	"github.com/sealpost/sealpost/pkg/livefile"
+	"github.com/sealpost/sealpost/pkg/logging/logtest"
 )
-
-// journal is a log that is read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) count(what string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.text.String(), what)
-}
 
 // guarded are the options of a server that asks for a password and for a certificate of an authority.
 func guarded(t *testing.T, a *tlstest.Authority, port int, password string) *server.Options {
@@ -83,7 +63,7 @@ func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 		CA: path("ca.pem"), Cert: path("tls.crt"), Key: path("tls.key"),
 	}
 	require.NoError(t, c.Validate())
-	log := &journal{}
+	log := &logtest.Journal{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	url, options, err := c.Connection(livefile.NewReporter(logger, nil))
 	require.NoError(t, err)
@@ -110,8 +90,8 @@ func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.Publish("ann", []byte("hello"), nil))
 	require.Eventually(t, func() bool { return len(r.of("ann")) == 1 }, patience, time.Millisecond)
-	require.NotZero(t, log.count("files read again"))
-	require.Zero(t, log.count("after@"))
+	require.NotZero(t, log.Count("files read again"))
+	require.Zero(t, log.Count("after@"))
 }
 
 func TestATokenInTheAddressAndAddressesWithoutAPasswordStay(t *testing.T) {

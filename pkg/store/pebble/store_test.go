@@ -1,7 +1,6 @@
 package pebble_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/logging/logtest"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
@@ -57,7 +57,7 @@ func TestWhatIsNoStoreIsNotOpened(t *testing.T) {
 // TestADiskThatIsNearlyFullIsNotFilled: writes are refused, reads go on, Purge too, and all goes on when there is room.
 func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	fs := vfs.NewMem()
-	logged := &lockedBuffer{}
+	logged := &logtest.Journal{}
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs, MinFree: 1000, Log: slog.New(slog.NewTextHandler(logged, nil))})
 	m, e := message(1)
 	put(t, s, m, e)
@@ -84,24 +84,6 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	require.Eventually(t, func() bool { return !refused() }, time.Minute, time.Millisecond)
 	require.Equal(t, 1, strings.Count(logged.String(), "nearly full"))
 	require.Equal(t, 1, strings.Count(logged.String(), "room on the disk again"))
-}
-
-// lockedBuffer is what was logged.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // TestAPurgeGivesTheSpaceBack of entries, of messages and of contents that are erased while their messages are kept.

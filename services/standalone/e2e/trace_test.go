@@ -1,13 +1,11 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,48 +14,24 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/logging"
+	"github.com/sealpost/sealpost/pkg/logging/logtest"
 	"github.com/sealpost/sealpost/pkg/tracing/otlptest"
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
 const patience = 20 * time.Second
 
-// journal is a log that is read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-// lines are those with a text.
-func (j *journal) lines(text string) []string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var found []string
-	for line := range strings.Lines(j.text.String()) {
-		if strings.Contains(line, text) {
-			found = append(found, line)
-		}
-	}
-	return found
-}
-
 // server is one within this process.
 type server struct {
 	*app.App
-	log *journal
+	log *logtest.Journal
 	// admin asks the admin port.
 	admin *client
 }
 
 func startHere(t *testing.T, settings ...string) *server {
 	t.Helper()
-	s := &server{log: &journal{}}
+	s := &server{log: &logtest.Journal{}}
 	var cfg app.Config
 	require.NoError(t, config.Load(&cfg, append([]string{
 		"HOST=127.0.0.1", "PORT=0", "ADMIN_ADDRESS=127.0.0.1:0", "DATA_DIR=" + t.TempDir(), "ARGON2_MEMORY=64KiB", "ARGON2_TIME=1",
@@ -133,10 +107,10 @@ func TestOneTraceHoldsASendAndTheAnsweredPoll(t *testing.T) {
 	require.Equal(t, poll.SpanID, wait.ParentID)
 	require.Greater(t, wait.Nanoseconds, poll.Nanoseconds)
 
-	line := s.log.lines(`"route":"/api/messages/send"`)
+	line := s.log.Lines(`"route":"/api/messages/send"`)
 	require.Len(t, line, 1)
 	require.Contains(t, line[0], `"trace_id":"`+send.TraceID+`","span_id":"`+send.SpanID+`"`)
-	line = s.log.lines(`"route":"/api/messages/poll"`)
+	line = s.log.Lines(`"route":"/api/messages/poll"`)
 	require.Contains(t, line[0], `"trace_id":"`+poll.TraceID+`"`)
 	for _, histogram := range []string{`sealpost_http_request_duration_seconds_bucket{route="/api/messages/send"`, "sealpost_gateway_delivery_latency_seconds_bucket"} {
 		require.True(t, exemplar(metrics, histogram, send.TraceID), histogram)
@@ -175,7 +149,7 @@ func TestWithTracingOffNothingIsSentOrNamed(t *testing.T) {
 		exchange(t, s)
 		require.NotContains(t, metricsOf(t, s, "application/openmetrics-text"), "trace_id")
 		require.NoError(t, s.stop())
-		require.Empty(t, s.log.lines("trace_id"))
+		require.Empty(t, s.log.Lines("trace_id"))
 	}
 	require.Zero(t, collector.Requests())
 }
@@ -185,5 +159,5 @@ func TestACollectorThatIsAwayFailsNoRequest(t *testing.T) {
 	s := startHere(t, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT=100")
 	exchange(t, s)
 	require.NoError(t, s.stop())
-	require.NotEmpty(t, s.log.lines("traces cannot be sent"))
+	require.NotEmpty(t, s.log.Lines("traces cannot be sent"))
 }

@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/logging/logtest"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
@@ -30,24 +30,6 @@ const folder = "store"
 
 // patience is how long a call may take whose result does not depend on time.
 const patience = time.Minute
-
-// lines is what was logged.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // anew makes a new log where Pebble would write into an old one, which errorfs then does not see.
 type anew struct{ vfs.FS }
@@ -135,7 +117,7 @@ func is(op errorfs.Op, kinds []errorfs.OpKind) bool {
 func failDuring(t *testing.T, fault func(op errorfs.Op) error) {
 	fs := vfs.NewCrashableMem()
 	var broken atomic.Bool
-	logged := &lines{}
+	logged := &logtest.Journal{}
 	s, err := pebble.Open(t.Context(), folder, pebble.Options{
 		Memory: 1 << 20, Log: slog.New(slog.NewTextHandler(logged, nil)),
 		FS: anew{errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -214,7 +196,7 @@ func TestAStoreThatCannotWriteTablesWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var fault atomic.Bool
-			logged := &lines{}
+			logged := &logtest.Journal{}
 			var failures atomic.Int64
 			s, err := pebble.Open(t.Context(), folder, pebble.Options{
 				Memory: 1 << 20, Log: slog.New(slog.NewTextHandler(logged, nil)),

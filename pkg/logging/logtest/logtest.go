@@ -1,0 +1,42 @@
+// Package logtest has a log that tests read while it is written.
+package logtest
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+)
+
+// Journal keeps what is written to it. Its methods may be called concurrently.
+type Journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (j *Journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+// String is all that was written so far.
+func (j *Journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// Count is how often a text was written.
+func (j *Journal) Count(text string) int { return strings.Count(j.String(), text) }
+
+// Lines are those that hold a text.
+func (j *Journal) Lines(text string) []string {
+	var found []string
+	for line := range strings.Lines(j.String()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
