@@ -126,8 +126,9 @@ func (c *Crowd) Finish() Report {
 	r := Report{Report: historycheck.Check(c.attempts, c.answers), SendErrors: c.sendErrors, PollErrors: c.pollErrors, Repeated: c.repeated, Elapsed: time.Since(c.clock)}
 	r.Faults = append(r.Faults, c.faults...)
 	for a, at := range c.arrivedAt {
-		if acked, ok := c.ackedAt[a.content]; ok {
-			r.WorstDelay = max(r.WorstDelay, time.Duration(at-acked))
+		if acked, ok := c.ackedAt[a.content]; ok && time.Duration(at-acked) > r.WorstDelay {
+			r.WorstDelay = time.Duration(at - acked)
+			r.Worst = fmt.Sprintf("%s, acknowledged after %s, to %s", a.content, time.Duration(acked).Round(time.Millisecond), a.reader)
 		}
 	}
 	return r
@@ -140,6 +141,8 @@ type Report struct {
 	SendErrors, PollErrors map[int]int
 	// WorstDelay is the longest time from an acknowledgement to the first arrival at a recipient.
 	WorstDelay time.Duration
+	// Worst says which message that was, and whose.
+	Worst string
 	// Repeated counts the messages that a session without a cursor of its own was given twice in a row.
 	Repeated int
 	Elapsed  time.Duration
@@ -147,8 +150,8 @@ type Report struct {
 
 // String sums the report up, and lists its faults.
 func (r Report) String() string {
-	return fmt.Sprintf("%.0f s, send errors %s, poll errors %s, %d repeated to sessions, worst delay %s; %s",
-		r.Elapsed.Seconds(), byStatus(r.SendErrors), byStatus(r.PollErrors), r.Repeated, r.WorstDelay.Round(time.Millisecond), r.Report.String())
+	return fmt.Sprintf("%.0f s, send errors %s, poll errors %s, %d repeated to sessions, worst delay %s (%s); %s",
+		r.Elapsed.Seconds(), byStatus(r.SendErrors), byStatus(r.PollErrors), r.Repeated, r.WorstDelay.Round(time.Millisecond), r.Worst, r.Report.String())
 }
 
 func byStatus(counts map[int]int) string {
