@@ -46,6 +46,10 @@ func (w *slowWire) Publish(user string, payload []byte, traces []string) error {
 	return err
 }
 
+func (w *slowWire) PublishRoom([]byte, []string) error { panic("nobody hears rooms") }
+
+func (w *slowWire) Receivers() int { return 0 }
+
 func (w *slowWire) Flush(context.Context) error { return nil }
 
 // announcer has no hints.
@@ -142,6 +146,8 @@ func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 type kinds struct {
 	mu   sync.Mutex
 	seen map[delivery.Kind]int
+	// rooms is how many payloads of them there were, and receivers how many nodes hear them.
+	rooms, receivers int
 }
 
 func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
@@ -153,6 +159,21 @@ func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
 	}
 	return err
 }
+
+func (k *kinds) PublishRoom(payload []byte, _ []string) error {
+	rooms, err := delivery.DecodeRooms(payload)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rooms++
+	for _, r := range rooms {
+		for m := range r.Members() {
+			k.seen[m.Kind]++
+		}
+	}
+	return err
+}
+
+func (k *kinds) Receivers() int { return k.receivers }
 
 func (k *kinds) Flush(context.Context) error { return nil }
 

@@ -33,6 +33,8 @@ type cable struct {
 	lost    bool
 	refuses error
 	flushes int
+	// receivers is how many hear rooms.
+	receivers int
 }
 
 func (w *cable) set(change func(*cable)) {
@@ -40,6 +42,10 @@ func (w *cable) set(change func(*cable)) {
 	defer w.mu.Unlock()
 	change(w)
 }
+
+func (w *cable) PublishRoom([]byte, []string) error { return w.Publish("", nil, nil) }
+
+func (w *cable) Receivers() int { return w.receivers }
 
 func (w *cable) Publish(string, []byte, []string) error {
 	w.mu.Lock()

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,7 +102,16 @@ func (m *mailbox) doubt() {
 	}
 }
 
-// receive takes events from the bus.
+// take takes events from the bus, and has the store read if one of them says so.
+func (m *mailbox) take(events []delivery.Event) {
+	if slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }) {
+		m.doubt()
+		return
+	}
+	m.receive(events)
+}
+
+// receive takes events that tell of positions.
 func (m *mailbox) receive(events []delivery.Event) {
 	m.lock()
 	defer m.unlock()
@@ -147,7 +157,7 @@ func (m *mailbox) push(e delivery.Event) {
 	m.head = e.Position
 	m.ring.push(e)
 	cfg := &m.g.cfg
-	spare := m.g.ringBytes.Add(int64(len(e.Object))) - cfg.AllRingBytes
+	spare := m.g.ringBytes.Add(int64(e.Object.Len())) - cfg.AllRingBytes
 	m.dropRing(m.ring.excess(cfg.RingEvents, cfg.RingBytes, spare))
 }
 
