@@ -170,13 +170,32 @@ func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
 
 // displayName finds the spelling of a name among those of a message, which are in the order of their canonical names.
 func displayName(canonical string, names []string) string {
-	at, there := slices.BinarySearchFunc(names, canonical, func(name, target string) int {
-		return strings.Compare(store.Canonical(name), target)
-	})
-	if there {
-		return names[at]
+	return (&speller{names: names}).spell(canonical)
+}
+
+// speller is displayName for many in turn, mostly in the order of the names.
+type speller struct {
+	names []string
+	next  int
+}
+
+func (s *speller) spell(canonical string) string {
+	if s.next >= len(s.names) || store.Canonical(s.names[s.next]) != canonical {
+		at, there := slices.BinarySearchFunc(s.names, canonical, func(name, target string) int {
+			return strings.Compare(store.Canonical(name), target)
+		})
+		if !there {
+			return unordered(canonical, s.names)
+		}
+		s.next = at
 	}
-	for _, name := range names { // of before they had an order
+	s.next++
+	return s.names[s.next-1]
+}
+
+// unordered is displayName among names of before they had an order.
+func unordered(canonical string, names []string) string {
+	for _, name := range names {
 		if len(name) == len(canonical) && store.Canonical(name) == canonical {
 			return name
 		}

@@ -24,9 +24,7 @@ type Member struct {
 	// User is the canonical name of whose inbox the event is.
 	User []byte
 	Kind Kind
-	// name and key are for own, which lacks them.
-	name, key []byte
-	own       own
+	own  own[[]byte]
 }
 
 const (
@@ -62,6 +60,7 @@ func (s *Sheet) AppendRoom(b []byte, entries []store.Entry, whole bool, limit in
 	}
 	b = appendText(b, common)
 	b = binary.AppendVarint(b, s.message.CreatedAt.UnixMilli())
+	names := &speller{names: s.message.Recipients}
 	expires := entries[0].ExpiresAt.UnixMilli()
 	b = binary.AppendVarint(b, expires)
 	for i := range entries {
@@ -69,13 +68,13 @@ func (s *Sheet) AppendRoom(b []byte, entries []store.Entry, whole bool, limit in
 		if i > 0 && (len(b)+MemberBytes(e, len(common) > 0) > limit || e.ExpiresAt.UnixMilli() != expires) {
 			break
 		}
-		b = s.appendMember(b, e, len(common) > 0)
+		b = s.appendMember(b, e, len(common) > 0, names)
 		taken++
 	}
 	return append(b, endOfRoom), taken
 }
 
-func (s *Sheet) appendMember(b []byte, e *store.Entry, whole bool) []byte {
+func (s *Sheet) appendMember(b []byte, e *store.Entry, whole bool, names *speller) []byte {
 	whole = whole && s.inline(*e)
 	kind := Inline
 	if !whole {
@@ -87,7 +86,7 @@ func (s *Sheet) appendMember(b []byte, e *store.Entry, whole bool) []byte {
 	if !whole {
 		return b
 	}
-	o := s.own(*e)
+	o := s.spelled(*e, names)
 	var flags byte
 	if o.unread {
 		flags |= unread
@@ -147,9 +146,7 @@ func (r Room) Event(m Member, common []byte) Event {
 	if m.Kind != Inline {
 		return e
 	}
-	o := m.own
-	o.name, o.key = string(m.name), string(m.key)
-	e.Object = JSON{common, o.appendTo(make([]byte, 0, len(o.key)+2*len(o.name)+ownBytes), nil)}
+	e.Object = JSON{common, m.own.appendTo(make([]byte, 0, len(m.own.key)+2*len(m.own.name)+ownBytes), nil)}
 	if e.Object.Len() > MaxInline {
 		e.Kind, e.Object = Reference, JSON{}
 	}
@@ -186,7 +183,7 @@ func (in *reader) room() Room {
 }
 
 func (in *reader) member() Member {
-	m := Member{Kind: Kind(in.byte()), own: own{position: in.number(math.MaxInt64), received: true}, User: in.text()}
+	m := Member{Kind: Kind(in.byte()), own: own[[]byte]{position: in.number(math.MaxInt64), received: true}, User: in.text()}
 	if !m.Kind.known() || len(m.User) == 0 || (m.own.position == 0) != (m.Kind == Look) {
 		in.failed = true
 	}
@@ -198,12 +195,12 @@ func (in *reader) member() Member {
 		in.failed = true
 	}
 	m.own.unread, m.own.sender = flags&unread != 0, flags&sender != 0
-	m.name = m.User
+	m.own.name = m.User
 	if flags&spelled != 0 {
-		m.name = in.text()
+		m.own.name = in.text()
 	}
 	m.own.version = int(in.number(math.MaxInt32))
-	m.key = in.text()
+	m.own.key = in.text()
 	return m
 }
 

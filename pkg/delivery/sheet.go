@@ -107,30 +107,34 @@ func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) Event {
 }
 
 // own is what the message looks like to one reader only.
-type own struct {
+type own[T string | []byte] struct {
 	position         int64
 	unread, received bool
 	// name is the reader's, as the message spells it; key is wrapped for that version, 0 if it is not known. They are those of who
 	// has received the message.
-	name, key string
+	name, key T
 	version   int
 	// sender: the reader has sent the message, and sees who has read it.
 	sender bool
 }
 
-func (s *Sheet) own(e store.Entry) own {
-	o := own{
+func (s *Sheet) own(e store.Entry) own[string] {
+	return s.spelled(e, &speller{names: s.message.Recipients})
+}
+
+func (s *Sheet) spelled(e store.Entry, names *speller) own[string] {
+	o := own[string]{
 		position: e.Position, unread: inbox.Item{Entry: e}.Unread(), received: e.Kind == store.Received,
 		key: e.WrappedKey, version: e.KeyVersion, sender: s.sender == e.User,
 	}
 	if o.received {
-		o.name = displayName(e.User, s.message.Recipients)
+		o.name = names.spell(e.User)
 	}
 	return o
 }
 
 // appendTo adds the reader's members, and the object's end.
-func (o own) appendTo(b []byte, receipts []store.ReadReceipt) []byte {
+func (o own[T]) appendTo(b []byte, receipts []store.ReadReceipt) []byte {
 	b = append(b, `,"seq":`...)
 	b = strconv.AppendInt(b, o.position, 10)
 	b = append(b, `,"isUnread":`...)

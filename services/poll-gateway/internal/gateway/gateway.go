@@ -265,28 +265,33 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 			all.add(m, event)
 		}
 	}
-	for i := range all.list {
-		all.list[i].mailbox.take(all.list[i].events)
+	for _, h := range all.list {
+		h.mailbox.take(h.events)
 	}
-	return len(all.list)
+	return all.users
 }
 
 // handouts are events by mailbox: who is given several is given them together, as one answer.
 type handouts struct {
-	list []handout
-	// at is where a mailbox stands in the list; nil if none is named twice.
+	users int
+	list  []handout
+	// at is where a mailbox stands in the list; nil if none is named twice, and each is given its event at once.
 	at map[*mailbox]int
 }
 
 func (h *handouts) add(m *mailbox, e delivery.Event) {
-	if at, there := h.at[m]; there {
+	at, there := h.at[m]
+	switch {
+	case there:
 		h.list[at].events = append(h.list[at].events, e)
 		return
-	}
-	if h.at != nil {
+	case h.at == nil:
+		m.take([]delivery.Event{e})
+	default:
 		h.at[m] = len(h.list)
+		h.list = append(h.list, handout{m, []delivery.Event{e}})
 	}
-	h.list = append(h.list, handout{m, []delivery.Event{e}})
+	h.users++
 }
 
 type handout struct {
