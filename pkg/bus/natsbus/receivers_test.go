@@ -19,9 +19,9 @@ func TestReceiversThatAreGoneCountNoMore(t *testing.T) {
 		hear("two")
 		hear("one")
 		require.Equal(t, 2, r.count())
-		time.Sleep(forgetAfter)
+		<-time.After(forgetAfter)
 		hear("two")
-		time.Sleep(presentEvery)
+		<-time.After(presentEvery)
 		require.Equal(t, 1, r.count())
 		for i := range 2 * maxReceivers {
 			hear(fmt.Sprint(i))

@@ -240,7 +240,7 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 		g.Disrupted()
 		return 0
 	}
-	var all handouts
+	all := handouts{expected: min(len(rooms), 8)}
 	if len(rooms) > 1 {
 		all.at = make(map[*mailbox]int)
 	}
@@ -274,7 +274,9 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 // handouts are events by mailbox: who is given several is given them together, as one answer.
 type handouts struct {
 	users int
-	list  []handout
+	// expected is how many events a mailbox is given, most likely.
+	expected int
+	list     []handout
 	// at is where a mailbox stands in the list; nil if none is named twice, and each is given its event at once.
 	at map[*mailbox]int
 }
@@ -289,7 +291,7 @@ func (h *handouts) add(m *mailbox, e delivery.Event) {
 		m.take([]delivery.Event{e})
 	default:
 		h.at[m] = len(h.list)
-		h.list = append(h.list, handout{m, []delivery.Event{e}})
+		h.list = append(h.list, handout{m, append(make([]delivery.Event, 0, h.expected), e)})
 	}
 	h.users++
 }

@@ -111,14 +111,14 @@ func (m *mailbox) take(events []delivery.Event) {
 	m.receive(events)
 }
 
-// receive takes events that tell of positions.
+// receive takes events that tell of positions. The list is its own.
 func (m *mailbox) receive(events []delivery.Event) {
 	m.lock()
 	defer m.unlock()
 	if m.closed {
 		return
 	}
-	var run []delivery.Event
+	run := events[:0] // of those that have been looked at
 	for _, e := range events {
 		switch {
 		case e.Position <= m.head:
