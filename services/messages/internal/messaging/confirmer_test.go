@@ -206,7 +206,7 @@ func TestAllReadersOfARoomAreHinted(t *testing.T) {
 			})
 			n.send(many(20)...)
 			after(3 * time.Second)
-			require.Equal(t, 1, n.cable.rooms)
+			require.Equal(t, 1, n.rooms)
 			require.Equal(t, [][]string{many(20)}, n.told())
 		})
 	}
@@ -214,7 +214,7 @@ func TestAllReadersOfARoomAreHinted(t *testing.T) {
 		n.cable.set(func(w *cable) { w.receivers = 1 })
 		n.send(many(20)...)
 		after(3 * time.Second)
-		require.Equal(t, 1, n.cable.rooms)
+		require.Equal(t, 1, n.rooms)
 		require.Equal(t, 1, n.asked())
 		require.Empty(t, n.told())
 	})

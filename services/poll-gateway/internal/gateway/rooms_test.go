@@ -118,6 +118,7 @@ func TestARoomThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
+		pass(2 * firstVerify)
 		r.shelf.add(store.Received)
 		began := time.Now()
 		require.Zero(t, r.ReceiveRoom([]byte("something else"), nil))
