@@ -66,8 +66,41 @@ func (l *link) tell() {
 	}
 }
 
+// publication is what is sent at once: events of a user, or rooms, of nobody.
+type publication struct {
+	user    string
+	payload []byte
+	traces  []string
+}
+
 // Publish implements bus.Publisher.
 func (l *link) Publish(user string, payload []byte, traces []string) error {
+	return l.publish(publication{user, payload, traces})
+}
+
+// PublishRoom implements bus.Publisher.
+func (l *link) PublishRoom(payload []byte, traces []string) error {
+	return l.publish(publication{payload: payload, traces: traces})
+}
+
+// Receivers implements bus.Publisher. Now and then it is not known.
+func (l *link) Receivers() int {
+	if l.dice("Receivers", "").below(4) == 0 {
+		return 0
+	}
+	l.w.state.Lock()
+	defer l.w.state.Unlock()
+	n := 0
+	for _, to := range l.b.links {
+		if to.receiver != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// publish sends something to whom it may concern. The payload goes on being the publisher's.
+func (l *link) publish(p publication) error {
 	if !l.up() {
 		l.lost = true
 	}
@@ -78,7 +111,7 @@ func (l *link) Publish(user string, payload []byte, traces []string) error {
 		l.w.count("event-vanished")
 		return nil
 	}
-	d := l.dice("Publish", user)
+	d := l.dice("Publish", p.user)
 	l.w.state.Lock()
 	defer l.w.state.Unlock()
 	if time.Now().Before(l.b.dropping) {
@@ -86,17 +119,17 @@ func (l *link) Publish(user string, payload []byte, traces []string) error {
 		return nil
 	}
 	for _, to := range l.b.links {
-		if to.subs[user] == 0 {
+		if !to.wants(p.user) {
 			continue
 		}
 		if d.hit(l.w.plan.Rates[rateDrop]) {
 			l.w.count(rateDrop)
 			continue
 		}
-		to.deliver(d, user, bytes.Clone(payload), traces) // the publisher's goes on being its own
+		to.deliver(d, p.copy())
 		if d.hit(l.w.plan.Rates[rateDouble]) {
 			l.w.count(rateDouble)
-			to.deliver(d, user, bytes.Clone(payload), traces)
+			to.deliver(d, p.copy())
 		}
 	}
 	return nil
@@ -150,7 +183,9 @@ func (l *link) look(users []string) {
 	}
 }
 
-func (l *link) deliver(d *dice, user string, payload []byte, traces []string) {
+func (p publication) copy() publication { return publication{p.user, bytes.Clone(p.payload), p.traces} }
+
+func (l *link) deliver(d *dice, p publication) {
 	after := d.between(50*time.Microsecond, 3*time.Millisecond)
 	if d.hit(l.w.plan.Rates[rateDelay]) {
 		l.w.count(rateDelay)
@@ -163,25 +198,36 @@ func (l *link) deliver(d *dice, user string, payload []byte, traces []string) {
 		after = max(after, time.Until(l.clear)+time.Microsecond)
 		l.clear = time.Now().Add(after)
 	}
-	l.w.later(after, func() { l.arrive(user, payload, traces) })
+	l.w.later(after, func() { l.arrive(p) })
 }
 
 // arrive hands an event over, unless the connection is gone by now; a process that is paused takes it when it goes on.
-func (l *link) arrive(user string, payload []byte, traces []string) {
+func (l *link) arrive(p publication) {
 	if wait := time.Until(l.pausedUntil); wait > 0 {
-		l.w.later(wait, func() { l.arrive(user, payload, traces) })
+		l.w.later(wait, func() { l.arrive(p) })
 		return
 	}
-	if l.up() && l.subscribed(user) && l.receiver != nil {
+	switch {
+	case !l.up() || !l.subscribed(p.user):
+	case p.user == "":
+		l.w.count("room")
+		l.receiver.ReceiveRoom(p.payload, p.traces)
+		clear(p.payload) // which is not the receiver's any more
+	default:
 		l.w.count("event")
-		l.receiver.Receive(user, slices.Clone(payload), traces)
+		l.receiver.Receive(p.user, p.payload, p.traces)
 	}
 }
 
 func (l *link) subscribed(user string) bool {
 	l.w.state.Lock()
 	defer l.w.state.Unlock()
-	return l.subs[user] > 0
+	return l.wants(user)
+}
+
+// wants reports whether the link is handed what is sent to a user, or to nobody: a room. The world's state is locked.
+func (l *link) wants(user string) bool {
+	return l.receiver != nil && (user == "" || l.subs[user] > 0)
 }
 
 // Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, in front of which no time would pass.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -10,14 +11,31 @@ import (
 // What is encoded for every send and every delivery is appended, not reflected upon. It is what encoding/json writes.
 
 // AppendString appends text as a JSON string.
-func AppendString(b []byte, text string) []byte {
-	if !plain(text) || strings.ContainsAny(text, `"<>&`) {
-		quoted, _ := json.Marshal(text) // a string: it cannot fail
+func AppendString[T string | []byte](b []byte, text T) []byte {
+	if !plain(text) || special(text) {
+		quoted, _ := json.Marshal(string(text)) // a string: it cannot fail
 		return append(b, quoted...)
 	}
 	b = append(b, '"')
 	b = append(b, text...)
 	return append(b, '"')
+}
+
+// special reports whether text has a character that is escaped though it is plain. To look for one at a time is faster than for any.
+func special[T string | []byte](text T) bool {
+	for _, c := range [...]byte{'"', '<', '>', '&'} {
+		switch t := any(text).(type) {
+		case string:
+			if strings.IndexByte(t, c) >= 0 {
+				return true
+			}
+		case []byte:
+			if bytes.IndexByte(t, c) >= 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // AppendTime appends a moment as MarshalJSON of Time writes it.
@@ -48,7 +66,7 @@ const (
 )
 
 // plain reports whether text is ASCII without control characters and backslashes. It looks at eight bytes at a time.
-func plain(text string) bool {
+func plain[T string | []byte](text T) bool {
 	for len(text) >= 8 {
 		x := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
 			uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56

@@ -17,6 +17,11 @@ type Publisher interface {
 	// is. It does not wait, and nobody learns whether it arrived. It does not keep payload. Without a connection it
 	// returns ErrDisconnected.
 	Publish(user string, payload []byte, traces []string) error
+	// PublishRoom sends payload to every Receiver, whoever is subscribed to what, as Publish does otherwise; a trace belongs to
+	// each of its messages. It is for what many users share.
+	PublishRoom(payload []byte, traces []string) error
+	// Receivers is about how many Receivers hear what PublishRoom sends; 0 if that is not known.
+	Receivers() int
 	// Flush waits, until ctx ends, for the bus to say that it has taken everything that was published since Flush last
 	// returned. An error, which wraps ErrDisconnected, means that any of it may be lost, and so may what was published until
 	// Flush returned; a connection that was lost in between and is back is such an error, too. It is for one caller at a time.
@@ -50,6 +55,9 @@ type Receiver interface {
 	// Receive is called for each payload, in the order of its publisher, with the traces that this has sent along. The
 	// payload is the receiver's to keep.
 	Receive(user string, payload []byte, traces []string)
+	// ReceiveRoom is called for each payload of PublishRoom, in the same order with those of Receive. It returns for how many
+	// users of the receiver's there was something in it. The payload is the receiver's until it returns.
+	ReceiveRoom(payload []byte, traces []string) (users int)
 	// Disrupted is called when events may have been lost, or the connection has come or gone.
 	Disrupted()
 	// Look is called when events of these users, given by their canonical names, may have been lost; of everybody, if

@@ -46,10 +46,20 @@ type Event struct {
 	// ExpiresAt is when the message ceases to be shown, also by who has it in memory.
 	ExpiresAt time.Time
 	// Object is the message's JSON, for Inline.
-	Object []byte
+	Object JSON
 	// Trace is that of the send, if it is sampled. It travels beside the payload: see package bus.
 	Trace *trace.SpanContext
 }
+
+// JSON is a message object in two parts, one after the other, of which the first may be the same memory for all its readers.
+// Nobody may change either.
+type JSON struct{ Common, Own []byte }
+
+// Len is how many bytes the object has.
+func (j JSON) Len() int { return len(j.Common) + len(j.Own) }
+
+// AppendTo adds the object to b.
+func (j JSON) AppendTo(b []byte) []byte { return append(append(b, j.Common...), j.Own...) }
 
 // ErrMalformed means that a payload is not an event of this version.
 var ErrMalformed = errors.New("malformed event")
@@ -65,7 +75,7 @@ func Stored(item inbox.Item, receipts []store.ReadReceipt) Event {
 
 // AppendTo adds the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text,
 // then the object. A payload is one event, or several of one user, one after the other.
-func (e Event) AppendTo(b []byte) []byte { return append(appendHead(b, e, len(e.Object)), e.Object...) }
+func (e Event) AppendTo(b []byte) []byte { return e.Object.AppendTo(appendHead(b, e, e.Object.Len())) }
 
 // appendHead adds the line of an event whose object has so many bytes.
 func appendHead(b []byte, e Event, object int) []byte {
@@ -78,7 +88,7 @@ func appendHead(b []byte, e Event, object int) []byte {
 }
 
 // Encode makes a payload of one event.
-func (e Event) Encode() []byte { return e.AppendTo(make([]byte, 0, len(e.Object)+headBytes)) }
+func (e Event) Encode() []byte { return e.AppendTo(make([]byte, 0, e.Object.Len()+headBytes)) }
 
 // headBytes is what an event's line takes, at most.
 const headBytes = 96
@@ -126,7 +136,7 @@ func decodeOne(payload []byte) (e Event, rest []byte, err error) {
 	}
 	e.Position, e.AcceptedAt, e.ExpiresAt = position, time.UnixMilli(numbers[1]), time.UnixMilli(numbers[2])
 	if length > 0 {
-		e.Object = rest[:length:length]
+		e.Object.Own = rest[:length:length]
 	}
 	return e, rest[length:], nil
 }
@@ -160,13 +170,32 @@ func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
 
 // displayName finds the spelling of a name among those of a message, which are in the order of their canonical names.
 func displayName(canonical string, names []string) string {
-	at, there := slices.BinarySearchFunc(names, canonical, func(name, target string) int {
-		return strings.Compare(store.Canonical(name), target)
-	})
-	if there {
-		return names[at]
+	return (&speller{names: names}).spell(canonical)
+}
+
+// speller is displayName for many in turn, mostly in the order of the names.
+type speller struct {
+	names []string
+	next  int
+}
+
+func (s *speller) spell(canonical string) string {
+	if s.next >= len(s.names) || store.Canonical(s.names[s.next]) != canonical {
+		at, there := slices.BinarySearchFunc(s.names, canonical, func(name, target string) int {
+			return strings.Compare(store.Canonical(name), target)
+		})
+		if !there {
+			return unordered(canonical, s.names)
+		}
+		s.next = at
 	}
-	for _, name := range names { // of before they had an order
+	s.next++
+	return s.names[s.next-1]
+}
+
+// unordered is displayName among names of before they had an order.
+func unordered(canonical string, names []string) string {
+	for _, name := range names {
 		if len(name) == len(canonical) && store.Canonical(name) == canonical {
 			return name
 		}

@@ -73,8 +73,8 @@ func (s *Sheet) For(e store.Entry) Event {
 		return s.Reference(e)
 	}
 	event := s.stored(e, nil)
-	if len(event.Object) > MaxInline {
-		event.Kind, event.Object = Reference, nil
+	if event.Object.Len() > MaxInline {
+		event.Kind, event.Object = Reference, JSON{}
 	}
 	return event
 }
@@ -84,7 +84,7 @@ func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
 	var few [1024]byte
 	var own []byte
 	if s.inline(e) {
-		own = s.appendOwn(few[:0], e, nil)
+		own = s.own(e).appendTo(few[:0], nil)
 	}
 	if own == nil || len(s.common)+len(own) > MaxInline {
 		return s.Reference(e).AppendTo(b)
@@ -102,31 +102,57 @@ func (s *Sheet) inline(e store.Entry) bool {
 // stored makes the event of an entry, whatever its size.
 func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) Event {
 	object := make([]byte, 0, len(s.common)+len(e.WrappedKey)+2*len(e.User)+192)
-	object = s.appendOwn(append(object, s.common...), e, receipts)
-	return Event{Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: object}
+	object = s.own(e).appendTo(append(object, s.common...), receipts)
+	return Event{Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: JSON{Own: object}}
 }
 
-// appendOwn adds what the message looks like to one reader only, and the object's end.
-func (s *Sheet) appendOwn(b []byte, e store.Entry, receipts []store.ReadReceipt) []byte {
+// own is what the message looks like to one reader only.
+type own[T string | []byte] struct {
+	position         int64
+	unread, received bool
+	// name is the reader's, as the message spells it; key is wrapped for that version, 0 if it is not known. They are those of who
+	// has received the message.
+	name, key T
+	version   int
+	// sender: the reader has sent the message, and sees who has read it.
+	sender bool
+}
+
+func (s *Sheet) own(e store.Entry) own[string] {
+	return s.spelled(e, &speller{names: s.message.Recipients})
+}
+
+func (s *Sheet) spelled(e store.Entry, names *speller) own[string] {
+	o := own[string]{
+		position: e.Position, unread: inbox.Item{Entry: e}.Unread(), received: e.Kind == store.Received,
+		key: e.WrappedKey, version: e.KeyVersion, sender: s.sender == e.User,
+	}
+	if o.received {
+		o.name = names.spell(e.User)
+	}
+	return o
+}
+
+// appendTo adds the reader's members, and the object's end.
+func (o own[T]) appendTo(b []byte, receipts []store.ReadReceipt) []byte {
 	b = append(b, `,"seq":`...)
-	b = strconv.AppendInt(b, e.Position, 10)
+	b = strconv.AppendInt(b, o.position, 10)
 	b = append(b, `,"isUnread":`...)
-	b = strconv.AppendBool(b, inbox.Item{Entry: e}.Unread())
+	b = strconv.AppendBool(b, o.unread)
 	b = append(b, `,"recipientKeys":{`...)
-	if e.Kind == store.Received {
-		reader := displayName(e.User, s.message.Recipients)
-		b = api.AppendString(b, reader)
+	if o.received {
+		b = api.AppendString(b, o.name)
 		b = append(b, ':')
-		b = api.AppendString(b, e.WrappedKey)
-		if e.KeyVersion > 0 {
+		b = api.AppendString(b, o.key)
+		if o.version > 0 {
 			b = append(b, `},"recipientKeyVersions":{`...)
-			b = api.AppendString(b, reader)
+			b = api.AppendString(b, o.name)
 			b = append(b, ':')
-			b = strconv.AppendInt(b, int64(e.KeyVersion), 10)
+			b = strconv.AppendInt(b, int64(o.version), 10)
 		}
 	}
 	b = append(b, '}')
-	if s.sender == e.User {
+	if o.sender {
 		b = append(b, `,"readBy":[`...)
 		for i, r := range receipts {
 			if i > 0 {

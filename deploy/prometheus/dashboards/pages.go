@@ -140,7 +140,7 @@ func delivery() Dashboard {
 					quantileBy("0.5", "kind", "sealpost_inbox_batch_wait_seconds", "$node"), quantileBy("0.99", "kind", "sealpost_inbox_batch_wait_seconds", "$node")),
 			}},
 			{"Events", []Panel{
-				graph("Published", "ops", "Events handed to NATS, by result.", rateBy("result", `sealpost_bus_published_total{$node}`)),
+				graph("Published", "ops", "Publications handed to NATS, by result: events of one user, or of all readers of messages.", rateBy("result", `sealpost_bus_published_total{$node}`)),
 				graph("Received", "ops", "Events that gateways received.", rate("received", `sealpost_bus_received_total{$node}`)),
 				graph("Lost and found", "ops", "Messages that verification found without an event, gaps in the events, events that NATS did not take, payloads that are no events.",
 					rate("found by verification", `sealpost_gateway_recovered_events_total{$node}`), rate("gaps", `sealpost_gateway_event_gaps_total{$node}`),

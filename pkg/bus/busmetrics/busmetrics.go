@@ -19,13 +19,13 @@ type Metrics struct {
 func New(reg prometheus.Registerer) Metrics {
 	f := promauto.With(reg)
 	published := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "sealpost_bus_published_total", Help: "Events handed to the bus, by result (ok, disconnected, error).",
+		Name: "sealpost_bus_published_total", Help: "Publications handed to the bus: events of one user, or of all readers of messages, by result (ok, disconnected, error).",
 	}, []string{"result"})
 	m := Metrics{
 		// There from the start, so that the first one is seen as an increase.
 		OK: published.WithLabelValues("ok"), Disconnected: published.WithLabelValues("disconnected"), Failed: published.WithLabelValues("error"),
 		Received: f.NewCounter(prometheus.CounterOpts{
-			Name: "sealpost_bus_received_total", Help: "Events received from the bus.",
+			Name: "sealpost_bus_received_total", Help: "Events received from the bus: of a publication for the readers of messages, one for each who polls here.",
 		}),
 		Disruptions: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_bus_disruptions_total", Help: "Times that events may have been lost, by cause (disconnect, reconnect, slow_consumer, silent).",

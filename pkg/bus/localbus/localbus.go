@@ -45,6 +45,16 @@ func (b *Bus) Publish(user string, payload []byte, traces []string) error {
 	return nil
 }
 
+// PublishRoom implements bus.Publisher. The receiver has been called when it returns.
+func (b *Bus) PublishRoom(payload []byte, traces []string) error {
+	b.metrics.OK.Inc()
+	b.metrics.Received.Add(float64(b.receiver.ReceiveRoom(payload, traces)))
+	return nil
+}
+
+// Receivers implements bus.Publisher.
+func (b *Bus) Receivers() int { return 1 }
+
 // Flush implements bus.Publisher.
 func (b *Bus) Flush(context.Context) error { return nil }
 

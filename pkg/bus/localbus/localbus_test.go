@@ -22,6 +22,13 @@ type receiver struct {
 	payloads [][]byte
 	users    []string
 	traces   [][]string
+	rooms    []string
+	holds    int
+}
+
+func (r *receiver) ReceiveRoom(payload []byte, traces []string) int {
+	r.rooms, r.traces = append(r.rooms, string(payload)), append(r.traces, traces)
+	return r.holds
 }
 
 func (r *receiver) Receive(user string, payload []byte, traces []string) {
@@ -80,14 +87,25 @@ func TestTheOnlyNodeAnswersWhileItIsThere(t *testing.T) {
 	require.Empty(t, answers)
 }
 
+func TestARoomReachesTheReceiverWhoeverIsSubscribed(t *testing.T) {
+	var r receiver
+	b := localbus.New(&r, nil)
+	require.Equal(t, 1, b.Receivers())
+	require.NoError(t, b.PublishRoom([]byte("room"), []string{"trace"}))
+	require.Equal(t, []string{"room"}, r.rooms)
+	require.Equal(t, [][]string{{"trace"}}, r.traces)
+	require.Empty(t, r.users)
+}
+
 func TestItCountsAsEveryBusDoes(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
-	b := localbus.New(&receiver{}, reg)
+	b := localbus.New(&receiver{holds: 3}, reg)
 	_, err := b.Subscribe(t.Context(), "bob")
 	require.NoError(t, err)
 	require.NoError(t, b.Publish("bob", nil, nil))
 	require.NoError(t, b.Publish("carol", nil, nil))
-	for name, want := range map[string]float64{"sealpost_bus_published_total": 2, "sealpost_bus_received_total": 1, "sealpost_bus_connected": 1} {
+	require.NoError(t, b.PublishRoom(nil, nil))
+	for name, want := range map[string]float64{"sealpost_bus_published_total": 3, "sealpost_bus_received_total": 4, "sealpost_bus_connected": 1} {
 		families, err := reg.Gather()
 		require.NoError(t, err)
 		sum := 0.0

@@ -25,6 +25,7 @@ const (
 	inboxPrefix = "inbox.v1."
 	nodeSubject = "nodes.v1"
 	keysSubject = "keys.v1"
+	roomSubject = "rooms.v1.events"
 	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
 	queueLength = 1 << 16
 	// subscribeTimeout bounds waiting for the server to take a subscription.
@@ -81,8 +82,13 @@ type Bus struct {
 	tasks   sync.WaitGroup
 	stop    sync.Once
 	// keys is who follows keys, if anybody does.
-	keys    atomic.Pointer[bus.KeyFollower]
-	metrics busmetrics.Metrics
+	keys atomic.Pointer[bus.KeyFollower]
+	// heard are the receivers, for who publishes; nil for a receiver.
+	heard *receivers
+	// here is the subject on which a receiver says that it is there, and presented when it last did. Only watch looks at that.
+	here      string
+	presented time.Time
+	metrics   busmetrics.Metrics
 }
 
 // Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
@@ -120,6 +126,10 @@ func Connect(url string, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("NATS: %w", err)
 	}
 	b.conn = conn
+	if err := b.joinRooms(); err != nil {
+		conn.Close()
+		return nil, err
+	}
 	busmetrics.Connected(o.Registerer, b.Connected)
 	b.tasks.Go(b.dispatch)
 	b.tasks.Go(b.watch)
@@ -141,12 +151,21 @@ func (b *Bus) dispatch() {
 	for {
 		select {
 		case m := <-b.events:
-			b.metrics.Received.Inc()
-			b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, m.Header.Values(tracing.Header))
+			b.hand(m)
 		case <-b.quit:
 			return
 		}
 	}
+}
+
+func (b *Bus) hand(m *nats.Msg) {
+	traces := m.Header.Values(tracing.Header)
+	if m.Subject == roomSubject {
+		b.metrics.Received.Add(float64(b.receiver.ReceiveRoom(m.Data, traces)))
+		return
+	}
+	b.metrics.Received.Inc()
+	b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, traces)
 }
 
 // watch finds out when the server is silent, and when it speaks again.
@@ -159,6 +178,7 @@ func (b *Bus) watch() {
 		case <-b.quit:
 			return
 		}
+		b.present()
 		if !b.conn.IsConnected() {
 			b.silent.Store(false) // a connection that is lost is told of when it goes and when it comes
 			continue
@@ -205,13 +225,22 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 func (b *Bus) Connected() bool { return b.conn.IsConnected() && !b.silent.Load() }
 
 // Publish implements bus.Publisher. It makes no span: there may be a thousand for one send.
-func (b *Bus) Publish(user string, payload []byte, traces []string) (err error) {
+func (b *Bus) Publish(user string, payload []byte, traces []string) error {
+	return b.publish(inboxPrefix+user, payload, traces)
+}
+
+// PublishRoom implements bus.Publisher.
+func (b *Bus) PublishRoom(payload []byte, traces []string) error {
+	return b.publish(roomSubject, payload, traces)
+}
+
+func (b *Bus) publish(subject string, payload []byte, traces []string) (err error) {
 	defer b.measure(context.Background(), opPublish, time.Now(), &err)
 	if !b.conn.IsConnected() {
 		b.metrics.Disconnected.Inc()
 		return bus.ErrDisconnected
 	}
-	if err := b.send(inboxPrefix+user, payload, traces); err != nil {
+	if err := b.send(subject, payload, traces); err != nil {
 		b.metrics.Failed.Inc()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			// The server takes nothing: whoever publishes next would wait as long. Until it is connected anew, nobody waits.

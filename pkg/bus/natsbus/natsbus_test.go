@@ -64,6 +64,12 @@ func (r *receiver) Receive(user string, payload []byte, _ []string) {
 	r.events[user] = append(r.events[user], string(payload))
 }
 
+// ReceiveRoom keeps rooms as events of nobody.
+func (r *receiver) ReceiveRoom(payload []byte, _ []string) int {
+	r.Receive("", append([]byte(nil), payload...), nil)
+	return 1
+}
+
 func (r *receiver) Disrupted() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -224,6 +230,8 @@ type tracer chan []string
 
 func (r tracer) Receive(_ string, _ []byte, traces []string) { r <- traces }
 
+func (r tracer) ReceiveRoom(_ []byte, traces []string) int { r <- traces; return 0 }
+
 func (r tracer) Disrupted() {}
 
 func (r tracer) Look([]string) {}
@@ -240,5 +248,51 @@ func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {
 	for _, traces := range [][]string{{id}, {"", id, ""}, {id, "", "", id}, nil} {
 		require.NoError(t, publisher.Publish(bob, []byte("x"), traces))
 		require.Equal(t, traces, <-got)
+		require.NoError(t, publisher.PublishRoom([]byte("x"), traces))
+		require.Equal(t, traces, <-got)
 	}
+}
+
+// TestRoomsReachEveryReceiverInOrder, whoever is subscribed to what, and nobody else.
+func TestRoomsReachEveryReceiverInOrder(t *testing.T) {
+	url := startServer(t, 0).ClientURL() // its own: nobody else has rooms there
+	mine, other := newReceiver(), newReceiver()
+	subscriber := connect(t, url, mine)
+	connect(t, url, other)
+	publisher := connect(t, url, nil)
+	_, err := subscriber.Subscribe(t.Context(), "bob")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return publisher.Receivers() == 2 }, patience, time.Millisecond)
+	var want []string
+	for i := range 100 {
+		want = append(want, fmt.Sprint("room ", i))
+		require.NoError(t, publisher.PublishRoom([]byte(want[i]), nil))
+	}
+	require.NoError(t, publisher.Publish("bob", []byte("after them"), nil))
+	for _, r := range []*receiver{mine, other} {
+		require.Eventually(t, func() bool { return len(r.of("")) >= len(want) }, patience, time.Millisecond)
+		require.Equal(t, want, r.of(""))
+	}
+	require.Eventually(t, func() bool { return len(mine.of("bob")) == 1 }, patience, time.Millisecond)
+	require.Empty(t, other.of("bob"))
+}
+
+// TestReceiversAreCounted: a publisher knows how many hear rooms, and they hear them again after a restart of the server.
+func TestReceiversAreCounted(t *testing.T) {
+	port := freePort(t)
+	s := startServer(t, port)
+	publisher := connect(t, s.ClientURL(), nil)
+	require.Zero(t, publisher.Receivers())
+	r := newReceiver()
+	one := connect(t, s.ClientURL(), r)
+	connect(t, s.ClientURL(), newReceiver())
+	require.Eventually(t, func() bool { return publisher.Receivers() == 2 }, patience, time.Millisecond)
+	require.Zero(t, one.Receivers(), "a receiver does not publish")
+	stopServer(s)
+	require.Eventually(t, func() bool { return !publisher.Connected() }, patience, time.Millisecond)
+	require.ErrorIs(t, publisher.PublishRoom([]byte("x"), nil), bus.ErrDisconnected)
+	startServer(t, port)
+	require.Eventually(t, func() bool {
+		return publisher.PublishRoom([]byte("y"), nil) == nil && len(r.of("")) > 0
+	}, patience, 10*time.Millisecond)
 }

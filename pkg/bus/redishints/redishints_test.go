@@ -38,6 +38,8 @@ type gateway struct {
 
 func (*gateway) Receive(string, []byte, []string) {}
 
+func (*gateway) ReceiveRoom([]byte, []string) int { return 0 }
+
 func (g *gateway) Disrupted() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -46,6 +46,10 @@ func (w *slowWire) Publish(user string, payload []byte, traces []string) error {
 	return err
 }
 
+func (w *slowWire) PublishRoom([]byte, []string) error { panic("nobody hears rooms") }
+
+func (w *slowWire) Receivers() int { return 0 }
+
 func (w *slowWire) Flush(context.Context) error { return nil }
 
 // announcer has no hints.
@@ -142,6 +146,8 @@ func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 type kinds struct {
 	mu   sync.Mutex
 	seen map[delivery.Kind]int
+	// rooms is how many payloads of them there were, and receivers how many nodes hear them.
+	rooms, receivers int
 }
 
 func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
@@ -153,6 +159,21 @@ func (k *kinds) Publish(_ string, payload []byte, _ []string) error {
 	}
 	return err
 }
+
+func (k *kinds) PublishRoom(payload []byte, _ []string) error {
+	rooms, err := delivery.DecodeRooms(payload)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rooms++
+	for _, r := range rooms {
+		for m := range r.Members() {
+			k.seen[m.Kind]++
+		}
+	}
+	return err
+}
+
+func (k *kinds) Receivers() int { return k.receivers }
 
 func (k *kinds) Flush(context.Context) error { return nil }
 
@@ -177,3 +198,183 @@ func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
 		require.Equal(t, c.want, wire.seen)
 	}
 }
+
+// roomWire keeps what is published, by form. Its first publication takes until it may go on.
+type roomWire struct {
+	slowWire
+	receivers int
+	// rooms are the payloads of rooms: of each room its members' positions, by user.
+	rooms [][]map[string]int64
+	sizes []int
+}
+
+func newRoomWire(receivers int) *roomWire {
+	return &roomWire{
+		slowWire: slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}, receivers: receivers,
+	}
+}
+
+func (w *roomWire) Receivers() int { return w.receivers }
+
+func (w *roomWire) PublishRoom(payload []byte, traces []string) error {
+	w.once.Do(func() {
+		close(w.begun)
+		<-w.goOn
+	})
+	list, err := delivery.DecodeRooms(payload)
+	var rooms []map[string]int64
+	for _, r := range list {
+		common, members := r.Common(), map[string]int64{}
+		for m := range r.Members() {
+			members[string(m.User)] = r.Event(m, common).Position
+		}
+		rooms = append(rooms, members)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rooms, w.sizes, w.traces = append(w.rooms, rooms), append(w.sizes, len(payload)), append(w.traces, traces)
+	return err
+}
+
+// many are so many users.
+func many(n int) (list []string) {
+	for i := range n {
+		list = append(list, fmt.Sprintf("user%04d", i))
+	}
+	return list
+}
+
+// TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus: as a room for many readers, and as an event for each where there are few,
+// or so many gateways that each of them would be handed more than all readers are. Who hears rooms must be known.
+func TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus(t *testing.T) {
+	for _, c := range []struct {
+		recipients, receivers int
+		content               string
+		rooms                 int
+	}{
+		{1, 1, "x", 0},
+		{2, 1, "x", 0},
+		{3, 1, "x", 1},
+		{20, 0, "x", 0},
+		{20, 1, "x", 1},
+		{20, 3, "x", 1},
+		{20, 12, "x", 0},
+		{20, 12, strings.Repeat("x", 50<<10), 1},
+		{1024, 0, "x", 0},
+		{1024, 8, "x", 2},
+		{1024, 1000, "x", 0},
+		{1024, 8, strings.Repeat("x", 200<<10), 1}, // references
+		{20, 2, strings.Repeat("x", delivery.MaxInline+1), 1},
+	} {
+		wire := newRoomWire(c.receivers)
+		close(wire.goOn)
+		a := announcer(wire, 8)
+		receipt := committed(1, c.content, many(c.recipients)...)
+		for i := range receipt.Entries {
+			receipt.Entries[i].WrappedKey = strings.Repeat("k", 344)
+		}
+		a.Announce(t.Context(), receipt)
+		a.Stop()
+		require.Len(t, wire.rooms, c.rooms, "%d recipients, %d receivers, %d bytes", c.recipients, c.receivers, len(c.content))
+		told := len(wire.payloads)
+		for _, rooms := range wire.rooms {
+			for _, members := range rooms {
+				told += len(members)
+			}
+		}
+		require.Equal(t, c.recipients, told)
+	}
+}
+
+// TestSendsThatEndTogetherShareAPayloadOfRooms, each with its own trace; those to few are published beside.
+func TestSendsThatEndTogetherShareAPayloadOfRooms(t *testing.T) {
+	wire := newRoomWire(1)
+	a := announcer(wire, 8)
+	defer a.Stop()
+	const header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	var sends sync.WaitGroup
+	sends.Go(func() { a.Announce(t.Context(), committed(1, "x", many(20)...)) })
+	<-wire.begun
+	sends.Go(func() { a.Announce(tracing.With(t.Context(), tracing.Parse(header)), committed(2, "x", many(20)...)) })
+	sends.Go(func() { a.Announce(t.Context(), committed(3, "x", many(10)...)) })
+	sends.Go(func() { a.Announce(t.Context(), committed(4, "x", "bob")) })
+	require.Eventually(t, func() bool { return a.Waiting() == 3 }, 20*time.Second, time.Millisecond)
+	close(wire.goOn)
+	sends.Wait()
+	require.Len(t, wire.rooms, 2)
+	require.Len(t, wire.rooms[0], 1)
+	require.Len(t, wire.rooms[1], 2)
+	require.Equal(t, map[string][][]int64{"bob": {{4}}}, wire.payloads)
+	for i, members := range wire.rooms[1] {
+		switch members["user0000"] {
+		case 2:
+			require.Equal(t, header, wire.traces[1][i])
+			require.Len(t, members, 20)
+		case 3:
+			require.Empty(t, wire.traces[1][i])
+			require.Len(t, members, 10)
+		}
+	}
+}
+
+// TestPayloadsOfRoomsAreBounded far below what NATS takes, whatever the messages' sizes, and nobody is left out.
+func TestPayloadsOfRoomsAreBounded(t *testing.T) {
+	for _, size := range []int{1, 10 << 10, 100 << 10, delivery.MaxInline - 1000} {
+		wire := newRoomWire(1)
+		close(wire.goOn)
+		a := announcer(wire, 8)
+		n := min(1024, (16<<20)/(size+32<<10))
+		receipt := committed(1, strings.Repeat("x", size), many(n)...)
+		for i := range receipt.Entries {
+			receipt.Entries[i].WrappedKey = strings.Repeat("k", 2048)
+		}
+		a.Announce(t.Context(), receipt)
+		a.Stop()
+		seen := map[string]int64{}
+		for i, rooms := range wire.rooms {
+			require.Less(t, wire.sizes[i], 300<<10)
+			for _, members := range rooms {
+				for user, position := range members {
+					require.NotContains(t, seen, user)
+					seen[user] = position
+				}
+			}
+		}
+		require.Len(t, seen, n, size)
+	}
+}
+
+// BenchmarkAnnounce publishes a message, in the form that fits so many receivers; 0 is an event for each.
+func BenchmarkAnnounce(b *testing.B) {
+	for _, n := range []int{1, 20, 1024} {
+		receipt := committed(1, strings.Repeat("x", 512), many(n)...)
+		for i := range receipt.Entries {
+			receipt.Entries[i].WrappedKey = strings.Repeat("k", 344)
+		}
+		for _, receivers := range []int{0, 1} {
+			b.Run(fmt.Sprintf("recipients=%d/receivers=%d", n, receivers), func(b *testing.B) {
+				wire := &sink{receivers: receivers}
+				a := announcer(wire, 8)
+				defer a.Stop()
+				b.ReportAllocs()
+				for b.Loop() {
+					a.Announce(context.Background(), receipt)
+				}
+				b.ReportMetric(float64(wire.payloads)/float64(b.N), "payloads/op")
+				b.ReportMetric(float64(wire.bytes)/float64(b.N), "payload-B/op")
+			})
+		}
+	}
+}
+
+// sink counts what is published.
+type sink struct{ receivers, payloads, bytes int }
+
+func (s *sink) Publish(_ string, payload []byte, _ []string) error {
+	s.payloads++
+	s.bytes += len(payload)
+	return nil
+}
+func (s *sink) PublishRoom(payload []byte, _ []string) error { return s.Publish("", payload, nil) }
+func (s *sink) Receivers() int                               { return s.receivers }
+func (s *sink) Flush(context.Context) error                  { return nil }

@@ -117,36 +117,47 @@ func newConfirmer(b bus.Publisher, hints bus.Hinter, log *slog.Logger, m *Metric
 	return c
 }
 
-// publish hands a payload to the bus.
+// publish hands a payload of one user's to the bus.
 func (c *confirmer) publish(user string, payload []byte, traces []string) error {
+	return c.note([]string{user}, func() error { return c.bus.Publish(user, payload, traces) })
+}
+
+// publishRoom hands a payload to the bus that tells these users something.
+func (c *confirmer) publishRoom(users []string, payload []byte, traces []string) error {
+	return c.note(users, func() error { return c.bus.PublishRoom(payload, traces) })
+}
+
+// note publishes something, and notes for whom.
+func (c *confirmer) note(users []string, publish func() error) error {
 	if c.hints == nil {
-		return c.bus.Publish(user, payload, traces)
+		return publish()
 	}
 	c.order.Lock()
 	defer c.order.Unlock()
-	err := c.bus.Publish(user, payload, traces)
+	err := publish()
 	if err != nil {
-		c.lost(user, err)
+		c.lost(users, err)
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.published.add(user)
+	for _, user := range users {
+		c.published.add(user)
+	}
 	return nil
 }
 
-// lost notes that an event of a user was not published.
-func (c *confirmer) lost(user string, err error) {
-	if c.hints == nil {
-		return
+// lost notes that events of users were not published.
+func (c *confirmer) lost(users []string, err error) {
+	var these names
+	for _, user := range users {
+		these.add(user)
 	}
-	var one names
-	one.add(user)
 	if errors.Is(err, bus.ErrDisconnected) {
-		c.doubt(one, err)
+		c.doubt(these, err)
 		return
 	}
-	c.miss(one)
+	c.miss(these)
 }
 
 // doubt notes what the bus may have lost because something is wrong with it.

@@ -33,12 +33,25 @@ type cable struct {
 	lost    bool
 	refuses error
 	flushes int
+	// receivers is how many hear rooms, and rooms how many payloads of them there were.
+	receivers, rooms int
 }
 
 func (w *cable) set(change func(*cable)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change(w)
+}
+
+func (w *cable) PublishRoom([]byte, []string) error {
+	w.set(func(w *cable) { w.rooms++ })
+	return w.Publish("", nil, nil)
+}
+
+func (w *cable) Receivers() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.receivers
 }
 
 func (w *cable) Publish(string, []byte, []string) error {
@@ -175,6 +188,35 @@ func TestEventsThatGoIntoADeadConnectionAreHintedWithinTwoSeconds(t *testing.T) 
 			}
 		}
 		require.Empty(t, published)
+	})
+}
+
+// TestAllReadersOfARoomAreHinted, whether the bus did not take it, took it and did not confirm it, or refused it.
+func TestAllReadersOfARoomAreHinted(t *testing.T) {
+	for _, set := range []func(*cable){
+		func(w *cable) { w.away = true },
+		func(w *cable) { w.silent = true },
+		func(w *cable) { w.lost = true },
+		func(w *cable) { w.refuses = errors.New("no") },
+	} {
+		parted(t, func(t *testing.T, n *node) {
+			n.cable.set(func(w *cable) {
+				w.receivers = 1
+				set(w)
+			})
+			n.send(many(20)...)
+			after(3 * time.Second)
+			require.Equal(t, 1, n.rooms)
+			require.Equal(t, [][]string{many(20)}, n.told())
+		})
+	}
+	parted(t, func(t *testing.T, n *node) {
+		n.cable.set(func(w *cable) { w.receivers = 1 })
+		n.send(many(20)...)
+		after(3 * time.Second)
+		require.Equal(t, 1, n.rooms)
+		require.Equal(t, 1, n.asked())
+		require.Empty(t, n.told())
 	})
 }
 

@@ -21,11 +21,7 @@ import (
 func BenchmarkEventToPollCompletion(b *testing.B) {
 	for _, polls := range []int{1, 20} {
 		b.Run(fmt.Sprint("polls=", polls), func(b *testing.B) {
-			g := New(Config{
-				MaxPolls: 100, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Hour, AwayEvery: time.Hour,
-				Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: oneEpoch(),
-			}, &shelf{}, slog.New(slog.DiscardHandler), NewMetrics(nil))
-			g.Attach(&wire{subscribed: map[string]int{}})
+			g := newBenchGateway()
 			defer g.Stop()
 			answered := make(chan error, polls)
 			ask := func(after int64) {
@@ -52,6 +48,15 @@ func BenchmarkEventToPollCompletion(b *testing.B) {
 			}
 		})
 	}
+}
+
+func newBenchGateway() *Gateway {
+	g := New(Config{
+		MaxPolls: 2000, MaxPollsPerUser: 50, RingEvents: 16, RingBytes: 64 << 10, AllRingBytes: 1 << 26, VerifyEvery: time.Hour, AwayEvery: time.Hour,
+		Linger: time.Minute, StoreReads: 4, Revoked: func(token.Identity) bool { return false }, Epochs: oneEpoch(),
+	}, &shelf{}, slog.New(slog.DiscardHandler), NewMetrics(nil))
+	g.Attach(&wire{subscribed: map[string]int{}})
+	return g
 }
 
 func parkedPolls(g *Gateway) int {

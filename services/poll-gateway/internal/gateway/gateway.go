@@ -10,10 +10,11 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
@@ -224,11 +225,88 @@ func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 	}
 	switch m := g.find(user); {
 	case m == nil:
-	case err != nil || slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }):
+	case err != nil:
 		m.doubt()
 	default:
-		m.receive(events)
+		m.take(events)
 	}
+}
+
+// ReceiveRoom implements bus.Receiver. What a message's readers share is kept once for all their mailboxes.
+func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
+	rooms, err := delivery.DecodeRooms(payload)
+	if err != nil { // whoever it was for
+		g.metrics.malformed.Inc()
+		g.Disrupted()
+		return 0
+	}
+	all := handouts{expected: min(len(rooms), 8)}
+	if len(rooms) > 1 {
+		all.at = make(map[*mailbox]int)
+	}
+	for i, room := range rooms {
+		var shared []byte
+		var sampled *trace.SpanContext
+		for member := range room.Members() {
+			m := g.holds(member.User)
+			if m == nil {
+				continue
+			}
+			if member.Kind == delivery.Inline && shared == nil {
+				shared = room.Common()
+				if len(traces) == len(rooms) {
+					sampled = tracing.Parse(traces[i])
+				}
+			}
+			event := room.Event(member, shared)
+			if event.Kind == delivery.Inline {
+				event.Trace = sampled
+			}
+			all.add(m, event)
+		}
+	}
+	for _, h := range all.list {
+		h.mailbox.take(h.events)
+	}
+	return all.users
+}
+
+// handouts are events by mailbox: who is given several is given them together, as one answer.
+type handouts struct {
+	users int
+	// expected is how many events a mailbox is given, most likely.
+	expected int
+	list     []handout
+	// at is where a mailbox stands in the list; nil if none is named twice, and each is given its event at once.
+	at map[*mailbox]int
+}
+
+func (h *handouts) add(m *mailbox, e delivery.Event) {
+	at, there := h.at[m]
+	switch {
+	case there:
+		h.list[at].events = append(h.list[at].events, e)
+		return
+	case h.at == nil:
+		m.take([]delivery.Event{e})
+	default:
+		h.at[m] = len(h.list)
+		h.list = append(h.list, handout{m, append(make([]delivery.Event, 0, h.expected), e)})
+	}
+	h.users++
+}
+
+type handout struct {
+	mailbox *mailbox
+	events  []delivery.Event
+}
+
+// holds finds the mailbox of a user, if this node has one.
+func (g *Gateway) holds(user []byte) *mailbox {
+	s := &g.shards[maphash.Bytes(g.seed, user)%uint64(len(g.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mailboxes[string(user)]
 }
 
 // Disrupted implements bus.Receiver: from here on every mailbox is checked against the store before it is trusted,

@@ -239,7 +239,7 @@ func positions(t *testing.T, a Answer) []int64 {
 	var list []int64
 	for _, o := range a.Objects {
 		var m api.Message
-		require.NoError(t, json.Unmarshal(o.JSON, &m))
+		require.NoError(t, json.Unmarshal(o.JSON.AppendTo(nil), &m))
 		require.Equal(t, o.Position, m.Seq)
 		list = append(list, m.Seq)
 	}

@@ -21,7 +21,7 @@ func (r *ring) broken(head int64, cfg *Config) string {
 		if want := head - int64(len(r.events)-1-i); e.Position != want {
 			return fmt.Sprintf("the ring holds position %d where %d belongs", e.Position, want)
 		}
-		bytes += len(e.Object)
+		bytes += e.Object.Len()
 	}
 	if bytes != r.bytes || len(r.events) > cfg.RingEvents || bytes > cfg.RingBytes {
 		return fmt.Sprintf("the ring counts %d bytes and holds %d in %d events", r.bytes, bytes, len(r.events))
@@ -36,7 +36,7 @@ func (r *reorder) broken(head int64, cfg *Config) string {
 		if position != e.Position || (head != unknown && position <= head) {
 			return fmt.Sprintf("the reorder buffer holds position %d", position)
 		}
-		bytes += len(e.Object)
+		bytes += e.Object.Len()
 	}
 	if bytes != r.bytes || bytes > cfg.RingBytes || len(r.events) > maxReordered {
 		return fmt.Sprintf("the reorder buffer counts %d bytes and holds %d in %d events", r.bytes, bytes, len(r.events))

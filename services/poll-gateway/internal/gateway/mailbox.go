@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,14 +102,23 @@ func (m *mailbox) doubt() {
 	}
 }
 
-// receive takes events from the bus.
+// take takes events from the bus, and has the store read if one of them says so.
+func (m *mailbox) take(events []delivery.Event) {
+	if slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }) {
+		m.doubt()
+		return
+	}
+	m.receive(events)
+}
+
+// receive takes events that tell of positions. The list is its own.
 func (m *mailbox) receive(events []delivery.Event) {
 	m.lock()
 	defer m.unlock()
 	if m.closed {
 		return
 	}
-	var run []delivery.Event
+	run := events[:0] // of those that have been looked at
 	for _, e := range events {
 		switch {
 		case e.Position <= m.head:
@@ -147,7 +157,7 @@ func (m *mailbox) push(e delivery.Event) {
 	m.head = e.Position
 	m.ring.push(e)
 	cfg := &m.g.cfg
-	spare := m.g.ringBytes.Add(int64(len(e.Object))) - cfg.AllRingBytes
+	spare := m.g.ringBytes.Add(int64(e.Object.Len())) - cfg.AllRingBytes
 	m.dropRing(m.ring.excess(cfg.RingEvents, cfg.RingBytes, spare))
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -64,7 +65,7 @@ func (s *Shared) Text(make func() []byte) []byte {
 // Object is a message as JSON, and where it stands.
 type Object struct {
 	Position int64
-	JSON     []byte
+	JSON     delivery.JSON
 	// Trace is that of the send, if it is sampled and an event told of it.
 	Trace *trace.SpanContext
 }

@@ -25,14 +25,14 @@ func (r *reorder) hold(e delivery.Event, maxBytes int) {
 	if r.has(e.Position) || len(r.events) >= maxReordered {
 		return
 	}
-	if r.bytes+len(e.Object) > maxBytes {
-		e.Kind, e.Object = delivery.Reference, nil
+	if r.bytes+e.Object.Len() > maxBytes {
+		e.Kind, e.Object = delivery.Reference, delivery.JSON{}
 	}
 	if r.events == nil {
 		r.events = make(map[int64]delivery.Event)
 	}
 	r.events[e.Position] = e
-	r.bytes += len(e.Object)
+	r.bytes += e.Object.Len()
 }
 
 // take removes the event of a position and returns it, unless it is missing or a reference.
@@ -46,7 +46,7 @@ func (r *reorder) take(position int64) (delivery.Event, bool) {
 }
 
 func (r *reorder) forget(position int64) {
-	r.bytes -= len(r.events[position].Object)
+	r.bytes -= r.events[position].Object.Len()
 	delete(r.events, position)
 	if len(r.events) == 0 {
 		r.events = nil

@@ -13,7 +13,7 @@ type ring struct {
 // push appends the event after the newest.
 func (r *ring) push(e delivery.Event) {
 	r.events = append(r.events, e)
-	r.bytes += len(e.Object)
+	r.bytes += e.Object.Len()
 }
 
 // after returns the events after a position, and whether the ring reaches back that far.
@@ -29,7 +29,7 @@ func (r *ring) after(position, head int64) ([]delivery.Event, bool) {
 func (r *ring) excess(maxEvents, maxBytes int, spare int64) int {
 	n, freed := 0, 0
 	for n < len(r.events) && (len(r.events)-n > maxEvents || r.bytes-freed > maxBytes || spare > int64(freed)) {
-		freed += len(r.events[n].Object)
+		freed += r.events[n].Object.Len()
 		n++
 	}
 	return n
@@ -48,7 +48,7 @@ func (r *ring) aged(head int64) int {
 // drop forgets the oldest n events and returns their bytes.
 func (r *ring) drop(n int) (freed int) {
 	for i := range r.events[:n] {
-		freed += len(r.events[i].Object)
+		freed += r.events[i].Object.Len()
 		r.events[i] = delivery.Event{}
 	}
 	r.bytes -= freed

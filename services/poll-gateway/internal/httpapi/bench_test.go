@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -14,7 +15,7 @@ func BenchmarkFrame(b *testing.B) {
 		b.Run(fmt.Sprint("messages=", messages), func(b *testing.B) {
 			a := gateway.Answer{Position: int64(messages)}
 			for i := range messages {
-				a.Objects = append(a.Objects, gateway.Object{Position: int64(i + 1), JSON: bytes.Repeat([]byte("x"), 1024)})
+				a.Objects = append(a.Objects, gateway.Object{Position: int64(i + 1), JSON: delivery.JSON{Own: bytes.Repeat([]byte("x"), 1024)}})
 			}
 			b.SetBytes(int64(len(frame(a, "epoch"))))
 			b.ReportAllocs()

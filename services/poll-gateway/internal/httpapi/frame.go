@@ -20,7 +20,7 @@ func frame(a gateway.Answer, epoch string) []byte {
 	}
 	size := 128 + 12*len(a.Skipped)
 	for _, o := range a.Objects {
-		size += len(o.JSON) + 1
+		size += o.JSON.Len() + 1
 	}
 	b := make([]byte, 0, size)
 	b = append(b, `{"type":"`...)
@@ -32,7 +32,7 @@ func frame(a gateway.Answer, epoch string) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(b, o.JSON...)
+			b = o.JSON.AppendTo(b)
 		}
 		b = append(b, ']')
 	}
@@ -61,9 +61,9 @@ func legacyFrame(a gateway.Answer, epoch string) []byte {
 	if len(a.Objects) == 0 {
 		return []byte(`{"type":"` + api.PollTimeout + `"}`)
 	}
-	b := make([]byte, 0, len(a.Objects[0].JSON)+128)
+	b := make([]byte, 0, a.Objects[0].JSON.Len()+128)
 	b = append(b, `{"type":"`+api.PollMessage+`","data":`...)
-	b = append(b, a.Objects[0].JSON...)
+	b = a.Objects[0].JSON.AppendTo(b)
 	b = append(b, `,"cursor":"`...)
 	b = append(b, cursor.Cursor{Epoch: epoch, Position: a.Position}.String()...)
 	return append(b, `"}`...)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
+	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
@@ -264,7 +265,7 @@ func TestAStreamEndsWhenItsTokenIsRefused(t *testing.T) {
 func TestEventsAreWellFormed(t *testing.T) {
 	require.Equal(t, ": heartbeat\n\n", string(appendEvents(nil, gateway.Answer{Position: 3}, "e")))
 	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(appendEvents(nil, gateway.Answer{Reset: true}, "e")))
-	got := string(appendEvents(nil, gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: []byte(`{}`)}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
+	got := string(appendEvents(nil, gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: delivery.JSON{Own: []byte(`{}`)}}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
 	require.Equal(t, "event: skipped\nid: 4\ndata: {\"skipped\":[4]}\n\nid: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[6]}\n\n", got,
 		"in the order of positions: who breaks off after any of them has been told of all before it")
 }

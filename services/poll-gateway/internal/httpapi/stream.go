@@ -137,7 +137,7 @@ var heartbeatChunk = chunk(len(heartbeatText), func(b []byte) []byte { return ap
 func eventsSize(a gateway.Answer) int {
 	size := 64 + 32*len(a.Skipped)
 	for _, o := range a.Objects {
-		size += len(o.JSON) + 32
+		size += o.JSON.Len() + 32
 	}
 	return size
 }
@@ -157,7 +157,7 @@ func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 		skipped = skipped[n:]
 		b = append(b, "id: "...)
 		b = strconv.AppendInt(b, o.Position, 10)
-		b = append(append(append(b, "\ndata: "...), o.JSON...), "\n\n"...)
+		b = append(o.JSON.AppendTo(append(b, "\ndata: "...)), "\n\n"...)
 	}
 	b = appendSkippedEvent(b, skipped)
 	if len(a.Objects)+len(a.Skipped) == 0 {

@@ -25,7 +25,7 @@ func NewUnread(bytes int64) *Unread { return &Unread{bytes, httpserver.NewBudget
 func (u *Unread) reserve(user string, a gateway.Answer) (release func(), err error) {
 	var size int64
 	for _, o := range a.Objects {
-		size += int64(len(o.JSON))
+		size += int64(o.JSON.Len())
 	}
 	size = min(size, u.all) // an answer of a single huge message has to get through
 	if !u.left.TryTake(user, size) {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -56,10 +57,10 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 
 func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
 	u := NewUnread(10)
-	huge := gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 11)}}}
+	huge := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 11)}}}}
 	release, err := u.reserve("eve", huge)
 	require.NoError(t, err)
-	_, err = u.reserve("bob", gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 1)}}})
+	_, err = u.reserve("bob", gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 1)}}}})
 	require.ErrorIs(t, err, errUnread)
 	release()
 	release, err = u.reserve("eve", huge)
@@ -69,7 +70,7 @@ func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
 
 func TestOneUserDoesNotLeaveUnreadWhatAllMay(t *testing.T) {
 	u := NewUnread(80)
-	answer := gateway.Answer{Objects: []gateway.Object{{JSON: make([]byte, 9)}}}
+	answer := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 9)}}}}
 	_, err := u.reserve("eve", answer)
 	require.NoError(t, err)
 	_, err = u.reserve("eve", answer)
