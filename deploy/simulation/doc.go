@@ -6,16 +6,19 @@
 // A run lives in one bubble of testing/synctest and is decided by its seed: Draw makes the Plan, Run runs it. The plan says who takes
 // part (Shape), which faults happen when (Faults), and how often calls go wrong by themselves (Rates). Real services, made by their app
 // packages, answer real HTTP requests, handed to their handlers without sockets: one to three messages services and as many poll
-// gateways. Auth and keys are left out: a token here is a name and a session.
+// gateways. Keys are left out, and of auth all but its revocations: a token here is a name, a session and a generation.
 //
 //   - store.go, sessions.go, mvcc.go: the store, as MongoDB is documented. All its documents have versions, so that a read may
 //     come from an older state. What was acknowledged is kept; everything else may be anything.
-//   - redis.go: the counters of inboxes. They are lost, set back, counted twice, taken over by a replica that lags.
+//   - redis.go, revocations.go: the counters of inboxes and the stream of revocations. They are lost, set back, counted twice, taken over
+//     by a replica that lags.
 //   - bus.go: NATS. Events are lost, doubled, late, out of order; nodes are cut off and know it or not.
 //   - world.go, process.go: processes, which die at any call, stand still for longer than all time-outs and go on, or are
 //     stopped as an operator does; clocks that are apart and jump; restores from a backup, with a new epoch.
 //   - senders.go, readers.go: clients that repeat themselves early and late, on two nodes at once, with other content; that read by cursor,
 //     by number, from the head, by session and by stream, go away for long, and die with an answer in hand.
+//   - logins.go: logins that are ended, one by one and all of an account, and whose tokens somebody goes on using: for polls that wait,
+//     streams and histories.
 //
 // After Shape.Busy everything is healed. The senders finish, the readers read on until nothing more comes, and judge.go holds what
 // everybody saw to what is promised: see historycheck, and the invariants about the store's inside there. Readers complain by

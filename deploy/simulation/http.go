@@ -106,7 +106,7 @@ func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream fu
 	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
 		return response{}, err
 	}
-	if n == nil || n.process.isDead() || n.leaving {
+	if !n.ready() {
 		_ = w.sleep(ctx, d.between(time.Millisecond, 50*time.Millisecond))
 		return response{}, errRefused
 	}

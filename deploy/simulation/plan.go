@@ -41,6 +41,8 @@ type Shape struct {
 	Standalone bool
 	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
 	Cluster bool
+	// Logins says that there are logins which are ended, and that nodes follow the revocations.
+	Logins bool
 }
 
 // Fault is something that goes wrong at a time.
@@ -144,6 +146,8 @@ func Draw(seed uint64) Plan {
 	}
 	if p.Shape.Standalone {
 		p.alone()
+	} else {
+		p.Shape.Logins = p.Shape.Quiet == 0 && diceOf(seed, "logins").hit(0.3)
 	}
 	return p
 }

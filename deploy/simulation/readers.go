@@ -314,8 +314,6 @@ func (r *device) arrived(m api.Message) {
 // until they are decided.
 func (w *world) bound() time.Duration {
 	switch {
-	case !w.prompt && w.holes:
-		return 80 * time.Second
 	case !w.prompt:
 		return 80 * time.Second
 	case w.holes:
@@ -324,7 +322,9 @@ func (w *world) bound() time.Duration {
 	return 3 * time.Second
 }
 
-const boundOfHoles = 10 * time.Second
+// boundOfHoles is more than two nodes look at an empty position for, one after the other: a poll that began at the first before the message
+// came goes on at the second.
+const boundOfHoles = 12 * time.Second
 
 // judgePromptness finds out whether messages have to be prompt in this run: whether nothing happens but what everybody learns of.
 func (w *world) judgePromptness() {

@@ -9,7 +9,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 )
 
-// redis is the simulated Redis, as far as counters go: a master, which may be replaced by one that knows less.
+// redis is the simulated Redis, as far as counters and the stream of revocations go: a master, which may be replaced by one that knows less.
 type redis struct {
 	w      *world
 	master *server
@@ -25,6 +25,9 @@ type server struct {
 	counters map[string]counter
 	// past is how the counters came to be what they are, for copies of older states.
 	past []change
+	// revocations are what its stream of them holds, streams what it held when.
+	revocations stream
+	streams     []streamState
 }
 
 type counter struct {
@@ -58,6 +61,11 @@ func (r *redis) copyOf(s *server, as time.Time) *server {
 			c.set(p.when, p.user, p.to)
 		}
 	}
+	for _, p := range s.streams {
+		if !p.when.After(as) {
+			c.turn(p.when, p.stream)
+		}
+	}
 	return c
 }
 
@@ -76,6 +84,7 @@ func (s *server) flush(now time.Time) {
 	for user := range s.counters {
 		s.set(now, user, counter{})
 	}
+	s.turn(now, stream{})
 }
 
 // counters is one process's client. It implements redisseq.Engine.

@@ -37,6 +37,9 @@ func (w *world) startClients() {
 		w.senders.Go(func() { w.sender(d, s, i) })
 	}
 	w.startReaders()
+	if w.plan.Shape.Logins {
+		w.startGhosts()
+	}
 }
 
 // draft makes up the i-th message.

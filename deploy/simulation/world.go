@@ -57,10 +57,13 @@ type world struct {
 	devices  []*device
 	// troubled is up to when something that is not the bus's silence went wrong.
 	troubled time.Time
-	// ill is up to when the store or a process was not as it should be.
-	ill     time.Time
-	healed  bool
-	closing bool
+	// ill is up to when the store or a process was not as it should be, redisIll Redis.
+	ill, redisIll time.Time
+	ghosts        []*ghost
+	// stopAuth ends the auth service, if there is one.
+	stopAuth func()
+	healed   bool
+	closing  bool
 	// prompt: nothing happens in this run but what everybody learns of; holes: positions may be left empty. See bound.
 	prompt, holes bool
 	// aborted: there is no point in going on.
@@ -79,6 +82,8 @@ type node struct {
 	store    *handle
 	counters *counters
 	link     *link
+	// mirror is what it knows of revocations, if there are any.
+	mirror *revocation.Mirror
 	// leaving: no new requests come here.
 	leaving bool
 	// handlers are those that run.
@@ -187,38 +192,57 @@ var discard = slog.New(slog.DiscardHandler)
 
 func noLimit(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} }
 
-// tokens checks tokens, which are a name and a session.
-type tokens struct{}
-
-// Check implements httpserver.TokenChecker.
-func (tokens) Check(_ context.Context, raw string) (token.Identity, error) {
-	user, session, found := strings.Cut(raw, "/")
-	if !found {
-		return token.Identity{}, token.ErrInvalid
-	}
-	return token.Identity{Username: user, Subject: user, SessionID: session, TokenID: session, ExpiresAt: time.Now().Add(24 * time.Hour)}, nil
-}
-
 // revocations: none.
 type revocations struct{}
 
-// Revoked implements gatewayapp.Revocations.
+// Revoked implements token.Revocations.
 func (revocations) Revoked(token.Identity) bool { return false }
+
+// Staleness implements token.Revocations.
+func (revocations) Staleness() time.Duration { return 0 }
 
 // Watch implements gatewayapp.Revocations.
 func (revocations) Watch(func(revocation.Record)) (stop func()) { return func() {} }
 
-var _ httpserver.TokenChecker = tokens{}
+// known is what a node knows of revocations.
+type known interface {
+	token.Revocations
+	gatewayapp.Revocations
+}
+
+func (n *node) known() known {
+	if n.mirror == nil {
+		return revocations{}
+	}
+	return n.mirror
+}
+
+func (n *node) tokens() httpserver.TokenChecker {
+	return &token.Guard{Verifier: verifier{}, Revocations: n.known()}
+}
 
 // boot starts a process in a place: messages services come first, then gateways.
 func (w *world) boot(place int) *node {
 	p := w.newProcess(place)
 	n := &node{place: place, gateway: place >= w.plan.Shape.Messages, process: p, engine: gin.New(), handlers: &sync.WaitGroup{}}
 	n.store, n.link = &handle{process: p, e: w.store}, w.broker.connect(p)
+	if !n.gateway {
+		n.counters = &counters{process: p, r: w.redis}
+		n.counters.connect() // a process waits for that before it serves
+	}
+	stopFollowing := func() {}
+	if w.plan.Shape.Logins {
+		stopFollowing = w.follow(n)
+	}
 	if n.gateway {
 		w.bootGateway(n)
 	} else {
 		w.bootMessages(n)
+	}
+	stop := n.stop
+	n.stop = func() {
+		stop()
+		stopFollowing()
 	}
 	w.note("node %d is process %d", place, p.id)
 	return n
@@ -234,7 +258,7 @@ func (w *world) bootGateway(n *node) {
 		MaxPolls: 10_000, MaxPollsPerUser: 64, PollWait: pollWait, DrainTime: 2 * time.Second, RingEvents: 64, RingBytes: 1 << 20,
 		AllRingBytes: 64 << 20, VerifyEvery: time.Minute, PollsPerMinute: 3000, MaxUnread: 128 << 20, StoreReads: 32, ParkPolls: false,
 	}, gatewayapp.Deps{
-		Inbox: reader, Sessions: n.store, Meta: n.store, Tokens: tokens{}, Revocations: revocations{}, Limiter: noLimit, Log: discard,
+		Inbox: reader, Sessions: n.store, Meta: n.store, Tokens: n.tokens(), Revocations: n.known(), Limiter: noLimit, Log: discard,
 		Alone: w.plan.Shape.Standalone,
 	})
 	if err != nil {
@@ -247,8 +271,6 @@ func (w *world) bootGateway(n *node) {
 }
 
 func (w *world) bootMessages(n *node) {
-	n.counters = &counters{process: n.process, r: w.redis}
-	n.counters.connect() // a process waits for that before it serves
 	log := inbox.Config{Store: n.store, PurgeMargin: purgeMargin, Now: n.process.now, AloneSince: w.aloneSince(n)}
 	if w.plan.Shape.Standalone {
 		log.Store = embedded{n.store}
@@ -260,7 +282,7 @@ func (w *world) bootMessages(n *node) {
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
 		SendsPerMinute: 1200, ReadsPerMinute: 3000,
 	}, messagesapp.Deps{
-		Inbox: log, Directory: n.store, Bus: n.link, Hints: n.link, Tokens: tokens{}, Limiter: noLimit, Log: discard,
+		Inbox: log, Directory: n.store, Bus: n.link, Hints: n.link, Tokens: n.tokens(), Limiter: noLimit, Log: discard,
 	})
 	a.Routes(n.engine)
 	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
@@ -434,6 +456,9 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 	if !w.prompt { // else messages have to be in time meanwhile
 		w.trouble(until)
 	}
+	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisIll) {
+		w.redisIll = until.Add(time.Second)
+	}
 	switch f.Kind {
 	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
 		w.illUntil(until.Add(time.Second))
@@ -493,7 +518,7 @@ func (w *world) heal() {
 	}
 	w.healed, w.plan.Rates = true, nil
 	w.store.down, w.store.slow, w.store.stale = now, now, nil
-	w.redis.down, w.redis.stalled = now, now
+	w.redis.down, w.redis.stalled, w.redisIll = now, now, now
 	w.broker.dropping = now
 	for place, n := range w.nodes {
 		n.process.pausedUntil, n.store.cut = now, now
@@ -516,6 +541,9 @@ func (w *world) heal() {
 
 // stopAll stops what still runs, as an operator does.
 func (w *world) stopAll() {
+	if w.stopAuth != nil {
+		w.stopAuth()
+	}
 	for _, n := range w.nodes {
 		if !n.process.isDead() {
 			n.handlers.Wait()

@@ -82,6 +82,21 @@ func (k *knowledge) addAccount(r Record, round int) (news bool) {
 	return news
 }
 
+// lose notes that the log does not hold what it has taken.
+func (k *knowledge) lose(id identity) {
+	if id.tokenID != "" {
+		if t, there := k.tokens[id.tokenID]; there {
+			t.round = 0
+			k.tokens[id.tokenID] = t
+		}
+		return
+	}
+	if a := k.accounts[id.subject]; a.minGeneration == id.generation {
+		a.round = 0
+		k.accounts[id.subject] = a
+	}
+}
+
 // missing lists up to limit records that the log has neither handed over nor taken since a round began.
 func (k *knowledge) missing(since, limit int) (list []Record) {
 	for id, t := range k.tokens {

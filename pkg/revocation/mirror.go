@@ -39,6 +39,7 @@ type Mirror struct {
 	known knowledge
 	// round counts how often the log was followed from its beginning.
 	round int
+	mine  unconfirmed
 
 	// watching is held while watchers are called, so that none is called once its stop has returned.
 	watching sync.Mutex
@@ -61,7 +62,7 @@ func WithRegistry(reg prometheus.Registerer, maxStaleness time.Duration) Option 
 func New(log Log, opts ...Option) *Mirror {
 	m := &Mirror{
 		log: log, logger: slog.New(slog.DiscardHandler), ready: make(chan struct{}),
-		known: newKnowledge(), watchers: map[int]func(Record){},
+		known: newKnowledge(), mine: unconfirmed{}, watchers: map[int]func(Record){},
 	}
 	m.metrics = newMetrics(nil, m, 0)
 	for _, o := range opts {
@@ -97,12 +98,19 @@ func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
 	defer restoring.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	one := make(chan struct{}, 1) // held by who restores
 	first := true
-	return m.log.Follow(ctx, m.apply, func() {
+	return m.log.Follow(ctx, m.handedOver, func() {
 		reached()
-		m.current()
-		if first && round > 1 {
-			restoring.Go(func() { m.restore(ctx, round) })
+		if lost := m.current(); lost || (first && round > 1) {
+			restoring.Go(func() {
+				select {
+				case one <- struct{}{}: // one that is under way may have passed what is lost now
+					m.restore(ctx, round)
+					<-one
+				case <-ctx.Done():
+				}
+			})
 		}
 		first = false
 	})
@@ -182,11 +190,26 @@ func (m *Mirror) Revoke(ctx context.Context, r Record) error {
 	if !r.meaningful() || r.ExpiresAt.IsZero() {
 		return errors.New("revocation: the record refuses nothing")
 	}
+	m.note(r, unconfirmed.begin)
 	if err := m.log.Append(ctx, r); err != nil {
+		m.note(r, unconfirmed.end)
 		return err
 	}
+	m.note(r, unconfirmed.took)
 	m.apply(r)
 	return nil
+}
+
+func (m *Mirror) note(r Record, what func(unconfirmed, Record)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	what(m.mine, r)
+}
+
+// handedOver takes in a record that comes from the log.
+func (m *Mirror) handedOver(r Record) {
+	m.note(r, unconfirmed.end)
+	m.apply(r)
 }
 
 // Watch calls f for each record that is news to this node, after it has come to hold here, until stop is called. f is
@@ -224,14 +247,19 @@ func (m *Mirror) tell(r Record) {
 	}
 }
 
-// current notes that nothing is missing at this moment.
-func (m *Mirror) current() {
+// current notes that nothing is missing here at this moment. lost means that the log lacks what it had taken from here.
+func (m *Mirror) current() (lost bool) {
 	now := time.Now()
 	m.currentAt.Store(&now)
 	m.readyOnce.Do(func() { close(m.ready) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known.trim(now)
+	for _, id := range m.mine.current(now) {
+		m.known.lose(id)
+		lost = true
+	}
+	return lost
 }
 
 // size is how many records are known.

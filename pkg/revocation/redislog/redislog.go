@@ -32,20 +32,73 @@ var errWentBack = errors.New("the revocation stream has gone back")
 
 // Log implements revocation.Log. Redis must keep what it has acknowledged (appendonly yes); a record that it loses all
 // the same is appended again by the nodes that know it (see revocation.Mirror).
-type Log struct{ redis redis.UniversalClient }
+type Log struct{ engine Engine }
 
 // New makes a Log.
-func New(client redis.UniversalClient) *Log { return &Log{client} }
+func New(client redis.UniversalClient) *Log { return NewOn(engine{client}) }
+
+// NewOn makes a Log on what stands in for Redis.
+func NewOn(e Engine) *Log { return &Log{e} }
+
+// Engine is what a Log asks of Redis: one stream.
+type Engine interface {
+	// Add appends a record, given by its fields and their values in turn, and may remove those from before oldest.
+	Add(ctx context.Context, oldest time.Time, values []any) error
+	// Page returns up to limit records after an id, in their order, and how many were ever added, both as of one moment.
+	Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error)
+	// Await returns up to limit records after an id as soon as there is one, and none if there is none for a while.
+	Await(ctx context.Context, after string, limit int64, while time.Duration) ([]redis.XMessage, error)
+}
+
+// engine is Redis.
+type engine struct{ redis redis.UniversalClient }
+
+// Add implements Engine.
+func (e engine) Add(ctx context.Context, oldest time.Time, values []any) error {
+	return e.redis.XAdd(ctx, &redis.XAddArgs{Stream: stream, MinID: strconv.FormatInt(oldest.UnixMilli(), 10), Approx: true, Values: values}).Err()
+}
+
+// Page implements Engine, by one transaction.
+func (e engine) Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error) {
+	var read *redis.XMessageSliceCmd
+	var info *redis.XInfoStreamCmd
+	_, _ = e.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+		read = p.XRangeN(ctx, stream, "("+after, "+", limit)
+		info = p.XInfoStream(ctx, stream)
+		return nil
+	})
+	if records, err = read.Result(); err != nil {
+		return nil, 0, err
+	}
+	switch err := info.Err(); {
+	case err == nil:
+		added = info.Val().EntriesAdded
+	case !redis.HasErrorPrefix(err, "no such key"): // to a stream that is not there none was
+		return nil, 0, err
+	}
+	return records, added, nil
+}
+
+// Await implements Engine.
+func (e engine) Await(ctx context.Context, after string, limit int64, while time.Duration) (records []redis.XMessage, err error) {
+	streams, err := e.redis.XRead(ctx, &redis.XReadArgs{Streams: []string{stream, after}, Count: limit, Block: while}).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	for _, s := range streams {
+		records = append(records, s.Messages...)
+	}
+	return records, err
+}
 
 // Append implements revocation.Log. The stream is trimmed to the lifetime of tokens.
 func (l *Log) Append(ctx context.Context, r revocation.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	oldest := time.Now().Add(-token.MaxLifetime - trimMargin)
-	err := l.redis.XAdd(ctx, &redis.XAddArgs{
-		Stream: stream, MinID: strconv.FormatInt(oldest.UnixMilli(), 10), Approx: true,
-		Values: []any{"token", r.TokenID, "subject", r.Subject, "generation", r.MinGeneration, "expires", r.ExpiresAt.UnixMilli()},
-	}).Err()
+	err := l.engine.Add(ctx, oldest, []any{
+		"token", r.TokenID, "subject", r.Subject, "generation", r.MinGeneration, "expires", r.ExpiresAt.UnixMilli(),
+	})
 	return unavailable(err)
 }
 
@@ -86,17 +139,10 @@ type follower struct {
 	settled bool
 }
 
-// catchUp reads the next page and, in the same transaction, how many records were ever added. done means that there is
+// catchUp reads the next page and, as of the same moment, how many records were ever added. done means that there is
 // nothing after the page.
 func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
-	var read *redis.XMessageSliceCmd
-	var info *redis.XInfoStreamCmd
-	_, _ = f.log.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
-		read = p.XRangeN(ctx, stream, "("+f.last, "+", page)
-		info = p.XInfoStream(ctx, stream)
-		return nil
-	})
-	records, err := read.Result()
+	records, total, err := f.log.engine.Page(ctx, f.last, page)
 	if err != nil {
 		return false, err
 	}
@@ -105,13 +151,6 @@ func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
 	}
 	if len(records) == page {
 		return false, nil
-	}
-	total := int64(0) // of a stream that is not there
-	switch err := info.Err(); {
-	case err == nil:
-		total = info.Val().EntriesAdded
-	case !redis.HasErrorPrefix(err, "no such key"):
-		return false, err
 	}
 	if f.settled && total != f.added {
 		return false, errWentBack
@@ -138,19 +177,11 @@ func (f *follower) take(records []redis.XMessage) error {
 
 // await waits for records after the last one, for at most a beat.
 func (f *follower) await(ctx context.Context) error {
-	streams, err := f.log.redis.XRead(ctx, &redis.XReadArgs{Streams: []string{stream, f.last}, Count: page, Block: beat}).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
+	records, err := f.log.engine.Await(ctx, f.last, page, beat)
 	if err != nil {
 		return err
 	}
-	for _, s := range streams {
-		if err := f.take(s.Messages); err != nil {
-			return err
-		}
-	}
-	return nil
+	return f.take(records)
 }
 
 func parse(m redis.XMessage) (revocation.Record, error) {

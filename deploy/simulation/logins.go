@@ -1,0 +1,221 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/revocation/redislog"
+	"github.com/sealpost/sealpost/pkg/token"
+)
+
+// verifier reads tokens. One is a name, a session and, if it is not 1, the generation of the account.
+type verifier struct{}
+
+// Verify implements token.TokenVerifier.
+func (verifier) Verify(raw string) (token.Identity, error) {
+	user, session, found := strings.Cut(raw, "/")
+	if !found {
+		return token.Identity{}, token.ErrInvalid
+	}
+	id := token.Identity{Username: user, Subject: user, SessionID: session, TokenID: session, Generation: 1, ExpiresAt: time.Now().Add(tokenLifetime)}
+	if before, generation, found := strings.Cut(session, "/"); found {
+		id.SessionID, id.TokenID = before, before
+		if _, err := fmt.Sscan(generation, &id.Generation); err != nil {
+			return token.Identity{}, token.ErrInvalid
+		}
+	}
+	return id, nil
+}
+
+const tokenLifetime = 24 * time.Hour
+
+// follow has a node follow the revocations: it serves when it knows them.
+func (w *world) follow(n *node) (stop func()) {
+	if n.counters == nil {
+		n.counters = &counters{process: n.process, r: w.redis}
+		n.counters.connect()
+	}
+	n.mirror, stop = w.mirrorOf(n.counters)
+	return stop
+}
+
+// mirrorOf starts a copy of the revocations.
+func (w *world) mirrorOf(client *counters) (m *revocation.Mirror, stop func()) {
+	m = revocation.New(redislog.NewOn(client))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.Run(ctx)
+	}()
+	return m, func() {
+		cancel()
+		<-done
+	}
+}
+
+// ready reports whether a node takes requests.
+func (n *node) ready() bool {
+	if n == nil || n.process.isDead() || n.leaving {
+		return false
+	}
+	if n.mirror == nil {
+		return true
+	}
+	select {
+	case <-n.mirror.Ready():
+		return true
+	default:
+		return false
+	}
+}
+
+// ghost is a token that is used on and on, by somebody who does not know that it was logged out, or should not have it.
+type ghost struct {
+	w         *world
+	d         *dice
+	user, raw string
+	record    revocation.Record
+	// tried: its logout was asked for, or that of all of its account's tokens as old; out is when its own was acknowledged.
+	tried bool
+	out   time.Time
+	// refused are the processes that have refused it.
+	refused map[int]bool
+}
+
+const (
+	// logoutsHold is how long after a logout every node refuses its token, while nothing is wrong.
+	logoutsHold = 5 * time.Second
+	// nodesReturn is how long after trouble with Redis, or with a process, every node knows of every logout again: nodes that have lost Redis
+	// wait for up to five seconds before they come back to it.
+	nodesReturn = 20 * time.Second
+)
+
+// startGhosts opens logins and has them be ended: one by one, and all of an account that are older than its last.
+func (w *world) startGhosts() {
+	d := diceOf(w.plan.Seed, "ghosts")
+	auth := &counters{process: w.newProcess(0), r: w.redis}
+	mirror, stop := w.mirrorOf(auth)
+	w.stopAuth = stop
+	for i := range d.among(1, 3) {
+		g := &ghost{w: w, d: diceOf(w.plan.Seed, "ghost", uint64(i)), user: userName(d.below(w.plan.Shape.Users)), refused: map[int]bool{}}
+		id := fmt.Sprintf("g%d", i)
+		g.record = revocation.Record{Subject: g.user, TokenID: id, ExpiresAt: time.Now().Add(tokenLifetime)}
+		g.raw = g.user + "/" + id
+		if d.hit(0.4) {
+			g.record.TokenID, g.record.MinGeneration = "", 1
+			g.raw += "/0"
+		}
+		w.ghosts = append(w.ghosts, g)
+		w.readers.Go(g.run)
+		w.readers.Go(func() { g.logOut(mirror) })
+	}
+}
+
+// logOut ends the login, some time, and tries until that is acknowledged.
+func (g *ghost) logOut(auth *revocation.Mirror) {
+	w, d := g.w, diceOf(g.w.plan.Seed, "logout", textHash(g.raw))
+	_ = w.sleep(context.Background(), d.between(0, w.plan.Shape.Busy))
+	<-auth.Ready()
+	for _, other := range w.ghosts {
+		other.tried = other.tried || other == g || (g.record.TokenID == "" && other.record.TokenID == "" && other.user == g.user)
+	}
+	for !w.aborted {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err := auth.Revoke(ctx, g.record)
+		cancel()
+		w.count("logouts")
+		w.note("logout of %s: %v", g.raw, err)
+		if err == nil {
+			g.out = time.Now()
+			return
+		}
+		_ = w.sleep(context.Background(), d.between(100*time.Millisecond, 2*time.Second))
+	}
+}
+
+// held is from when on nobody may take the token.
+func (g *ghost) held() time.Time {
+	held := g.out.Add(logoutsHold)
+	if g.w.plan.Rates[rateSeqFail] > 0 {
+		held = g.out.Add(nodesReturn)
+	}
+	for _, t := range []time.Time{g.w.ill, g.w.redisIll} {
+		if t = t.Add(nodesReturn); t.After(held) {
+			held = t
+		}
+	}
+	return held
+}
+
+func (g *ghost) run() {
+	w := g.w
+	for last := false; !last && !w.aborted; {
+		_ = w.sleep(context.Background(), g.d.between(0, 8*time.Second))
+		if last = w.closing && time.Now().After(g.held()); last {
+			for i, n := range w.nodes {
+				if status := g.use(n, i%2 == 0); status != http.StatusUnauthorized {
+					w.fault("%s was logged out after %s, and in the end node %d answers %d", g.raw, g.out.Sub(w.start), i, status)
+				}
+			}
+			return
+		}
+		n := w.nodes[g.d.below(len(w.nodes))]
+		g.use(n, g.d.hit(0.5))
+	}
+}
+
+// use uses the token once: for a poll or a stream at a gateway, for the history at a messages service.
+func (g *ghost) use(n *node, stream bool) (status int) {
+	w := g.w
+	q := request{method: http.MethodGet, url: "/api/messages/history?limit=1", token: g.raw}
+	var chunk func([]byte) error
+	if n.gateway {
+		q.url = fmt.Sprintf("/api/messages/poll?after=latest&wait=%d", g.d.among(0, 20))
+	}
+	p := n.process
+	if n.gateway && stream {
+		q.url = "/api/messages/stream?after=latest"
+		chunk = func([]byte) error {
+			if at := time.Now(); g.ended(at) {
+				w.fault("%s was logged out after %s, and its stream at node %d goes on", g.raw, g.out.Sub(w.start), n.place)
+				return errReset
+			}
+			return nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	w.count("uses of logins that end")
+	began := time.Now()
+	answer, err := w.send(ctx, g.d, n, q, chunk)
+	w.note("%s asks node %d (process %d) %s: %d %v after %s", g.raw, n.place, p.id, q.url, answer.status, err, time.Since(began).Round(time.Millisecond))
+	if err != nil {
+		return 0
+	}
+	switch answer.status {
+	case http.StatusOK:
+		switch {
+		case g.refused[p.id]:
+			w.fault("%s was refused by process %d, and is taken by it again", g.raw, p.id)
+		case g.ended(began) || (!stream && g.ended(time.Now())):
+			w.fault("%s was logged out after %s, and node %d takes it", g.raw, g.out.Sub(w.start), n.place)
+		}
+	case http.StatusUnauthorized:
+		if !g.tried {
+			w.fault("%s was refused by node %d: nobody has logged it out", g.raw, n.place)
+		}
+		g.refused[p.id] = true
+	case http.StatusServiceUnavailable:
+	default:
+		w.fault("%s was answered %d by node %d: %s", g.raw, answer.status, n.place, answer.body)
+	}
+	return answer.status
+}
+
+// ended reports whether nobody may have taken the token at a time.
+func (g *ghost) ended(when time.Time) bool { return !g.out.IsZero() && when.After(g.held()) }

@@ -1,0 +1,100 @@
+package simulation
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/sealpost/sealpost/pkg/revocation/redislog"
+)
+
+// streamID is the id of a record of a stream.
+type streamID struct{ ms, seq int64 }
+
+func (id streamID) String() string { return fmt.Sprintf("%d-%d", id.ms, id.seq) }
+
+func (id streamID) compare(other streamID) int {
+	return cmp.Or(cmp.Compare(id.ms, other.ms), cmp.Compare(id.seq, other.seq))
+}
+
+// record is one of the revocations in a Redis server.
+type record struct {
+	id     streamID
+	values map[string]any
+}
+
+// stream is what a server holds of the revocations. Records are never changed, so states share them.
+type stream struct {
+	records []record
+	// added is how many there ever were, last the id of the last one.
+	added int64
+	last  streamID
+}
+
+// streamState is a stream as it was from a time on.
+type streamState struct {
+	when time.Time
+	stream
+}
+
+// turn makes the stream another one.
+func (s *server) turn(now time.Time, to stream) {
+	s.revocations = to
+	s.streams = append(s.streams, streamState{now, to})
+}
+
+// add appends a record.
+func (s *server) add(now time.Time, values []any) {
+	fields := map[string]any{}
+	for i := 0; i+1 < len(values); i += 2 {
+		fields[fmt.Sprint(values[i])] = fmt.Sprint(values[i+1])
+	}
+	to := s.revocations
+	id := streamID{ms: now.UnixMilli()}
+	if id.compare(to.last) <= 0 {
+		id = streamID{to.last.ms, to.last.seq + 1}
+	}
+	to.last, to.added = id, to.added+1
+	to.records = append(to.records[:len(to.records):len(to.records)], record{id, fields})
+	s.turn(now, to)
+}
+
+// after lists up to limit records after an id.
+func (s *stream) after(text string, limit int64) (list []goredis.XMessage) {
+	var id streamID
+	if _, err := fmt.Sscanf(text, "%d-%d", &id.ms, &id.seq); err != nil {
+		panic(err) // it is none that was given out
+	}
+	for _, r := range s.records {
+		if r.id.compare(id) > 0 && int64(len(list)) < limit {
+			list = append(list, goredis.XMessage{ID: r.id.String(), Values: r.values})
+		}
+	}
+	return list
+}
+
+// The client of a process is also what its revocation log stands on.
+var _ redislog.Engine = (*counters)(nil)
+
+// Add implements redislog.Engine.
+func (c *counters) Add(ctx context.Context, _ time.Time, values []any) error {
+	return c.do(ctx, "Add", fmt.Sprint(values...), func(s *server) { s.add(time.Now(), values) })
+}
+
+// Page implements redislog.Engine.
+func (c *counters) Page(ctx context.Context, after string, limit int64) (records []goredis.XMessage, added int64, err error) {
+	err = c.do(ctx, "Page", after, func(s *server) { records, added = s.revocations.after(after, limit), s.revocations.added })
+	return records, added, err
+}
+
+// Await implements redislog.Engine. What comes meanwhile is seen after a part of the time: somebody else may have been served first.
+func (c *counters) Await(ctx context.Context, after string, limit int64, while time.Duration) (records []goredis.XMessage, err error) {
+	if err := c.await(ctx, c.dice("Awaiting", after).between(while/4, while)); err != nil {
+		return nil, err
+	}
+	err = c.do(ctx, "Await", after, func(s *server) { records = s.revocations.after(after, limit) })
+	return records, err
+}
