@@ -10,6 +10,7 @@ replace github.com/sealpost/sealpost/services/poll-gateway => ../../services/pol
 
 require (
 	github.com/gin-gonic/gin v1.12.0
+	github.com/redis/go-redis/v9 v9.23.0
 	github.com/sealpost/sealpost/pkg v0.0.0
 	github.com/sealpost/sealpost/services/messages v0.0.0
 	github.com/sealpost/sealpost/services/poll-gateway v0.0.0
@@ -61,7 +62,6 @@ require (
 	github.com/prometheus/procfs v0.23.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
-	github.com/redis/go-redis/v9 v9.23.0 // indirect
 	github.com/rs/cors v1.11.1 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
 	github.com/ugorji/go/codec v1.3.1 // indirect
