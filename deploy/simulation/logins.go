@@ -15,7 +15,7 @@ import (
 // verifier reads tokens. One is a name, a session and, if it is not 1, the generation of the account.
 type verifier struct{}
 
-// Verify implements token.TokenVerifier.
+// Verify is what a token.Guard asks.
 func (verifier) Verify(raw string) (token.Identity, error) {
 	user, session, found := strings.Cut(raw, "/")
 	if !found {

@@ -17,14 +17,12 @@ type Revocations interface {
 	Staleness() time.Duration
 }
 
-// TokenVerifier reads a token and says whether it is one of ours and in its time: see Verifier.
-type TokenVerifier interface {
-	Verify(raw string) (Identity, error)
-}
-
 // Guard decides whether a token is good now.
 type Guard struct {
-	Verifier    TokenVerifier
+	// Verifier reads a token and says whether it is one of ours and in its time: a *Verifier.
+	Verifier interface {
+		Verify(raw string) (Identity, error)
+	}
 	Revocations Revocations
 	// MaxStaleness is how old the knowledge of revocations may be; 0 means DefaultMaxStaleness.
 	MaxStaleness time.Duration
