@@ -15,8 +15,9 @@
 //   - bus.go: NATS. Events are lost, doubled, late, out of order; nodes are cut off and know it or not.
 //   - world.go, process.go: processes, which die at any call, stand still for longer than all time-outs and go on, or are
 //     stopped as an operator does; clocks that are apart and jump; restores from a backup, with a new epoch.
-//   - senders.go, readers.go: clients that repeat themselves early and late, on two nodes at once, with other content; that read by cursor,
-//     by number, from the head, by session and by stream, go away for long, and die with an answer in hand.
+//   - senders.go, readers.go: clients that repeat themselves early and late, on two nodes at once, with other content, and when the
+//     first id is just going; that read by cursor, by number, from the head, by session and by stream, go away for long, and die with an
+//     answer in hand.
 //   - logins.go: logins that are ended, one by one and all of an account, and whose tokens somebody goes on using: for polls that wait,
 //     streams and histories.
 //

@@ -46,7 +46,7 @@ func (w *world) history(last bool) []historycheck.Attempt {
 	list := make([]historycheck.Attempt, len(w.attempts))
 	for i, a := range w.attempts {
 		gone := a.GoneAfter - int64(w.skew())
-		if a.GoneAfter == 0 || (w.plan.Shape.Retention > 24*time.Hour && w.sends[strings.TrimSuffix(a.Content, "-other")].expires == 0) {
+		if a.GoneAfter == 0 || (w.plan.Shape.Retention > 24*time.Hour && w.sends[first(a.Content)].expires == 0) {
 			gone = 0
 		} else {
 			gone = max(gone, 1)
@@ -95,8 +95,8 @@ func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a li
 			case e.Kind == store.Hole || !e.ExpiresAt.After(time.Now().Add(w.skew())):
 			case !there:
 				w.fault("%s: position %d is prepared for ever", user, e.Position)
-			case e.Kind == store.Received && !m.Tombstone && m.Digest == e.Digest && w.member(user):
-				if p, told := seen[user][e.Message.String()]; !told || p != e.Position {
+			case e.Kind == store.Received && !m.Tombstone && m.Names(&e) && w.member(user):
+				if p, told := seen[user][sent(e.Message.String(), m.Content)]; !told || p != e.Position {
 					w.fault("%s: %s stands at %d, and readers saw it at %d", user, m.Content, e.Position, p)
 				}
 			}
@@ -111,7 +111,8 @@ func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a li
 	}
 }
 
-// everywhere requires that what was acknowledged stands in the inboxes of those, too, for whom nobody reads.
+// everywhere requires that what was acknowledged stands in the inboxes of its recipients at the places that it names, those too for
+// whom nobody reads.
 func (w *world) everywhere() {
 	for _, a := range w.history(true) {
 		if !a.Acknowledged || a.GoneAfter != 0 {
@@ -121,8 +122,10 @@ func (w *world) everywhere() {
 		if err != nil {
 			w.fault("%q was acknowledged as a message", a.MessageID)
 		}
-		for _, user := range w.sends[strings.TrimSuffix(a.Content, "-other")].recipients {
-			if find(w.store.data.inbox(user).byID[id], w.store.data.last) == nil {
+		m, _ := w.store.data.message(id, w.store.data.last)
+		for _, user := range w.sends[first(a.Content)].recipients {
+			r := w.store.data.inbox(user).standing(m.PositionOf(user), w.store.data.last)
+			if r == nil || r.value.Message != id {
 				w.fault("%s of %s was acknowledged, and stands not in the inbox of %s", a.Key, a.Sender, user)
 				break
 			}

@@ -37,7 +37,6 @@ type data struct {
 // table is an inbox: its rows in the order of their positions.
 type table struct {
 	rows   []*row[store.Entry]
-	byID   map[store.MessageID][]*row[store.Entry]
 	blocks []row[int64]
 }
 
@@ -64,7 +63,7 @@ func (d *data) asOf(t time.Time) version {
 func (d *data) inbox(user string) *table {
 	t := d.inboxes[user]
 	if t == nil {
-		t = &table{byID: map[store.MessageID][]*row[store.Entry]{}}
+		t = &table{}
 		d.inboxes[user] = t
 	}
 	return t
@@ -115,21 +114,15 @@ func find[T any](rows []*row[T], v version) *row[T] {
 	return nil
 }
 
-// insertEntry writes one entry, if neither its position nor its message has one.
-func (d *data) insertEntry(e store.Entry) (existing *store.Entry, taken bool) {
+// insertEntry writes one entry, if its position is free.
+func (d *data) insertEntry(e store.Entry) bool {
 	t := d.inbox(e.User)
-	if held := find(t.byID[e.Message], d.last); held != nil {
-		found := held.value
-		return &found, false
-	}
 	if t.standing(e.Position, d.last) != nil {
-		return nil, true
+		return false
 	}
 	r := &row[store.Entry]{value: e, from: d.next()}
-	at := t.first(e.Position + 1)
-	t.rows = slices.Insert(t.rows, at, r)
-	t.byID[e.Message] = append(t.byID[e.Message], r)
-	return nil, false
+	t.rows = slices.Insert(t.rows, t.first(e.Position+1), r)
+	return true
 }
 
 // insertRemoved writes an entry that was there and is no more.
@@ -159,18 +152,14 @@ func (d *data) insertMessage(m store.Message) bool {
 // commit writes a send, if nothing is in its way.
 func (d *data) commit(s store.Send) store.SendResult {
 	result := store.SendResult{Decided: find(d.messages[s.Message.ID], d.last) != nil}
-	met, free := make([]store.EntryResult, len(s.Entries)), true
+	taken, free := make([]bool, len(s.Entries)), true
 	for i, e := range s.Entries {
-		t := d.inbox(e.User)
-		if r := find(t.byID[e.Message], d.last); r != nil {
-			existing := r.value
-			met[i].Existing, free = &existing, false
-		} else if t.standing(e.Position, d.last) != nil {
-			met[i].PositionTaken, free = true, false
+		if d.inbox(e.User).standing(e.Position, d.last) != nil {
+			taken[i], free = true, false
 		}
 	}
 	if !free {
-		result.Entries = met
+		result.Taken = taken
 	}
 	if result.Decided || !free {
 		return result
@@ -183,16 +172,16 @@ func (d *data) commit(s store.Send) store.SendResult {
 	return result
 }
 
-// renewTombstone keeps a tombstone for longer, and reports whether there is one.
-func (d *data) renewTombstone(id store.MessageID, purgeAt time.Time) bool {
-	r := find(d.messages[id], d.last)
-	if r == nil || !r.value.Tombstone {
+// keep keeps what was read under an id for longer, and reports whether it is still there. Its content goes no later for that.
+func (d *data) keep(m store.Message, until time.Time) bool {
+	r := find(d.messages[m.ID], d.last)
+	if r == nil || r.value.Tombstone != m.Tombstone || !r.value.CreatedAt.Equal(m.CreatedAt) {
 		return false
 	}
-	if m := r.value; m.PurgeAt.Before(purgeAt) {
-		m.PurgeAt = purgeAt
+	if m := r.value; m.KeptUntil().Before(until) {
+		m.PurgeAt = until
 		r.to = d.next()
-		d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: d.last})
+		d.messages[m.ID] = append(d.messages[m.ID], &row[store.Message]{value: m, from: d.last})
 	}
 	return true
 }
@@ -305,6 +294,23 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	return len(list)
 }
 
+// due finds what stands under an id and may be removed.
+func (d *data) due(id store.MessageID, now time.Time) *row[store.Message] {
+	if r := find(d.messages[id], d.last); r != nil && r.value.KeptUntil().Before(now) {
+		return r
+	}
+	return nil
+}
+
+// purge removes what is due under an id, and reports whether anything was.
+func (d *data) purge(id store.MessageID, now time.Time) bool {
+	r := d.due(id, now)
+	if r != nil {
+		r.to = d.next()
+	}
+	return r != nil
+}
+
 // overdueBy reports whether what was due at a time must not be left any longer.
 func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
 
@@ -318,11 +324,11 @@ func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(ve
 	for _, id := range ids {
 		for _, r := range d.messages[id] {
 			switch m := r.value; {
-			case r.to != 0 || (!dice.hit(share) && !overdueBy(m.PurgeAt, now)):
-			case m.PurgeAt.Before(now):
+			case r.to != 0 || (!dice.hit(share) && !overdueBy(m.KeptUntil(), now)):
+			case m.KeptUntil().Before(now):
 				list = append(list, func(v version) { r.to = v })
 			case m.ExpiresAt.Before(now) && !m.Erased && !m.Tombstone:
-				m.Content, m.IV, m.Recipients, m.Erased = "", "", nil, true
+				m.Content, m.IV, m.Recipients, m.Positions, m.Erased = "", "", nil, nil, true
 				list = append(list, func(v version) {
 					r.to = v
 					d.messages[id] = append(d.messages[id], &row[store.Message]{value: m, from: v})

@@ -28,6 +28,9 @@ type Shape struct {
 	Busy  time.Duration
 	// Quiet is how long nobody sends anything in the end of that, but for a few: long enough for all of an inbox to be removed.
 	Quiet time.Duration
+	// Again is how long nobody sends anything new in the end of Busy, but for what is sent again, with another content, when the ids of
+	// the first go.
+	Again time.Duration
 	// Retention of messages; BlockSize is that of the store's marks (see package mongo), 1 for a store that knows its tails exactly.
 	Retention time.Duration
 	BlockSize int64
@@ -102,7 +105,6 @@ const (
 	rateFail    = "call-fails"     // a call fails and nothing happened
 	rateSlow    = "call-slow"      // a call takes long
 	rateTorn    = "bulk-torn"      // others see a bulk write half done
-	rateExplain = "explain-stale"  // a refused entry is not found when it is looked for
 	rateTwice   = "incr-twice"     // Redis is asked again by the client library and counts twice
 	rateSeqFail = "incr-fails"     // Redis counts, and the answer is lost
 	rateDrop    = "event-lost"     // an event is lost, and nobody is told
@@ -116,7 +118,7 @@ var rates = []struct {
 	name string
 	most float64
 }{
-	{rateLost, 0.05}, {rateLate, 0.05}, {ratePartial, 0.1}, {rateFail, 0.05}, {rateSlow, 0.02}, {rateTorn, 0.5}, {rateExplain, 0.2},
+	{rateLost, 0.05}, {rateLate, 0.05}, {ratePartial, 0.1}, {rateFail, 0.05}, {rateSlow, 0.02}, {rateTorn, 0.5},
 	{rateTwice, 0.1}, {rateSeqFail, 0.1}, {rateDrop, 0.2}, {rateDouble, 0.2}, {rateDelay, 0.2}, {rateReorder, 0.3}, {rateCrash, 0.004},
 }
 
@@ -128,6 +130,9 @@ func Draw(seed uint64) Plan {
 	if p.Shape.Retention < 24*time.Hour && diceOf(seed, "quiet").hit(0.4) {
 		p.Shape.Quiet = p.Shape.Retention + purgeMargin + mostOverdue
 		p.Shape.Busy += p.Shape.Quiet
+	} else if p.Shape.Retention < 24*time.Hour && diceOf(seed, "again").hit(0.5) {
+		p.Shape.Again = p.Shape.Retention + mostOverdue
+		p.Shape.Busy += p.Shape.Again
 	}
 	if diceOf(seed, "standalone").hit(0.1) {
 		p.Shape.alone()
@@ -147,7 +152,7 @@ func Draw(seed uint64) Plan {
 	if p.Shape.Standalone {
 		p.alone()
 	} else {
-		p.Shape.Logins = p.Shape.Quiet == 0 && diceOf(seed, "logins").hit(0.3)
+		p.Shape.Logins = p.Shape.Quiet == 0 && p.Shape.Again == 0 && diceOf(seed, "logins").hit(0.3)
 	}
 	return p
 }

@@ -269,7 +269,7 @@ func (r *device) answered(epoch string, from, cursor int64, messages []api.Messa
 	}
 	r.more = len(messages) > 0
 	for _, m := range messages {
-		a.Messages = append(a.Messages, historycheck.Seen{Position: m.Seq, MessageID: m.MessageID, Sender: m.Sender, Content: m.EncryptedContent})
+		a.Messages = append(a.Messages, historycheck.Seen{Position: m.Seq, MessageID: sent(m.MessageID, m.EncryptedContent), Sender: m.Sender, Content: m.EncryptedContent})
 		r.arrived(m)
 	}
 	if r.more {

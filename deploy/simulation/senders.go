@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -68,7 +69,7 @@ func (w *world) draft(d *dice, i int) *sendState {
 
 // sender sends one message, until it is acknowledged, and perhaps again.
 func (w *world) sender(d *dice, s *sendState, i int) {
-	most := w.plan.Shape.Busy - w.plan.Shape.Quiet
+	most := w.plan.Shape.Busy - w.plan.Shape.Quiet - w.plan.Shape.Again
 	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
 		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
@@ -85,14 +86,55 @@ func (w *world) sender(d *dice, s *sendState, i int) {
 		w.senders.Go(func() {
 			dv := diceOf(w.plan.Seed, "variant", uint64(i))
 			_ = w.sleep(context.Background(), dv.between(0, 10*time.Second))
-			w.attempt(dv, s, s.content+"-other")
+			w.attempt(dv, s, s.content+other)
 		})
+	}
+	if da := diceOf(w.plan.Seed, "again", uint64(i)); w.plan.Shape.Again > 0 && da.hit(0.6) {
+		w.senders.Go(func() { w.again(da, s) })
 	}
 	w.insist(d, s)
 	if d.hit(0.25) { // the answer was lost on its way, or the client has forgotten that it had it
 		most := min(3*time.Minute, w.plan.Shape.Retention/2)
 		_ = w.sleep(context.Background(), d.between(0, most))
 		w.insist(d, s)
+	}
+}
+
+// What another content under the same key ends in: one that comes soon, and one that comes when the first is gone.
+const (
+	other = "-other"
+	again = "-again"
+)
+
+// first is the content that was first sent under the key of another.
+func first(content string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(content, other), again)
+}
+
+// sent tells the messages apart that bear one id, one after the other.
+func sent(id, content string) string {
+	if strings.HasSuffix(content, again) {
+		return id + again
+	}
+	return id
+}
+
+// again sends another content under the key, around the time when the first one's id goes. Until then it is refused.
+func (w *world) again(d *dice, s *sendState) {
+	_ = w.sleep(context.Background(), w.plan.Shape.Retention+d.between(-time.Minute, mostOverdue))
+	for range d.among(1, 12) {
+		if w.aborted {
+			return
+		}
+		if d.hit(0.3) {
+			twin := diceOf(d.next(), "twin")
+			w.senders.Go(func() { w.attempt(twin, s, s.content+again) })
+		}
+		if isOK(w.attempt(d, s, s.content+again)) {
+			w.count("sent-again")
+			return
+		}
+		_ = w.sleep(context.Background(), d.between(0, 10*time.Second))
 	}
 }
 
@@ -151,18 +193,18 @@ func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
 	r, err := w.send(ctx, d, n, request{method: http.MethodPost, url: "/api/messages/send", token: s.sender + "/sender", body: text}, nil)
 	key := s.key
 	if content != s.content {
-		key += "/other"
+		key += strings.TrimPrefix(content, s.content)
 	}
 	a := historycheck.Attempt{
 		Sender: s.sender, Key: key, Content: content, Recipients: s.recipients, Began: at(began, w), Ended: at(time.Now(), w),
 		GoneAfter: at(began, w) + int64(w.lifetime(s)),
 	}
-	var sent api.SendResponse
+	var answer api.SendResponse
 	if err == nil && isOK(r.status) {
-		if err := json.NewDecoder(bytes.NewReader(r.body)).Decode(&sent); err != nil {
+		if err := json.NewDecoder(bytes.NewReader(r.body)).Decode(&answer); err != nil {
 			w.fault("the answer to a send cannot be read: %q", r.body)
 		}
-		a.Acknowledged, a.MessageID = true, sent.MessageID
+		a.Acknowledged, a.MessageID = true, sent(answer.MessageID, content)
 		if content == s.content && s.acknowledged.IsZero() && w.restored == restored {
 			s.acknowledged = time.Now()
 		}

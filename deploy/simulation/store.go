@@ -214,10 +214,10 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 }
 
 // InsertEntries implements store.Log.
-func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
-	results := make([]store.EntryResult, len(entries))
+func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
+	written := make([]bool, len(entries))
 	if len(entries) == 0 {
-		return results, nil
+		return written, nil
 	}
 	e := h.e.data
 	operation := prepares
@@ -227,20 +227,13 @@ func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]st
 	}
 	err := h.write(ctx, operation, entries[0].User, len(entries), func(i int) {
 		e.mark(entries[i].User, entries[i].Position, h.w.plan.Shape.BlockSize)
-		results[i].Existing, results[i].PositionTaken = e.insertEntry(entries[i])
-		h.w.note("process %d: entry %s/%d kind %d of %s: existing %v, taken %v", h.id, entries[i].User, entries[i].Position, entries[i].Kind, entries[i].Message, results[i].Existing != nil, results[i].PositionTaken)
+		written[i] = e.insertEntry(entries[i])
+		h.w.note("process %d: entry %s/%d kind %d of %s: written %v", h.id, entries[i].User, entries[i].Position, entries[i].Kind, entries[i].Message, written[i])
 	})
 	if err != nil {
 		return nil, err
 	}
-	d := h.dice("explain", entries[0].User)
-	for i := range results {
-		if results[i].Existing != nil && d.hit(h.w.plan.Rates[rateExplain]) {
-			h.w.count(rateExplain)
-			results[i] = store.EntryResult{PositionTaken: true}
-		}
-	}
-	return results, nil
+	return written, nil
 }
 
 // InsertMessages implements store.Log.
@@ -250,9 +243,14 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 		return written, nil
 	}
 	e := h.e.data
+	purges := h.purges(messages[0].ID)
+	if err := h.linger(ctx, messages[0].ID); err != nil {
+		return nil, err
+	}
 	err := h.write(ctx, "InsertMessages", messages[0].ID.String(), len(messages), func(i int) {
+		purges(e, messages[i].ID)
 		written[i] = e.insertMessage(messages[i])
-		h.w.note("process %d: message %s (%s), tombstone %v: written %v", h.id, messages[i].ID, messages[i].Content, messages[i].Tombstone, written[i])
+		h.w.note("process %d: message %s (%s) at %v, tombstone %v: written %v", h.id, messages[i].ID, messages[i].Content, messages[i].Positions, messages[i].Tombstone, written[i])
 		if _, there := h.e.committed[messages[i].Content]; written[i] && !messages[i].Tombstone && !there {
 			h.e.committed[messages[i].Content] = time.Now()
 		}
@@ -261,6 +259,33 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 		return nil, err
 	}
 	return written, nil
+}
+
+// purges lets what is due under the ids of a write go right before it, now and then.
+func (h *handle) purges(id store.MessageID) func(*data, store.MessageID) {
+	d := h.dice("purges", id.String())
+	return func(e *data, id store.MessageID) {
+		if d.hit(0.5) && e.purge(id, time.Now()) {
+			h.w.count("purged-at-write")
+			h.w.note("what stands under %s goes", id)
+		}
+	}
+}
+
+// linger makes a write slow whose id is due, now and then: readers meet its entries meanwhile.
+func (h *handle) linger(ctx context.Context, id store.MessageID) error {
+	d := h.dice("linger", id.String())
+	h.w.state.Lock()
+	due := h.e.data.due(id, time.Now())
+	h.w.state.Unlock()
+	if due == nil || !d.hit(0.7) {
+		return nil
+	}
+	h.w.count("slow-when-due")
+	if err := h.await(ctx, d.between(0, 2*time.Second)); err != nil {
+		return away(err)
+	}
+	return nil
 }
 
 func (h *handle) decided(id store.MessageID) bool {
@@ -277,7 +302,9 @@ type embedded struct{ *handle }
 func (h embedded) Commit(ctx context.Context, sends []store.Send) ([]store.SendResult, error) {
 	results := make([]store.SendResult, len(sends))
 	e := h.e.data
+	purges := h.purges(sends[0].Message.ID)
 	err := h.write(ctx, "Commit", sends[0].Message.ID.String(), len(sends), func(i int) { // in their order
+		purges(e, sends[i].Message.ID)
 		results[i] = e.commit(sends[i])
 		m := sends[i].Message
 		h.w.note("process %d: send %s (%s) at once: %+v", h.id, m.ID, m.Content, results[i])
@@ -291,11 +318,15 @@ func (h embedded) Commit(ctx context.Context, sends []store.Send) ([]store.SendR
 	return results, nil
 }
 
-// RenewTombstone implements store.Log.
-func (h *handle) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
+// Keep implements store.Log.
+func (h *handle) Keep(ctx context.Context, m store.Message, until time.Time) error {
 	e, there := h.e.data, false
-	err := h.write(ctx, "RenewTombstone", id.String(), 1, func(int) {
-		there = e.renewTombstone(id, purgeAt)
+	h.w.count("kept")
+	purges := h.purges(m.ID)
+	err := h.write(ctx, "Keep", m.ID.String(), 1, func(int) {
+		purges(e, m.ID)
+		there = e.keep(m, until)
+		h.w.note("process %d keeps what stands under %s until %s: there %v", h.id, m.ID, until.Sub(h.w.start).Round(time.Millisecond), there)
 	})
 	if err == nil && !there {
 		return store.ErrNotFound
@@ -329,15 +360,15 @@ func (h *handle) MessagesOf(ctx context.Context, entries []store.Entry) (map[sto
 }
 
 // Decided implements store.Log.
-func (h *handle) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
-	found := make(map[store.MessageID]bool, len(ids))
+func (h *handle) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]time.Time, error) {
+	found := make(map[store.MessageID]time.Time, len(ids))
 	if len(ids) == 0 {
 		return found, nil
 	}
 	err := h.read(ctx, "Decided", ids[0].String(), func(e *data, v version) {
 		for _, id := range ids {
-			if _, there := e.message(id, v); there {
-				found[id] = true
+			if m, there := e.message(id, v); there {
+				found[id] = m.KeptUntil()
 			}
 		}
 	})
@@ -404,25 +435,24 @@ func aged(e store.Entry) bool {
 	return time.Until(e.PurgeAt) < max(10*time.Minute, min(e.PurgeAt.Sub(e.At)/2, 24*time.Hour))
 }
 
-// Entry implements store.Log.
-func (h *handle) Entry(ctx context.Context, user string, id store.MessageID) (found store.Entry, err error) {
-	there := false
-	err = h.read(ctx, "Entry", user, func(e *data, v version) {
-		if r := find(e.inbox(user).byID[id], v); r != nil {
-			found, there = r.value, true
+// EntriesAt implements store.Log.
+func (h *handle) EntriesAt(ctx context.Context, places []store.Place) (found []store.Entry, err error) {
+	if len(places) == 0 {
+		return nil, nil
+	}
+	err = h.read(ctx, "EntriesAt", places[0].User, func(e *data, v version) {
+		for _, p := range places {
+			found = append(found, e.entries(p.User, p.Position-1, p.Position, v)...)
 		}
 	})
-	if err == nil && !there {
-		err = store.ErrNotFound
-	}
 	return found, err
 }
 
 // MarkRead implements store.Log. No simulated client marks anything.
-func (h *handle) MarkRead(context.Context, string, store.MessageID, time.Time) error { return nil }
+func (h *handle) MarkRead(context.Context, store.Place, time.Time) error { return nil }
 
 // Receipts implements store.Log. No simulated client reads anything.
-func (h *handle) Receipts(ctx context.Context, _ map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+func (h *handle) Receipts(ctx context.Context, _ []store.Place) (map[store.Place]time.Time, error) {
 	return nil, h.read(ctx, "Receipts", "", func(*data, version) {})
 }
 

@@ -135,9 +135,9 @@ func head(h http.Header) (common unique.Handle[string], own string) {
 // KeepAlive reports whether the client lets the connection live on after the answer.
 func (d *Detached) KeepAlive() bool { return !d.close }
 
-// OK makes the text of a 200 with a JSON body.
-func (d *Detached) OK(body []byte, keepAlive bool) []byte {
-	return d.response(http.StatusOK, nil, body, keepAlive)
+// OK makes the head of a 200 with a JSON body of so many bytes, which follows it.
+func (d *Detached) OK(size int, keepAlive bool) []byte {
+	return d.head(http.StatusOK, nil, size, keepAlive)
 }
 
 // Failure makes the text of the answer that t has for err, and logs it as Write does.
@@ -148,17 +148,17 @@ func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int,
 		logFailure(d.context(), d.endpoint.metrics.log, d.endpoint.route, e, err)
 	}
 	body, _ := json.Marshal(e) // texts and numbers: it cannot fail
-	return e.Status, d.response(e.Status, errorHeaders(e), body, keepAlive)
+	return e.Status, append(d.head(e.Status, errorHeaders(e), len(body), keepAlive), body...)
 }
 
 func (d *Detached) context() context.Context {
 	return tracing.With(logging.WithRequestID(context.Background(), d.id), d.trace)
 }
 
-// response writes an HTTP/1.1 response (RFC 9112).
-func (d *Detached) response(status int, headers map[string]string, body []byte, keepAlive bool) []byte {
+// head writes an HTTP/1.1 response (RFC 9112) up to its body of size bytes.
+func (d *Detached) head(status int, headers map[string]string, size int, keepAlive bool) []byte {
 	common := d.common.Value()
-	b := make([]byte, 0, len(body)+len(common)+len(d.own)+256)
+	b := make([]byte, 0, len(common)+len(d.own)+256)
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(append(b, ' '), http.StatusText(status)...)
@@ -173,11 +173,11 @@ func (d *Detached) response(status int, headers map[string]string, body []byte, 
 		b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
 	}
 	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = strconv.AppendInt(b, int64(size), 10)
 	if !keepAlive {
 		b = append(b, "\r\nConnection: close"...)
 	}
-	return append(append(b, "\r\n\r\n"...), body...)
+	return append(b, "\r\n\r\n"...)
 }
 
 // Trace is what tells of the request's span; nil unless it is sampled.

@@ -65,6 +65,7 @@ func (a *atOnce) commit(ctx context.Context, sends []store.Send) ([]outcome, err
 	for i, s := range sends {
 		outcomes[i].entries = s.Entries
 		if positioned(s.Entries) {
+			s.Message.Positions = positionsOf(s.Entries)
 			ready, at = append(ready, s), append(at, i)
 			documents += 1 + len(s.Entries)
 		}
@@ -127,14 +128,15 @@ func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []st
 			err = w.failpoint(ctx, StepPositions)
 		}
 		if err != nil {
-			receipt, err := w.failed(ctx, m, entries, false, err)
+			receipt, err := w.failed(ctx, m, false, err)
 			return receipt, true, err
 		}
 	}
 	for range 2 { // once more with the positions of inboxes whose counters were not known
 		outcomes, err := w.atOnce.sends.Do(ctx, []store.Send{{Message: m, Entries: append([]store.Entry(nil), entries...)}})
 		if err != nil {
-			return w.failedAtOnce(ctx, m, entries, err)
+			receipt, err := w.failed(ctx, m, !errors.Is(err, ErrOverloaded), err) // it may have been written, or may be yet
+			return receipt, true, err
 		}
 		o := outcomes[0]
 		copy(entries, o.entries)
@@ -143,12 +145,17 @@ func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []st
 			if err := w.failpoint(ctx, StepCommit); err != nil {
 				return Receipt{}, true, err
 			}
+			m.Positions = positionsOf(entries)
 			return Receipt{Message: m, Entries: entries}, true, nil
+		case o.result.Decided:
+			w.closeFree(ctx, o)
+			receipt, err := w.resolve(ctx, m)
+			return receipt, true, err
 		case o.tried:
 			return Receipt{}, false, nil
 		}
 		if err := w.takeMissing(ctx, entries); err != nil {
-			receipt, err := w.failed(ctx, m, entries, false, err)
+			receipt, err := w.failed(ctx, m, false, err)
 			return receipt, true, err
 		}
 		if !positioned(entries) {
@@ -177,11 +184,13 @@ func (w *Writer) takeMissing(ctx context.Context, entries []store.Entry) error {
 	return err
 }
 
-// failedAtOnce decides the fate of a send whose batch failed. It may have been written, or may be yet.
-func (w *Writer) failedAtOnce(ctx context.Context, m store.Message, entries []store.Entry, cause error) (Receipt, bool, error) {
-	for i := range entries {
-		entries[i].Position = 0 // where they stand, if they do, is not known
+// closeFree closes the positions that a send has taken and does not need.
+func (w *Writer) closeFree(ctx context.Context, o outcome) {
+	unused := make([]store.Entry, 0, len(o.entries))
+	for i, e := range o.entries {
+		if o.result.Taken == nil || !o.result.Taken[i] {
+			unused = append(unused, w.cfg.hole(e.User, e.Position))
+		}
 	}
-	receipt, err := w.failed(ctx, m, entries, !errors.Is(cause, ErrOverloaded), cause)
-	return receipt, true, err
+	w.cfg.close(ctx, unused)
 }

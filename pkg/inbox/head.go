@@ -46,19 +46,48 @@ func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 	return head, nil
 }
 
-// decidedUpTo returns the position before the first above bottom that is missing, or whose message is not decided.
+// decidedUpTo returns the position before the first above bottom that is missing, or whose message is not decided for good.
 func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom int64) (int64, error) {
 	now := r.cfg.Now()
-	decided, err := r.cfg.Store.Decided(ctx, claims(entries, now))
+	keptUntil, err := r.cfg.Store.Decided(ctx, claims(entries, now))
 	if err != nil {
+		return 0, err
+	}
+	if err := r.keepPassed(ctx, entries, keptUntil); err != nil {
 		return 0, err
 	}
 	at := bottom
 	for _, e := range entries {
-		if e.Position != at+1 || (claimed(e, now) && !decided[e.Message]) {
+		if _, decided := keptUntil[e.Message]; e.Position != at+1 || (claimed(e, now) && !decided) {
 			break
 		}
 		at = e.Position
 	}
 	return at, nil
+}
+
+// keepPassed makes what decides against entries outlive them, as a walk does: those whose messages go before them.
+func (r *Reader) keepPassed(ctx context.Context, entries []store.Entry, keptUntil map[store.MessageID]time.Time) error {
+	c := chunk{}
+	for _, e := range entries {
+		if until, decided := keptUntil[e.Message]; decided && until.Before(e.ExpiresAt) {
+			c.shown = append(c.shown, e)
+		}
+	}
+	if len(c.shown) == 0 {
+		return nil
+	}
+	var err error
+	if c.messages, err = r.cfg.Store.MessagesOf(ctx, c.shown); err != nil {
+		return err
+	}
+	if err := r.keep(ctx, &c); err != nil {
+		return err
+	}
+	for _, e := range c.shown {
+		if _, there := c.messages[e.Message]; !there {
+			delete(keptUntil, e.Message)
+		}
+	}
+	return nil
 }

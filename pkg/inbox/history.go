@@ -91,25 +91,23 @@ func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] 
 // Message finds a message the user sent or received, or returns ErrNotFound.
 func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (Item, error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("message").Inc()
-	entry, err := r.cfg.Store.Entry(ctx, user, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return Item{}, ErrNotFound
-	}
+	messages, err := r.cfg.Store.Messages(ctx, []store.MessageID{id})
 	if err != nil {
 		return Item{}, err
 	}
-	if entry.Kind == store.Hole || !entry.ExpiresAt.After(r.cfg.Now()) {
+	m := messages[id]
+	position := m.PositionOf(user)
+	if position == 0 { // so it is of others, or of nobody any more
 		return Item{}, ErrNotFound
 	}
-	messages, err := r.cfg.Store.MessagesOf(ctx, []store.Entry{entry})
+	entries, err := r.cfg.Store.EntriesAt(ctx, []store.Place{{User: user, Position: position}})
 	if err != nil {
 		return Item{}, err
 	}
-	found := judge(entry, messages)
-	if found.state != delivered {
+	if len(entries) == 0 || entries[0].Message != id || !entries[0].ExpiresAt.After(r.cfg.Now()) {
 		return Item{}, ErrNotFound
 	}
-	return found.Item, nil
+	return Item{Entry: entries[0], Message: m}, nil
 }
 
 // MarkRead records that the user has read a message, the first time. For a message the user only sent it does nothing.
@@ -118,7 +116,7 @@ func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) 
 	if err != nil || !item.Unread() {
 		return err
 	}
-	err = r.cfg.Store.MarkRead(ctx, user, id, r.cfg.Now().UTC().Truncate(time.Millisecond))
+	err = r.cfg.Store.MarkRead(ctx, item.Entry.Place(), r.cfg.Now().UTC().Truncate(time.Millisecond))
 	if errors.Is(err, store.ErrNotFound) {
 		return ErrNotFound
 	}
@@ -136,39 +134,26 @@ func (r *Reader) ReceiptsOf(ctx context.Context, messages []store.Message) (map[
 	if len(messages) == 0 {
 		return nil, nil
 	}
-	wanted := make(map[store.MessageID][]string, len(messages))
+	var places []store.Place
 	for _, m := range messages {
-		users := make([]string, len(m.Recipients))
-		for i, name := range m.Recipients {
-			users[i] = store.Canonical(name)
-		}
-		wanted[m.ID] = users
+		places = append(places, received(m)...)
 	}
-	found, err := r.cfg.Store.Receipts(ctx, wanted)
+	readAt, err := r.cfg.Store.Receipts(ctx, places)
 	if err != nil {
 		return nil, err
 	}
 	receipts := make(map[store.MessageID][]store.ReadReceipt, len(messages))
-	for _, receipt := range found {
-		receipts[receipt.Message] = append(receipts[receipt.Message], receipt)
-	}
 	for _, m := range messages {
-		byRecipient(receipts[m.ID], m)
+		for i, place := range received(m) {
+			if at, read := readAt[place]; read {
+				receipts[m.ID] = append(receipts[m.ID], store.ReadReceipt{Message: m.ID, User: m.Recipients[i], ReadAt: at})
+			}
+		}
 	}
 	return receipts, nil
 }
 
-// byRecipient sorts a message's receipts and gives them display names. Those of recipients are all there are.
-func byRecipient(receipts []store.ReadReceipt, m store.Message) {
-	if len(receipts) == 0 {
-		return
-	}
-	place := make(map[string]int, len(m.Recipients))
-	for i, name := range m.Recipients {
-		place[store.Canonical(name)] = i
-	}
-	slices.SortFunc(receipts, func(a, b store.ReadReceipt) int { return place[a.User] - place[b.User] })
-	for i := range receipts {
-		receipts[i].User = m.Recipients[place[receipts[i].User]]
-	}
+// received are the places of a message's recipients, in their order.
+func received(m store.Message) []store.Place {
+	return m.Places()[:min(len(m.Recipients), len(m.Positions))]
 }

@@ -18,9 +18,9 @@ func (c *Config) hole(user string, position int64) store.Entry {
 
 // write writes tombstones and counts how many there were room for. Where an entry stands already, it stays.
 func (c *Config) write(ctx context.Context, holes []store.Entry) (written int, err error) {
-	results, err := c.Store.InsertEntries(ctx, holes)
-	for _, result := range results {
-		if !result.PositionTaken && result.Existing == nil {
+	done, err := c.Store.InsertEntries(ctx, holes)
+	for _, ok := range done {
+		if ok {
 			written++
 		}
 	}

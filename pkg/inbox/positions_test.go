@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -240,16 +241,48 @@ func (blank) Tails(context.Context, []string) (map[string]store.Tail, error) {
 	return make(map[string]store.Tail), nil
 }
 
-func (blank) InsertEntries(_ context.Context, entries []store.Entry) ([]store.EntryResult, error) {
-	return make([]store.EntryResult, len(entries)), nil
+func (blank) InsertEntries(_ context.Context, entries []store.Entry) ([]bool, error) {
+	return slices.Repeat([]bool{true}, len(entries)), nil
 }
 
 func (blank) InsertMessages(_ context.Context, messages []store.Message) ([]bool, error) {
-	written := make([]bool, len(messages))
-	for i := range written {
-		written[i] = true
+	return slices.Repeat([]bool{true}, len(messages)), nil
+}
+
+// holding is a store that holds bulk inserts of many entries back until it is told to let go.
+type holding struct {
+	store.Log
+	held, goOn chan struct{}
+}
+
+func (h *holding) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
+	if len(entries) > 1000 {
+		h.held <- struct{}{}
+		<-h.goOn
 	}
-	return written, nil
+	return h.Log.InsertEntries(ctx, entries)
+}
+
+// TestABroadcastStopsNobodyElse: while the entries of a send to 1,024 are written, others are written, too, and nobody's wait for them.
+func TestABroadcastStopsNobodyElse(t *testing.T) {
+	onANode(t, func(t *testing.T, n *node) {
+		h := &holding{Log: n.store.Log, held: make(chan struct{}), goOn: make(chan struct{})}
+		n.store.Log = h
+		letGo := sync.OnceFunc(func() { close(h.goOn) })
+		defer letGo()
+		done := make(chan error, 1)
+		go func() {
+			_, err := n.Append(t.Context(), broadcast("u"))
+			done <- err
+		}()
+		<-h.held
+		for range 10 {
+			n.sent(t, message("Bob"))
+			n.sent(t, message("u1", "u2"))
+		}
+		letGo()
+		require.NoError(t, <-done)
+	})
 }
 
 // TestOneSendAtATimeTriesASequencerThatIsAway: the others do not wait for what comes of it.

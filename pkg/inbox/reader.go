@@ -183,7 +183,7 @@ func (r *Reader) watchAhead(ctx context.Context, user string, entries []store.En
 		return err
 	}
 	for _, id := range ids {
-		if !decided[id] {
+		if _, there := decided[id]; !there {
 			r.stuck.notice(id.String())
 		}
 	}

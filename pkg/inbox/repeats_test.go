@@ -47,8 +47,7 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 	require.Len(t, batch.Items, 1, "acknowledged two seconds ago, with a lifetime of a day")
 }
 
-// late is a log whose clock the test moves, with a retention of a day, in which a first attempt has died before its commit and a
-// reader has decided that it failed.
+// late is a log whose clock the test moves, with a retention of a day.
 type late struct {
 	t     *testing.T
 	store *pebble.Store
@@ -58,7 +57,7 @@ type late struct {
 	clock time.Time
 }
 
-func failedLongAgo(t *testing.T) *late {
+func newLate(t *testing.T) *late {
 	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -66,7 +65,13 @@ func failedLongAgo(t *testing.T) *late {
 	l.clock = l.start
 	l.cfg = inbox.Config{Store: inboxtest.TwoSteps(s), Sequencer: memseq.New(10), Retention: 24 * time.Hour, Now: func() time.Time { return l.clock }}
 	l.draft = inbox.Draft{Sender: "Ann", Recipients: []inbox.Recipient{{Username: "Ben", WrappedKey: "k"}}, Content: "x", IV: "iv", ClientMessageID: "c1"}
-	_, err = l.send(inbox.StepEntries)
+	return l
+}
+
+// failedLongAgo is one in which a first attempt has died before its commit, and a reader has decided that it failed.
+func failedLongAgo(t *testing.T) *late {
+	l := newLate(t)
+	_, err := l.send(inbox.StepEntries)
 	require.Error(t, err)
 	l.clock = l.start.Add(10 * time.Minute)
 	require.Equal(t, int64(1), l.read().Next, "decided")
@@ -75,13 +80,17 @@ func failedLongAgo(t *testing.T) *late {
 
 // send sends the draft, by a writer of its own that dies at a step, if one is named.
 func (l *late) send(dies ...inbox.Step) (inbox.Receipt, error) {
-	cfg := l.cfg
-	cfg.Failpoint = func(_ context.Context, step inbox.Step) error {
+	return l.sendBy(func(_ context.Context, step inbox.Step) error {
 		if slices.Contains(dies, step) {
 			return errors.New("killed here")
 		}
 		return nil
-	}
+	})
+}
+
+func (l *late) sendBy(f inbox.Failpoint) (inbox.Receipt, error) {
+	cfg := l.cfg
+	cfg.Failpoint = f
 	w := inbox.NewWriter(cfg)
 	defer w.Stop()
 	return w.Append(l.t.Context(), l.draft)
@@ -113,6 +122,47 @@ func TestATombstoneOutlivesTheMessageItIsPassedFor(t *testing.T) {
 	require.True(t, again.Duplicate)
 	require.Equal(t, first.Message.ID, again.Message.ID)
 	require.Len(t, l.read().Items, 1)
+}
+
+// TestAMessageOutlivesTheEntryItIsPassedFor: a repeat at the end of the retention is slow. Its entry has been passed, because the message names
+// the first attempt's, when the message goes. The repeat committed it anew, naming a position that nobody looks at again.
+func TestAMessageOutlivesTheEntryItIsPassedFor(t *testing.T) {
+	for name, pass := range map[string]func(*late) int64{
+		"read": func(l *late) int64 { return l.read().Next },
+		"latest": func(l *late) int64 {
+			head, err := inbox.NewReader(l.cfg).Head(l.t.Context(), "ben")
+			require.NoError(l.t, err)
+			return head
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLate(t)
+			first, err := l.send()
+			require.NoError(t, err)
+			l.at(24*time.Hour - time.Second)
+			reached, goOn := make(chan struct{}), make(chan struct{})
+			var repeat inbox.Receipt
+			done := make(chan error, 1)
+			go func() {
+				var err error
+				repeat, err = l.sendBy(func(_ context.Context, step inbox.Step) error {
+					if step == inbox.StepEntries {
+						close(reached)
+						<-goOn
+					}
+					return nil
+				})
+				done <- err
+			}()
+			<-reached
+			require.EqualValues(t, 2, pass(l))
+			l.at(24*time.Hour + time.Minute)
+			close(goOn)
+			require.NoError(t, <-done)
+			require.True(t, repeat.Duplicate, "it was committed once more, at %v", repeat.Message.Positions)
+			require.Equal(t, first.Message.ID, repeat.Message.ID)
+		})
+	}
 }
 
 // TestATombstoneOutlivesTheEntryItIsPassedFor: a repeat that came an hour after the first attempt had been settled as failed died, too, before it knew.

@@ -31,6 +31,7 @@ func TestWhatIsUndecidedHereAndThereIsDecidedInOneRead(t *testing.T) {
 		entries = append(entries, e)
 		messages = append(messages, store.Message{
 			ID: e.Message, CreatedAt: old, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt, Tombstone: i < holes-1, Sender: "Ann", Content: "last",
+			Recipients: []string{"Ben"}, Positions: []int64{e.Position},
 		})
 	}
 	_, err = s.InsertEntries(t.Context(), entries)
@@ -58,7 +59,7 @@ type tearing struct {
 	tear bool
 }
 
-func (s *tearing) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+func (s *tearing) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
 	if !s.tear {
 		return s.Store.InsertEntries(ctx, entries)
 	}
@@ -100,6 +101,7 @@ func newFar(t *testing.T, failed func(position int64) bool) *far {
 		require.NoError(t, err)
 		_, err = s.InsertMessages(t.Context(), []store.Message{{
 			ID: e.Message, CreatedAt: f.clock, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt, Tombstone: p < farPosition, Sender: "Ann", Content: "last",
+			Recipients: []string{"Ben"}, Positions: []int64{p},
 		}})
 		require.NoError(t, err)
 	}

@@ -39,11 +39,11 @@ const (
 //
 // Placing must leave nothing free below an entry that stands: a counter that does not know of it would hand that out. So entries
 // take the positions right after the tail, and before any of them is said to stand, whatever is missing shortly below it is closed:
-// what one of them did not need because the inbox held its entry already, and what a process that died in the middle of this has left.
+// what a process that died in the middle of this has left.
 type tails struct {
 	cfg *Config
 	// insert is the bulk insert of entries.
-	insert func(context.Context, []store.Entry) ([]store.EntryResult, error)
+	insert func(context.Context, []store.Entry) (written []bool, err error)
 	// leave is told the tails that were read for sends which have given up since.
 	leave func(context.Context, []Want)
 
@@ -90,9 +90,9 @@ type job struct {
 	tail   int64
 	readAt time.Time
 	read   bool
-	// position and result are the entry's.
+	// position is the entry's, if it was written.
 	position int64
-	result   store.EntryResult
+	written  bool
 	err      error
 }
 
@@ -115,8 +115,8 @@ func (t *tails) read(ctx context.Context, wants []Want) error {
 	return nil
 }
 
-// place inserts entries after the tails of their inboxes, writes the positions into them, and returns what became of each.
-func (t *tails) place(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
+// place inserts entries after the tails of their inboxes, writes the positions into them, and reports for each whether it was written.
+func (t *tails) place(ctx context.Context, entries []store.Entry) (written []bool, err error) {
 	v := newVisit(ctx, len(entries))
 	for i := range v.jobs {
 		e := entries[i] // who gives up goes on to use its own
@@ -125,11 +125,11 @@ func (t *tails) place(ctx context.Context, entries []store.Entry) ([]store.Entry
 	if err := t.do(v); err != nil {
 		return nil, err
 	}
-	results := make([]store.EntryResult, len(entries))
+	written = make([]bool, len(entries))
 	for i := range entries {
-		entries[i].Position, results[i] = v.jobs[i].position, v.jobs[i].result
+		entries[i].Position, written[i] = v.jobs[i].position, v.jobs[i].written
 	}
-	return results, nil
+	return written, nil
 }
 
 func newVisit(ctx context.Context, n int) *visit {
@@ -396,16 +396,13 @@ func (t *tails) insertRows(ctx context.Context, chunk []stretch) {
 		rows = append(rows, *j.entry)
 	}
 	missing, err := t.missing(ctx, chunk)
-	var results []store.EntryResult
+	var written []bool
 	if err == nil {
-		results, err = t.insert(ctx, append(rows, missing...))
-	}
-	if err == nil {
-		err = t.closeUnused(ctx, chunk, results)
+		written, err = t.insert(ctx, append(rows, missing...))
 	}
 	for i, j := range jobs {
 		if j.err = err; err == nil {
-			j.result = results[i]
+			j.written = written[i]
 		}
 		j.finish()
 	}
@@ -454,31 +451,4 @@ func (t *tails) missingBelow(ctx context.Context, user string, tail store.Tail) 
 		}
 	}
 	return holes, nil
-}
-
-// closeUnused closes the positions that entries of the chunk did not need, because the inbox held them already, where they are
-// below others.
-func (t *tails) closeUnused(ctx context.Context, chunk []stretch, results []store.EntryResult) error {
-	var unused []store.Entry
-	for _, s := range chunk {
-		of := results[:len(s.rows)]
-		results = results[len(s.rows):]
-		top := len(of) - 1
-		for top >= 0 && of[top].Existing != nil {
-			top-- // nothing of the chunk is above it
-		}
-		for i := range max(0, top) {
-			if of[i].Existing != nil {
-				unused = append(unused, t.cfg.hole(s.lane.user, s.rows[i].position))
-			}
-		}
-	}
-	if len(unused) == 0 {
-		return nil
-	}
-	written, err := t.cfg.write(ctx, unused)
-	if err == nil {
-		t.cfg.Metrics.positionsClosed.Add(float64(written))
-	}
-	return err
 }

@@ -58,7 +58,7 @@ type chunk struct {
 	shown    []store.Entry
 	claims   []store.MessageID
 	messages map[store.MessageID]store.Message
-	decided  map[store.MessageID]bool
+	decided  map[store.MessageID]time.Time
 
 	now    time.Time
 	wanted func(store.EntryKind) bool
@@ -105,7 +105,7 @@ func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
 			return err
 		}
 	}
-	if err := r.renew(ctx, c); err != nil {
+	if err := r.keep(ctx, c); err != nil {
 		return err
 	}
 	if len(c.claims) > 0 {
@@ -114,16 +114,16 @@ func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
 	return err
 }
 
-// renew makes the tombstones that readers pass outlive the entries that they pass them for: an entry may be younger, if a repeat
-// wrote it. If the tombstone went first, a repeat could commit the message, at a position that nobody looks at again. Entries of
-// one's own sends are not looked at: they are not delivered.
-func (r *Reader) renew(ctx context.Context, c *chunk) error {
+// keep makes what decides against an entry outlive it: a tombstone, or a message that names another place, of another attempt. If
+// that went first, the entry's writer, which may only have been slow, could commit its message after all, at a position that nobody
+// looks at again. Entries of one's own sends are not looked at: they are not delivered.
+func (r *Reader) keep(ctx context.Context, c *chunk) error {
 	for _, e := range c.shown {
-		m := c.messages[e.Message]
-		if !m.Tombstone {
+		m, there := c.messages[e.Message]
+		if !there || (!m.Tombstone && m.Names(&e)) {
 			continue
 		}
-		err := r.cfg.renew(ctx, m, e.ExpiresAt)
+		err := r.cfg.keep(ctx, m, e.ExpiresAt)
 		if errors.Is(err, store.ErrNotFound) { // it has just gone: the entry is undecided again
 			delete(c.messages, e.Message)
 			continue
@@ -141,20 +141,22 @@ func (c *chunk) judge(e store.Entry) resolved {
 	switch {
 	case c.shows(e):
 		return judge(e, c.messages)
-	case c.hasClaim(e) && !c.decided[e.Message]:
-		return resolved{Item: Item{Entry: e}, state: prepared}
+	case c.hasClaim(e):
+		if _, decided := c.decided[e.Message]; !decided {
+			return resolved{Item: Item{Entry: e}, state: prepared}
+		}
 	}
 	return resolved{Item: Item{Entry: e}, state: empty}
 }
 
-// judge pairs an entry with its message. An entry counts only with a message of the same digest: another digest means
-// that another send with the same client message id was committed in its place.
+// judge pairs an entry with its message. An entry counts only if its message names its place: else another attempt of the same
+// send, or another send under the same client message id, was committed.
 func judge(e store.Entry, messages map[store.MessageID]store.Message) resolved {
 	m, there := messages[e.Message]
 	switch {
 	case !there:
 		return resolved{Item: Item{Entry: e}, state: prepared}
-	case m.Tombstone, m.Digest != e.Digest, m.Erased:
+	case m.Tombstone, m.Erased, !m.Names(&e):
 		return resolved{Item: Item{Entry: e}, state: empty}
 	}
 	return resolved{Item: Item{Entry: e, Message: m}, state: delivered}

@@ -26,24 +26,22 @@ const (
 
 	maxBatchDocuments = 4096
 	maxBatchBytes     = 16 << 20
+	// broadcast is how many entries a send has that does not share bulk inserts with smaller ones: they would wait for all of it.
+	broadcast = 128
 )
 
-var (
-	// errTombstoned: a reader or an earlier attempt has settled this id as failed; the next id is tried.
-	errTombstoned = errors.New("message id holds a tombstone")
-	// errForeign: an inbox holds an entry of another send with the same client message id.
-	errForeign = errors.New("entry of another send")
-)
+// errTombstoned: a reader or an earlier attempt has settled this id as failed; the next id is tried.
+var errTombstoned = errors.New("message id holds a tombstone")
 
 // Writer appends to inboxes. Its methods may be called concurrently. Stop it when done.
 type Writer struct {
 	cfg       Config
 	positions *positions
-	entries   *batch.Batcher[store.Entry, store.EntryResult]
-	messages  *batch.Batcher[store.Message, bool]
+	// entries inserts those of small sends, broadcasts those of large ones.
+	entries, broadcasts *batch.Batcher[store.Entry, bool]
+	messages            *batch.Batcher[store.Message, bool]
 	// atOnce is nil if the store cannot write a send in one step.
 	atOnce *atOnce
-	stuck  *watch
 	// underWay counts the sends that have begun and not ended.
 	underWay atomic.Int64
 }
@@ -51,12 +49,13 @@ type Writer struct {
 // NewWriter makes a Writer and starts its group commits.
 func NewWriter(cfg Config) *Writer {
 	cfg = cfg.withDefaults()
-	w := &Writer{cfg: cfg, positions: newPositions(cfg), stuck: newWatch(cfg)}
+	w := &Writer{cfg: cfg, positions: newPositions(cfg)}
 	bounds := func(kind string) batch.Config {
 		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
 	}
 	w.positions.tails.insert = w.insertEntries
 	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
+	w.broadcasts = batch.New(bounds("entries"), entrySize, w.insertEntries)
 	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
 	w.atOnce = newAtOnce(cfg, w.positions)
 	return w
@@ -71,6 +70,7 @@ func (w *Writer) Stop() {
 	w.atOnce.stop()
 	w.positions.stop()
 	w.entries.Stop()
+	w.broadcasts.Stop()
 	w.messages.Stop()
 }
 
@@ -133,29 +133,34 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 		}
 	}
 	if touched, err := w.traced(ctx, entries); err != nil {
-		return w.failed(ctx, message, entries, touched, err)
+		return w.failed(ctx, message, touched, err)
 	}
 	if err := w.failpoint(ctx, StepEntries); err != nil {
 		return Receipt{}, err
 	}
-	if w.leftBehind(message, entries) {
-		// While the store remembers the message this is a repeat, for the whole retention. If there is none, the first send was
-		// never committed, or the retention is over: the client message id counts as new, under the next id.
-		return w.settle(ctx, message, entries)
-	}
+	message.Positions = positionsOf(entries)
 	committing, span := tracing.Start(ctx, "inbox commit", trace.SpanKindInternal)
 	written, err := w.messages.Do(committing, []store.Message{message})
 	tracing.End(span, err)
 	if err != nil {
-		return w.failed(ctx, message, entries, true, err)
+		return w.failed(ctx, message, true, err)
 	}
 	if !written[0] {
-		return w.resolve(ctx, message, entries)
+		return w.resolve(ctx, message)
 	}
 	if err := w.failpoint(ctx, StepCommit); err != nil {
 		return Receipt{}, err
 	}
 	return Receipt{Message: message, Entries: entries}, nil
+}
+
+// positionsOf are what a message names: its entries stand in the order of its recipients, the sender's at the end.
+func positionsOf(entries []store.Entry) []int64 {
+	positions := make([]int64, len(entries))
+	for i := range entries {
+		positions[i] = entries[i].Position
+	}
+	return positions
 }
 
 // build makes the message and its entries, without positions yet: one for each recipient, and one for a sender who is
@@ -176,7 +181,7 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 		m.ID = store.NewMessageID(now)
 	}
 	entry := store.Entry{
-		Kind: store.Received, Message: m.ID, Digest: sum, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt,
+		Kind: store.Received, Message: m.ID, Size: len(d.Content), At: now, ExpiresAt: m.ExpiresAt,
 		PurgeAt: now.Add(w.cfg.Retention + w.cfg.PurgeMargin),
 	}
 	entries := make([]store.Entry, 0, len(d.Recipients)+1)
@@ -204,8 +209,8 @@ func (w *Writer) traced(ctx context.Context, entries []store.Entry) (touched boo
 	return w.prepare(ctx, entries)
 }
 
-// prepare gives each entry a position and inserts it. An entry whose position is taken takes another; one that its
-// inbox already holds is replaced by what is there. Positions that entries have been given already are tried first. touched means that, error or not, something may have been written.
+// prepare gives each entry a position and inserts it. An entry whose position is taken takes another. Positions that entries have
+// been given already are tried first. touched means that, error or not, something may have been written.
 func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bool, err error) {
 	pending := make([]*store.Entry, len(entries))
 	for i := range entries {
@@ -252,52 +257,31 @@ func (w *Writer) take(ctx context.Context, entries []*store.Entry, lagging bool)
 	return positions, err
 }
 
-// place inserts entries at the positions taken and returns those whose positions belong to others. A position that turns
-// out not to be needed, because the inbox holds the entry already, is closed: whoever reads past it would have to wait.
+// place inserts entries at the positions taken and returns those whose positions belong to others. After an error it is not known
+// which of them stand; those that do count for nothing, because no message will name them.
 func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
 	rows := make([]store.Entry, len(entries))
 	for i, e := range entries {
 		rows[i] = *e
 		rows[i].Position = taken[i]
 	}
-	results, err := w.insert(ctx, rows)
+	written, err := w.insert(ctx, rows)
 	if err != nil {
-		return nil, err // where they stand, if they do, is not known: their positions stay 0
+		return nil, err
 	}
-	foreign := false
-	var unused []store.Entry
-	var lagging []string
-	for i, r := range results {
-		e := entries[i]
-		switch {
-		case r.Existing != nil:
-			foreign = foreign || r.Existing.Digest != e.Digest
-			*e = *r.Existing
-			if taken[i] > 0 {
-				unused = append(unused, w.cfg.hole(e.User, taken[i]))
-			}
-			if 0 < taken[i] && taken[i] < e.Position {
-				lagging = append(lagging, e.User)
-			}
-		case r.PositionTaken:
-			refused = append(refused, e)
-		default:
+	for i, e := range entries {
+		if written[i] {
 			e.Position = rows[i].Position
+		} else {
+			refused = append(refused, e)
 		}
-	}
-	w.cfg.close(ctx, unused)
-	if foreign {
-		return nil, errForeign
-	}
-	if len(lagging) > 0 { // an earlier attempt had positions of other counters: these must not hand out what is free below them
-		return refused, w.positions.raise(ctx, lagging)
 	}
 	return refused, nil
 }
 
 // insert inserts entries at their positions, together with those of other sends. Those without a position are placed after the
 // tails of their inboxes, side by side with the others, and have one then.
-func (w *Writer) insert(ctx context.Context, rows []store.Entry) ([]store.EntryResult, error) {
+func (w *Writer) insert(ctx context.Context, rows []store.Entry) (written []bool, err error) {
 	var at [2][]int // with and without a position
 	for i, row := range rows {
 		without := 0
@@ -306,13 +290,17 @@ func (w *Writer) insert(ctx context.Context, rows []store.Entry) ([]store.EntryR
 		}
 		at[without] = append(at[without], i)
 	}
-	by := [2]func(context.Context, []store.Entry) ([]store.EntryResult, error){w.entries.Do, w.positions.tails.place}
+	together := w.entries.Do
+	if len(rows) >= broadcast {
+		together = w.broadcasts.Do
+	}
+	by := [2]func(context.Context, []store.Entry) ([]bool, error){together, w.positions.tails.place}
 	for i := range by {
 		if len(at[1-i]) == 0 {
 			return by[i](ctx, rows)
 		}
 	}
-	results := make([]store.EntryResult, len(rows))
+	written = make([]bool, len(rows))
 	var both errgroup.Group
 	for i := range by {
 		both.Go(func() error {
@@ -321,28 +309,23 @@ func (w *Writer) insert(ctx context.Context, rows []store.Entry) ([]store.EntryR
 				part[k] = rows[row]
 			}
 			done, err := by[i](ctx, part)
-			for k, result := range done {
-				rows[at[i][k]], results[at[i][k]] = part[k], result
+			for k := range done {
+				rows[at[i][k]], written[at[i][k]] = part[k], done[k]
 			}
 			return err
 		})
 	}
-	return results, both.Wait()
+	return written, both.Wait()
 }
 
 // insertEntries is the bulk insert behind the group commit. Entries that meet at one position within the batch (a
 // sequencer may repeat itself) are told apart here, because the port takes no two of them at once.
-func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
-	type place struct {
-		user     string
-		position int64
-	}
-	seen := make(map[place]struct{}, len(entries))
+func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
+	seen := make(map[store.Place]struct{}, len(entries))
 	var again []int
 	for i := range entries {
-		p := place{entries[i].User, entries[i].Position}
 		before := len(seen)
-		if seen[p] = struct{}{}; len(seen) == before {
+		if seen[entries[i].Place()] = struct{}{}; len(seen) == before {
 			again = append(again, i)
 		}
 	}
@@ -358,14 +341,14 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]st
 		}
 	}
 	w.cfg.Metrics.entriesBatch.Observe(float64(len(rows)))
-	results, err := w.cfg.Store.InsertEntries(ctx, rows)
+	written, err := w.cfg.Store.InsertEntries(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range again {
-		results = slices.Insert(results, i, store.EntryResult{PositionTaken: true})
+		written = slices.Insert(written, i, false)
 	}
-	return results, nil
+	return written, nil
 }
 
 // insertMessages is the bulk insert behind the group commit: the commit point of every send in it. Repeats of one
@@ -377,19 +360,17 @@ func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) (
 
 // failed decides the fate of a send that met cause somewhere between its first write and its commit, so that the
 // sender is told the truth and no reader has to wait: it tries to put a tombstone in the message's place.
-func (w *Writer) failed(ctx context.Context, m store.Message, entries []store.Entry, touched bool, cause error) (Receipt, error) {
+func (w *Writer) failed(ctx context.Context, m store.Message, touched bool, cause error) (Receipt, error) {
 	var injected *failpointError
 	switch {
 	case errors.As(cause, &injected):
 		return Receipt{}, cause
-	case errors.Is(cause, errForeign):
-		return w.yield(ctx, m)
 	case !touched:
 		return Receipt{}, notCommitted(cause)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	receipt, err := w.settle(ctx, m, entries)
+	receipt, err := w.settle(ctx, m)
 	if errors.Is(err, errTombstoned) {
 		return Receipt{}, notCommitted(cause)
 	}
@@ -405,7 +386,7 @@ func notCommitted(cause error) error {
 
 // settle puts a tombstone in the message's place, so that it can never be committed (errTombstoned), or learns that it
 // has been.
-func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
+func (w *Writer) settle(ctx context.Context, m store.Message) (Receipt, error) {
 	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
 	if err != nil {
 		return Receipt{}, notCommitted(err)
@@ -414,28 +395,15 @@ func (w *Writer) settle(ctx context.Context, m store.Message, entries []store.En
 		w.cfg.Metrics.sendsAborted.Inc()
 		return Receipt{}, errTombstoned
 	}
-	return w.resolve(ctx, m, entries)
-}
-
-// leftBehind reports whether m's inboxes already held its entries, and those have expired, or are about to: a repeat that comes
-// very late. What is committed over them would soon be gone.
-func (w *Writer) leftBehind(m store.Message, entries []store.Entry) bool {
-	now := w.cfg.Now()
-	old := min(longPast, m.ExpiresAt.Sub(m.CreatedAt)/2)
-	for _, e := range entries {
-		if !e.At.Equal(m.CreatedAt) && (!e.ExpiresAt.After(now) || now.Sub(e.At) >= old) {
-			return true
-		}
-	}
-	return false
+	return w.resolve(ctx, m)
 }
 
 // resolve is for a message whose id was in use at the commit: by this very send, by a tombstone, or by another content
-// under the same client message id.
-func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.Entry) (Receipt, error) {
+// under the same client message id. What stands there names its own entries, which may be others than this attempt has written.
+func (w *Writer) resolve(ctx context.Context, m store.Message) (Receipt, error) {
 	found, err := w.cfg.Store.Messages(ctx, []store.MessageID{m.ID})
 	if err != nil {
-		return Receipt{}, fmt.Errorf("%w: %w", ErrNotCommitted, err)
+		return Receipt{}, notCommitted(err)
 	}
 	standing, ok := found[m.ID]
 	switch {
@@ -446,16 +414,40 @@ func (w *Writer) resolve(ctx context.Context, m store.Message, entries []store.E
 	case standing.Digest != m.Digest:
 		return Receipt{}, ErrIdempotencyMismatch
 	}
+	receipt := Receipt{Message: standing, Duplicate: true}
 	if standing.Erased || !standing.ExpiresAt.After(w.cfg.Now()) {
-		entries = nil // there is nothing to be told about any more
+		return receipt, nil // there is nothing to be told about any more
 	}
-	return Receipt{Message: standing, Entries: entries, Duplicate: true}, nil
+	if receipt.Entries, err = w.entriesOf(ctx, standing); err != nil {
+		return Receipt{}, notCommitted(err)
+	}
+	return receipt, nil
+}
+
+// entriesOf reads the entries that a message names, in its order. Those that have been removed are missing.
+func (w *Writer) entriesOf(ctx context.Context, m store.Message) ([]store.Entry, error) {
+	places := m.Places()
+	found, err := w.cfg.Store.EntriesAt(ctx, places)
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[store.Place]store.Entry, len(found))
+	for _, e := range found {
+		at[e.Place()] = e
+	}
+	entries := make([]store.Entry, 0, len(places))
+	for _, place := range places {
+		if e, there := at[place]; there && e.Message == m.ID {
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
 }
 
 // passTombstone is for a send that goes on with the next id, because m's holds a tombstone: errTombstoned. The tombstone must not go
 // before the message that will be committed does: a repeat would find this id free, and commit the message once more.
 func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
-	err := w.cfg.renew(ctx, standing, m.PurgeAt)
+	err := w.cfg.keep(ctx, standing, m.PurgeAt)
 	switch {
 	case errors.Is(err, store.ErrNotFound): // it has just gone: the next try begins with this id
 		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
@@ -465,26 +457,13 @@ func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) e
 	return errTombstoned
 }
 
-// renew makes a tombstone outlive what it is passed for, by no less than half of PurgeMargin. Most do by themselves: those younger
-// than that.
-func (c Config) renew(ctx context.Context, t store.Message, outlives time.Time) error {
-	if t.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
+// keep makes what stands under an id outlive what it is passed for, by no less than half of PurgeMargin. Most does by itself:
+// tombstones that are younger than that.
+func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) error {
+	if m.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
 		return nil
 	}
-	return c.Store.RenewTombstone(ctx, t.ID, outlives.Add(c.PurgeMargin))
-}
-
-// yield is for a send that found the entries of another one, of other content, under its client message id. If that
-// one is committed, this one is a mismatch. If it has been standing uncommitted for too long, its writer is gone.
-func (w *Writer) yield(ctx context.Context, m store.Message) (Receipt, error) {
-	_, err := w.resolve(ctx, m, nil)
-	if !errors.Is(err, ErrNotCommitted) {
-		return Receipt{}, err
-	}
-	if !w.stuck.tooLong(m.ID.String(), m.CreatedAt) {
-		return Receipt{}, fmt.Errorf("%w: another send with this client message id is under way", ErrNotCommitted)
-	}
-	return w.settle(ctx, m, nil)
+	return c.Store.Keep(ctx, m, outlives.Add(c.PurgeMargin))
 }
 
 // tombstone makes the message that stands where none will ever be. It is kept for longer than the entries that point

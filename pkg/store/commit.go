@@ -15,9 +15,8 @@ type SendResult struct {
 	Written bool
 	// Decided means that the message's id is in use: a message or a tombstone stands there.
 	Decided bool
-	// Entries says what the entries met, in their order; nil if all of them were free. An existing entry is in the way only if it stands at another
-	// position than the send's, or bears another digest: at the same position it is kept, as what an earlier attempt has left.
-	Entries []EntryResult
+	// Taken says of each entry, in their order, whether another one stands at its position; nil if all of them were free.
+	Taken []bool
 }
 
 // Committer is an optional port of a Log that can write entries and their messages in one step, which is what a send is: with one

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -39,9 +41,16 @@ func NewMessageID(now time.Time) MessageID {
 	return id
 }
 
-// Digest is the first 16 bytes of a SHA-256 over what a send contains. An entry and a message that bear the same id
-// belong together only if they bear the same digest.
+// Digest is the first 16 bytes of a SHA-256 over what a send contains. It tells a repeat from another send under the same client
+// message id.
 type Digest [16]byte
+
+// Place is a position of an inbox.
+type Place struct {
+	// User is the inbox's owner, canonical.
+	User     string
+	Position int64
+}
 
 // EntryKind says what a position of an inbox holds.
 type EntryKind uint8
@@ -63,7 +72,6 @@ type Entry struct {
 	Kind     EntryKind
 	// Message is the id of the message; for a Hole it is an id that no message has.
 	Message MessageID
-	Digest  Digest
 	// Size is the length of the message's content in bytes, so that a reader knows it before it fetches; 0 if it is not
 	// known, as of entries from before sizes were kept.
 	Size int
@@ -82,24 +90,32 @@ type Entry struct {
 	PurgeAt time.Time
 }
 
+// Place is where the entry stands.
+func (e *Entry) Place() Place { return Place{User: e.User, Position: e.Position} }
+
 // Message is what was sent, without the wrapped keys, which stand in the entries. Messages are written once. From ExpiresAt
 // on the store may erase what they hold, and from PurgeAt on remove them: between the two an id is known and its content gone.
+//
+// A message names the places of its entries, and an entry counts only if its message names its place. What other attempts of the same
+// send have left in the inboxes counts for nothing.
 type Message struct {
 	ID MessageID
 	// Sender and Recipients are display names. Recipients are in the order of their canonical names.
 	Sender           string
 	SenderKeyVersion int
 	Recipients       []string
-	Content          string
-	IV               string
-	ClientMessageID  string
-	Digest           Digest
-	CreatedAt        time.Time
-	ExpiresAt        time.Time
+	// Positions are those of the entries: of the recipients, in their order, and then of the sender, unless that is one of them.
+	Positions       []int64
+	Content         string
+	IV              string
+	ClientMessageID string
+	Digest          Digest
+	CreatedAt       time.Time
+	ExpiresAt       time.Time
 	// PurgeAt is until when the id and the digest are kept, so that a repeat of the same client message id is recognised. A moment
 	// before ExpiresAt counts as ExpiresAt.
 	PurgeAt time.Time
-	// Erased means that the store has erased Content, IV and Recipients, because the message has expired.
+	// Erased means that the store has erased Content, IV, Recipients and Positions, because the message has expired.
 	Erased bool
 	// Tombstone marks an id under which no message will ever be committed.
 	Tombstone bool
@@ -113,12 +129,32 @@ func (m Message) KeptUntil() time.Time {
 	return m.PurgeAt
 }
 
-// EntryResult says what became of an entry handed to InsertEntries. Written, unless one of the two says otherwise.
-type EntryResult struct {
-	// Existing is the entry that the inbox already holds for this message; nothing was written.
-	Existing *Entry
-	// PositionTaken means that another entry stands at this position; nothing was written.
-	PositionTaken bool
+// PositionOf returns the position that the message names in an inbox; 0 if it names none. User is canonical.
+func (m *Message) PositionOf(user string) int64 {
+	i, found := slices.BinarySearchFunc(m.Recipients, user, func(name, user string) int { return strings.Compare(Canonical(name), user) })
+	switch {
+	case found && i < len(m.Positions):
+		return m.Positions[i]
+	case !found && len(m.Positions) == len(m.Recipients)+1 && Canonical(m.Sender) == user:
+		return m.Positions[len(m.Recipients)]
+	}
+	return 0
+}
+
+// Names reports whether the message names the place of an entry that points to it.
+func (m *Message) Names(e *Entry) bool { return m.PositionOf(e.User) == e.Position }
+
+// Places are those that the message names.
+func (m *Message) Places() []Place {
+	places := make([]Place, len(m.Positions))
+	for i, position := range m.Positions {
+		name := m.Sender
+		if i < len(m.Recipients) {
+			name = m.Recipients[i]
+		}
+		places[i] = Place{User: Canonical(name), Position: position}
+	}
+	return places
 }
 
 // ReadReceipt says when a user first read a message.
@@ -138,36 +174,37 @@ type Tail struct {
 	Removed int64
 }
 
-// Log is the port for the inbox log. Its promise is write-once: of any number of concurrent inserts at one (user,
-// position), one (user, message) or one message id, exactly one succeeds, and the others learn of it. What a read
-// returns has been made durable and cannot be undone by a failover.
+// Log is the port for the inbox log. Its promise is write-once: of any number of concurrent inserts at one (user, position) or
+// one message id, exactly one succeeds, and the others learn of it. What a read returns has been made durable and cannot be
+// undone by a failover.
 type Log interface {
-	// InsertEntries writes entries, each on its own: one that is refused does not keep the others out. The results
-	// stand in the order of the entries. No two of the entries are for the same (user, position). Where both reasons
-	// to refuse an entry hold, Existing is reported.
-	InsertEntries(ctx context.Context, entries []Entry) ([]EntryResult, error)
+	// InsertEntries writes entries, each on its own, and reports for each whether it was written: false means that another entry
+	// stands at its position. One that is refused does not keep the others out. No two of the entries are for the same (user, position).
+	InsertEntries(ctx context.Context, entries []Entry) (written []bool, err error)
 	// InsertMessages writes messages, each on its own, and reports for each whether it was written: false means that
 	// the id is in use. When it returns, what it wrote is durable.
 	InsertMessages(ctx context.Context, messages []Message) (written []bool, err error)
-	// RenewTombstone keeps the tombstone under an id until purgeAt, if it would go sooner; ErrNotFound if there is none.
-	RenewTombstone(ctx context.Context, id MessageID, purgeAt time.Time) error
+	// Keep keeps the id of a message or a tombstone that was read until a moment, if it would go sooner; ErrNotFound if it has gone,
+	// also if something else stands there by now: another Tombstone or CreatedAt tell. The message's content goes no later for that.
+	Keep(ctx context.Context, m Message, until time.Time) error
 	// Messages finds messages by id, tombstones included; ids that are not there are missing from the answer.
 	Messages(ctx context.Context, ids []MessageID) (map[MessageID]Message, error)
 	// MessagesOf is Messages for entries that this store returned: what they tell of their messages makes these quicker to find.
 	MessagesOf(ctx context.Context, entries []Entry) (map[MessageID]Message, error)
-	// Decided reports which of the ids hold a message or a tombstone. It costs little, however large the messages are.
-	Decided(ctx context.Context, ids []MessageID) (map[MessageID]bool, error)
+	// Decided reports which of the ids hold a message or a tombstone, and until when they are kept. It costs little, however large the
+	// messages are.
+	Decided(ctx context.Context, ids []MessageID) (map[MessageID]time.Time, error)
 	// Entries returns what stands at the positions after < p <= upTo of an inbox, ascending.
 	Entries(ctx context.Context, user string, after, upTo int64) ([]Entry, error)
+	// EntriesAt returns what stands at places, in any order. Where nothing stands it returns nothing.
+	EntriesAt(ctx context.Context, places []Place) ([]Entry, error)
 	// FirstAfter returns the lowest position above after that holds an entry, 0 if none does.
 	FirstAfter(ctx context.Context, user string, after int64) (int64, error)
 	// Tails returns the tail of each user, in one or two round trips however many there are. Unlike those of all other methods its reads
 	// are never stale: what was acknowledged before it began, it knows.
 	Tails(ctx context.Context, users []string) (map[string]Tail, error)
-	// Entry finds the entry that an inbox holds for a message, or returns ErrNotFound.
-	Entry(ctx context.Context, user string, id MessageID) (Entry, error)
-	// MarkRead sets ReadAt of the entry that an inbox holds for a message, unless it is set; ErrNotFound without one.
-	MarkRead(ctx context.Context, user string, id MessageID, at time.Time) error
-	// Receipts returns who has read which message, of the users (canonical) that are asked about for each.
-	Receipts(ctx context.Context, wanted map[MessageID][]string) ([]ReadReceipt, error)
+	// MarkRead sets ReadAt of the entry at a place, unless it is set; ErrNotFound if nothing stands there.
+	MarkRead(ctx context.Context, place Place, at time.Time) error
+	// Receipts returns when the entries at places were first read. Those that have not been read are missing from the answer.
+	Receipts(ctx context.Context, places []Place) (map[Place]time.Time, error)
 }

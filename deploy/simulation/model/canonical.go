@@ -1,43 +1,65 @@
 package model
 
+import "slices"
+
 // canonical makes of states that differ in nothing that matters one.
 func (m *machine) canonical(s *state) {
 	for w := range m.Writers {
 		m.tidy(s, uint8(w))
 	}
+	m.level(s)
 	if m.twins() {
 		m.mirror(s)
 	}
 }
 
-// tidy forgets of a call that has ended what has no effect any more: inserts that would be refused, and events that tell what the store
-// tells.
+// settled reports whether an id is decided for good. With a clock it is not: what stands there may go before something on its way comes.
+func (m *machine) settled(s *state, id uint8) bool {
+	return s.messages[id] != nothing && m.keeps(MessagesWriteOnce) && m.Ticks == 0
+}
+
+// tidy forgets of a call what has no effect any more: positions that no message will name, and, if the call has ended, inserts that would
+// be refused, and events that tell what the store tells.
 func (m *machine) tidy(s *state, w uint8) {
 	me := &s.writers[w]
-	if !me.stage.ended() {
-		return
+	settled := m.settled(s, m.id(s, w))
+	if me.stage == settling && settled {
+		me.flying &^= messageFlying // it would be refused, and nobody waits
 	}
-	me.floor = 0
-	if s.messages[m.id(s, w)] != nothing && m.keeps(MessagesWriteOnce) {
+	if me.stage.ended() && settled {
 		me.flying = 0
 	}
+	if me.stage >= committed && me.flying&messageFlying == 0 {
+		me.forgetStanding()
+	}
+	if me.stage.ended() {
+		m.tidyEnded(s, w)
+	}
+}
+
+// forgetStanding forgets where entries stand.
+func (w *writer) forgetStanding() {
+	for u := range w.entries {
+		if w.entries[u].how != flying {
+			w.entries[u] = placement{}
+		}
+	}
+}
+
+func (m *machine) tidyEnded(s *state, w uint8) {
+	me := &s.writers[w]
+	me.floor = 0
 	useful := me.flying != 0 || me.stage == acknowledged
 	for u := range me.entries {
 		e := &me.entries[u]
-		switch e.how {
-		case flying:
-			if !m.mayArrive(s, w, uint8(u)) {
-				*e = placement{}
-				s.early &^= 1 << w
-			}
-		case announced:
-			if m.judge(s, uint8(u), e.position) == m.message(s, w) {
-				*e = placement{}
-			}
-		default:
+		if e.how == flying && !m.mayArrive(s, w, uint8(u)) {
 			*e = placement{}
+			s.early &^= 1 << w
 		}
-		useful = useful || e.how != absent
+		if p := me.announced[u]; p != 0 && m.judge(s, uint8(u), p) == m.message(s, w) {
+			me.announced[u] = 0
+		}
+		useful = useful || e.how == flying
 	}
 	if !useful {
 		me.attempt = 0
@@ -46,16 +68,27 @@ func (m *machine) tidy(s *state, w uint8) {
 
 // mayArrive reports whether an entry on its way may yet be written.
 func (m *machine) mayArrive(s *state, w, u uint8) bool {
-	if s.find(u, m.id(s, w)) != 0 && m.keeps(OneEntryAMessage) {
-		return false
+	if m.Ticks > 0 {
+		return true
 	}
-	for p := uint8(1); p <= positions; p++ {
+	for p := uint8(1); p <= m.last(); p++ {
 		of := s.writers[w].entries[u].position
 		if (of == 0 || of == p) && (s.at(u, p) == nothing || !m.keeps(PositionsWriteOnce)) {
 			return true
 		}
 	}
 	return false
+}
+
+// level makes tombstones of entries that count for nothing and never will.
+func (m *machine) level(s *state) {
+	for u := range m.Inboxes {
+		for p := uint8(1); p <= positions; p++ {
+			if c := s.at(u, p); c.isMessage() && m.settled(s, c.id()) && m.judge(s, u, p) == tombstone {
+				s.entries[u][p-1] = tombstone
+			}
+		}
+	}
 }
 
 // twins reports whether the first two writers are alike, but for their keys perhaps. Then what one of them does the other might have
@@ -91,6 +124,7 @@ func swapKeys(s *state) {
 	}
 	for id := range uint8(attempts) {
 		s.messages[id], s.messages[id+attempts] = swapped(s.messages[id+attempts]), swapped(s.messages[id])
+		s.named[id], s.named[id+attempts] = s.named[id+attempts], s.named[id]
 	}
 }
 
@@ -112,6 +146,9 @@ func less(a, b *state) bool {
 		if x, y := a.messages[id], b.messages[id]; x != y {
 			return x < y
 		}
+		if x, y := a.named[id], b.named[id]; x != y {
+			return slices.Compare(x[:], y[:]) < 0
+		}
 	}
 	for u := range a.entries {
 		for p := range a.entries[u] {
@@ -129,8 +166,8 @@ func less(a, b *state) bool {
 // rank is a number for all that a writer is.
 func (w *writer) rank() uint64 {
 	n := uint64(w.stage)<<4 | uint64(w.attempt)<<2 | uint64(w.flying)
-	for _, e := range w.entries {
-		n = n<<12 | uint64(e.how)<<8 | uint64(e.position)<<4 | uint64(e.taken)
+	for u, e := range w.entries {
+		n = n<<12 | uint64(e.how)<<8 | uint64(e.position)<<4 | uint64(w.announced[u])
 	}
 	return n<<8 | uint64(w.floor)
 }

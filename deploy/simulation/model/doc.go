@@ -8,13 +8,13 @@
 // # What is in it
 //
 //	here                          in the code
-//	store.go                      store.Log: InsertEntries, InsertMessages; judge of pkg/inbox/walk.go
-//	writer.go: begin … end        pkg/inbox/writer.go: Append, attempt, prepare, place, close
-//	resolve, yieldToForeign,      resolve, yield,
+//	store.go                      store.Log: InsertEntries, InsertMessages, Keep; judge of pkg/inbox/walk.go
+//	writer.go: begin … end        pkg/inbox/writer.go: Append, attempt, prepare, place
+//	resolve, nextAttempt,         resolve, passTombstone,
 //	giveUp, tombstoneArrives      failed, settle
-//	howHeld                       Existing in place, expiredBefore
 //	sequencer.go                  pkg/inbox/positions.go: counted, verify, seeded, passTail, afterTails; redisseq
 //	reader.go: readerSteps        pkg/inbox/reader.go: scan, scanRun, settlePrepared
+//	note                          keep of pkg/inbox/walk.go, keepPassed of pkg/inbox/head.go
 //	passGap, skip                 scanGap, passGap, settleHoles
 //	beginLatest                   after=latest in the gateway
 //	takeEvents                    the gateway's mailbox, which is told what an acknowledged send announces
@@ -36,12 +36,14 @@
 // Promises speak of what readers were told, all readers of an inbox together, since the beginning (state.told). That readers are never
 // stuck is checked on the graph of states: from each, the steps of readers alone lead to one in which all have read up to the tail.
 //
+// A send that is written in one step (store.Committer) is here one whose steps happen to come one after the other.
+//
 // # What is not in it
 //
 // Reads are one step, and never older than the question; a settled hole is one position. History pages, read marks, the sender's own
 // entry, sessions and their cursors, epochs and restores, a tail that is given too high (MongoDB's blocks), clocks that differ, and
-// the time that anything takes. A client message id goes through two ids, an inbox has three positions, a run two or three writers
-// and no more than two readers. The simulator beside this package tries more of everything, but not all runs.
+// the time that anything takes. A client message id goes through two ids, an inbox has three or four positions, a run two or three
+// writers and no more than two readers. The simulator beside this package tries more of everything, but not all runs.
 //
 // # To read it
 //

@@ -2,7 +2,7 @@ package model
 
 // check returns the promise that a state breaks, or nothing. Each is one that clients can hold the system to.
 func (m *machine) check(s *state) string {
-	for _, promise := range []func(*state) string{m.toldStays, m.deliveredOnce, m.acknowledgedStands, m.inOrder} {
+	for _, promise := range []func(*state) string{m.toldStays, m.ownKeys, m.deliveredOnce, m.acknowledgedStands, m.inOrder} {
 		if fault := promise(s); fault != "" {
 			return fault
 		}
@@ -29,11 +29,23 @@ func (m *machine) toldStays(s *state) string {
 	return ""
 }
 
+// ownKeys: a message is shown with the key that was sent with it.
+func (m *machine) ownKeys(s *state) string {
+	for u := range m.Inboxes {
+		for p := uint8(1); p <= positions; p++ {
+			if shown := m.judge(s, u, p); shown.isMessage() && s.at(u, p) != shown {
+				return "a message is shown with the key of another"
+			}
+		}
+	}
+	return ""
+}
+
 // deliveredOnce: a message is given to its recipients only, once, and to all of them: nobody is given a message that failed for
 // another, or one whose sender was told that the id was used for another content.
 func (m *machine) deliveredOnce(s *state) string {
 	for u := range m.Inboxes {
-		keys := s.forgotten // a repeat that comes later is a new message
+		keys := s.forgotten // a send that comes later is a new message
 		for _, c := range s.told[u] {
 			if !c.isMessage() {
 				continue
@@ -45,7 +57,7 @@ func (m *machine) deliveredOnce(s *state) string {
 				return "a message is delivered twice"
 			}
 			keys |= 1 << c.key()
-			if m.answeredMismatch(s, c) {
+			if s.forgotten>>c.key()&1 == 0 && m.answeredMismatch(s, c) {
 				return "a content is delivered of which its sender was told that another stands"
 			}
 			if !m.standsEverywhere(s, c) {
@@ -65,7 +77,7 @@ func (m *machine) answeredMismatch(s *state, c cell) bool {
 	return false
 }
 
-// standsEverywhere reports whether each recipient's inbox holds a message, once, and shows it for as long as it is to be shown.
+// standsEverywhere reports whether each recipient's inbox shows a message, once, for as long as it is to be shown.
 func (m *machine) standsEverywhere(s *state, c cell) bool {
 	if m.Ticks > 0 {
 		removed := s.messages[c.id()] != c && s.clock >= m.Lifetime
@@ -77,7 +89,7 @@ func (m *machine) standsEverywhere(s *state, c cell) bool {
 		return false
 	}
 	for u, to := uint8(0), m.recipients(c); u < m.Inboxes; u++ {
-		if to>>u&1 == 1 && (m.count(s, u, c) != 1 || m.expired(s, u, s.find(u, c.id()))) {
+		if to>>u&1 == 1 && m.count(s, u, c) != 1 {
 			return false
 		}
 	}
@@ -85,8 +97,8 @@ func (m *machine) standsEverywhere(s *state, c cell) bool {
 }
 
 func (m *machine) count(s *state, u uint8, c cell) (n int) {
-	for _, at := range s.entries[u] {
-		if at == c {
+	for p := uint8(1); p <= positions; p++ {
+		if m.judge(s, u, p) == c {
 			n++
 		}
 	}
@@ -121,7 +133,7 @@ func (m *machine) inOrder(s *state) string {
 		var before uint8 // the keys of the messages below
 		for p := uint8(positions); p > 0; p-- {
 			c := s.at(u, p)
-			if !c.isMessage() || s.messages[c.id()] != c {
+			if !c.isMessage() || s.messages[c.id()] != c || s.named[c.id()][u] != p {
 				continue
 			}
 			if s.after[c.key()]&before != 0 {

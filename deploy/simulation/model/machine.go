@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -12,8 +13,10 @@ type Setup struct {
 	Covers string
 	// Inboxes is how many inboxes there are.
 	Inboxes uint8
-	Writers []Writer
-	Readers []Reader
+	// Positions is how many an inbox has; 0 for the usual number.
+	Positions uint8
+	Writers   []Writer
+	Readers   []Reader
 	// Counter: positions come from a counter, which nodes verify. Without it the sequencer gives any position at any time. Nothing
 	// that a sequencer does is beyond that, but then the order of messages is not promised.
 	Counter bool
@@ -48,6 +51,9 @@ type machine struct {
 	Setup
 	broken Rule
 }
+
+// last is the highest position that a send can have.
+func (m *machine) last() uint8 { return cmp.Or(m.Positions, usualPositions) }
 
 func (m *machine) keeps(r Rule) bool { return m.broken != r }
 

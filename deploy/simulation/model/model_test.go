@@ -40,7 +40,7 @@ const (
 	twice       = "a message is delivered twice"
 	twoIDs      = "one key is acknowledged as two messages"
 	disorder    = "a message stands before one that had been acknowledged when it was sent"
-	noRecipient = "a message is given to somebody who is no recipient of it"
+	otherKey    = "a message is shown with the key of another"
 	stuckReader = "a reader is stuck"
 	onceMore    = "a reader is given once more what it had"
 	noContent   = "a reader is given a message that has lost its content"
@@ -52,29 +52,26 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		setup, fault string
 	}{
 		{PositionsWriteOnce, "one inbox", notInAll},
-		{OneEntryAMessage, "a repeat", notInAll},
 		{MessagesWriteOnce, "one inbox", passed},
 		{DecidedEntriesSynced, "power failure", passed},
 		{CommitBeforeAcknowledge, "one inbox", notInAll},
 		{RefusedCommitResolved, "one inbox", notInAll},
-		{ExistingEntryKept, "late repeat", failedAfter},
-		{ForeignEntriesYield, "another content", notInAll},
 		{NextIDNeedsTombstone, "power failure", twoIDs},
-		{UnknownPositionsNotAnnounced, "late repeat", twice},
+		{StandingPlacesAnnounced, "a repeat", failedAfter},
 		{DoubtfulCountersRaised, "order", disorder},
 		{PredecessorsOutwaited, "order of three", disorder},
 		{CountersNotLostAlone, "order of three", disorder},
 		{GapsNotLeftAboveCounters, "order", disorder},
 		{HolesSettled, "one inbox", passed},
 		{PreparedSettled, "one inbox", passed},
-		{DigestsMatch, "another content", noRecipient},
+		{PlacesNamed, "another content", otherKey},
 		{LatestBelowUndecided, "one inbox", passed},
 		{GoesOnBehindRemoved, "one old message", stuckReader},
 		{NeverRewinds, "one old message", onceMore},
-		{IDsKeptForRetention, "late repeats", twoIDs},
-		{EntriesOutliveIDs, "late repeat", noContent},
-		{OldEntriesReplaced, "late repeat", notInAll},
-		{PassedTombstonesRenewed, "late repeat", passed},
+		{IDsKeptForRetention, "short life", twice},
+		{PassedTombstonesRenewed, "late repeats", twoIDs},
+		{DecidedOutliveEntries, "late repeat", passed},
+		{KeptIsWhatWasRead, "late repeat", passed},
 		{TailsFresh, "order", disorder},
 		{NothingUnderWayIsOld, "one old message", notInAll},
 	}

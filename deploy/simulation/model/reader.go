@@ -24,13 +24,19 @@ func (m *machine) readerSteps(s *state, r uint8, yield visit) {
 	switch entry := s.at(u, next); {
 	case entry == nothing:
 		m.passGap(s, r, yield)
+	case !m.keeps(KeptIsWhatWasRead) && s.passing>>r&1 == 1:
+		m.tell(*s, r, next, tombstone, "reader %d of inbox %d keeps what stands under the id now, and passes position %d", yield)
+	case !m.keeps(KeptIsWhatWasRead) && entry.isMessage() && m.judge(s, u, next) == tombstone:
+		t := *s
+		t.passing |= 1 << r
+		yield(readerDid("reader %d of inbox %d reads position %d, which does not count", r, u, next), t)
 	case m.judge(s, u, next) != nothing:
 		m.tell(*s, r, next, m.judge(s, u, next), "reader %d of inbox %d reads position %d", yield)
 	case !m.keeps(PreparedSettled):
 		m.tell(*s, r, next, tombstone, "reader %d of inbox %d passes the prepared entry at position %d", yield)
 	default:
 		t := *s
-		m.insertMessage(&t, entry.id(), tombstone)
+		m.insertMessage(&t, entry.id(), tombstone, places{})
 		yield(readerDid("reader %d settles the entry at %d of inbox %d, writing a tombstone under id %d", r, next, u, entry.id()), t)
 	}
 }
@@ -85,13 +91,14 @@ func (m *machine) tell(s state, r, p uint8, what cell, text string, yield visit)
 		t.fault = "a reader is given a message that has lost its content"
 	}
 	s.readers[r] = p
+	s.passing &^= 1 << r
 	yield(t, s)
 }
 
-// note keeps what readers of an inbox were told of a position, and makes sure that it stays true.
+// note keeps what readers of an inbox were told of a position. What decides against an entry must outlive it: see keep in pkg/inbox.
 func (m *machine) note(s *state, u, p uint8, what cell) (fault string) {
-	if entry := s.at(u, p); entry.isMessage() && what == tombstone {
-		m.renew(s, entry.id(), s.writtenAt[u][p-1])
+	if entry := s.at(u, p); entry.isMessage() && what == tombstone && m.keeps(DecidedOutliveEntries) {
+		m.keep(s, entry.id(), s.writtenAt[u][p-1]+m.Lifetime)
 	}
 	before := s.told[u][p-1]
 	if before == nothing {
@@ -117,8 +124,8 @@ func (m *machine) gone(s *state, u, p uint8) bool {
 func (m *machine) takeEvents(s *state, r uint8, yield visit) {
 	u := m.Readers[r].Inbox
 	for w := range m.Writers {
-		if e := s.writers[w].entries[u]; e.how == announced && e.position == s.readers[r]+1 {
-			m.tell(*s, r, e.position, m.message(s, uint8(w)), "reader %d of inbox %d takes the event of position %d", yield)
+		if p := s.writers[w].announced[u]; p != 0 && p == s.readers[r]+1 {
+			m.tell(*s, r, p, m.message(s, uint8(w)), "reader %d of inbox %d takes the event of position %d", yield)
 		}
 	}
 }

@@ -1,23 +1,25 @@
 package model
 
-// retentionSteps are the clock, and what it makes the store remove, in any order.
+// retentionSteps are the clock, and what it makes the store remove, in any order. Entries may be kept for a tick longer than ids:
+// nothing depends on it.
 func (m *machine) retentionSteps(s *state, yield visit) {
 	overdue := false
 	for u := range m.Inboxes {
 		for p := uint8(1); p <= positions; p++ {
-			if s.at(u, p) != nothing && s.writtenAt[u][p-1]+m.entriesKeptFor() <= s.clock {
+			if s.at(u, p) != nothing && s.writtenAt[u][p-1]+m.Retention <= s.clock {
 				t := *s
 				t.entries[u][p-1], t.writtenAt[u][p-1] = nothing, 0
 				t.removed[u] = max(t.removed[u], p)
 				yield(did("retention removes position %d of inbox %d", p, u), t)
-				overdue = true
+				overdue = overdue || s.writtenAt[u][p-1]+m.Retention < s.clock
 			}
 		}
 	}
 	for id := range uint8(maxIDs) {
-		if s.messages[id] != nothing && s.createdAt[id]+m.idKeptFor(s.messages[id]) <= s.clock {
+		if s.messages[id] != nothing && s.keptUntil[id] <= s.clock {
 			t := *s
-			t.messages[id], t.createdAt[id] = nothing, 0
+			t.messages[id], t.named[id] = nothing, places{}
+			t.createdAt[id], t.keptUntil[id] = 0, 0
 			yield(did("retention removes what stands under id %d", id), t)
 			overdue = true
 		}
@@ -37,7 +39,7 @@ func (m *machine) quiet(s *state) bool {
 	return true
 }
 
-// idKeptFor is for how long what stands under a message id is kept.
+// idKeptFor is for how long what stands under a message id is kept at least.
 func (m *machine) idKeptFor(c cell) uint8 {
 	if c.isMessage() && !m.keeps(IDsKeptForRetention) {
 		return m.Lifetime
@@ -45,20 +47,11 @@ func (m *machine) idKeptFor(c cell) uint8 {
 	return m.Retention
 }
 
-// entriesKeptFor is for how long entries are kept.
-func (m *machine) entriesKeptFor() uint8 {
-	if !m.keeps(EntriesOutliveIDs) {
-		return m.Retention
-	}
-	return m.Retention + 1
-}
-
 func (m *machine) tick(s state) state {
 	s.clock++
 	for w := range m.Writers {
 		if me := &s.writers[w]; me.stage.ended() && m.keeps(NothingUnderWayIsOld) {
-			me.flying = 0
-			clear(me.entries[:])
+			*me = writer{stage: me.stage, attempt: me.attempt}
 		}
 	}
 	for _, c := range s.messages {
@@ -67,11 +60,4 @@ func (m *machine) tick(s state) state {
 		}
 	}
 	return s
-}
-
-// renew makes a tombstone that is passed as young as what it is passed for.
-func (m *machine) renew(s *state, id, at uint8) {
-	if s.messages[id] == tombstone && m.keeps(PassedTombstonesRenewed) {
-		s.createdAt[id] = max(s.createdAt[id], at)
-	}
 }

@@ -12,9 +12,6 @@ const (
 
 	// PositionsWriteOnce says that an entry is refused where another stands.
 	PositionsWriteOnce
-	// OneEntryAMessage says that an inbox holds one entry for a message id. A second one is refused, and its writer is shown the
-	// first.
-	OneEntryAMessage
 	// MessagesWriteOnce says that a message does not replace a tombstone, nor a tombstone a message.
 	MessagesWriteOnce
 	// DecidedEntriesSynced says that where prepared entries are written without a sync (Pebble), one whose id is decided already is
@@ -27,15 +24,11 @@ const (
 	CommitBeforeAcknowledge
 	// RefusedCommitResolved says that a writer whose message is refused looks at what stands there. It may be a tombstone.
 	RefusedCommitResolved
-	// ExistingEntryKept says that an entry that the inbox holds already keeps its position, and that is the one announced.
-	ExistingEntryKept
-	// ForeignEntriesYield says that a writer that finds the entry of another content under its id does not commit.
-	ForeignEntriesYield
 	// NextIDNeedsTombstone says that a client message id goes on to its next message id only over a tombstone.
 	NextIDNeedsTombstone
-	// UnknownPositionsNotAnnounced says that a send that gave up while its entries were on their way does not know where they stand.
-	// If its message turns out to be committed, by a repeat, it announces nothing of them.
-	UnknownPositionsNotAnnounced
+	// StandingPlacesAnnounced says that a writer whose message was committed by another attempt announces the places that the standing
+	// message names, not its own.
+	StandingPlacesAnnounced
 
 	// Of positions.
 
@@ -56,8 +49,8 @@ const (
 	HolesSettled
 	// PreparedSettled says that a reader passes an entry without its message only when a tombstone stands in the message's place.
 	PreparedSettled
-	// DigestsMatch says that an entry counts only with a message of the same content.
-	DigestsMatch
+	// PlacesNamed says that an entry counts only if the message under its id names its place.
+	PlacesNamed
 	// LatestBelowUndecided says that the latest position is the last below which nothing is undecided, not the tail.
 	LatestBelowUndecided
 	// GoesOnBehindRemoved says that a reader below the end of what retention has removed goes on at that end.
@@ -69,15 +62,13 @@ const (
 
 	// IDsKeptForRetention says that a message's id is kept for the retention, though its content may expire before.
 	IDsKeptForRetention
-	// EntriesOutliveIDs says that entries are kept for longer than message ids, so that a repeat which meets its id meets its
-	// entries, too.
-	EntriesOutliveIDs
-	// OldEntriesReplaced says that a send does not commit over entries of long ago, which will go before its message does. It writes
-	// a tombstone, and goes on with the next id.
-	OldEntriesReplaced
-	// PassedTombstonesRenewed says that who passes a tombstone makes it as young as what it is passed for: a writer, its message
-	// under the next id; a reader, the entry that it passes.
+	// PassedTombstonesRenewed says that a writer which passes a tombstone makes it as young as its message under the next id.
 	PassedTombstonesRenewed
+	// DecidedOutliveEntries says that a reader which passes an entry makes what decides against it outlive it: a tombstone, or a
+	// message that names another place. Else the entry's message could be committed after all.
+	DecidedOutliveEntries
+	// KeptIsWhatWasRead says that what is kept is what was read. If that has gone, and something else stands there, nothing was decided.
+	KeptIsWhatWasRead
 
 	// What is taken for granted: nothing in the code can make it so.
 
@@ -93,29 +84,26 @@ const (
 var ruleNames = [...]string{
 	"None",
 	"PositionsWriteOnce",
-	"OneEntryAMessage",
 	"MessagesWriteOnce",
 	"DecidedEntriesSynced",
 	"CommitBeforeAcknowledge",
 	"RefusedCommitResolved",
-	"ExistingEntryKept",
-	"ForeignEntriesYield",
 	"NextIDNeedsTombstone",
-	"UnknownPositionsNotAnnounced",
+	"StandingPlacesAnnounced",
 	"DoubtfulCountersRaised",
 	"PredecessorsOutwaited",
 	"CountersNotLostAlone",
 	"GapsNotLeftAboveCounters",
 	"HolesSettled",
 	"PreparedSettled",
-	"DigestsMatch",
+	"PlacesNamed",
 	"LatestBelowUndecided",
 	"GoesOnBehindRemoved",
 	"NeverRewinds",
 	"IDsKeptForRetention",
-	"EntriesOutliveIDs",
-	"OldEntriesReplaced",
 	"PassedTombstonesRenewed",
+	"DecidedOutliveEntries",
+	"KeptIsWhatWasRead",
 	"TailsFresh",
 	"NothingUnderWayIsOld",
 }

@@ -25,7 +25,7 @@ func (m *machine) takePosition(s *state, w uint8, yield visit) {
 	trusting := s.trusting>>m.Writers[w].Node&1 == 1
 	switch floor := s.writers[w].floor; {
 	case floor == raised, floor == unread && trusting && s.counter != missing:
-		for p := s.counter + 1; p <= positions; p++ { // those between were taken by others, who died
+		for p := s.counter + 1; p <= m.last(); p++ { // those between were taken by others, who died
 			t := *s
 			t.counter = p
 			m.fly(&t, w, p)
@@ -90,9 +90,9 @@ func (m *machine) takeAboveTail(s *state, w uint8, yield visit) {
 	first := s.tail(0) + 1
 	last := first
 	if !m.keeps(GapsNotLeftAboveCounters) {
-		last = positions // the positions between are of sends that came together with this one, and died
+		last = m.last() // the positions between are of sends that came together with this one, and died
 	}
-	for p := first; p <= min(last, positions); p++ {
+	for p := first; p <= min(last, m.last()); p++ {
 		t := *s
 		t.trusting &^= 1 << m.Writers[w].Node
 		m.fly(&t, w, p)

@@ -6,7 +6,7 @@ const (
 )
 
 // Setups are what is explored, each completely.
-func Setups() []Setup {
+func Setups() []Setup { //nolint:funlen // a list
 	return []Setup{
 		{
 			Name: "two sends", Covers: "two messages to two inboxes, one of which is read from the latest position on",
@@ -67,9 +67,19 @@ func Setups() []Setup {
 			Counter: true, Ticks: 4, Lifetime: 2, Retention: 2,
 		},
 		{
-			Name: "late repeats", Covers: "a message of a short life that is sent three times, over the retention",
-			Inboxes: 1, Writers: []Writer{{Key: 0, To: one}, {Key: 0, To: one}, {Key: 0, To: one}},
+			Name: "late content", Covers: "another content under the same client message id, when the first is old",
+			Inboxes: 1, Writers: []Writer{{Key: 0, To: one}, {Key: 0, Content: 1, To: one, Node: 1}},
+			Readers: []Reader{{Inbox: 0}}, Counter: true, Ticks: 3, Lifetime: 2, Retention: 2,
+		},
+		{
+			Name: "short life", Covers: "a message that is sent again when its content has gone",
+			Inboxes: 1, Writers: []Writer{{Key: 0, To: one}, {Key: 0, To: one}},
 			Readers: []Reader{{Inbox: 0}}, Counter: true, Ticks: 3, Lifetime: 1, Retention: 2,
+		},
+		{
+			Name: "late repeats", Covers: "a message of a short life that is sent three times, over the retention",
+			Inboxes: 1, Positions: 4, Writers: []Writer{{Key: 0, To: one}, {Key: 0, To: one}, {Key: 0, To: one}},
+			Counter: true, Ticks: 3, Lifetime: 1, Retention: 2,
 		},
 	}
 }

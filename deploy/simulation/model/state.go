@@ -6,8 +6,10 @@ const (
 	maxWriters = 3
 	maxReaders = 2
 	maxKeys    = 2
-	// positions is how many positions an inbox has. A send that finds none left can only give up.
-	positions = 3
+	// positions is how many positions an inbox has at most, and usualPositions in most setups. A send that finds none left can only
+	// give up.
+	positions      = 4
+	usualPositions = 3
 	// attempts is how many message ids one client message id goes through.
 	attempts = 2
 	maxIDs   = maxKeys * attempts
@@ -24,7 +26,7 @@ const (
 	firstMessage
 )
 
-// messageCell is a message, or the entry of one: its id, and the digest that tells its content from another.
+// messageCell is a message, or the entry of one: its id, and the content. (The digest in a message and the key in an entry tell that.)
 func messageCell(id, content uint8) cell { return firstMessage + cell(2*id+content) }
 
 func (c cell) isMessage() bool { return c >= firstMessage }
@@ -32,20 +34,28 @@ func (c cell) id() uint8       { return uint8(c-firstMessage) / 2 }
 func (c cell) key() uint8      { return c.id() / attempts }
 func (c cell) content() uint8  { return uint8(c-firstMessage) % 2 }
 
+// places are a position in each inbox, 0 in those that have none.
+type places [maxInboxes]uint8
+
 // state is all that there is at a moment. It is comparable and has no padding, so that it can be hashed as it is.
 type state struct {
 	// What the store holds: entries, when each was written, and whether a power failure would take it (a bit for each);
-	// messages, and when each was written; and the highest position that retention has removed from each inbox.
+	// messages, the positions that each names, when each was written, and until when what stands under an id is kept; and the highest
+	// position that retention has removed from each inbox.
 	entries   [maxInboxes][positions]cell
 	writtenAt [maxInboxes][positions]uint8
 	unsynced  uint8
 	messages  [maxIDs]cell
+	named     [maxIDs]places
 	createdAt [maxIDs]uint8
+	keptUntil [maxIDs]uint8
 	removed   [maxInboxes]uint8
 
 	writers [maxWriters]writer
 	// readers are cursors; notBegun for a reader that is yet to ask for the latest position.
 	readers [maxReaders]uint8
+	// passing has a bit for each reader that is about to pass the entry after its cursor: see KeptIsWhatWasRead.
+	passing uint8
 
 	// The sequencer, in the setups that have a counter: of inbox 0, the only one there. trusting has a bit for each node.
 	counter  uint8
@@ -68,16 +78,6 @@ const notBegun = 7
 
 // at is what stands at a position; positions count from 1.
 func (s *state) at(u, p uint8) cell { return s.entries[u][p-1] }
-
-// find returns where an inbox holds an entry for a message id; 0 if it does not.
-func (s *state) find(u, id uint8) uint8 {
-	for p := uint8(1); p <= positions; p++ {
-		if c := s.at(u, p); c.isMessage() && c.id() == id {
-			return p
-		}
-	}
-	return 0
-}
 
 // above is the lowest position above p that holds an entry; 0 if none does.
 func (s *state) above(u, p uint8) uint8 {

@@ -2,21 +2,15 @@ package model
 
 // The store: every insert of one document is atomic, and refused where something stands. See store.Log.
 
-// insertEntry writes what is to stand at a position. It returns where the inbox holds an entry of that message already, or
-// that the position is taken; if neither, it has written.
-func (m *machine) insertEntry(s *state, u, p uint8, c cell) (held uint8, taken bool) {
-	if c.isMessage() && m.keeps(OneEntryAMessage) {
-		if held := s.find(u, c.id()); held != 0 {
-			return held, false
-		}
-	}
+// insertEntry writes what is to stand at a position, and reports whether it did.
+func (m *machine) insertEntry(s *state, u, p uint8, c cell) bool {
 	if s.at(u, p) != nothing && m.keeps(PositionsWriteOnce) {
-		return 0, true
+		return false
 	}
 	s.entries[u][p-1] = c
 	s.writtenAt[u][p-1] = s.clock
 	m.sync(s, u, p, c)
-	return 0, false
+	return true
 }
 
 // sync does to the disk what a transaction with one entry does. Prepared entries are not synced (deploy/decisions,
@@ -33,15 +27,22 @@ func (m *machine) sync(s *state, u, p uint8, c cell) {
 	s.unsynced |= 1 << (u*positions + p - 1)
 }
 
-// insertMessage writes what is to stand at a message id, and reports whether it did.
-func (m *machine) insertMessage(s *state, id uint8, c cell) bool {
+// insertMessage writes what is to stand at a message id, with the places that it names, and reports whether it did.
+func (m *machine) insertMessage(s *state, id uint8, c cell, named places) bool {
 	if s.messages[id] != nothing && m.keeps(MessagesWriteOnce) {
 		return false
 	}
-	s.messages[id] = c
-	s.createdAt[id] = s.clock
+	s.messages[id], s.named[id] = c, named
+	s.createdAt[id], s.keptUntil[id] = s.clock, s.clock+m.idKeptFor(c)
 	s.unsynced = 0
 	return true
+}
+
+// keep keeps what stands under an id until a moment, if it would go sooner. A message's content goes no later for that.
+func (m *machine) keep(s *state, id, until uint8) {
+	if s.messages[id] != nothing {
+		s.keptUntil[id] = max(s.keptUntil[id], until)
+	}
 }
 
 // judge says what stands at a position, as a reader sees it: a message, a tombstone (which stands for everything that is
@@ -55,7 +56,7 @@ func (m *machine) judge(s *state, u, p uint8) cell {
 		return tombstone
 	}
 	standing := s.messages[entry.id()]
-	if standing.isMessage() && standing != entry && m.keeps(DigestsMatch) {
+	if standing.isMessage() && s.named[entry.id()][u] != p && m.keeps(PlacesNamed) {
 		return tombstone
 	}
 	return standing

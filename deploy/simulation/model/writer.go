@@ -16,8 +16,6 @@ const (
 	committed
 	// settling: the call has given up, and a tombstone is being inserted in the message's place. If that wins, the call has failed.
 	settling
-	// replacing: the same, but if the tombstone wins the call goes on with the next id.
-	replacing
 	// The ends: 200 or 201; 503, or the process has died; 409.
 	acknowledged
 	failed
@@ -37,6 +35,8 @@ type writer struct {
 	flying uint8
 	// floor is what the call knows of the tail: see sequencer.go.
 	floor uint8
+	// announced is where the events of an acknowledged call say that its message stands. They may be taken at any time.
+	announced places
 }
 
 const (
@@ -47,24 +47,18 @@ const (
 // placement is how far a call is with the entry of one inbox.
 type placement struct {
 	how fate
-	// position is where the call believes the entry to be, in setups with a counter. taken is a position that it does not need.
-	position, taken uint8
+	// position is where the entry is to be written, or stands; 0 for any.
+	position uint8
 }
 
 type fate uint8
 
 const (
-	absent    fate = iota // there is no entry for this inbox
-	wanting               // it has no position
-	refused               // its position belongs to another
-	flying                // it is on its way to the store
-	stands                // it is there
-	unknown               // it was on its way when the call gave up, and has been applied or refused since
-	announced             // an acknowledged call has told of it, and not as it stands in the store
-	// The inbox held one already: the call's own, one of another content, or an old one.
-	held
-	heldForeign
-	heldOld
+	absent  fate = iota // there is no entry for this inbox
+	wanting             // it has no position
+	refused             // its position belongs to another
+	flying              // it is on its way to the store
+	stands              // it is there
 )
 
 func (m *machine) id(s *state, w uint8) uint8 {
@@ -161,11 +155,7 @@ func (m *machine) entryArrives(s state, w, u uint8, yield visit) {
 		return
 	}
 	// The sequencer gave any position, and another one where that was taken. So the entry comes to any that is free.
-	if s.find(u, m.id(&s, w)) != 0 && m.keeps(OneEntryAMessage) {
-		m.entryArrivesAt(s, w, u, 0, yield)
-		return
-	}
-	for p := uint8(1); p <= positions; p++ {
+	for p := uint8(1); p <= m.last(); p++ {
 		if s.at(u, p) == nothing || !m.keeps(PositionsWriteOnce) {
 			m.entryArrivesAt(s, w, u, p, yield)
 		}
@@ -175,39 +165,22 @@ func (m *machine) entryArrives(s state, w, u uint8, yield visit) {
 func (m *machine) entryArrivesAt(s state, w, u, p uint8, yield visit) {
 	me := &s.writers[w]
 	e := &me.entries[u]
-	at, taken := m.insertEntry(&s, u, p, m.message(&s, w))
 	s.early &^= 1 << w
 	t := did("the entry of writer %d is written at %d of inbox %d", w, p, u)
-	switch {
-	case at != 0:
-		t = did("the entry of writer %d is refused by inbox %d, which holds it at %d", w, u, at)
-		*e = placement{how: m.howHeld(&s, w, u, at), position: at, taken: p}
-	case taken:
-		t = did("the entry of writer %d is refused at %d of inbox %d, which is taken", w, p, u)
-		e.how = refused
-	default:
+	if m.insertEntry(&s, u, p, m.message(&s, w)) {
 		*e = placement{how: stands, position: p}
+	} else {
+		*e = placement{how: refused}
+		t = did("the entry of writer %d is refused at %d of inbox %d, which is taken", w, p, u)
 	}
 	switch {
 	case me.stage != placing: // nobody waits for the answer
-		*e = placement{how: unknown, position: p}
-		m.forgetUnknown(&s, w)
+		*e = placement{}
 		yield(t, s)
 	case m.anyEntry(&s, w, flying):
-		m.forgetPositions(&s, w)
 		yield(t, s)
 	default:
-		m.placed(s, w, 0, t, yield)
-	}
-}
-
-// forgetPositions keeps states that differ in nothing that matters one: without a counter the store tells where an entry stands.
-func (m *machine) forgetPositions(s *state, w uint8) {
-	if m.Counter {
-		return
-	}
-	for u := range s.writers[w].entries {
-		s.writers[w].entries[u].position = 0
+		m.placed(s, w, t, yield)
 	}
 }
 
@@ -220,85 +193,36 @@ func (m *machine) anyEntry(s *state, w uint8, how fate) bool {
 	return false
 }
 
-// howHeld is what a call makes of an entry that stands in the place of its own.
-func (m *machine) howHeld(s *state, w, u, at uint8) fate {
-	switch {
-	case s.at(u, at) != m.message(s, w):
-		return heldForeign
-	case m.expired(s, u, at), m.longPast(s, u, at) && m.keeps(OldEntriesReplaced):
-		return heldOld
-	}
-	return held
-}
-
 // placed: the call learns what became of all its entries. (If it does not, that is as if it had given up before the last was
-// applied.) It closes the positions that it does not need, unless something goes wrong.
-func (m *machine) placed(s state, w, u uint8, t step, yield visit) {
-	if u == m.Inboxes {
-		m.prepared(s, w, t, yield)
-		return
-	}
-	m.placed(s, w, u+1, t, yield)
-	e := s.writers[w].entries[u]
-	for p := uint8(1); p <= positions; p++ {
-		if e.how >= held && s.at(u, p) == nothing && (p == e.taken || !m.Counter) {
-			closed := s
-			m.insertEntry(&closed, u, p, tombstone)
-			m.placed(closed, w, u+1, t, yield)
-		}
-	}
-}
-
-// prepared: what the call does when it knows about its entries.
-func (m *machine) prepared(s state, w uint8, t step, yield visit) {
+// applied.)
+func (m *machine) placed(s state, w uint8, t step, yield visit) {
 	me := &s.writers[w]
-	foreign, old := m.anyEntry(&s, w, heldForeign), m.anyEntry(&s, w, heldOld)
-	for u := range me.entries {
-		if e := &me.entries[u]; e.how >= held {
-			if !m.keeps(ExistingEntryKept) {
-				e.position = e.taken
-			}
-			e.how, e.taken = stands, 0
-		}
-	}
-	m.forgetPositions(&s, w)
-	switch {
-	case foreign && m.keeps(ForeignEntriesYield):
-		m.yieldToForeign(s, w, t, yield)
-	case m.anyEntry(&s, w, refused):
+	if m.anyEntry(&s, w, refused) {
 		me.stage, me.floor = taking, mustRead
 		yield(t, s)
-	case old:
-		clear(me.entries[:]) // an event of them would be out of date
-		me.stage, me.flying = replacing, tombstoneFlying
-		yield(t, s)
-	default:
-		me.stage, me.flying = committing, messageFlying
-		if !m.keeps(CommitBeforeAcknowledge) {
-			m.acknowledge(s, w, "writer %d acknowledges its message, which is on its way", yield)
-			return
-		}
-		yield(t, s)
-	}
-}
-
-// yieldToForeign: the entries of another content stand under the call's id.
-func (m *machine) yieldToForeign(s state, w uint8, t step, yield visit) {
-	clear(s.writers[w].entries[:]) // they are not announced, whatever comes of it
-	if s.messages[m.id(&s, w)] != nothing {
-		m.resolve(s, w, t, yield)
 		return
 	}
-	m.fail(s, w, t, yield)
-	s.writers[w].stage, s.writers[w].flying = replacing, tombstoneFlying // it has been there for too long
+	me.stage, me.flying = committing, messageFlying
+	if !m.keeps(CommitBeforeAcknowledge) {
+		m.acknowledge(s, w, "writer %d acknowledges its message, which is on its way", yield)
+		return
+	}
 	yield(t, s)
+}
+
+// places are where a call has written its entries: what its message names.
+func (w *writer) places() (p places) {
+	for u, e := range w.entries {
+		p[u] = e.position
+	}
+	return p
 }
 
 // messageArrives: the store applies the commit.
 func (m *machine) messageArrives(s state, w uint8, yield visit) {
 	me := &s.writers[w]
 	me.flying &^= messageFlying
-	wrote := m.insertMessage(&s, m.id(&s, w), m.message(&s, w))
+	wrote := m.insertMessage(&s, m.id(&s, w), m.message(&s, w), me.places())
 	t := did("the message of writer %d is written under id %d", w, m.id(&s, w))
 	if !wrote {
 		t = did("the message of writer %d is refused under id %d", w, m.id(&s, w))
@@ -321,12 +245,12 @@ func (m *machine) tombstoneArrives(s state, w uint8, yield visit) {
 	me := &s.writers[w]
 	me.flying &^= tombstoneFlying
 	id := m.id(&s, w)
-	wrote := m.insertMessage(&s, id, tombstone)
+	wrote := m.insertMessage(&s, id, tombstone, places{})
 	t := did("the tombstone of writer %d is written under id %d", w, id)
 	if !wrote {
 		t = did("the tombstone of writer %d is refused under id %d", w, id)
 	}
-	if me.stage == settling || me.stage == replacing {
+	if me.stage == settling {
 		m.resolve(s, w, t, yield)
 		return
 	}
@@ -350,17 +274,11 @@ func (m *machine) resolve(s state, w uint8, t step, yield visit) {
 	}
 }
 
-// forgetUnknown drops what a call that has given up does not know: where its entries stand, or whether they do.
-func (m *machine) forgetUnknown(s *state, w uint8) {
-	for u := range s.writers[w].entries {
-		if e := &s.writers[w].entries[u]; e.how != stands && e.how != flying && m.keeps(UnknownPositionsNotAnnounced) {
-			*e = placement{}
-		}
-	}
-}
-
+// nextAttempt: the call passes the tombstone at its id, which must not go before the message that it will commit under the next.
 func (m *machine) nextAttempt(s state, w uint8, t step, yield visit) {
-	m.renew(&s, m.id(&s, w), s.clock)
+	if m.keeps(PassedTombstonesRenewed) {
+		m.keep(&s, m.id(&s, w), s.clock+m.Retention)
+	}
 	if next := s.writers[w].attempt + 1; next < attempts {
 		m.startAttempt(&s, w, next)
 		yield(t, s)
@@ -382,7 +300,6 @@ func (m *machine) giveUp(s state, w uint8, yield visit) {
 		}
 		me.stage, me.floor = settling, 0
 		me.flying |= tombstoneFlying
-		m.forgetUnknown(&s, w)
 		yield(did("writer %d gives up, and settles", w), s)
 	}
 }
@@ -397,21 +314,16 @@ func (m *machine) acknowledge(s state, w uint8, text string, yield visit) {
 	yield(did(text, w), s)
 }
 
-// end: the call is acknowledged, and tells where its entries are. An event says itself when its message expires.
+// end: the call is acknowledged, and tells where the entries of its message are: of the one that stands, which may be of another
+// attempt. An event says itself when its message expires.
 func (m *machine) end(s *state, w uint8) {
 	me := &s.writers[w]
 	me.stage = acknowledged
-	c := m.message(s, w)
-	for u := range me.entries {
-		e := &me.entries[u]
-		known := e.how != absent && (e.how != flying || !m.keeps(UnknownPositionsNotAnnounced))
-		at := e.position
-		if known && at == 0 {
-			at = s.find(uint8(u), c.id())
-		}
-		*e = placement{}
-		if known && at != 0 && !m.expired(s, uint8(u), at) {
-			*e = placement{how: announced, position: at}
-		}
+	me.announced = me.places()
+	if id := m.id(s, w); s.messages[id] == m.message(s, w) && m.keeps(StandingPlacesAnnounced) {
+		me.announced = s.named[id]
+	}
+	if m.erased(s, m.message(s, w)) {
+		me.announced = places{} // there is nothing to be told about any more
 	}
 }

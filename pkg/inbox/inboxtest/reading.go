@@ -54,7 +54,7 @@ func (w *world) fill(user string, from, to int64) {
 		var messages []store.Message
 		for ; from <= to && len(entries) < bulk; from++ {
 			m := store.Message{
-				ID: store.NewMessageID(now), Sender: "Alice", Recipients: []string{"Bob"}, Content: fmt.Sprint("m", from),
+				ID: store.NewMessageID(now), Sender: "Alice", Recipients: []string{"Bob"}, Positions: []int64{from}, Content: fmt.Sprint("m", from),
 				CreatedAt: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
 			}
 			messages = append(messages, m)

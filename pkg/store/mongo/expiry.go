@@ -60,7 +60,7 @@ func (s *Store) EraseExpired(ctx context.Context, now time.Time) (erased int64, 
 	}
 }
 
-// erasure is the update that erases a message.
+// erasure is the update that erases a message. The places go with the recipients, in whose order they are.
 func erasure() bson.D {
-	return bson.D{set("erased", true), {Key: "$unset", Value: fields(contentField, "iv", "recipients")}}
+	return bson.D{set("erased", true), {Key: "$unset", Value: fields(contentField, "iv", "recipients", "p")}}
 }

@@ -11,11 +11,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// indexes are those besides _id, by collection. The promises of the log rest on the unique one: it must never be dropped
-// while the service runs.
+// indexes are those besides _id, by collection. The promises of the log rest on that one, which every collection has.
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	all := map[*driver.Collection][]driver.IndexModel{
-		s.inbox:    {{Keys: both("u", "s"), Options: options.Index().SetUnique(true)}},
 		s.messages: {erasable()},
 		s.keys:     {{Keys: both("u", "v")}},
 	}
@@ -50,11 +48,17 @@ const (
 	maxIndexCreationInterval = time.Second
 )
 
-// createIndexes makes the indexes that are missing. All nodes do so when they start, perhaps at once, and a server may
-// refuse one of two that make the same index or collection: it is tried again until ctx ends.
-func (s *Store) createIndexes(ctx context.Context) error {
+// prepare makes the indexes that are missing, unless the database is of another schema. All nodes do so when they start, perhaps at
+// once, and a server may refuse one of two that make the same index or collection: it is tried again until ctx ends.
+func (s *Store) prepare(ctx context.Context) error {
 	for interval := 10 * time.Millisecond; ; interval = min(2*interval, maxIndexCreationInterval) {
-		err := s.tryIndexes(ctx)
+		err := s.checkSchema(ctx)
+		if errors.Is(err, errOtherSchema) {
+			return err
+		}
+		if err == nil {
+			err = s.tryIndexes(ctx)
+		}
 		if err == nil || permanent(err) {
 			return unavailable(err)
 		}

@@ -2,27 +2,28 @@ package mongo
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
-	"math"
+	"fmt"
 	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// entryDocument is an entry of an inbox. Its id is made of the message and the inbox, so it is unique by both, on a
-// sharded collection too, where all of an inbox is on one shard. The message comes first: what one send writes for all its
-// readers then stands side by side in the index, on a page or two. The position is unique by the index on (u, s).
+// entryDocument is an entry of an inbox. Its id is its place, so a position is written once, on a sharded collection too, and the
+// index of _id, which every collection has, finds all that is asked of an inbox.
 type entryDocument struct {
-	ID         string          `bson:"_id"`
+	ID string `bson:"_id"`
+	// User and Position say what the id says.
 	User       string          `bson:"u"`
 	Position   int64           `bson:"s"`
 	Kind       store.EntryKind `bson:"kind"`
 	Message    bson.ObjectID   `bson:"m"`
-	Digest     []byte          `bson:"digest"`
 	Size       int             `bson:"n,omitempty"`
 	WrappedKey string          `bson:"k,omitempty"`
 	KeyVersion int             `bson:"kv,omitempty"`
@@ -32,23 +33,41 @@ type entryDocument struct {
 	PurgeAt    time.Time       `bson:"purgeAt"`
 }
 
-func entryID(user string, id store.MessageID) string { return id.String() + "/" + user }
+// placeID is the id of the entry at a position. As texts, the ids of an inbox are in the order of its positions. No user's begin with
+// those of another: a name has no slash.
+func placeID(user string, position int64) string {
+	return fmt.Sprintf("%s/%016x", user, max(0, position)) // an entry's position is positive
+}
+
+func placeIDs(places []store.Place) []string {
+	ids := make([]string, len(places))
+	for i, p := range places {
+		ids[i] = placeID(p.User, p.Position)
+	}
+	return ids
+}
 
 func documentOfEntry(e store.Entry) entryDocument {
 	return entryDocument{
-		ID: entryID(e.User, e.Message), User: e.User, Position: e.Position, Kind: e.Kind, Message: bson.ObjectID(e.Message),
-		Digest: e.Digest[:], Size: e.Size, WrappedKey: e.WrappedKey, KeyVersion: e.KeyVersion,
+		ID: placeID(e.User, e.Position), User: e.User, Position: e.Position, Kind: e.Kind, Message: bson.ObjectID(e.Message),
+		Size: e.Size, WrappedKey: e.WrappedKey, KeyVersion: e.KeyVersion,
 		At: e.At, ReadAt: e.ReadAt, ExpiresAt: e.ExpiresAt, PurgeAt: e.PurgeAt,
 	}
 }
 
 func (d entryDocument) entry() store.Entry {
-	e := store.Entry{
+	return store.Entry{
 		User: d.User, Position: d.Position, Kind: d.Kind, Message: store.MessageID(d.Message), Size: d.Size, WrappedKey: d.WrappedKey,
 		KeyVersion: d.KeyVersion, At: d.At, ReadAt: d.ReadAt, ExpiresAt: d.ExpiresAt, PurgeAt: d.PurgeAt,
 	}
-	copy(e.Digest[:], d.Digest)
-	return e
+}
+
+func entriesOf(found []entryDocument) []store.Entry {
+	var entries []store.Entry
+	for _, d := range found {
+		entries = append(entries, d.entry())
+	}
+	return entries
 }
 
 // messageDocument is a message. Its id is the message's.
@@ -57,12 +76,14 @@ type messageDocument struct {
 	Sender           string        `bson:"sender"`
 	SenderKeyVersion int           `bson:"senderKeyVersion,omitempty"`
 	Recipients       []string      `bson:"recipients,omitempty"`
-	Content          string        `bson:"content,omitempty"`
-	IV               string        `bson:"iv,omitempty"`
-	ClientMessageID  string        `bson:"clientMessageId,omitempty"`
-	Digest           []byte        `bson:"digest"`
-	CreatedAt        time.Time     `bson:"createdAt"`
-	// PurgeAt is called expiresAt since the first version, of which it is the moment at which the server removes the document.
+	// Positions are those of the entries, each a varint: in an array each would take 12 bytes or more.
+	Positions       []byte    `bson:"p,omitempty"`
+	Content         string    `bson:"content,omitempty"`
+	IV              string    `bson:"iv,omitempty"`
+	ClientMessageID string    `bson:"clientMessageId,omitempty"`
+	Digest          []byte    `bson:"digest"`
+	CreatedAt       time.Time `bson:"createdAt"`
+	// PurgeAt is when the server removes the document: it is that which expires.
 	PurgeAt time.Time `bson:"expiresAt"`
 	// EraseAt is when the message expires, if that is before PurgeAt.
 	EraseAt   time.Time `bson:"eraseAt,omitempty"`
@@ -72,7 +93,7 @@ type messageDocument struct {
 
 func documentOfMessage(m store.Message) messageDocument {
 	d := messageDocument{
-		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients,
+		ID: bson.ObjectID(m.ID), Sender: m.Sender, SenderKeyVersion: m.SenderKeyVersion, Recipients: m.Recipients, Positions: packed(m.Positions),
 		Content: m.Content, IV: m.IV, ClientMessageID: m.ClientMessageID, Digest: m.Digest[:],
 		CreatedAt: m.CreatedAt, PurgeAt: m.KeptUntil(), Tombstone: m.Tombstone, Erased: m.Erased,
 	}
@@ -84,7 +105,7 @@ func documentOfMessage(m store.Message) messageDocument {
 
 func (d messageDocument) message() store.Message {
 	m := store.Message{
-		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients,
+		ID: store.MessageID(d.ID), Sender: d.Sender, SenderKeyVersion: d.SenderKeyVersion, Recipients: d.Recipients, Positions: unpacked(d.Positions),
 		Content: d.Content, IV: d.IV, ClientMessageID: d.ClientMessageID,
 		CreatedAt: d.CreatedAt, ExpiresAt: d.PurgeAt, PurgeAt: d.PurgeAt, Tombstone: d.Tombstone, Erased: d.Erased,
 	}
@@ -95,13 +116,34 @@ func (d messageDocument) message() store.Message {
 	return m
 }
 
+// packed writes positions as unsigned varints; nil if there are none.
+func packed(positions []int64) []byte {
+	var b []byte
+	for _, p := range positions {
+		b = binary.AppendUvarint(b, uint64(p))
+	}
+	return b
+}
+
+func unpacked(b []byte) []int64 {
+	var positions []int64
+	for len(b) > 0 {
+		p, n := binary.Uvarint(b)
+		if n <= 0 {
+			break // the message names no more places, so no entry there counts
+		}
+		positions, b = append(positions, int64(p)), b[n:]
+	}
+	return positions
+}
+
 // InsertEntries implements store.Log.
 //
-// An entry that an earlier call has written without learning of it is refused, and reported as the Existing one.
-func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]store.EntryResult, error) {
-	results := make([]store.EntryResult, len(entries))
+// An entry that an earlier call has written without learning of it is refused like any other, and so is one that this call has
+// written without learning of it, when it tries again after a fault (see insertMany). Nothing is lost: no message names such a place.
+func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
 	if len(entries) == 0 {
-		return results, nil
+		return nil, nil
 	}
 	marks, err := s.marks.prepare(ctx, entries)
 	if err != nil {
@@ -119,69 +161,47 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]sto
 		return nil, err
 	}
 	s.marks.stand(marks, refused[:len(marks)])
-	return results, s.explain(ctx, entries, refused[len(marks):], results)
+	return inverse(refused[len(marks):]), nil
 }
 
-// explain finds out why entries were refused.
-func (s *Store) explain(ctx context.Context, entries []store.Entry, refused []bool, results []store.EntryResult) error {
-	var users, ids []string
-	for i, e := range entries {
-		if refused[i] {
-			users, ids = append(users, e.User), append(ids, entryID(e.User, e.Message))
-		}
+// inverse makes of what was refused what was written.
+func inverse(refused []bool) []bool {
+	written := make([]bool, len(refused))
+	for i := range refused {
+		written[i] = !refused[i]
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	held, err := all[entryDocument](ctx, s.inbox, queryHeld(slices.Compact(slices.Sorted(slices.Values(users))), ids))
-	if err != nil {
-		return err
-	}
-	existing := make(map[string]store.Entry, len(held))
-	for _, d := range held {
-		existing[d.ID] = d.entry()
-	}
-	for i, e := range entries {
-		if !refused[i] {
-			continue
-		}
-		if found, ok := existing[entryID(e.User, e.Message)]; ok {
-			results[i].Existing = &found
-		} else {
-			results[i].PositionTaken = true
-		}
-	}
-	return nil
+	return written
 }
 
 // InsertMessages implements store.Log.
 func (s *Store) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
-	written := make([]bool, len(messages))
 	if len(messages) == 0 {
-		return written, nil
+		return nil, nil
 	}
 	documents := make([]any, len(messages))
 	for i, m := range messages {
 		documents[i] = documentOfMessage(m)
 	}
 	refused, err := insertMany(ctx, s.messages, documents)
-	if err != nil {
-		return nil, err
-	}
-	for i := range written {
-		written[i] = !refused[i]
-	}
-	return written, nil
+	return inverse(refused), err
 }
 
-// RenewTombstone implements store.Log.
-func (s *Store) RenewTombstone(ctx context.Context, id store.MessageID, purgeAt time.Time) error {
-	later := bson.D{{Key: "$max", Value: bson.D{{Key: "expiresAt", Value: purgeAt}}}}
-	done, err := s.messages.UpdateOne(ctx, bson.D{eq("_id", bson.ObjectID(id)), eq("tombstone", true)}, later)
+// Keep implements store.Log.
+func (s *Store) Keep(ctx context.Context, m store.Message, until time.Time) error {
+	done, err := s.messages.UpdateOne(ctx, queryStanding(m).filter, keeping(m, until))
 	if err == nil && done.MatchedCount == 0 {
 		return store.ErrNotFound
 	}
 	return unavailable(err)
+}
+
+// keeping is the update that keeps a message's id until a moment. A message that would have gone as a whole has its content erased then.
+func keeping(m store.Message, until time.Time) bson.D {
+	update := bson.D{{Key: "$max", Value: bson.D{eq("expiresAt", until)}}}
+	if !m.Tombstone && !m.Erased {
+		update = append(update, bson.E{Key: "$min", Value: bson.D{eq("eraseAt", m.ExpiresAt)}})
+	}
+	return update
 }
 
 // Messages implements store.Log.
@@ -210,8 +230,8 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 }
 
 // Decided implements store.Log.
-func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
-	decided := make(map[store.MessageID]bool, len(ids))
+func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]time.Time, error) {
+	decided := make(map[store.MessageID]time.Time, len(ids))
 	if len(ids) == 0 {
 		return decided, nil
 	}
@@ -220,7 +240,7 @@ func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.M
 		return nil, err
 	}
 	for _, d := range found {
-		decided[store.MessageID(d.ID)] = true
+		decided[store.MessageID(d.ID)] = d.PurgeAt
 	}
 	return decided, nil
 }
@@ -236,91 +256,67 @@ func objectIDs(ids []store.MessageID) []bson.ObjectID {
 // Entries implements store.Log.
 func (s *Store) Entries(ctx context.Context, user string, after, upTo int64) ([]store.Entry, error) {
 	found, err := all[entryDocument](ctx, s.inbox, queryEntries(user, after, upTo))
-	if err != nil {
-		return nil, err
-	}
-	var entries []store.Entry
-	for _, d := range found {
-		entries = append(entries, d.entry())
-	}
-	return entries, nil
+	return entriesOf(found), err
 }
 
-// firstWindow is how far FirstAfter looks in a bounded range.
-const firstWindow = 1024
-
-// FirstAfter implements store.Log. It looks in a bounded range first: not every server can use an index for the order,
-// and the answer is mostly near.
-func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64, error) {
-	if after > math.MaxInt64-firstWindow {
-		return 0, nil
-	}
-	after = max(0, after)
-	position, err := s.position(ctx, queryFirstWithin(user, after, after+firstWindow))
-	if err != nil || position > 0 {
-		return position, err
-	}
-	return s.position(ctx, queryFirst(user, after+firstWindow))
+// EntriesAt implements store.Log.
+func (s *Store) EntriesAt(ctx context.Context, places []store.Place) ([]store.Entry, error) {
+	found, err := byIDs[entryDocument](ctx, s.inbox, placeIDs(places), queryIDs)
+	return entriesOf(found), err
 }
 
-// position reads the position of the first entry of a query, 0 if there is none.
-func (s *Store) position(ctx context.Context, q query) (int64, error) {
-	d, err := first[entryDocument](ctx, s.inbox, q)
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	return d.Position, err
-}
+// idsQuery is how many documents one query names at most.
+const idsQuery = 1024
 
-// Entry implements store.Log.
-func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (store.Entry, error) {
-	d, err := first[entryDocument](ctx, s.inbox, queryEntry(user, id))
-	return d.entry(), err
-}
-
-// MarkRead implements store.Log.
-func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
-	unread := slices.Concat(queryEntry(user, id).filter, bson.D{op("readAt", "$exists", false)})
-	done, err := s.inbox.UpdateOne(ctx, unread, bson.D{set("readAt", at)})
-	if err != nil || done.MatchedCount == 1 {
-		return unavailable(err)
-	}
-	_, err = s.Entry(ctx, user, id)
-	return err
-}
-
-// receiptsQuery is how many entries one query of Receipts names at most.
-const receiptsQuery = 1024
-
-// Receipts implements store.Log.
-func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
-	type asked struct{ user, entry string }
-	var list []asked
-	for id, users := range wanted {
-		for _, user := range users {
-			list = append(list, asked{user, entryID(user, id)})
-		}
-	}
-	chunks := slices.Collect(slices.Chunk(list, receiptsQuery))
-	found := make([][]entryDocument, len(chunks))
+// byIDs reads the documents that queries for ids find, some queries at once if the ids are many.
+func byIDs[T any](ctx context.Context, c *driver.Collection, ids []string, ask func(ids []string) query) ([]T, error) {
+	chunks := slices.Collect(slices.Chunk(ids, idsQuery))
+	found := make([][]T, len(chunks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(queriesAtOnce)
-	for i, chunk := range chunks {
+	for i, ids := range chunks {
 		group.Go(func() (err error) {
-			users, entries := make([]string, len(chunk)), make([]string, len(chunk))
-			for i, a := range chunk {
-				users[i], entries[i] = a.user, a.entry
-			}
-			found[i], err = all[entryDocument](ctx, s.inbox, queryReceipts(slices.Compact(slices.Sorted(slices.Values(users))), entries))
+			found[i], err = all[T](ctx, c, ask(ids))
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	var receipts []store.ReadReceipt
-	for _, d := range slices.Concat(found...) {
-		receipts = append(receipts, store.ReadReceipt{Message: store.MessageID(d.Message), User: d.User, ReadAt: d.ReadAt})
+	return slices.Concat(found...), nil
+}
+
+// FirstAfter implements store.Log.
+func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (int64, error) {
+	d, err := first[entryDocument](ctx, s.inbox, queryFirst(user, after))
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return d.Position, err
+}
+
+// MarkRead implements store.Log.
+func (s *Store) MarkRead(ctx context.Context, place store.Place, at time.Time) error {
+	entry := byID(placeID(place.User, place.Position))
+	unread := slices.Concat(entry.filter, bson.D{op("readAt", "$exists", false)})
+	done, err := s.inbox.UpdateOne(ctx, unread, bson.D{set("readAt", at)})
+	if err != nil || done.MatchedCount == 1 {
+		return unavailable(err)
+	}
+	entry.projection = fields("_id")
+	_, err = first[entryDocument](ctx, s.inbox, entry) // has been read before, or is not there
+	return err
+}
+
+// Receipts implements store.Log.
+func (s *Store) Receipts(ctx context.Context, places []store.Place) (map[store.Place]time.Time, error) {
+	found, err := byIDs[entryDocument](ctx, s.inbox, placeIDs(places), queryReceipts)
+	if err != nil {
+		return nil, err
+	}
+	receipts := make(map[store.Place]time.Time, len(found))
+	for _, d := range found {
+		receipts[store.Place{User: d.User, Position: d.Position}] = d.ReadAt
 	}
 	return receipts, nil
 }

@@ -3,15 +3,12 @@ package mongo
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -23,8 +20,8 @@ import (
 // document of the inbox collection that does not expire; like an entry it is written once.
 //
 // Who writes a block's first position is, as a rule, the first to come into it: the mark goes in the bulk insert of the entry,
-// before it, and costs no round trip. Whoever comes later, and does not know of the mark, looks for the marks of all inboxes of its
-// bulk insert together, and writes what is missing before the entries: the first writer may have died. So entries are
+// before it, and costs no round trip. Whoever comes later, and does not know of the mark, looks for the marks that its bulk insert
+// needs, all together, and writes what is missing before the entries: the first writer may have died. So entries are
 // not held up by marks that are refused; a server may take a bulk insert of which it refuses something apart, document by document.
 type marks struct {
 	inbox *driver.Collection
@@ -62,39 +59,25 @@ type markDocument struct {
 	At time.Time `bson:"at"`
 }
 
+// markID is the id of a mark. No entry has it: marks come after all positions of their inbox, in the order of the blocks.
+func markID(user string, b block) string { return user + "/mark-" + b.key() }
+
 func markOf(user string, b block, at time.Time) markDocument {
-	// No entry has this id: a name has no dash.
-	return markDocument{ID: fmt.Sprintf("%s/mark-%s", user, b.key()), User: user, Key: b.key(), At: at}
+	return markDocument{ID: markID(user, b), User: user, Key: b.key(), At: at}
+}
+
+func (d markDocument) block() (block, error) {
+	number, err := strconv.ParseInt(d.Key, 16, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%w: a mark of %s bears %s", store.ErrUnavailable, d.User, d.Key)
+	}
+	return block(number), nil
 }
 
 // mark is a mark that stands. Its entries are above before, and if they are gone the tail is end.
 type mark struct {
 	before, end int64
 	at          time.Time
-}
-
-// foundMark is a mark as it is read.
-type foundMark struct {
-	User string        `bson:"u"`
-	Key  bson.RawValue `bson:"s"`
-	At   time.Time     `bson:"at"`
-}
-
-// earlierBlockSize is that of marks of an earlier version, which bear the negative of the block's number and no time. Nodes of that
-// version go by them, and write them, while both run side by side.
-const earlierBlockSize = 1024
-
-func (f foundMark) mark() (mark, error) {
-	if number, ok := f.Key.AsInt64OK(); ok {
-		return mark{before: (-number - 1) * earlierBlockSize, end: -number * earlierBlockSize}, nil
-	}
-	text, _ := f.Key.StringValueOK()
-	number, err := strconv.ParseInt(text, 16, 64)
-	if err != nil {
-		return mark{}, fmt.Errorf("%w: a mark of %s bears %s", store.ErrUnavailable, f.User, f.Key)
-	}
-	b := block(number)
-	return mark{before: b.before(), end: b.end(), at: f.At}, nil
 }
 
 // cleanTimeout bounds removing marks that a higher one stands in for.
@@ -106,33 +89,22 @@ func newMarks(inbox, inboxLast *driver.Collection) *marks {
 
 // highest finds the highest mark of each inbox that has one.
 func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, error) {
-	chunks := slices.Collect(slices.Chunk(users, maxUsers))
-	found := make([][]foundMark, len(chunks))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(queriesAtOnce)
-	for i, users := range chunks {
-		group.Go(func() (err error) {
-			found[i], err = all[foundMark](ctx, m.inboxLast, queryMarks(users))
-			return err
-		})
+	queries := make([]query, len(users))
+	for i, user := range users {
+		queries[i] = queryHighestMark(user)
 	}
-	if err := group.Wait(); err != nil {
+	found, err := unions[markDocument](ctx, m.inboxLast, queries)
+	if err != nil {
 		return nil, err
 	}
 	highest := make(map[string]mark, len(users))
-	for _, list := range found {
-		for _, f := range list {
-			one, err := f.mark()
-			if err != nil {
-				return nil, err
-			}
-			if one.end > highest[f.User].end {
-				highest[f.User] = one
-			}
+	for _, d := range found {
+		b, err := d.block()
+		if err != nil {
+			return nil, err
 		}
-	}
-	for user, one := range highest {
-		m.known.raise(user, blockOf(one.end))
+		highest[d.User] = mark{before: b.before(), end: b.end(), at: d.At}
+		m.known.raise(d.User, b)
 	}
 	return highest, nil
 }
@@ -140,29 +112,46 @@ func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, e
 // prepare sees to it that entries may be written: the marks that they need stand, but for those returned, which go before them in the
 // same bulk insert. Of an inbox only its highest block needs a mark, since that covers the blocks below.
 func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []markDocument, err error) {
-	needed := m.unknown(entries)
-	var doubtful []string
-	for user, n := range needed {
+	var doubtful []markDocument
+	for user, n := range m.unknown(entries) {
 		if n.first {
 			together = append(together, markOf(user, n.block, n.at))
 		} else {
-			doubtful = append(doubtful, user)
+			doubtful = append(doubtful, markOf(user, n.block, n.at))
 		}
 	}
-	if len(doubtful) == 0 {
-		return together, nil
-	}
-	standing, err := m.highest(ctx, doubtful)
+	missing, err := m.missing(ctx, doubtful)
 	if err != nil {
 		return nil, err
 	}
-	var missing []markDocument
-	for _, user := range doubtful {
-		if n := needed[user]; standing[user].end < n.block.end() {
-			missing = append(missing, markOf(user, n.block, n.at))
-		}
-	}
 	return together, m.insert(ctx, missing)
+}
+
+// missing finds those of the marks that do not stand. It asks for these very ones, whose ids it knows. One that has been removed because
+// a higher one stands is missing, too: it is written again, does no harm below the other, and goes with that.
+func (m *marks) missing(ctx context.Context, list []markDocument) ([]markDocument, error) {
+	ids := make([]string, len(list))
+	for i, d := range list {
+		ids[i] = d.ID
+	}
+	found, err := byIDs[markDocument](ctx, m.inbox, ids, queryMarks)
+	if err != nil {
+		return nil, err
+	}
+	standing := make(map[string]bool, len(found))
+	for _, d := range found {
+		standing[d.ID] = true
+	}
+	var missing []markDocument
+	for _, d := range list {
+		if !standing[d.ID] {
+			missing = append(missing, d)
+			continue
+		}
+		b, _ := d.block() // of a mark that was made here
+		m.known.raise(d.User, b)
+	}
+	return missing, nil
 }
 
 // need is a mark that is not known to stand.
@@ -215,11 +204,10 @@ func (m *marks) insert(ctx context.Context, list []markDocument) error {
 func (m *marks) stand(list []markDocument, refused []bool) {
 	var surpassed []driver.WriteModel
 	for i, d := range list {
-		number, _ := strconv.ParseInt(d.Key, 16, 64)
-		b := block(number)
+		b, _ := d.block() // of a mark that was made here
 		m.known.raise(d.User, b)
 		if !refused[i] && b > 1 {
-			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(surpassedBy(d.User, b)))
+			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(marksBelow(d.User, b)))
 		}
 	}
 	if len(surpassed) > 0 {

@@ -1,15 +1,15 @@
 // Package mongo keeps the truth in MongoDB: the store of a deployment of many nodes.
 //
 // It needs neither transactions nor change streams. What has to be atomic is one document, and what has to be decided
-// once is a document that is written once: the unique indexes decide.
+// once is a document that is written once: the index of _id decides.
 //
 // Every write is acknowledged by a majority of the replica set and stands in its journals before a call returns, and
 // every read sees only such writes, so that no client's cursor stands on what a failover can undo. The driver repeats
 // no write (retryWrites is off): a server that does not know retryable writes would report the first write to the
 // second as a conflict. The ports are made so that the caller may repeat each call instead.
 //
-// To shard: users, messages, sessions and meta by hashed _id; keys and inbox by u. Each query on a request path names
-// the shard key of its collection.
+// To shard: users, messages, sessions and meta by hashed _id; keys by u; inbox by _id, in ranges, of which an inbox is one, or some
+// neighbours. Each query on a request path names the shard key of its collection.
 package mongo
 
 import (
@@ -87,7 +87,7 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open connects to the database and makes the collections and indexes that are missing. It waits until the server
-// answers or ctx ends.
+// answers or ctx ends. A database of another schema it leaves as it is, and fails.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	name, err := databaseName(cfg)
 	if err != nil {
@@ -109,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	last := options.Collection().SetReadConcern(readconcern.Linearizable())
 	s.inboxLast, s.metaLast = s.inbox.Clone(last), s.meta.Clone(last)
 	s.marks = newMarks(s.inbox, s.inboxLast)
-	if err := s.createIndexes(ctx); err != nil {
+	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", name, err), s.Close())
 	}
 	return s, nil
@@ -197,6 +197,8 @@ func unavailable(err error) error {
 		return nil
 	case errors.Is(err, driver.ErrNoDocuments):
 		return store.ErrNotFound
+	case errors.Is(err, store.ErrUnavailable):
+		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
@@ -243,5 +245,6 @@ func first[T any](ctx context.Context, c *driver.Collection, q query) (T, error)
 	return found[0], nil
 }
 
-// ascending is a sort order.
-func ascending(field string) bson.D { return bson.D{{Key: field, Value: 1}} }
+// ascending and descending are sort orders.
+func ascending(field string) bson.D  { return bson.D{{Key: field, Value: 1}} }
+func descending(field string) bson.D { return bson.D{{Key: field, Value: -1}} }

@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"math"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -45,9 +46,9 @@ func op(field, operator string, value any) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: operator, Value: value}}}
 }
 
-// between is after < s <= upTo. Positions are positive; marks are none.
-func between(after, upTo int64) bson.E {
-	return bson.E{Key: "s", Value: bson.D{{Key: "$gt", Value: max(0, after)}, {Key: "$lte", Value: upTo}}}
+// between is after < position <= upTo of an inbox.
+func between(user string, after, upTo int64) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: placeID(user, after)}, {Key: "$lte", Value: placeID(user, upTo)}}}}
 }
 
 func fields(names ...string) bson.D {
@@ -60,78 +61,84 @@ func fields(names ...string) bson.D {
 
 func byID(id any) query { return query{filter: bson.D{eq("_id", id)}} }
 
-func queryEntries(user string, after, upTo int64) query {
-	return query{filter: bson.D{eq("u", user), between(after, upTo)}, sort: ascending("s"), batch: int(min(upTo-after+1, maxBatch))}
+func queryIDs(ids []string) query {
+	return query{filter: bson.D{op("_id", "$in", ids)}, batch: len(ids)}
 }
 
-// queryFirstWithin finds the lowest position in a range.
-func queryFirstWithin(user string, after, upTo int64) query {
-	return query{filter: bson.D{eq("u", user), between(after, upTo)}, sort: ascending("s"), projection: fields("s")}
+func queryEntries(user string, after, upTo int64) query {
+	return query{filter: between(user, after, upTo), sort: ascending("_id"), batch: int(min(upTo-after+1, maxBatch))}
 }
 
 func queryFirst(user string, after int64) query {
-	return query{filter: bson.D{eq("u", user), op("s", "$gt", max(0, after))}, sort: ascending("s"), projection: fields("s")}
+	return query{filter: between(user, after, math.MaxInt64), sort: ascending("_id"), projection: fields("s")}
 }
 
-// queryMarks finds the marks of inboxes, those of an earlier version included.
-func queryMarks(users []string) query {
-	named := op("u", "$in", users)
-	return query{
-		filter:     bson.D{{Key: "$or", Value: bson.A{bson.D{named, op("s", "$gte", "")}, bson.D{named, op("s", "$lt", 0)}}}},
-		projection: fields("u", "s", "at"), batch: 2 * len(users),
-	}
+// queryLast finds the last entry of an inbox above a position.
+func queryLast(user string, after int64) query {
+	return query{filter: between(user, after, math.MaxInt64), sort: descending("_id"), limit: 1, projection: fields("u", "s", "at", "purgeAt")}
 }
 
-// surpassedBy matches the marks of an inbox that the one of a block stands in for.
-func surpassedBy(user string, b block) bson.D {
-	earlier := bson.E{Key: "s", Value: bson.D{{Key: "$gte", Value: -(b.before() / earlierBlockSize)}, {Key: "$lt", Value: 0}}}
-	return bson.D{{Key: "$or", Value: bson.A{bson.D{eq("u", user), op("s", "$lt", b.key())}, bson.D{eq("u", user), earlier}}}}
+// marksBelow matches the marks of an inbox up to that of a block, which is not among them.
+func marksBelow(user string, b block) bson.D {
+	return bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: markID(user, 0)}, {Key: "$lt", Value: markID(user, b)}}}}
 }
 
-// lastAbove finds the last entry of each inbox above the beginning of its marked block, and the last that is young (see lastEntry).
-func lastAbove(users []string, marks map[string]mark, now time.Time) bson.A {
-	above := make(bson.A, len(users))
-	for i, user := range users {
-		above[i] = bson.D{eq("u", user), op("s", "$gt", marks[user].before)}
-	}
-	operator := func(name string, arguments ...any) bson.D { return bson.D{eq(name, bson.A(arguments))} }
-	left, gone := operator("$subtract", "$purgeAt", now), operator("$subtract", now, "$at")
-	young := operator("$and", operator("$gt", left, (10*time.Minute).Milliseconds()),
-		operator("$or", operator("$gt", left, gone), operator("$gt", left, (24*time.Hour).Milliseconds())))
-	return bson.A{
-		bson.D{{Key: "$match", Value: bson.D{{Key: "$or", Value: above}}}},
-		bson.D{{Key: "$group", Value: bson.D{
-			{Key: "_id", Value: "$u"}, {Key: "s", Value: bson.D{{Key: "$max", Value: "$s"}}},
-			{Key: "young", Value: bson.D{{Key: "$max", Value: operator("$cond", young, "$s", int64(0))}}},
-		}}},
-	}
+func queryHighestMark(user string) query {
+	return query{filter: marksBelow(user, math.MaxInt64), sort: descending("_id"), limit: 1}
 }
 
-// queryHeld finds the entries that inboxes hold for messages: one for each pair, by its id. It names the users for the
-// sake of a sharded collection.
-func queryHeld(users, entryIDs []string) query {
-	return query{filter: bson.D{op("u", "$in", users), op("_id", "$in", entryIDs)}, batch: len(entryIDs)}
-}
-
-func queryReceipts(users, entryIDs []string) query {
-	q := queryHeld(users, entryIDs)
-	q.filter = append(q.filter, op("readAt", "$exists", true))
-	q.projection = fields("u", "m", "readAt")
+func queryMarks(ids []string) query {
+	q := queryIDs(ids)
+	q.projection = fields("_id")
 	return q
 }
 
-// queryEntry is also the filter of updates: it is one document.
-func queryEntry(user string, id store.MessageID) query {
-	return query{filter: bson.D{eq("u", user), eq("_id", entryID(user, id))}}
+func queryReceipts(ids []string) query {
+	q := queryIDs(ids)
+	q.filter = append(q.filter, op("readAt", "$exists", true))
+	q.projection = fields("u", "s", "readAt")
+	return q
+}
+
+// stages are the query in a pipeline.
+func (q query) stages() bson.A {
+	stages := bson.A{bson.D{eq("$match", q.filter)}}
+	if q.sort != nil {
+		stages = append(stages, bson.D{eq("$sort", q.sort)})
+	}
+	if q.limit > 0 {
+		stages = append(stages, bson.D{eq("$limit", q.limit)})
+	}
+	if q.projection != nil {
+		stages = append(stages, bson.D{eq("$project", q.projection)})
+	}
+	return stages
+}
+
+// union is a pipeline that finds what each of several queries of a collection finds: one command in the place of many. Not every
+// server can use an index for each branch of an $or.
+func union(collection string, queries []query) bson.A {
+	pipeline := queries[0].stages()
+	for _, q := range queries[1:] {
+		pipeline = append(pipeline, bson.D{eq("$unionWith", bson.D{eq("coll", collection), eq("pipeline", q.stages())})})
+	}
+	return pipeline
 }
 
 func queryMessages(ids []bson.ObjectID) query {
 	return query{filter: bson.D{op("_id", "$in", ids)}, batch: len(ids)}
 }
 
+// queryStanding finds a message that was read, if it still stands: once it has been purged, another may come under its id.
+func queryStanding(m store.Message) query {
+	q := byID(bson.ObjectID(m.ID))
+	q.filter = append(q.filter, eq("createdAt", m.CreatedAt), op("tombstone", "$exists", m.Tombstone))
+	return q
+}
+
 func queryDecided(ids []bson.ObjectID) query {
 	q := queryMessages(ids)
-	q.projection = fields("_id")
+	q.projection = fields("expiresAt")
 	return q
 }
 

@@ -21,8 +21,8 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 	key := keyFields{Version: 3, PEM: "pem", Fingerprint: "print", CreatedAt: now}
 	for _, document := range []any{
 		userDocument{ID: "ann", Name: "Ann", Hash: "hash", Generation: 7, CreatedAt: now, LastLogin: now, Key: key},
-		entryDocument{ID: "ann/1", User: "ann", Position: 5, Kind: store.Sent, Digest: []byte{1}, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
-		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
+		entryDocument{ID: placeID("ann", 5), User: "ann", Position: 5, Kind: store.Sent, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
+		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Positions: []byte{5}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
 		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},
 		markOf("ann", 7, now),
 		metaDocument{Name: "epoch", Value: []byte("e1")},
@@ -62,30 +62,6 @@ func TestASessionOfAnEarlierVersionIsOfferedMessages(t *testing.T) {
 	seen, err = s.SessionCursor(t.Context(), "bob", "s")
 	require.NoError(t, err)
 	require.Equal(t, store.SessionCursor{Position: 4, Offered: 5, Offers: 1}, seen)
-}
-
-// TestAMessageOfAnEarlierVersionExpiresWhenItIsRemoved: that version knew of one moment only.
-func TestAMessageOfAnEarlierVersionExpiresWhenItIsRemoved(t *testing.T) {
-	s, err := Open(t.Context(), planDatabase(t))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, s.Close()) }()
-	created := time.Now().UTC().Truncate(time.Millisecond).Add(-time.Hour)
-	id := store.NewMessageID(created)
-	want := store.Message{
-		ID: id, Sender: "Ann", Recipients: []string{"Ben"}, Content: "c", IV: "iv", Digest: store.Digest{7},
-		CreatedAt: created, ExpiresAt: created.Add(time.Minute), PurgeAt: created.Add(time.Minute),
-	}
-	_, err = s.messages.InsertOne(t.Context(), bson.D{
-		eq("_id", bson.ObjectID(id)), eq("sender", "Ann"), eq("recipients", bson.A{"Ben"}), eq("content", "c"), eq("iv", "iv"), eq("digest", want.Digest[:]),
-		eq("createdAt", created), eq("expiresAt", want.ExpiresAt),
-	})
-	require.NoError(t, err)
-	erased, err := s.EraseExpired(t.Context(), time.Now())
-	require.NoError(t, err)
-	require.Zero(t, erased, "the server removes it as a whole")
-	found, err := s.Messages(t.Context(), []store.MessageID{id})
-	require.NoError(t, err)
-	require.Equal(t, want, found[id])
 }
 
 // TestContentsAreErasedHoweverManyHaveExpired, by several nodes at once, and each counts once.

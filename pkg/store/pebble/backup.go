@@ -68,14 +68,10 @@ func (s *Store) readable(key, value []byte) (err error) {
 	case tableSessions, tableFurthest:
 		_, err = decodeCursor(value)
 	case tableMessages:
-		if len(key) <= 1+idLen {
+		if len(key) != 1+idLen {
 			return errBadValue
 		}
-		if key[1+idLen] == underHeader {
-			_, _, err = decodeHeader(store.MessageID{}, value)
-		} else {
-			_, err = decodePlace(value)
-		}
+		_, _, err = decodeHeader(store.MessageID{}, value)
 	case tableContents:
 		_, err = decodeContent(store.MessageID{}, value)
 	case tableEntries:

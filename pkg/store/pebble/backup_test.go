@@ -19,7 +19,7 @@ import (
 func message(position int64) (store.Message, store.Entry) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := store.Message{
-		ID: store.NewMessageID(now), Sender: "Ben", Recipients: []string{"Ann"}, Content: "text", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		ID: store.NewMessageID(now), Sender: "Ben", Recipients: []string{"Ann"}, Positions: []int64{position}, Content: "text", CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		PurgeAt: now.Add(time.Hour),
 	}
 	return m, store.Entry{
@@ -30,10 +30,10 @@ func message(position int64) (store.Message, store.Entry) {
 // put commits a message in two steps.
 func put(t testing.TB, s store.Log, m store.Message, e store.Entry) {
 	t.Helper()
-	results, err := s.InsertEntries(context.Background(), []store.Entry{e})
+	written, err := s.InsertEntries(context.Background(), []store.Entry{e})
 	require.NoError(t, err)
-	require.Equal(t, []store.EntryResult{{}}, results)
-	written, err := s.InsertMessages(context.Background(), []store.Message{m})
+	require.Equal(t, []bool{true}, written)
+	written, err = s.InsertMessages(context.Background(), []store.Message{m})
 	require.NoError(t, err)
 	require.Equal(t, []bool{true}, written)
 }

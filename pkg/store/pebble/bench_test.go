@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -92,11 +93,11 @@ var ways = map[string]func(s store.Store) (send func(store.Send) error, stop fun
 		entries := batch.New(bounds, func(e store.Entry) int { return len(e.WrappedKey) }, s.InsertEntries)
 		messages := batch.New(bounds, func(m store.Message) int { return len(m.Content) }, s.InsertMessages)
 		return func(one store.Send) error {
-			refused, err := entries.Do(context.Background(), one.Entries)
-			if err != nil || refused[0] != (store.EntryResult{}) {
+			written, err := entries.Do(context.Background(), one.Entries)
+			if err != nil || slices.Contains(written, false) {
 				return fmt.Errorf("entries: %w", err)
 			}
-			written, err := messages.Do(context.Background(), []store.Message{one.Message})
+			written, err = messages.Do(context.Background(), []store.Message{one.Message})
 			if err != nil || !written[0] {
 				return fmt.Errorf("message: %w", err)
 			}
@@ -161,6 +162,7 @@ func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) 
 					KeyVersion: 1, At: now, ExpiresAt: m.ExpiresAt, PurgeAt: m.ExpiresAt.Add(time.Hour),
 				}
 				one.Message.Recipients = append(one.Message.Recipients, one.Entries[i].User)
+				one.Message.Positions = append(one.Message.Positions, one.Entries[i].Position)
 			}
 			if err := send(one); err != nil {
 				b.Error(err)

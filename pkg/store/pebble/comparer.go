@@ -6,9 +6,8 @@ import (
 	engine "github.com/cockroachdb/pebble/v2"
 )
 
-// comparer orders keys as bytes, and tells which part of a key a filter holds: that by which it is searched for. For a message it is
-// the id, so that one search finds what decides it and who has entries of it; for an inbox, its owner. Tables that are only
-// walked have next to none.
+// comparer orders keys as bytes, and tells which part of a key a filter holds: that by which it is searched for. For most it is all of
+// it; for an inbox, its owner. Tables that are only walked have next to none.
 //
 // Its name is kept in the store: another way to split keys has to have another.
 var comparer = func() *engine.Comparer {
@@ -24,8 +23,6 @@ func split(key []byte) int {
 		return 0
 	}
 	switch key[0] {
-	case tableMessages:
-		return min(len(key), 1+idLen)
 	case tableEntries, tableKeys:
 		if end := bytes.IndexByte(key, 0); end > 0 {
 			return end + 1

@@ -15,12 +15,11 @@
 //	z name |                        a value of Meta
 //	v id(8) |                       a revocation
 //	V | expires(8) id(8)            when a revocation may be forgotten
-//	m id(12) | 00                   a message without its content: what stands here decides the id
-//	m id(12) | 01 user              the position of the message's entry in an inbox, and when it was read
+//	m id(12) |                      a message without its content: what stands here decides the id
 //	c expires(8) id(12) |           a message with its content
 //	M | kept(8) id(12)              until when a message is kept
 //	e user 00 | position(8)         an entry
-//	p | day(4) user                 of the entries of an inbox that go on a day, when the first does
+//	p | due(8) user                 when entries of an inbox may be due: at least one a day on which some are
 //	t user |                        the highest position that was removed from an inbox
 //
 // Values begin with a byte for their layout (see values.go); those that are empty or one number do not.
@@ -28,8 +27,8 @@
 // Why so: the ids of messages are as good as random. What is large stands by itself, in the order of its expiry, which is that of its sending
 // unless a message has a lifetime of its own: compactions do not have to merge it, messages that were sent one after the other are read
 // from the same blocks, and one range tombstone erases all contents that have expired. An entry tells when its message expires, and so
-// where its content is: who reads an inbox searches for no id. What decides an id, and who has entries of it, is found with one search,
-// which a filter answers for ids that are new.
+// where its content is: who reads an inbox searches for no id. What decides an id is found with one search, which a filter answers for ids
+// that are new. Nothing tells where the entries of an id are but the message that names their places: an entry is one row.
 //
 // # Writes
 //

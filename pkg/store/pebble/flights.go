@@ -15,7 +15,9 @@ import (
 
 // flight is a batch that is visible and whose sync is outstanding.
 type flight struct {
-	batch    *engine.Batch
+	batch *engine.Batch
+	// turn is the number of its turn: flights end in that order.
+	turn     uint64
 	messages []store.MessageID
 	rows     []string
 	// job is the write that waits for it.
@@ -164,15 +166,20 @@ type turn struct {
 	// decides and marks are the messages and the rows that readers wait for.
 	decides []store.MessageID
 	marks   []string
-	// seen is the flight of what was looked at, if there is one: an answer that rests on that has to wait for it.
+	// seen is the last flight of what was looked at, if there is one: an answer that rests on that has to wait for it.
 	seen *flight
+}
+
+// saw notes the flight of what was looked at; nil is none.
+func (t *turn) saw(f *flight) {
+	if f != nil && (t.seen == nil || f.turn > t.seen.turn) {
+		t.seen = f
+	}
 }
 
 // get returns a copy of a row, nil if there is none.
 func (t *turn) get(key []byte) ([]byte, error) {
-	if f := t.s.flights.row(key); f != nil {
-		t.seen = f
-	}
+	t.saw(t.s.flights.row(key))
 	return t.s.get(key)
 }
 
@@ -249,6 +256,7 @@ func (s *Store) runWriter() {
 }
 
 func (s *Store) takeTurn(j *job) {
+	s.turn++
 	t := &turn{s: s, batch: s.db.NewBatch(), synced: j.synced}
 	err := j.write(t)
 	close(j.handed)
@@ -260,7 +268,7 @@ func (s *Store) takeTurn(j *job) {
 		j.end(t.seen, errors.Join(s.apply(t.batch, false), t.batch.Close()))
 		return
 	}
-	last := &flight{batch: t.batch, messages: t.decides, rows: t.marks, job: j, done: make(chan struct{})}
+	last := &flight{batch: t.batch, turn: s.turn, messages: t.decides, rows: t.marks, job: j, done: make(chan struct{})}
 	s.flights.begin(last)
 	if err := s.apply(t.batch, true); err != nil {
 		j.end(nil, err) // the store has failed: the flight never ends

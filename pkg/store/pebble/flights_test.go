@@ -70,6 +70,12 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 		_, err := s.InsertMessages(ctx, []store.Message{later.Message})
 		return err
 	}
+	keep := func(ctx context.Context, s *pebble.Store) error {
+		return s.Keep(ctx, sent.Message, sent.Message.PurgeAt.Add(time.Hour))
+	}
+	mark := func(ctx context.Context, s *pebble.Store) error {
+		return s.MarkRead(ctx, sent.Entries[0].Place(), time.Now())
+	}
 	late := sent.Entries[0]
 	late.User = "bob-late"
 	for name, c := range map[string]struct {
@@ -100,19 +106,35 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 				return err
 			},
 			func(ctx context.Context, s *pebble.Store) error {
-				_, err := s.Entry(ctx, "bob-late", late.Message)
+				_, err := s.EntriesAt(ctx, []store.Place{late.Place()})
 				return err
 			},
 		}},
-		"a reading": {
-			func(ctx context.Context, s *pebble.Store) error {
-				return s.MarkRead(ctx, "bob", sent.Message.ID, time.Now())
-			},
-			[]call{entries, func(ctx context.Context, s *pebble.Store) error {
-				_, err := s.Receipts(ctx, map[store.MessageID][]string{sent.Message.ID: {"bob"}})
+		"a message that is kept for longer": {keep, []call{
+			keep, func(ctx context.Context, s *pebble.Store) error {
+				_, err := s.Decided(ctx, []store.MessageID{sent.Message.ID})
 				return err
-			}},
-		},
+			},
+			func(ctx context.Context, s *pebble.Store) error {
+				_, err := s.Messages(ctx, []store.MessageID{sent.Message.ID})
+				return err
+			},
+			func(ctx context.Context, s *pebble.Store) error {
+				_, err := s.MessagesOf(ctx, sent.Entries)
+				return err
+			},
+		}},
+		"a reading": {mark, []call{
+			entries, mark,
+			func(ctx context.Context, s *pebble.Store) error {
+				_, err := s.EntriesAt(ctx, sent.Message.Places())
+				return err
+			},
+			func(ctx context.Context, s *pebble.Store) error {
+				_, err := s.Receipts(ctx, sent.Message.Places())
+				return err
+			},
+		}},
 		"an account": {
 			func(ctx context.Context, s *pebble.Store) error { return s.CreateAccount(ctx, eve) },
 			[]call{
@@ -202,6 +224,10 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 			}
 			_, err := s.Tails(t.Context(), []string{"bob"})
 			require.NoError(t, err, "others do not wait")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_, err = s.InsertEntries(ctx, sendOf(4, "dave", "erin").Entries)
+			require.NoError(t, err, "what no reader passes is not synced")
 			release()
 			require.NoError(t, <-done)
 			for i, read := range c.reads {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/maphash"
 	"math"
 	"slices"
 
@@ -18,19 +19,24 @@ import (
 // sync becomes durable with the sync of the commit, which comes after it in the same log. After a power failure the log ends
 // somewhere; a message is there only if its entries, which precede it, are. Two kinds of entries are passed by readers as soon as they
 // stand: a tombstone, and an entry whose message id is decided already. A slice that holds one is synced.
-func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) (results []store.EntryResult, err error) {
+func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) (written []bool, err error) {
 	err = s.observed(ctx, "insert_entries", func() error {
 		return s.commit(ctx, false, func(t *turn) error {
-			return s.bulk(t, func(w *bulk) (err error) {
-				results, err = w.insertEntries(entries)
-				return err
+			return s.bulk(t, func(w *bulk) error {
+				written = make([]bool, len(entries))
+				for i := range entries {
+					if err := w.insertEntry(&entries[i], &written[i]); err != nil {
+						return err
+					}
+				}
+				return nil
 			})
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return results, nil
+	return written, nil
 }
 
 // InsertMessages implements store.Log.
@@ -71,41 +77,24 @@ func (s *Store) Commit(ctx context.Context, sends []store.Send) (results []store
 	return results, nil
 }
 
-// placed is a message in an inbox.
-type placed struct {
-	user string
-	id   store.MessageID
-}
-
-// bulk is one turn of entries and messages. What it has put into its batch cannot be read yet, and is known here.
+// bulk is one turn of entries and messages. What it has put into its batch cannot be read yet: Store.decided, Store.fresh and the owners
+// know of it.
 type bulk struct {
 	*turn
-	// rows walks what stood before this turn under message ids; nil until it is needed.
-	rows    *engine.Iterator
-	known   map[store.MessageID]*standing
-	touched []*owner
-	// written are the entries of this turn; Store.placed holds their numbers.
-	written []*store.Entry
-	// key, value and header are room for what is written.
+	// inboxes is room for those of a send, and key, value and header for what is written.
+	inboxes            []inbox
 	key, value, header []byte
-}
-
-// standing is what stands under a message id.
-type standing struct {
-	decided bool
-	// at is where it stood in which inbox before this turn.
-	at map[string]place
+	// rows are the entries as they were before the turn, once an inbox was looked up.
+	rows *engine.Iterator
 }
 
 func (s *Store) bulk(t *turn, f func(w *bulk) error) error {
-	w := &bulk{turn: t, known: map[store.MessageID]*standing{}}
+	clear(s.decided)
+	clear(s.fresh)
+	w := &bulk{turn: t}
 	err := f(w)
 	if w.rows != nil {
 		err = errors.Join(err, w.rows.Close())
-	}
-	clear(s.placed)
-	for _, o := range w.touched {
-		o.fresh = o.fresh[:0]
 	}
 	if err != nil {
 		s.owners.forget() // they may know of what was not written
@@ -113,143 +102,98 @@ func (s *Store) bulk(t *turn, f func(w *bulk) error) error {
 	return err
 }
 
-// standing finds what stands under an id.
-func (w *bulk) standing(id store.MessageID) (*standing, error) {
-	if known := w.known[id]; known != nil {
-		return known, nil
+// decided reports whether a message or a tombstone stands under an id.
+func (w *bulk) decided(id store.MessageID) (bool, error) {
+	if decided, known := w.s.decided[id]; known {
+		return decided, nil
 	}
-	found := &standing{}
-	if w.rows == nil {
-		var err error
-		if w.rows, err = w.s.iterate(prefixSpan([]byte{tableMessages})); err != nil {
-			return nil, err
-		}
+	w.key = headerKey(w.key[:0], id)
+	decided, err := w.s.has(w.key)
+	if err == nil {
+		w.s.decided[id] = decided
 	}
-	w.key = messagePrefix(w.key[:0], id)
-	for ok := w.rows.SeekPrefixGE(w.key); ok; ok = w.rows.Next() {
-		under := w.rows.Key()[len(w.key):]
-		if under[0] == underHeader {
-			found.decided = true
-			continue
-		}
-		value, err := w.rows.ValueAndErr()
-		if err != nil {
-			return nil, err
-		}
-		p, err := decodePlace(value)
-		if err != nil {
-			return nil, broken(tableMessages, err)
-		}
-		if found.at == nil {
-			found.at = map[string]place{}
-		}
-		found.at[string(under[1:])] = p
-	}
-	w.known[id] = found
-	return found, w.rows.Error()
+	return decided, err
 }
 
-func (w *bulk) insertEntries(entries []store.Entry) ([]store.EntryResult, error) {
-	results := make([]store.EntryResult, len(entries))
-	for i := range entries {
-		e := &entries[i]
-		st, err := w.standing(e.Message)
-		if err != nil {
-			return nil, err
-		}
-		o, err := w.owner(e.User)
-		if err != nil {
-			return nil, err
-		}
-		if results[i], err = w.inTheWay(e, st, o); err != nil {
-			return nil, err
-		}
-		if results[i] != (store.EntryResult{}) {
-			continue
-		}
-		if e.Kind == store.Hole || st.decided {
-			w.sync(e.User)
-		}
-		if err := w.putEntry(e, o); err != nil {
-			return nil, err
-		}
+func (w *bulk) insertEntry(e *store.Entry, written *bool) error {
+	in, err := w.inbox(e.User)
+	if err != nil {
+		return err
 	}
-	return results, nil
+	taken, err := w.taken(in, e)
+	if err != nil || taken {
+		return err
+	}
+	decided, err := w.decided(e.Message)
+	if err != nil {
+		return err
+	}
+	if e.Kind == store.Hole || decided {
+		w.sync(e.User)
+	}
+	*written = true
+	return w.putEntry(e, in)
 }
 
 // sync makes the write a durable one, for which readers of an inbox wait.
 func (w *bulk) sync(user string) {
 	w.synced = true
-	inbox := string(namePrefix(tableEntries, user))
-	if !slices.Contains(w.marks, inbox) {
-		w.marks = append(w.marks, inbox)
+	w.key = appendNamePrefix(w.key[:0], tableEntries, user)
+	if inbox := w.key; !slices.ContainsFunc(w.marks, func(mark string) bool { return mark == string(inbox) }) {
+		w.marks = append(w.marks, string(inbox))
 	}
-}
-
-// inTheWay says what an entry meets.
-func (w *bulk) inTheWay(e *store.Entry, st *standing, o *owner) (store.EntryResult, error) {
-	if i, written := w.s.placed[placed{e.User, e.Message}]; written {
-		existing := *w.written[i]
-		return store.EntryResult{Existing: &existing}, nil
-	}
-	if p, stood := st.at[e.User]; stood {
-		existing, err := w.s.entry(e.User, p.position)
-		return store.EntryResult{Existing: &existing}, err
-	}
-	taken, err := w.taken(o, e)
-	return store.EntryResult{PositionTaken: taken}, err
 }
 
 // taken reports whether something stands at an entry's position.
-func (w *bulk) taken(o *owner, e *store.Entry) (bool, error) {
-	if e.Position > o.tail {
+func (w *bulk) taken(in inbox, e *store.Entry) (bool, error) {
+	if e.Position > in.tail {
 		return false, nil
 	}
-	if slices.Contains(o.fresh, e.Position) {
+	if w.s.fresh[hashedPlace{in.hash, e.Position}] {
 		return true, nil
 	}
 	w.key = entryKey(w.key[:0], e.User, e.Position)
-	return w.s.look(w.key, func([]byte) error { return nil })
+	return w.s.has(w.key)
 }
 
-func (w *bulk) putEntry(e *store.Entry, o *owner) error {
+func (w *bulk) putEntry(e *store.Entry, in inbox) error {
 	if err := checkName(e.User); err != nil {
 		return err
 	}
-	if len(o.fresh) == 0 {
-		w.touched = append(w.touched, o)
+	w.s.fresh[hashedPlace{in.hash, e.Position}] = true
+	in.tail = max(in.tail, e.Position)
+	if at := millis(e.PurgeAt); !in.looks(at) {
+		in.due = at
+		w.key = entryPurgeKey(w.key[:0], at, e.User)
+		if err := w.batch.Set(w.key, nil, nil); err != nil {
+			return err
+		}
 	}
-	o.fresh, o.tail = append(o.fresh, e.Position), max(o.tail, e.Position)
-	w.s.placed[placed{e.User, e.Message}] = len(w.written)
-	w.written = append(w.written, e)
-	if err := w.notePurge(o, e.User, millis(e.PurgeAt)); err != nil {
-		return err
-	}
+	w.s.owners.put(in)
 	w.key, w.value = entryKey(w.key[:0], e.User, e.Position), appendEntry(w.value[:0], e)
-	if err := w.batch.Set(w.key, w.value, nil); err != nil {
-		return err
-	}
-	w.key, w.value = placeKey(w.key[:0], e.Message, e.User), appendPlace(w.value[:0], e.Position, e.ReadAt)
 	return w.batch.Set(w.key, w.value, nil)
 }
 
 func (w *bulk) insertMessage(m *store.Message, written *bool) error {
-	st, err := w.standing(m.ID)
-	if err != nil {
+	decided, err := w.inUse(m.ID)
+	if err != nil || decided {
 		return err
 	}
-	if st.decided {
-		if f := w.s.flights.message(m.ID); f != nil {
-			w.seen = f
-		}
-		return nil
-	}
 	*written = true
-	return w.putMessage(m, st)
+	return w.putMessage(m)
 }
 
-func (w *bulk) putMessage(m *store.Message, st *standing) error {
-	st.decided = true
+// inUse is decided for who tells what it finds: that has to be durable.
+func (w *bulk) inUse(id store.MessageID) (bool, error) {
+	decided, err := w.decided(id)
+	if decided {
+		w.saw(w.s.flights.message(id))
+	}
+	return decided, err
+}
+
+func (w *bulk) putMessage(m *store.Message) error {
+	w.s.decided[m.ID] = true
 	var flags byte
 	if m.Tombstone {
 		flags |= flagTombstone
@@ -257,7 +201,7 @@ func (w *bulk) putMessage(m *store.Message, st *standing) error {
 	switch {
 	case m.Erased:
 		flags |= flagErased
-	case !m.Tombstone || m.Content != "" || m.IV != "" || m.Recipients != nil:
+	case !m.Tombstone || m.Content != "" || m.IV != "" || m.Recipients != nil || m.Positions != nil:
 		flags |= flagContent
 	}
 	w.decides = append(w.decides, m.ID)
@@ -275,136 +219,123 @@ func (w *bulk) putMessage(m *store.Message, st *standing) error {
 }
 
 // send writes a send whole, or finds what is in its way.
-func (w *bulk) send(send *store.Send, result *store.SendResult) error {
-	st, err := w.standing(send.Message.ID)
-	if err != nil {
+func (w *bulk) send(send *store.Send, result *store.SendResult) (err error) {
+	if result.Decided, err = w.inUse(send.Message.ID); err != nil {
 		return err
 	}
-	result.Decided = st.decided
-	if f := w.s.flights.message(send.Message.ID); f != nil && st.decided {
-		w.seen = f
-	}
-	owners := make([]*owner, len(send.Entries))
-	free := !st.decided
+	w.inboxes = w.inboxes[:0]
 	for i := range send.Entries {
 		e := &send.Entries[i]
-		if owners[i], err = w.owner(e.User); err != nil {
-			return err
-		}
-		met, err := w.inTheWay(e, st, owners[i])
+		in, err := w.inbox(e.User)
 		if err != nil {
 			return err
 		}
-		if met == (store.EntryResult{}) {
-			continue
+		w.inboxes = append(w.inboxes, in)
+		taken, err := w.taken(in, e)
+		if err != nil {
+			return err
 		}
-		if result.Entries == nil {
-			result.Entries = make([]store.EntryResult, len(send.Entries))
+		if taken && result.Taken == nil {
+			result.Taken = make([]bool, len(send.Entries))
 		}
-		result.Entries[i] = met
-		free = free && leftBehind(e, met.Existing)
+		if taken {
+			result.Taken[i] = true
+		}
 	}
-	if !free {
+	if result.Decided || result.Taken != nil {
 		return nil
 	}
 	result.Written = true
-	for i := range send.Entries {
-		if result.Entries != nil && result.Entries[i].Existing != nil {
-			continue
-		}
-		if err := w.putEntry(&send.Entries[i], owners[i]); err != nil {
+	for i, in := range w.inboxes {
+		if err := w.putEntry(&send.Entries[i], in); err != nil {
 			return err
 		}
 	}
-	return w.putMessage(&send.Message, st)
-}
-
-// leftBehind reports whether an entry that exists is what an earlier attempt has left of an entry.
-func leftBehind(e, existing *store.Entry) bool {
-	return existing != nil && existing.Position == e.Position && existing.Digest == e.Digest
+	return w.putMessage(&send.Message)
 }
 
 // owner is what is known of an inbox: who writes need not look it up.
 type owner struct {
 	// tail is no lower than any position that holds an entry. Above it nothing stands.
 	tail int64
-	// day is one on which entries of the inbox are to be purged, and due when the first of them is, as the store has it.
-	day int32
+	// due is when the store will look for what is to be purged on that day, or unknown. What is not known is not looked up: a row too many
+	// costs less, and goes with the others of its day.
 	due int64
-	// fresh are the positions that this turn has written.
-	fresh []int64
 }
 
-// maxOwners is how many inboxes are known at least, and half as many as at most.
-const maxOwners = 1 << 15
+const unknown = math.MinInt64
 
-// owners are the inboxes that were written to last.
-type owners struct{ recent, before map[string]*owner }
-
-func (o *owners) get(user string) *owner {
-	if known := o.recent[user]; known != nil {
-		return known
-	}
-	known := o.before[user]
-	if known != nil {
-		o.put(user, known)
-	}
-	return known
+// looks reports whether the store is known to look into the inbox on the day of a moment, and no later than then.
+func (o owner) looks(at int64) bool {
+	return o.due != unknown && o.due <= at && dayOf(o.due) == dayOf(at)
 }
 
-func (o *owners) put(user string, known *owner) {
+// inbox is an owner and the hash of its name.
+type inbox struct {
+	owner
+	hash uint64
+}
+
+type hashedPlace struct {
+	hash     uint64
+	position int64
+}
+
+// maxOwners is how many inboxes are known at least, and half as many as at most. So many take 20 MiB: to look up one that is not known costs
+// more than all the rest of a send.
+const maxOwners = 1 << 19
+
+// owners are the inboxes that were written to last, by the hashes of their names. Where two have one hash, what is known is the higher of their
+// tails, and one may be purged on the next day that it has something due.
+type owners struct {
+	seed           maphash.Seed
+	recent, before map[uint64]owner
+}
+
+func (o *owners) get(user string) (in inbox, known bool) {
+	in.hash = maphash.String(o.seed, user)
+	if in.owner, known = o.recent[in.hash]; known {
+		return in, true
+	}
+	if in.owner, known = o.before[in.hash]; known {
+		o.put(in)
+	}
+	return in, known
+}
+
+func (o *owners) put(in inbox) {
 	if len(o.recent) >= maxOwners {
 		o.before, o.recent = o.recent, nil
 	}
 	if o.recent == nil {
-		o.recent = map[string]*owner{}
+		o.recent = map[uint64]owner{}
 	}
-	o.recent[user] = known
+	in.tail = max(in.tail, o.recent[in.hash].tail)
+	o.recent[in.hash] = in.owner
 }
 
 func (o *owners) forget() { o.recent, o.before = nil, nil }
 
-// owner finds an inbox.
-func (w *bulk) owner(user string) (*owner, error) {
-	if known := w.s.owners.get(user); known != nil {
-		return known, nil
+// inbox finds an inbox.
+func (w *bulk) inbox(user string) (inbox, error) {
+	in, known := w.s.owners.get(user)
+	if known {
+		return in, nil
 	}
-	o := &owner{day: math.MinInt32, due: math.MaxInt64}
-	rows, err := w.s.iterate(prefixSpan(namePrefix(tableEntries, user)))
+	if w.rows == nil {
+		var err error
+		if w.rows, err = w.s.iterate(prefixSpan([]byte{tableEntries})); err != nil {
+			return in, err
+		}
+	}
+	w.key = appendNamePrefix(w.key[:0], tableEntries, user)
+	tail, err := highest(w.rows, w.key)
 	if err != nil {
-		return nil, err
+		return in, err
 	}
-	if rows.Last() {
-		o.tail = positionOf(rows.Key())
-	}
-	if err := errors.Join(rows.Error(), rows.Close()); err != nil {
-		return nil, err
-	}
-	w.s.owners.put(user, o)
-	return o, nil
-}
-
-// notePurge makes sure that the store knows of an inbox that has something to be purged on a day, and when.
-func (w *bulk) notePurge(o *owner, user string, at int64) error {
-	day := dayOf(at)
-	if o.day == day && o.due <= at {
-		return nil
-	}
-	w.key = entryPurgeKey(w.key[:0], day, user)
-	due := int64(math.MaxInt64)
-	if o.day == day {
-		due = o.due
-	} else if _, err := w.s.look(w.key, func(value []byte) (err error) {
-		due, err = number(value)
-		return err
-	}); err != nil {
-		return err
-	}
-	o.day, o.due = day, min(due, at)
-	if o.due == due {
-		return nil
-	}
-	return w.batch.Set(w.key, appendNumber(nil, o.due), nil)
+	in.owner = owner{tail: max(0, tail), due: unknown}
+	w.s.owners.put(in)
+	return in, nil
 }
 
 func appendNumber(dst []byte, n int64) []byte { return binary.BigEndian.AppendUint64(dst, uint64(n)) }

@@ -32,10 +32,6 @@ const (
 	idLen       = len(store.MessageID{})
 	positionLen = 8
 	momentLen   = 8
-	dayLen      = 4
-	// underHeader and underOwner follow the id in the keys of messages.
-	underHeader = 0
-	underOwner  = 1
 )
 
 // errBadName means that a name holds a byte that ends names. No name that was registered does.
@@ -79,16 +75,11 @@ func entryKey(dst []byte, user string, position int64) []byte {
 // positionOf is the position in an entry's key.
 func positionOf(key []byte) int64 { return int64(binary.BigEndian.Uint64(key[len(key)-positionLen:])) }
 
-func messagePrefix(dst []byte, id store.MessageID) []byte {
-	return append(append(dst, tableMessages), id[:]...)
-}
+// inboxOf is the prefix in an entry's key.
+func inboxOf(key []byte) []byte { return key[:len(key)-positionLen] }
 
 func headerKey(dst []byte, id store.MessageID) []byte {
-	return append(messagePrefix(dst, id), underHeader)
-}
-
-func placeKey(dst []byte, id store.MessageID, user string) []byte {
-	return append(append(messagePrefix(dst, id), underOwner), user...)
+	return append(append(dst, tableMessages), id[:]...)
 }
 
 func contentKey(dst []byte, expires int64, id store.MessageID) []byte {
@@ -99,13 +90,13 @@ func messagePurgeKey(dst []byte, kept int64, id store.MessageID) []byte {
 	return append(appendMoment(append(dst, tableMessagePurge), kept), id[:]...)
 }
 
-func entryPurgeKey(dst []byte, day int32, user string) []byte {
-	return append(binary.BigEndian.AppendUint32(append(dst, tableEntryPurge), uint32(day)^1<<31), user...)
+func entryPurgeKey(dst []byte, due int64, user string) []byte {
+	return append(appendMoment(append(dst, tableEntryPurge), due), user...)
 }
 
-// dayAndUser reads an entryPurgeKey.
-func dayAndUser(key []byte) (day int32, user string) {
-	return int32(binary.BigEndian.Uint32(key[1:]) ^ 1<<31), string(key[1+dayLen:])
+// dueAndUser reads an entryPurgeKey.
+func dueAndUser(key []byte) (due int64, user string) {
+	return int64(binary.BigEndian.Uint64(key[1:]) ^ 1<<63), string(key[1+momentLen:])
 }
 
 // expiryKey is the key of what is to be forgotten at a moment.

@@ -144,17 +144,22 @@ func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[stor
 }
 
 // Decided implements store.Log.
-func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]bool, error) {
-	decided := make(map[store.MessageID]bool, len(ids))
+func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.MessageID]time.Time, error) {
+	decided := make(map[store.MessageID]time.Time, len(ids))
 	err := s.read(ctx, "decided", func() error {
 		var buf [maxKey]byte
+		var kept time.Time
+		decode := func(value []byte) (err error) {
+			kept, err = decodeKept(value)
+			return broken(tableMessages, err)
+		}
 		return many(ctx, len(ids), func(i int) error {
-			there, err := s.look(headerKey(buf[:0], ids[i]), func([]byte) error { return nil })
+			there, err := s.look(headerKey(buf[:0], ids[i]), decode)
 			if err == nil && there {
 				err = s.awaitMessage(ctx, ids[i])
 			}
 			if err == nil && there {
-				decided[ids[i]] = true
+				decided[ids[i]] = kept
 			}
 			return err
 		})
@@ -279,92 +284,82 @@ func (s *Store) removed(user string) (position int64, err error) {
 	return position, err
 }
 
-// place finds where an inbox holds a message, or returns ErrNotFound.
-func (s *Store) place(user string, id store.MessageID) (p place, err error) {
-	found, err := s.look(placeKey(nil, id, user), func(value []byte) (err error) {
-		p, err = decodePlace(value)
-		return broken(tableMessages, err)
-	})
-	if err == nil && !found {
-		err = store.ErrNotFound
-	}
-	return p, err
-}
-
-// entry reads an entry, or returns ErrNotFound: it has been removed meanwhile.
-func (s *Store) entry(user string, position int64) (e store.Entry, err error) {
-	found, err := s.look(entryKey(nil, user, position), func(value []byte) (err error) {
-		e, err = decodeEntry(user, position, value)
-		return broken(tableEntries, err)
-	})
-	if err == nil && !found {
-		err = store.ErrNotFound
-	}
-	return e, err
-}
-
-// Entry implements store.Log.
-func (s *Store) Entry(ctx context.Context, user string, id store.MessageID) (e store.Entry, err error) {
-	err = s.read(ctx, "entry", func() error {
-		p, err := s.place(user, id)
-		if err == nil {
-			e, err = s.entry(user, p.position)
-		}
-		if err == nil {
-			err = s.awaitRow(ctx, namePrefix(tableEntries, user))
-		}
-		return err
+// EntriesAt implements store.Log.
+func (s *Store) EntriesAt(ctx context.Context, places []store.Place) ([]store.Entry, error) {
+	entries := make([]store.Entry, 0, len(places))
+	err := s.read(ctx, "entries_at", func() error {
+		return s.at(ctx, places, func(place store.Place, value []byte) error {
+			e, err := decodeEntry(place.User, place.Position, value)
+			entries = append(entries, e)
+			return err
+		})
 	})
 	if err != nil {
-		return store.Entry{}, err
+		return nil, err
 	}
-	return e, nil
+	return entries, nil
+}
+
+// at hands what stands at places to f, and waits until it is durable. f must not keep what it is handed.
+func (s *Store) at(ctx context.Context, places []store.Place, f func(place store.Place, value []byte) error) error {
+	var key []byte
+	var place store.Place
+	hand := func(value []byte) error { return broken(tableEntries, f(place, value)) }
+	return many(ctx, len(places), func(i int) error {
+		place = places[i]
+		key = entryKey(key[:0], place.User, place.Position)
+		there, err := s.look(key, hand)
+		if err != nil || !there {
+			return err
+		}
+		return s.awaitRow(ctx, inboxOf(key))
+	})
 }
 
 // MarkRead implements store.Log.
-func (s *Store) MarkRead(ctx context.Context, user string, id store.MessageID, at time.Time) error {
-	seen, err := s.Entry(ctx, user, id) // and what is read from the disk for it need not be read in turn
-	if err != nil || !seen.ReadAt.IsZero() {
+func (s *Store) MarkRead(ctx context.Context, place store.Place, at time.Time) error {
+	seen, err := s.EntriesAt(ctx, []store.Place{place}) // and what is read from the disk for it need not be read in turn
+	switch {
+	case err != nil:
 		return err
+	case len(seen) == 0:
+		return store.ErrNotFound
+	case !seen[0].ReadAt.IsZero():
+		return nil
 	}
 	return s.write(ctx, "mark_read", func(t *turn) error {
-		p, err := s.place(user, id)
-		if err != nil {
+		key := entryKey(nil, place.User, place.Position)
+		var e store.Entry
+		there, err := s.look(key, func(value []byte) (err error) {
+			e, err = decodeEntry(place.User, place.Position, value)
+			return broken(tableEntries, err)
+		})
+		switch {
+		case err != nil:
 			return err
-		}
-		inbox, key := namePrefix(tableEntries, user), placeKey(nil, id, user)
-		if !p.readAt.IsZero() {
-			t.seen = s.flights.row(key)
+		case !there:
+			return store.ErrNotFound
+		case !e.ReadAt.IsZero():
+			t.saw(s.flights.row(inboxOf(key)))
 			return nil
 		}
-		e, err := s.entry(user, p.position)
-		if err != nil {
-			return err
-		}
 		e.ReadAt = at
-		t.marks = append(t.marks, string(inbox))
-		return errors.Join(t.batch.Set(entryKey(nil, user, p.position), appendEntry(nil, &e), nil), t.set(key, appendPlace(nil, p.position, at)))
+		t.marks = append(t.marks, string(inboxOf(key)))
+		return t.batch.Set(key, appendEntry(nil, &e), nil)
 	})
 }
 
 // Receipts implements store.Log.
-func (s *Store) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
-	var receipts []store.ReadReceipt
+func (s *Store) Receipts(ctx context.Context, places []store.Place) (map[store.Place]time.Time, error) {
+	receipts := make(map[store.Place]time.Time, len(places))
 	err := s.read(ctx, "receipts", func() error {
-		for id, users := range wanted {
-			err := many(ctx, len(users), func(i int) error {
-				p, err := s.place(users[i], id)
-				if errors.Is(err, store.ErrNotFound) || err == nil && p.readAt.IsZero() {
-					return nil
-				}
-				receipts = append(receipts, store.ReadReceipt{Message: id, User: users[i], ReadAt: p.readAt})
-				return errors.Join(err, s.awaitRow(ctx, placeKey(nil, id, users[i])))
-			})
-			if err != nil {
-				return err
+		return s.at(ctx, places, func(place store.Place, value []byte) error {
+			e, err := decodeTimes(value)
+			if !e.ReadAt.IsZero() {
+				receipts[place] = e.ReadAt
 			}
-		}
-		return nil
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"sync"
@@ -16,8 +17,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// schemaVersion is what this program writes. It reads no other.
-const schemaVersion = 1
+// schemaVersion is what this program writes. It reads no other: none before it was released.
+const schemaVersion = 2
 
 var (
 	// ErrNewerSchema means that a later version of this program has written the store.
@@ -88,10 +89,13 @@ type Store struct {
 	// readOnly is for checks.
 	readOnly bool
 
-	// jobs is what the writer takes. owners and placed are its own.
-	jobs   chan *job
-	owners owners
-	placed map[placed]int
+	// jobs is what the writer takes. What follows is its own: the number of its turn, what it knows of inboxes, and of this turn which
+	// message ids are in use, of those that it has looked at, and at which positions it has written.
+	jobs    chan *job
+	turn    uint64
+	owners  owners
+	decided map[store.MessageID]bool
+	fresh   map[hashedPlace]bool
 
 	flights  flights
 	underWay chan *flight
@@ -137,7 +141,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	o = o.withDefaults()
 	s := &Store{
 		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree, readOnly: readOnly,
-		jobs: make(chan *job), placed: map[placed]int{}, underWay: make(chan *flight, underWayLen),
+		jobs: make(chan *job), decided: map[store.MessageID]bool{}, fresh: map[hashedPlace]bool{}, owners: owners{seed: maphash.MakeSeed()}, underWay: make(chan *flight, underWayLen),
 		flights: flights{messages: map[store.MessageID]*flight{}, rows: map[string]*flight{}},
 		failed:  make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -181,6 +185,8 @@ func (s *Store) checkSchema(readOnly bool) error {
 		return nil
 	case len(version) == 1 && version[0] > schemaVersion:
 		return fmt.Errorf("%w: schema %d, this program knows %d", ErrNewerSchema, version[0], schemaVersion)
+	case len(version) == 1:
+		return fmt.Errorf("%w: schema %d was never released, this program knows %d", ErrForeign, version[0], schemaVersion)
 	case version != nil || readOnly:
 		return ErrForeign
 	}
@@ -321,6 +327,11 @@ func (s *Store) look(key []byte, f func(value []byte) error) (found bool, err er
 	}
 	err = f(value)
 	return true, errors.Join(err, closer.Close())
+}
+
+// has reports whether there is a value.
+func (s *Store) has(key []byte) (bool, error) {
+	return s.look(key, func([]byte) error { return nil })
 }
 
 // unavailable makes of whatever Pebble reports what the ports promise; sentinels of the ports pass.

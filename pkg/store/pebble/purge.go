@@ -2,8 +2,11 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
+
+	engine "github.com/cockroachdb/pebble/v2"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -12,22 +15,25 @@ const (
 	// purgeBatch is how many rows of a kind one turn of Purge removes, so that writers never wait for long.
 	purgeBatch = 500
 	// lookahead is how many entries of an inbox that are not due are passed in search of one that is. They go in order of position but for
-	// those that were written at about the same time.
-	lookahead = 128
+	// those that were written at about the same time. What is behind more of them goes when they do: they have a row of their own.
+	lookahead = 16
 	// flushAfter is from how many removed rows on Purge asks Pebble to make use of what it was told: what was removed gives no space back
 	// while that stands in the log alone.
 	flushAfter = 1000
 )
 
 // Purge removes what has passed its time, erases the contents of the messages that have expired, and returns how many rows it removed,
-// contents not counted. Others write between its steps. The space is given back when Pebble has compacted the tables, soon after.
+// contents not counted. Others write between its steps. The space is given back when Pebble has compacted the tables: that of contents
+// soon after, and what is left of the rest with the tables of what is written next.
 //
 // Its writes are not synced: what a power failure undoes is due still.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	ms := millis(now)
 	erased := false
 	purgeMessages := func(t *turn, now int64) (int, error) { return s.purgeMessages(t, now, &erased) }
-	for _, step := range []func(t *turn, now int64) (int, error){purgeMessages, s.purgeEntries, s.purgeSessions, s.purgeRevocations} {
+	reached := map[string]int64{}
+	purgeEntries := func(t *turn, now int64) (int, error) { return s.purgeEntries(t, now, reached) }
+	for _, step := range []func(t *turn, now int64) (int, error){purgeMessages, purgeEntries, s.purgeSessions, s.purgeRevocations} {
 		n, err := s.purgeAll(ctx, func(t *turn) (int, error) { return step(t, ms) })
 		removed += n
 		if err != nil {
@@ -82,16 +88,7 @@ func (s *Store) purgeMessages(t *turn, now int64, erased *bool) (removed int, er
 		return 0, err
 	}
 	removed, err = t.due(tableMessagePurge, now, func(id []byte) error {
-		key := headerKey(nil, store.MessageID(id))
-		var size int
-		_, err := s.look(key, func(value []byte) error {
-			size = len(value)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return t.batch.DeleteSized(key, uint32(size), nil)
+		return t.batch.Delete(headerKey(nil, store.MessageID(id)), nil)
 	})
 	return removed, err
 }
@@ -117,57 +114,93 @@ func (s *Store) eraseContents(t *turn, now int64, erased *bool) error {
 	return t.batch.DeleteRange(first, bounds.to, nil)
 }
 
-// purgeEntries removes entries of the inboxes that have some to be removed.
-func (s *Store) purgeEntries(t *turn, now int64) (removed int, err error) {
-	bounds := span{from: []byte{tableEntryPurge}, to: entryPurgeKey(nil, dayOf(now), "")}
-	bounds.to = after(bounds.to)
-	seen := 0
-	err = s.walk(context.Background(), bounds, func(key, value []byte) (more bool, err error) {
-		at, err := number(value)
-		if err != nil || at > now {
-			return true, broken(tableEntryPurge, err)
-		}
-		day, user := dayAndUser(key)
-		n, err := s.purgeInbox(t, day, user, now, purgeBatch-removed)
-		removed += n
-		seen++
-		return removed < purgeBatch && seen < purgeBatch, err
-	})
-	return removed, err
-}
-
-// purgeInbox removes up to most entries from the old end of an inbox, on account of a day on which some are due.
-func (s *Store) purgeInbox(t *turn, day int32, user string, now int64, most int) (removed int, err error) {
-	var highest int64
-	next, passed := int64(math.MaxInt64), 0
-	prefix := namePrefix(tableEntries, user)
-	err = s.walk(context.Background(), prefixSpan(prefix), func(key, value []byte) (more bool, err error) {
-		f, err := decodeFate(value)
-		switch {
-		case err != nil:
-			return false, broken(tableEntries, err)
-		case f.purgeAt > now:
-			next = min(next, f.purgeAt)
-			passed++
-			return passed < lookahead, nil
-		case removed == most:
-			next = f.purgeAt
-			return false, nil
-		}
-		removed++
-		highest = max(highest, positionOf(key))
-		if err := t.batch.DeleteSized(key, uint32(len(value)), nil); err != nil {
-			return false, err
-		}
-		return true, t.batch.Delete(placeKey(nil, f.message, user), nil)
-	})
-	if err == nil && removed > 0 {
-		err = s.noteRemoved(t, user, highest)
-	}
+// purgeEntries removes entries of the inboxes that have some to be removed. reached is for the turns of one Purge: up to where the inboxes
+// were read for which one turn was not enough. What was removed there is passed slowly until tables are merged.
+func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (removed int, err error) {
+	bounds := span{from: []byte{tableEntryPurge}, to: appendMoment([]byte{tableEntryPurge}, min(now, math.MaxInt64-1)+1)}
+	entries, err := s.iterate(prefixSpan([]byte{tableEntries}))
 	if err != nil {
 		return 0, err
 	}
-	return removed, s.notePurged(t, day, user, next, now)
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	next := map[string]int64{} // when each inbox that this turn has looked into has something due
+	var last []byte
+	var again [][]byte
+	passed := 0
+	err = s.walk(context.Background(), bounds, func(key, _ []byte) (more bool, err error) {
+		due, user := dueAndUser(key)
+		if _, known := next[user]; !known {
+			n, at, err := s.purgeInbox(t, entries, user, now, purgeBatch-removed, reached)
+			if err != nil {
+				return false, err
+			}
+			removed += n
+			next[user] = at
+		}
+		if s.notePurged(user, due, next[user], now) {
+			again = append(again, entryPurgeKey(nil, next[user], user))
+		}
+		last = append(last[:0], key...)
+		passed++
+		return removed < purgeBatch && passed < purgeBatch, nil
+	})
+	if err != nil || passed == 0 {
+		return 0, err
+	}
+	if err := t.batch.DeleteRange(bounds.from, append(last, 0), nil); err != nil {
+		return 0, err
+	}
+	for _, key := range again {
+		if err := t.batch.Set(key, nil, nil); err != nil {
+			return 0, err
+		}
+	}
+	return removed, nil
+}
+
+// purgeInbox removes up to most entries from the old end of an inbox, and tells when the next one is due.
+func (s *Store) purgeInbox(t *turn, rows *engine.Iterator, user string, now int64, most int, reached map[string]int64) (removed int, next int64, err error) {
+	var highest int64
+	next = math.MaxInt64
+	prefix := namePrefix(tableEntries, user)
+	from := prefix
+	if position, known := reached[user]; known {
+		from = entryKey(nil, user, position)
+		delete(reached, user)
+	}
+	passed := 0
+	for ok := rows.SeekGE(from); ok && passed < lookahead && hasPrefix(rows.Key(), prefix); ok = rows.Next() {
+		value, err := rows.ValueAndErr()
+		if err != nil {
+			return 0, 0, err
+		}
+		e, err := decodeTimes(value)
+		if err != nil {
+			return 0, 0, broken(tableEntries, err)
+		}
+		due, position := millis(e.PurgeAt), positionOf(rows.Key())
+		if due > now {
+			next = min(next, due)
+			passed++
+			continue
+		}
+		if removed == most {
+			next = min(next, due)
+			if passed == 0 {
+				reached[user] = position
+			}
+			break
+		}
+		removed++
+		highest = max(highest, position)
+		if err := t.batch.DeleteSized(rows.Key(), uint32(len(value)), nil); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := rows.Error(); err != nil || removed == 0 {
+		return 0, next, err
+	}
+	return removed, next, s.noteRemoved(t, user, highest)
 }
 
 // noteRemoved keeps the tail of an inbox from going back.
@@ -179,21 +212,17 @@ func (s *Store) noteRemoved(t *turn, user string, position int64) error {
 	return t.batch.Set(nameKey(tableTails, user), appendNumber(nil, position), nil)
 }
 
-// notePurged notes when an inbox is to be looked at again: when the next entry is due that was found, or, if that is none of the day,
-// on account of its own day.
-func (s *Store) notePurged(t *turn, day int32, user string, next, now int64) error {
-	key := entryPurgeKey(nil, day, user)
-	known := s.owners.get(user)
-	if next > now && dayOf(next) != day {
-		if known != nil && known.day == day {
-			known.day = math.MinInt32
+// notePurged reports whether a row that has been done with is to be followed by one for what is due next: if that is of the same day. What is
+// due on another day has a row of that.
+func (s *Store) notePurged(user string, due, next, now int64) bool {
+	again := next <= now || dayOf(next) == dayOf(due)
+	if in, known := s.owners.get(user); known && in.due != unknown && dayOf(in.due) == dayOf(due) {
+		if in.due = next; !again {
+			in.due = unknown
 		}
-		return t.batch.Delete(key, nil)
+		s.owners.put(in)
 	}
-	if known != nil && known.day == day {
-		known.due = next
-	}
-	return t.batch.Set(key, appendNumber(nil, next), nil)
+	return again
 }
 
 // purgeSessions forgets sessions.

@@ -23,14 +23,21 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-func TestAStoreOfANewerVersionIsRefused(t *testing.T) {
-	fs := vfs.NewMem()
-	s, err := pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
-	require.NoError(t, err)
-	require.NoError(t, s.Engine().Set([]byte{1}, []byte{2}, engine.Sync))
-	require.NoError(t, s.Close())
-	_, err = pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
-	require.ErrorIs(t, err, pebble.ErrNewerSchema)
+func TestAStoreOfAnotherVersionIsRefused(t *testing.T) {
+	for schema, want := range map[byte]error{1: pebble.ErrForeign, 2: nil, 3: pebble.ErrNewerSchema} {
+		fs := vfs.NewMem()
+		s, err := pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
+		require.NoError(t, err)
+		require.NoError(t, s.Engine().Set([]byte{1}, []byte{schema}, engine.Sync))
+		require.NoError(t, s.Close())
+		s, err = pebble.Open(t.Context(), folder, pebble.Options{FS: fs})
+		require.ErrorIs(t, err, want, "schema %d", schema)
+		if want == nil {
+			require.NoError(t, s.Close())
+		} else {
+			require.ErrorContains(t, err, fmt.Sprint("schema ", schema))
+		}
+	}
 }
 
 // quiet is a log that nobody reads.
@@ -92,13 +99,15 @@ func TestAPurgeGivesTheSpaceBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(one *store.Send)
 		left    float64
+		// writes says that some is given back only when the tables of what others write are merged with those of what was removed.
+		writes bool
 	}{
 		"all that is old": {func(one *store.Send) {
 			one.Message.ExpiresAt, one.Message.PurgeAt, one.Entries[0].PurgeAt = now.Add(time.Minute), now.Add(time.Minute), now.Add(time.Minute)
-		}, 0.25},
+		}, 0.25, true},
 		"contents": {func(one *store.Send) {
 			one.Message.ExpiresAt, one.Message.PurgeAt, one.Entries[0].PurgeAt = now.Add(time.Minute), now.Add(3*time.Hour), now.Add(3*time.Hour)
-		}, 0.6},
+		}, 0.6, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, filepath.Join(t.TempDir(), "store"), small)
@@ -134,9 +143,80 @@ func TestAPurgeGivesTheSpaceBack(t *testing.T) {
 			} else {
 				require.EqualValues(t, 2*sends, removed)
 			}
-			left := func() float64 { return float64(s.Engine().Metrics().DiskSpaceUsage()) / float64(before) }
-			require.Eventually(t, func() bool { return left() < c.left }, time.Minute, 10*time.Millisecond, "%v of %d bytes", left(), before)
+			left, next := func() float64 { return float64(s.Engine().Metrics().DiskSpaceUsage()) / float64(before) }, int64(sends)
+			require.Eventually(t, func() bool {
+				if c.writes {
+					next++
+					putSend(t, s, sendOf(next, "user0", "user9"), true) // the first and the last inbox
+					require.NoError(t, s.Engine().Flush())
+				}
+				return left() < c.left
+			}, time.Minute, 10*time.Millisecond, "%v of %d bytes", left(), before)
 		})
+	}
+}
+
+// TestAPurgeOfAllLeavesNothingButTails: an entry and a message leave no row behind, whatever was done to them.
+func TestAPurgeOfAllLeavesNothingButTails(t *testing.T) {
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
+	tables := func() map[byte]int {
+		rows, err := s.Engine().NewIter(nil)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, rows.Close()) }()
+		found := map[byte]int{}
+		for ok := rows.First(); ok; ok = rows.Next() {
+			found[rows.Key()[0]]++
+		}
+		return found
+	}
+	sent, prepared := sendOf(1, "ann", "bob"), sendOf(2, "ann", "bob")
+	sent.Message.PurgeAt = sent.Message.ExpiresAt.Add(time.Hour)
+	putSend(t, s, sent, true)
+	_, err := s.InsertEntries(t.Context(), prepared.Entries)
+	require.NoError(t, err)
+	require.NoError(t, s.MarkRead(t.Context(), sent.Entries[0].Place(), time.Now()))
+	kept := sent.Message.PurgeAt
+	for range 3 {
+		kept = kept.Add(time.Hour)
+		require.NoError(t, s.Keep(t.Context(), sent.Message, kept))
+		of, err := s.MessagesOf(t.Context(), sent.Entries)
+		require.NoError(t, err)
+		sent.Message.PurgeAt = kept
+		require.Equal(t, map[store.MessageID]store.Message{sent.Message.ID: sent.Message}, of)
+	}
+	whole := tables()
+	require.LessOrEqual(t, whole['p'], 2*2, "one an inbox and a day")
+	delete(whole, 'p')
+	require.Equal(t, map[byte]int{1: 1, 'e': 4, 'm': 1, 'M': 1, 'c': 1}, whole)
+	_, err = s.Purge(t.Context(), kept.Add(-time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, map[byte]int{1: 1, 'm': 1, 'M': 1, 't': 2}, tables(), "the id is kept without its content")
+	require.NoError(t, s.Keep(t.Context(), sent.Message, kept.Add(time.Hour)))
+	require.Equal(t, map[byte]int{1: 1, 'm': 1, 'M': 1, 't': 2}, tables(), "nor does it come back")
+	_, err = s.Purge(t.Context(), kept.Add(2*time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, map[byte]int{1: 1, 't': 2}, tables())
+}
+
+// TestOfManyWhoKeepAMessageTheOneWhoNeedsItLongestIsHeeded.
+func TestOfManyWhoKeepAMessageTheOneWhoNeedsItLongestIsHeeded(t *testing.T) {
+	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
+	const many = 32
+	for position := range int64(20) {
+		one := sendOf(position+1, "ann")
+		putSend(t, s, one, true)
+		var all sync.WaitGroup
+		for i := range many {
+			all.Go(func() {
+				if err := s.Keep(t.Context(), one.Message, one.Message.PurgeAt.Add(time.Duration(1+i*7%many)*time.Minute)); err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		all.Wait()
+		decided, err := s.Decided(t.Context(), []store.MessageID{one.Message.ID})
+		require.NoError(t, err)
+		require.Equal(t, one.Message.PurgeAt.Add(many*time.Minute), decided[one.Message.ID])
 	}
 }
 
@@ -183,13 +263,13 @@ func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 	const n = 200
 	var ids []store.MessageID
 	var entries []store.Entry
-	asked := map[store.MessageID][]string{}
+	var places []store.Place
 	for position := range int64(n) {
 		one := sendOf(position+1, "bob")
 		one.Entries[0].ReadAt = time.Now()
 		putSend(t, s, one, true)
 		ids, entries = append(ids, one.Message.ID), append(entries, one.Entries[0])
-		asked[one.Message.ID] = []string{"bob"}
+		places = append(places, one.Entries[0].Place())
 		require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: fmt.Sprint("user", position), Key: store.Key{Version: 1}}))
 	}
 	reads := map[string]func(ctx *ending) (any, error){
@@ -197,6 +277,8 @@ func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 		"Messages":    func(ctx *ending) (any, error) { return s.Messages(ctx, ids) },
 		"MessagesOf":  func(ctx *ending) (any, error) { return s.MessagesOf(ctx, entries) },
 		"Entries":     func(ctx *ending) (any, error) { return s.Entries(ctx, "bob", 0, n) },
+		"EntriesAt":   func(ctx *ending) (any, error) { return s.EntriesAt(ctx, places) },
+		"Receipts":    func(ctx *ending) (any, error) { return s.Receipts(ctx, places) },
 		"Tails":       func(ctx *ending) (any, error) { return s.Tails(ctx, []string{"bob", "carol"}) },
 		"ListKeys":    func(ctx *ending) (any, error) { return s.ListKeys(ctx, "", n) },
 		"KeyVersions": func(ctx *ending) (any, error) { return s.KeyVersions(ctx, []string{"user1"}) },

@@ -125,7 +125,7 @@ func (r *reader) text() string {
 // appendEntry is the value of an entry: all of it but for the owner and the position, which are in its key.
 func appendEntry(dst []byte, e *store.Entry) []byte {
 	dst = append(dst, layout, byte(e.Kind))
-	dst = append(append(dst, e.Message[:]...), e.Digest[:]...)
+	dst = append(dst, e.Message[:]...)
 	dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(e.Size)), uint64(e.KeyVersion))
 	at := millis(e.At)
 	dst = binary.AppendVarint(dst, at)
@@ -151,50 +151,27 @@ func (r *reader) readAt() time.Time {
 
 func decodeEntry(user string, position int64, value []byte) (store.Entry, error) {
 	r := readValue(value)
-	e := store.Entry{User: user, Position: position, Kind: store.EntryKind(r.byte())}
+	e := r.entry()
+	e.User, e.Position, e.WrappedKey = user, position, r.text()
+	return e, r.err()
+}
+
+// decodeTimes is decodeEntry for who needs to know only when: it copies nothing.
+func decodeTimes(value []byte) (store.Entry, error) {
+	r := readValue(value)
+	e := r.entry()
+	return e, r.err()
+}
+
+// entry reads what stands before an entry's key.
+func (r *reader) entry() (e store.Entry) {
+	e.Kind = store.EntryKind(r.byte())
 	copy(e.Message[:], r.take(len(e.Message)))
-	copy(e.Digest[:], r.take(len(e.Digest)))
 	e.Size, e.KeyVersion = int(r.uint()), int(r.uint())
 	at := r.int()
 	e.At, e.ExpiresAt, e.PurgeAt = fromMillis(at), fromMillis(at+r.int()), fromMillis(at+r.int())
 	e.ReadAt = r.readAt()
-	e.WrappedKey = r.text()
-	return e, r.err()
-}
-
-// fate is what retention wants to know of an entry.
-type fate struct {
-	message store.MessageID
-	purgeAt int64
-}
-
-func decodeFate(value []byte) (f fate, err error) {
-	r := readValue(value)
-	r.byte()
-	copy(f.message[:], r.take(idLen))
-	r.take(len(store.Digest{}))
-	r.uint()
-	r.uint()
-	at := r.int()
-	r.int()
-	f.purgeAt = at + r.int()
-	return f, r.err()
-}
-
-// place is where an inbox holds a message.
-type place struct {
-	position int64
-	readAt   time.Time
-}
-
-func appendPlace(dst []byte, position int64, readAt time.Time) []byte {
-	return appendReadAt(binary.AppendUvarint(dst, uint64(position)), readAt)
-}
-
-func decodePlace(value []byte) (place, error) {
-	r := reader{rest: value}
-	p := place{position: int64(r.uint()), readAt: r.readAt()}
-	return p, r.err()
+	return e
 }
 
 // The flags of a message's header.
@@ -218,15 +195,28 @@ func appendHeader(dst []byte, m *store.Message, flags byte) []byte {
 
 func decodeHeader(id store.MessageID, value []byte) (m store.Message, flags byte, err error) {
 	r := readValue(value)
+	m, flags = r.header()
+	m.ID, m.Sender = id, r.string()
+	m.ClientMessageID = string(r.rest)
+	return m, flags, r.err()
+}
+
+// decodeKept is decodeHeader for who needs to know only until when a message is kept: it copies nothing.
+func decodeKept(value []byte) (time.Time, error) {
+	r := readValue(value)
+	m, _ := r.header()
+	return m.PurgeAt, r.err()
+}
+
+// header reads what stands before the texts of a header.
+func (r *reader) header() (m store.Message, flags byte) {
 	flags = r.byte()
-	m.ID, m.Tombstone, m.Erased = id, flags&flagTombstone != 0, flags&flagErased != 0
+	m.Tombstone, m.Erased = flags&flagTombstone != 0, flags&flagErased != 0
 	copy(m.Digest[:], r.take(len(m.Digest)))
 	created := r.int()
 	m.CreatedAt, m.ExpiresAt, m.PurgeAt = fromMillis(created), fromMillis(created+r.int()), fromMillis(created+r.int())
 	m.SenderKeyVersion = int(r.uint())
-	m.Sender = r.string()
-	m.ClientMessageID = string(r.rest)
-	return m, flags, r.err()
+	return m, flags
 }
 
 // appendContent is a whole message: its header and what is erased when it expires.
@@ -240,7 +230,22 @@ func appendContent(dst, header []byte, m *store.Message) []byte {
 			dst = appendString(dst, r)
 		}
 	}
+	if m.Positions == nil {
+		dst = append(dst, 0)
+	} else {
+		dst = binary.AppendUvarint(dst, uint64(len(m.Positions))+1)
+		for _, p := range m.Positions {
+			dst = binary.AppendUvarint(dst, uint64(p))
+		}
+	}
 	return appendText(appendString(dst, m.IV), m.Content)
+}
+
+// appendReheaded is the value of a content with another header.
+func appendReheaded(dst, header, value []byte) ([]byte, error) {
+	r := readValue(value)
+	r.bytes()
+	return append(appendString(append(dst, layout), header), r.rest...), r.err()
 }
 
 func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
@@ -255,6 +260,13 @@ func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
 			m.Recipients[i] = r.string()
 		}
 		r.fault = r.fault || uint64(len(m.Recipients)) != n-1
+	}
+	if n := r.uint(); n > 0 {
+		m.Positions = make([]int64, min(n-1, uint64(len(r.rest))))
+		for i := range m.Positions {
+			m.Positions[i] = int64(r.uint())
+		}
+		r.fault = r.fault || uint64(len(m.Positions)) != n-1
 	}
 	m.IV = r.string()
 	m.Content = r.text()

@@ -3,6 +3,7 @@ package pebble
 import (
 	"bytes"
 	"encoding/base64"
+	"math"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func FuzzTextsAreReadBack(f *testing.F) {
 
 // FuzzValuesThatAreDamagedAreToldOf by an error at most, and never by a panic.
 func FuzzValuesThatAreDamagedAreToldOf(f *testing.F) {
-	m := store.Message{Sender: "Ann", Recipients: []string{"Bob", "Carol"}, Content: "text", IV: "iv", CreatedAt: time.Now()}
+	m := store.Message{Sender: "Ann", Recipients: []string{"Bob", "Carol"}, Positions: []int64{7, 1 << 40, 1}, Content: "text", IV: "iv", CreatedAt: time.Now()}
 	header := appendHeader(nil, &m, flagContent)
 	f.Add(header)
 	f.Add(appendContent(nil, header, &m))
@@ -41,8 +42,9 @@ func FuzzValuesThatAreDamagedAreToldOf(f *testing.F) {
 		_, _, _ = decodeHeader(store.MessageID{}, value)
 		_, _ = decodeContent(store.MessageID{}, value)
 		_, _ = decodeEntry("bob", 1, value)
-		_, _ = decodeFate(value)
-		_, _ = decodePlace(value)
+		_, _ = decodeTimes(value)
+		_, _ = decodeKept(value)
+		_, _ = appendReheaded(nil, header, value)
 		_, _ = decodeCursor(value)
 		_, _ = decodeAccount(value)
 		_, _ = decodeKey(1, value)
@@ -51,7 +53,7 @@ func FuzzValuesThatAreDamagedAreToldOf(f *testing.F) {
 }
 
 func TestACutValueIsNotTakenForAWholeOne(t *testing.T) {
-	m := store.Message{Sender: "Ann", Recipients: []string{"Bob", "Carol"}, Content: "text!", IV: "iv", CreatedAt: time.Now(), ClientMessageID: "c"}
+	m := store.Message{Sender: "Ann", Recipients: []string{"Bob", "Carol"}, Positions: []int64{7, 1 << 40, 1}, Content: "text!", IV: "iv", CreatedAt: time.Now(), ClientMessageID: "c"}
 	header := appendHeader(nil, &m, flagContent)
 	content := appendContent(nil, header, &m)
 	for n := range len(content) - len("text!") {
@@ -60,6 +62,37 @@ func TestACutValueIsNotTakenForAWholeOne(t *testing.T) {
 	}
 	_, err := decodeContent(m.ID, append([]byte{layout + 1}, content[1:]...))
 	require.ErrorIs(t, err, errBadValue, "of another layout")
+}
+
+// TestAMessageIsReadBackAsItWasWritten, with another header too, and what it does not have as though it were never set.
+func TestAMessageIsReadBackAsItWasWritten(t *testing.T) {
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	for _, c := range []struct {
+		recipients []string
+		positions  []int64
+	}{
+		{nil, nil}, {[]string{}, []int64{}}, {nil, []int64{1}}, {[]string{"Bob"}, nil}, {[]string{"Bob"}, []int64{5, 1 << 62}},
+		{[]string{"Bob", ""}, []int64{0, 128, math.MaxInt64, -1}},
+	} {
+		m := store.Message{
+			ID: bytesID(3), Sender: "Ann", SenderKeyVersion: 300, Recipients: c.recipients, Positions: c.positions, Content: "text!", IV: "iv", ClientMessageID: "c",
+			Digest: store.Digest{15: 1}, CreatedAt: at, ExpiresAt: at.Add(time.Hour), PurgeAt: at.Add(2 * time.Hour),
+		}
+		value := appendContent(nil, appendHeader(nil, &m, flagContent), &m)
+		got, err := decodeContent(m.ID, value)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+		m.PurgeAt = at.Add(1000 * time.Hour)
+		header := appendHeader(nil, &m, flagContent)
+		value, err = appendReheaded(nil, header, value)
+		require.NoError(t, err)
+		got, err = decodeContent(m.ID, value)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+		kept, err := decodeKept(header)
+		require.NoError(t, err)
+		require.Equal(t, m.PurgeAt, kept)
+	}
 }
 
 // TestKeysAreOrderedByTheirPrefixesFirst, as Pebble demands of a comparer that splits keys.
@@ -71,15 +104,12 @@ func TestKeysAreOrderedByTheirPrefixesFirst(t *testing.T) {
 			keys = append(keys, entryKey(nil, user, position))
 		}
 		keys = append(keys, nameKey(tableAccounts, user), keyKey(user, 1), keyKey(user, 300), sessionKey(user, "s"), sessionKey(user, ""), nameKey(tableTails, user))
-		for _, id := range ids {
-			keys = append(keys, placeKey(nil, id, user))
-		}
-		for _, day := range []int32{-3, -1, 0, 1, 20_000} {
-			keys = append(keys, entryPurgeKey(nil, day, user))
+		for _, due := range []int64{-3, -1, 0, 1, 1 << 40} {
+			keys = append(keys, entryPurgeKey(nil, due, user))
 		}
 	}
 	for _, id := range ids {
-		keys = append(keys, headerKey(nil, id), messagePrefix(nil, id), contentKey(nil, -1, id), contentKey(nil, 5, id), messagePurgeKey(nil, 1<<40, id))
+		keys = append(keys, headerKey(nil, id), contentKey(nil, -1, id), contentKey(nil, 5, id), messagePurgeKey(nil, 1<<40, id))
 	}
 	for _, a := range keys {
 		n := comparer.Split(a)

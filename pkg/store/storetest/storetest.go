@@ -153,10 +153,12 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(err)
 	_, err = s.Tails(ctx, []string{"bob"})
 	add(err)
-	_, err = s.Entry(ctx, "bob", id(1))
+	bob := store.Place{User: "bob", Position: 1}
+	_, err = s.EntriesAt(ctx, []store.Place{bob})
 	add(err)
-	add(s.MarkRead(ctx, "bob", id(1), now()))
-	_, err = s.Receipts(ctx, map[store.MessageID][]string{id(1): {"bob"}})
+	add(s.Keep(ctx, message(1), now()))
+	add(s.MarkRead(ctx, bob, now()))
+	_, err = s.Receipts(ctx, []store.Place{bob})
 	add(err)
 	return errs
 }

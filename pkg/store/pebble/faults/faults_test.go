@@ -44,7 +44,7 @@ func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (v
 func send(user string, position int64) store.Send {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := store.Message{
-		ID: store.NewMessageID(now), Sender: "Ann", Recipients: []string{user}, Content: strings.Repeat("x", 1+rand.N(4000)), CreatedAt: now,
+		ID: store.NewMessageID(now), Sender: "Ann-" + user, Recipients: []string{user}, Positions: []int64{position, position}, Content: strings.Repeat("x", 1+rand.N(4000)), CreatedAt: now,
 		ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
 	}
 	one := store.Send{Message: m}
@@ -278,6 +278,10 @@ func requireFailed(t *testing.T, s *pebble.Store) {
 		func() error { _, err := s.Entries(ctx, "user1", 0, 10); return err },
 		func() error { _, err := s.Decided(ctx, id); return err },
 		func() error { _, err := s.Messages(ctx, id); return err },
+		func() error { return s.Keep(ctx, one.Message, time.Now()) },
+		func() error { _, err := s.EntriesAt(ctx, one.Message.Places()); return err },
+		func() error { return s.MarkRead(ctx, one.Entries[0].Place(), time.Now()) },
+		func() error { _, err := s.Receipts(ctx, one.Message.Places()); return err },
 		func() error { _, err := s.Tails(ctx, []string{"bob"}); return err },
 		func() error { _, err := s.Purge(ctx, time.Now().Add(24*time.Hour)); return err },
 		func() error { _, err := s.Epoch(ctx); return err },
@@ -303,10 +307,8 @@ func whole(t *testing.T, s *pebble.Store, one store.Send) bool {
 		return false
 	}
 	require.Equal(t, one.Message, m)
-	for _, want := range one.Entries {
-		got, err := s.Entry(t.Context(), want.User, want.Message)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
+	got, err := s.EntriesAt(t.Context(), m.Places())
+	require.NoError(t, err)
+	require.Equal(t, one.Entries, got)
 	return true
 }

@@ -37,15 +37,13 @@ type asked struct {
 	failFrom     int
 }
 
-func (a *asked) Receipts(ctx context.Context, wanted map[store.MessageID][]string) ([]store.ReadReceipt, error) {
+func (a *asked) Receipts(ctx context.Context, places []store.Place) (map[store.Place]time.Time, error) {
 	a.calls++
-	for _, users := range wanted {
-		a.pairs += len(users)
-	}
+	a.pairs += len(places)
 	if a.failFrom > 0 && a.calls >= a.failFrom {
 		return nil, fmt.Errorf("%w: for the test", store.ErrUnavailable)
 	}
-	return a.Log.Receipts(ctx, wanted)
+	return a.Log.Receipts(ctx, places)
 }
 
 // rig is a messages service with an inbox.

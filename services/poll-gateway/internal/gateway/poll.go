@@ -50,16 +50,33 @@ type Answer struct {
 	Shared *Shared
 }
 
-// Shared is the text of an answer that many are given, made once.
-type Shared struct {
-	once sync.Once
-	text []byte
+// Form is one of the texts that are made of an answer.
+type Form int
+
+// The forms.
+const (
+	PollForm Form = iota
+	StreamForm
+	forms
+)
+
+// Shared is the texts of an answer that many are given, each made once.
+type Shared struct{ texts [forms]sharedText }
+
+type sharedText struct {
+	once  sync.Once
+	epoch string
+	text  []byte
 }
 
-// Text returns the text, which nobody may change. The first to ask makes it.
-func (s *Shared) Text(make func() []byte) []byte {
-	s.once.Do(func() { s.text = make() })
-	return s.text
+// Text returns the text in a form, which nobody may change. The first to ask makes it, for an epoch of the log; others make their own.
+func (s *Shared) Text(f Form, epoch string, make func() []byte) []byte {
+	t := &s.texts[f]
+	t.once.Do(func() { t.epoch, t.text = epoch, make() })
+	if t.epoch != epoch {
+		return make()
+	}
+	return t.text
 }
 
 // Object is a message as JSON, and where it stands.

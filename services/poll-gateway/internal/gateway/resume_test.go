@@ -185,15 +185,18 @@ func TestOneTextIsMadeForAllWhoAreGivenTheSame(t *testing.T) {
 		}
 		require.Equal(t, []int64{1}, answers[0].Skipped)
 		require.Nil(t, answers[0].Shared)
-		made := 0
+		made := map[string]int{}
 		for _, a := range answers[1:] {
 			require.Empty(t, a.Skipped)
-			require.Equal(t, "text", string(a.Shared.Text(func() []byte {
-				made++
-				return []byte("text")
-			})))
+			for form, text := range map[Form]string{PollForm: "poll", StreamForm: "stream"} {
+				require.Equal(t, text, string(a.Shared.Text(form, "e1", func() []byte {
+					made[text]++
+					return []byte(text)
+				})))
+			}
+			require.Equal(t, "other", string(a.Shared.Text(PollForm, "e2", func() []byte { return []byte("other") })), "of another epoch")
 		}
-		require.Equal(t, 1, made)
+		require.Equal(t, map[string]int{"poll": 1, "stream": 1}, made)
 		for _, p := range waiters {
 			p.Leave()
 		}

@@ -309,7 +309,7 @@ func (t *turn) text(epoch string) (text []byte) {
 	}
 	switch a := t.answer; {
 	case a.Shared != nil:
-		text = a.Shared.Text(chunked)
+		text = a.Shared.Text(gateway.StreamForm, epoch, chunked)
 	case a.Reset || len(a.Objects)+len(a.Skipped) > 0:
 		text = chunked()
 	default:

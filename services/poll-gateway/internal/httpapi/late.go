@@ -98,11 +98,15 @@ func (l *late) answer() {
 
 // write sends the answer without moving any cursor.
 func (l *late) write() {
-	body := frame
-	if l.session != nil {
-		body = legacyFrame
+	a := l.result.answer
+	switch {
+	case l.session != nil:
+		l.send(legacyFrame(a, l.epoch))
+	case a.Shared != nil:
+		l.send(a.Shared.Text(gateway.PollForm, l.epoch, func() []byte { return frame(a, l.epoch) }))
+	default:
+		l.send(frame(a, l.epoch))
 	}
-	l.send(body(l.result.answer, l.epoch))
 }
 
 func (l *late) send(body []byte) {
@@ -112,8 +116,8 @@ func (l *late) send(body []byte) {
 	}
 	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
 	r.status, r.size = http.StatusOK, len(body)
-	r.answer.Objects, r.answer.Skipped = nil, nil // they are in the body
-	l.spot.Write(l.request.OK(body, r.keepAlive))
+	r.answer.Objects, r.answer.Skipped, r.answer.Shared = nil, nil, nil // they are in the body
+	l.spot.WriteParts(l.request.OK(len(body), r.keepAlive), body)
 }
 
 func (l *late) fail(err error) {

@@ -40,7 +40,7 @@ func newVisitor() *visitor {
 func (v *visitor) Expired() {
 	if v.settled.CompareAndSwap(false, true) {
 		close(v.expired)
-		v.spot.Write(respond("expired", v.keep))
+		v.spot.WriteParts(respond("expired", v.keep)...)
 	}
 }
 
@@ -58,19 +58,21 @@ func (v *visitor) Written(err error) {
 
 func (v *visitor) answer(body string) {
 	if v.settled.CompareAndSwap(false, true) {
-		v.spot.Write(respond(body, v.keep))
+		v.spot.WriteParts(respond(body, v.keep)...)
 	}
 }
 
-// respond makes the text of a response.
-func respond(body string, keep bool) []byte {
+// respond makes the text of a response, in parts of which one is empty.
+func respond(body string, keep bool) [][]byte {
 	r := &http.Response{
 		StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Close: !keep,
 		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 	}
 	var text strings.Builder
 	_ = r.Write(&text) // a Builder takes everything
-	return []byte(text.String())
+	all := []byte(text.String())
+	cut := len(all) - len(body)
+	return [][]byte{all[:cut/2], all[cut/2 : cut], nil, all[cut:]}
 }
 
 // inn is an HTTP server with a Lot. /park?wait=1m parks; whatever else answers with its path.

@@ -39,6 +39,9 @@ func (*Spot) Wait(time.Duration) {}
 // Write does nothing.
 func (*Spot) Write([]byte) {}
 
+// WriteParts does nothing.
+func (*Spot) WriteParts(...[]byte) {}
+
 // Release does nothing.
 func (*Spot) Release(bool) {}
 

@@ -2,6 +2,7 @@ package parking
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"net"
 	"sync"
@@ -161,36 +162,49 @@ func (s *Spot) armForClient() {
 // Write sends bytes to the client: a response, or the next part of one. It does not wait: what the client does not take at once,
 // it is given when it does, within the time to write. The guest is told when all is out, and must not write again before.
 // The bytes are kept until then, and not changed: many connections may be given the same.
-func (s *Spot) Write(b []byte) {
+func (s *Spot) Write(b []byte) { s.WriteParts(b) }
+
+// WriteParts is Write for bytes that lie in several places, such as a head of one's own and a body that others are given, too.
+func (s *Spot) WriteParts(parts ...[]byte) {
 	s.mu.Lock()
 	if !s.move(toWrite) {
 		s.mu.Unlock()
 		return
 	}
 	s.lot.wheel.clear(s)
-	s.write(b)
+	s.write(parts)
 }
 
 // write goes on with a write. s.mu is held, and released.
-func (s *Spot) write(b []byte) {
+func (s *Spot) write(parts [][]byte) {
 	for {
-		n, err := unix.Write(s.fd, b)
-		if n > 0 {
-			b = b[n:]
-		}
+		n, err := unix.Writev(s.fd, parts)
+		parts = after(parts, n)
 		switch {
-		case len(b) == 0:
+		case len(parts) == 0:
 			s.finish(nil)
 			return
 		case errors.Is(err, unix.EINTR) || err == nil:
 		case errors.Is(err, unix.EAGAIN):
-			s.writeLater(b)
+			s.writeLater(bytes.Join(parts, nil))
 			return
 		default:
 			s.finish(err)
 			return
 		}
 	}
+}
+
+// after is what is left of parts after their first n bytes.
+func after(parts [][]byte, n int) [][]byte {
+	for len(parts) > 0 && n >= len(parts[0]) {
+		n -= len(parts[0])
+		parts = parts[1:]
+	}
+	if n > 0 && len(parts) > 0 {
+		parts[0] = parts[0][n:]
+	}
+	return parts
 }
 
 // writeLater keeps what the client has not taken. s.mu is held, and released.
@@ -345,7 +359,7 @@ func (s *Spot) event(events uint32) {
 			return
 		}
 	case writing:
-		s.write(s.more.rest)
+		s.write([][]byte{s.more.rest})
 		return
 	case idle:
 		if _, err := s.peek(); errors.Is(err, unix.EAGAIN) {
