@@ -21,15 +21,15 @@ import (
 // it cheaper lowers these figures.
 var most = map[int]amounts{
 	1: {
-		"mongo insert inbox": {1, 924}, "mongo insert messages": {1, 969},
+		"mongo insert inbox": {1, 850}, "mongo insert messages": {1, 979},
 		"redis evalsha sealpost:seq": {1, 251}, "nats pub inbox.v1": {2, 1320},
 	},
 	20: {
-		"mongo insert inbox": {1, 11184}, "mongo insert messages": {1, 1321},
+		"mongo insert inbox": {1, 10407}, "mongo insert messages": {1, 1350},
 		"redis evalsha sealpost:seq": {1, 1240}, "nats pub rooms.v1": {1, 8300},
 	},
 	1024: {
-		"mongo insert inbox": {1, 553344}, "mongo insert messages": {1, 21345},
+		"mongo insert inbox": {1, 515419}, "mongo insert messages": {1, 22378},
 		"redis evalsha sealpost:seq": {5, 54067}, "nats pub rooms.v1": {2, 397923},
 	},
 }
