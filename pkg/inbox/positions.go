@@ -119,22 +119,6 @@ func (p *positions) next(ctx context.Context, users []string, lagging bool) ([]i
 	return taken, nil
 }
 
-// raise makes the counters of users pass the tails of their logs. An error that is errSequencerAway means that they may lag.
-func (p *positions) raise(ctx context.Context, users []string) error {
-	wants := make([]Want, len(users))
-	for i, user := range users {
-		wants[i] = Want{User: user, RaiseOnly: true}
-	}
-	if may, _ := p.may(); !may {
-		return errSequencerAway
-	}
-	if err := p.tails.read(ctx, wants); err != nil {
-		return err
-	}
-	_, err := p.together.Do(ctx, wants)
-	return err
-}
-
 // leave tells the counters of tails that nobody waits for any more, so that the next send finds them known.
 func (p *positions) leave(ctx context.Context, wants []Want) {
 	if !p.away() {

@@ -28,7 +28,8 @@
 // unless a message has a lifetime of its own: compactions do not have to merge it, messages that were sent one after the other are read
 // from the same blocks, and one range tombstone erases all contents that have expired. An entry tells when its message expires, and so
 // where its content is: who reads an inbox searches for no id. What decides an id is found with one search, which a filter answers for ids
-// that are new. Nothing tells where the entries of an id are but the message that names their places: an entry is one row.
+// that are new in all levels but the lowest. Nothing tells where the entries of an id are but the message that names their places: an entry
+// is one row. What is to be purged is found from the front of p, however many inboxes have nothing that is due.
 //
 // # Writes
 //

@@ -37,7 +37,8 @@ type Options struct {
 	// MinFree is how much room the disk must have for anything to be written, in bytes: 64 MiB by default. Below it all writes but those of
 	// Purge are refused. That leaves room for what Pebble has to write by itself: a disk that is full is the end of a Store.
 	MinFree uint64
-	// MaxOpenFiles bounds the tables that are open: 500 by default.
+	// MaxOpenFiles bounds the tables that are open: by default a quarter of what this process may have open, but 500 at least and 16,384 at
+	// most.
 	MaxOpenFiles int
 	// Log is told what went wrong; nobody is by default.
 	Log *slog.Logger
@@ -50,9 +51,10 @@ type Options struct {
 }
 
 const (
-	defaultMemory       = 64 << 20
-	defaultMinFree      = 64 << 20
-	defaultMaxOpenFiles = 500
+	defaultMemory  = 64 << 20
+	defaultMinFree = 64 << 20
+	leastOpenFiles = 500
+	mostOpenFiles  = 16384
 )
 
 func (o Options) withDefaults() Options {
@@ -63,7 +65,7 @@ func (o Options) withDefaults() Options {
 		o.MinFree = defaultMinFree
 	}
 	if o.MaxOpenFiles <= 0 {
-		o.MaxOpenFiles = defaultMaxOpenFiles
+		o.MaxOpenFiles = openFiles()
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

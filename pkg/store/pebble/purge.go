@@ -14,6 +14,8 @@ import (
 const (
 	// purgeBatch is how many rows of a kind one turn of Purge removes, so that writers never wait for long.
 	purgeBatch = 500
+	// purgeTime is after how long a turn that looks into inboxes ends: each may have to be read from the disk.
+	purgeTime = 10 * time.Millisecond
 	// lookahead is how many entries of an inbox that are not due are passed in search of one that is. They go in order of position but for
 	// those that were written at about the same time. What is behind more of them goes when they do: they have a row of their own.
 	lookahead = 16
@@ -126,7 +128,7 @@ func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (remo
 	next := map[string]int64{} // when each inbox that this turn has looked into has something due
 	var last []byte
 	var again [][]byte
-	passed := 0
+	passed, begun := 0, time.Now()
 	err = s.walk(context.Background(), bounds, func(key, _ []byte) (more bool, err error) {
 		due, user := dueAndUser(key)
 		if _, known := next[user]; !known {
@@ -142,7 +144,7 @@ func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (remo
 		}
 		last = append(last[:0], key...)
 		passed++
-		return removed < purgeBatch && passed < purgeBatch, nil
+		return removed < purgeBatch && passed < purgeBatch && time.Since(begun) < purgeTime, nil
 	})
 	if err != nil || passed == 0 {
 		return 0, err
