@@ -133,7 +133,7 @@ func TestIndexesAndEpochsAreMadeByTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	var indexes []bson.M
 	require.NoError(t, cursor.All(t.Context(), &indexes))
-	require.Len(t, indexes, 3, "that of _id, of positions, of the expiry")
+	require.Len(t, indexes, 2, "that of _id, of the expiry")
 	first, _, err := command(t.Context(), "new-epoch", environ)
 	require.NoError(t, err)
 	second, _, err := command(t.Context(), "new-epoch", environ)
