@@ -74,7 +74,7 @@ simulate: ## simulated deployments and what may fail in them: SEEDS=200000 or SI
 test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
 	cd deploy/compose && GOWORK=off SEALPOST_ENGINES=required go test -count=1 ./...
-	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=25m -v ./... | sed "/^=== /d"
+	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=40m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
 bench: build ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look; AGAINST=<commit> compares
