@@ -24,6 +24,6 @@ type SendResult struct {
 type Committer interface {
 	// Commit writes sends, each whole or not at all, in their order: one that is refused does not keep the others out, and of two that are in
 	// each other's way the first is written. The results stand in the order of the sends. When it returns, what it wrote is durable,
-	// and so is what it was refused for. The promises of Log hold across both ways to write.
+	// and so is what stands under the ids that it was refused for. The promises of Log hold across both ways to write.
 	Commit(ctx context.Context, sends []Send) ([]SendResult, error)
 }

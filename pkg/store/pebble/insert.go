@@ -285,8 +285,9 @@ type hashedPlace struct {
 // more than all the rest of a send.
 const maxOwners = 1 << 19
 
-// owners are the inboxes that were written to last, by the hashes of their names. Where two have one hash, what is known is the higher of their
-// tails, and one may be purged on the next day that it has something due.
+// owners are the inboxes that were written to last, by the hashes of their names. Of a million, two have one hash once in 37 million
+// processes: then the tail of one may be taken for the other's, whose positions are written once only as long as the counters that give them
+// do not go back, and one may be purged on the next day that it has something due.
 type owners struct {
 	seed           maphash.Seed
 	recent, before map[uint64]owner
