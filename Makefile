@@ -71,9 +71,18 @@ simulate: ## simulated deployments and what may fail in them: SEEDS=200000 or SI
 	cd deploy/simulation && GOWORK=off go test -tags assertions -count=1 -timeout=0 -v .
 
 .PHONY: test-engines
-test-engines: ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
+test-engines: test-adapters test-compose test-cluster ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
+
+.PHONY: test-adapters
+test-adapters: ## the contract suites of the adapters on real MongoDB-compatible, Redis and NATS servers
 	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
+
+.PHONY: test-compose
+test-compose: ## docker-compose.yml and the images' binaries, as docker would build them
 	cd deploy/compose && GOWORK=off SEALPOST_ENGINES=required go test -count=1 ./...
+
+.PHONY: test-cluster
+test-cluster: ## whole clusters on real engines, and the failures of the design
 	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=40m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
