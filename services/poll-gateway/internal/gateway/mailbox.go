@@ -52,7 +52,7 @@ type mailbox struct {
 func newMailbox(g *Gateway, user string) *mailbox {
 	return &mailbox{
 		g: g, user: user, head: unknown, trust: trust{confirmed: never},
-		resync: resync{recheck: firstRecheck}, schedule: schedule{gapHead: unknown},
+		resync: resync{recheck: firstRecheck}, schedule: schedule{gap: noStall(), undecided: noStall()},
 	}
 }
 
@@ -149,7 +149,7 @@ func (m *mailbox) advance(run []delivery.Event) {
 	if len(run) > 0 {
 		m.complete(run, "event")
 	}
-	m.watchGap()
+	m.watch()
 }
 
 // push makes e, whose position is head+1, the head and the newest event of the ring. m.mu is held.
@@ -231,8 +231,11 @@ func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan 
 		m.dropRing(len(m.ring.events))
 		m.head = position
 	}
-	m.confirm(before.disruptions, blocked)
+	m.confirm(before.disruptions)
 	m.advance(nil)
+	if blocked {
+		m.recheckIn(firstRecheck)
+	}
 	return nil
 }
 
@@ -244,6 +247,7 @@ func (m *mailbox) restart(o outcome) {
 	m.dropRing(len(m.ring.events))
 	m.head, m.trust.confirmed, m.resync.contradicted = unknown, never, 0
 	m.reorder = reorder{}
+	m.schedule.gap, m.schedule.undecided = noStall(), noStall()
 	m.generation++
 }
 

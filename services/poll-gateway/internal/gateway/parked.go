@@ -93,7 +93,7 @@ func (m *mailbox) park(p *polling) (*Parked, error) {
 // list is park with m.mu held.
 func (m *mailbox) list(from *polling) (*Parked, error) {
 	q, at := from.q, from.at
-	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !from.hasRead && m.uncertain()) {
+	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !from.hasRead && m.overdue()) {
 		return nil, nil
 	}
 	p := from.resumed
@@ -117,9 +117,10 @@ func (m *mailbox) list(from *polling) (*Parked, error) {
 		return p, nil
 	}
 	m.checkSoon(m.g.period())
-	if m.watchGap(); !from.hasRead && m.uncertain() {
-		m.resyncSoon() // what was to be looked at again has not been, while nobody waited
+	if !m.readStalled() && !from.hasRead && m.overdue() {
+		m.resyncSoon()
 	}
+	m.watch()
 	// A revocation that came before this line is seen here; one that comes later finds the poll.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})

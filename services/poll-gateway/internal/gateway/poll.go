@@ -219,9 +219,6 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 			return false, ctx.Err()
 		}
 	}
-	if batch.Blocked {
-		p.m.checkIn(firstRecheck)
-	}
 	return false, nil
 }
 

@@ -23,8 +23,9 @@ const (
 type resync struct {
 	// running: a read is under way; again asks for another one after it.
 	running, again bool
-	// recheck is how soon to read again what was not decided.
+	// recheck is how soon to read again what was not decided, while the head is at stood.
 	recheck time.Duration
+	stood   int64
 	// done is closed when the read under way ends. It is there if somebody waits for that.
 	done chan struct{}
 	// contradicted is since when reads say that the log ends below the head; 0 if the last one did not.
@@ -47,8 +48,11 @@ func (r *resync) end() {
 	}
 }
 
-// backOff returns how soon to read again, and doubles it.
-func (r *resync) backOff() time.Duration {
+// backOff returns how soon to read again at a head, and doubles it.
+func (r *resync) backOff(head int64) time.Duration {
+	if r.stood != head {
+		r.stood, r.recheck = head, firstRecheck
+	}
 	r.recheck = min(2*r.recheck, lastRecheck)
 	return r.recheck
 }
@@ -113,18 +117,22 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	}
 	if batch.PastHead {
 		m.contradict()
-		return m.resync.backOff()
+		return m.resync.backOff(m.head)
 	}
 	m.merge(events)
 	switch {
 	case batch.More && batch.Next > from.head:
 		return 0
 	case batch.More, batch.Blocked: // More without progress: two reads of the store that do not agree
-		m.trust.blocked = true
-		return m.resync.backOff()
+		m.recheckIn(m.resync.backOff(m.head))
+		return g.period()
 	}
 	m.resync.recheck = firstRecheck
-	m.confirm(from.disruptions, false)
+	m.confirm(from.disruptions)
+	if m.schedule.gap.due == notDue {
+		m.schedule.gap = noStall() // an event that is still ahead came after the read, or the read was stale
+		m.watch()
+	}
 	return g.period()
 }
 

@@ -17,13 +17,24 @@ const notDue = time.Duration(math.MaxInt64)
 
 // schedule is when a mailbox has to be looked at again.
 type schedule struct {
-	// check is when the mailbox is to be checked, gap or not; 0 for never.
+	// check is when the mailbox is to be checked, whatever has come meanwhile; 0 for never.
 	check time.Duration
-	// gapHead is the head at which events were first seen to wait for a predecessor; at gap the store is read, if it still
-	// stands there, once.
-	gapHead int64
-	gap     time.Duration
+	// gap and undecided are for what the head waits for: an event that has not come, and a position that the last read of the store
+	// found undecided.
+	gap, undecided stall
 }
+
+// stall says when the store is to be read if the head still stands where it stood: under load something is always under way beyond
+// the head, and nearly always its event comes.
+type stall struct {
+	head int64
+	due  time.Duration
+}
+
+func noStall() stall { return stall{head: unknown, due: notDue} }
+
+// over reports whether the head has stood for too long.
+func (s stall) over(head int64, now time.Duration) bool { return s.head == head && s.due <= now }
 
 // checkIn makes check run no later than after d.
 func (m *mailbox) checkIn(d time.Duration) {
@@ -59,12 +70,10 @@ func (m *mailbox) wake() {
 	case m.schedule.check != 0:
 		m.wakeAt(m.schedule.check)
 	}
-	if m.hasGap() && m.schedule.gapHead == m.head && m.schedule.gap <= now {
-		m.schedule.gap = notDue // the read takes it from here
-		m.g.metrics.gaps.Inc()
-		m.resyncSoon()
+	if !m.waiters.empty() {
+		m.readStalled()
 	}
-	m.watchGap()
+	m.watch()
 	m.unlock()
 	if check {
 		m.check()
@@ -85,23 +94,57 @@ func (m *mailbox) check() {
 	}
 }
 
-// hasGap reports whether there are waiters, and events that cannot be given to them. m.mu is held.
-func (m *mailbox) hasGap() bool { return !m.reorder.empty() && !m.waiters.empty() }
+// overdue reports whether the store is to be read again by now. Nobody waited at the time, for whom it would have been, or the last
+// read is long ago. m.mu is held.
+func (m *mailbox) overdue() bool {
+	now := m.g.alarms.now()
+	return m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) || now-m.trust.at >= m.g.cfg.VerifyEvery
+}
 
-// watchGap has the store read for what the head waits for: at once for an event that came as a reference, and after a
-// while for one that has not come. m.mu is held.
-func (m *mailbox) watchGap() {
-	if !m.hasGap() {
+// readStalled starts the read of the store that a head which has stood for too long asks for, and reports whether it did. m.mu is
+// held.
+func (m *mailbox) readStalled() bool {
+	now := m.g.alarms.now()
+	gap, undecided := m.schedule.gap.over(m.head, now), m.schedule.undecided.over(m.head, now)
+	if gap {
+		m.schedule.gap.due = notDue // the read takes it from here
+		m.g.metrics.gaps.Inc()
+	}
+	if undecided {
+		m.schedule.undecided.due = notDue
+	}
+	if gap || undecided {
+		m.resyncSoon()
+	}
+	return gap || undecided
+}
+
+// recheckIn has the store read again after d, if the head does not move before. m.mu is held.
+func (m *mailbox) recheckIn(d time.Duration) {
+	m.schedule.undecided = stall{m.head, m.g.alarms.now() + d}
+	m.watch()
+}
+
+// watch has the store read for what the head waits for, if anybody waits: at once for an event that came as a reference, and when
+// the head has stood for too long. m.mu is held.
+func (m *mailbox) watch() {
+	if m.head == unknown {
+		return
+	}
+	s := &m.schedule
+	if !m.reorder.empty() && s.gap.head != m.head {
+		s.gap = stall{m.head, m.g.alarms.now() + gapPatience}
+	}
+	if m.waiters.empty() {
 		return
 	}
 	if e, there := m.reorder.events[m.head+1]; there && e.Kind == delivery.Reference {
 		m.resyncSoon()
 		return
 	}
-	if m.schedule.gapHead != m.head {
-		m.schedule.gapHead, m.schedule.gap = m.head, m.g.alarms.now()+gapPatience
-	}
-	if m.schedule.gap != notDue {
-		m.wakeAt(m.schedule.gap)
+	for _, stalled := range []stall{s.gap, s.undecided} {
+		if stalled.head == m.head && stalled.due != notDue {
+			m.wakeAt(stalled.due)
+		}
 	}
 }

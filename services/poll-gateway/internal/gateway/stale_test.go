@@ -203,6 +203,7 @@ func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 		"a gap": func(r *rig) {
 			r.shelf.add(store.Received)
 			r.publish(r.shelf.add(store.Received))
+			pass(gapPatience)
 		},
 		"a lost event": func(r *rig) {
 			r.shelf.add(store.Received)
@@ -226,4 +227,48 @@ func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestSendsThatOverlapCostNoReads: events of sends that are under way together come in any order, and reads of the store find
+// positions undecided. Each poll that came to wait then had the store read: thirteen queries a send, and half the sends a second.
+func TestSendsThatOverlapCostNoReads(t *testing.T) {
+	t.Run("events out of order", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t)
+			require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+			after, reads := int64(0), r.shelf.readCount()
+			for range 20 {
+				first, second := r.shelf.addUndecided(store.Received), r.shelf.addUndecided(store.Received)
+				r.publish(second)
+				poll := r.start(r.query(after, time.Minute))
+				r.shelf.decide()
+				r.publish(first)
+				require.Equal(t, []int64{after + 1, after + 2}, positions(t, (<-poll).Answer))
+				after += 2
+			}
+			require.Equal(t, reads, r.shelf.readCount())
+		})
+	})
+	t.Run("something is always undecided", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t)
+			require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+			item := r.shelf.addUndecided(store.Received)
+			r.Look([]string{"bob"})
+			poll := r.start(r.query(0, time.Minute)) // reads the store, which ends before it
+			reads := r.shelf.readCount()
+			for after := int64(0); after < 20; after++ {
+				pass(firstRecheck / 2)
+				r.shelf.decide()
+				r.publish(item)
+				require.Equal(t, []int64{after + 1}, positions(t, (<-poll).Answer))
+				item = r.shelf.addUndecided(store.Received)
+				poll = r.start(r.query(after+1, time.Minute))
+			}
+			require.Equal(t, reads, r.shelf.readCount())
+			r.shelf.decide()
+			r.publish(item)
+			<-poll
+		})
+	})
 }
