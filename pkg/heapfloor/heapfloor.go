@@ -17,7 +17,8 @@ const Bytes = 96 << 20
 const most = 500
 
 // Set has the heap grow to Bytes before it is collected, as far as that is no more than six times what is live, and beyond that
-// by percent of what is live. GOMEMLIMIT holds all the same. With GOGC in the environment, Set does nothing: the operator has decided.
+// by percent of what is live. A process that is idle gives back what it does not need. GOMEMLIMIT holds all the same. With GOGC in the
+// environment, Set does nothing: the operator has decided. It is to be called once.
 func Set(percent int) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -25,6 +26,7 @@ func Set(percent int) {
 	f := &floor{least: percent, bytes: Bytes}
 	f.adjust()
 	f.arm()
+	newIdler().watch()
 }
 
 // floor turns a size into the percentage that the collector takes.

@@ -45,7 +45,8 @@ type Park struct {
 	Users, Probes int
 	// Processes hold the polls, from Sources addresses 127.0.0.x; 0 for as many as the ports demand.
 	Processes, Sources int
-	// Ramp is how long it takes until all have been begun; Hold how long they are idle before memory is read.
+	// Ramp is how long it takes until all have been begun; Hold how long the server is idle before its
+	// memory is read, without them and with them.
 	Ramp, Hold time.Duration
 	// Storm is within which time all drop; 0 for no storm.
 	Storm time.Duration
@@ -134,6 +135,10 @@ func (g *parking) prepare(ctx context.Context) (err error) {
 		g.run.Reader(i).Start(g.positions[i%len(g.users)])
 	}
 	g.status = wire.NewConn(g.b.server(0), "")
+	// The memory before is that of a server which is as idle as it will be with the polls: the accounts have left it some garbage.
+	if len(g.p.Metrics) > 0 && !measure.Until(ctx, measure.StoppedTimer(), time.Now().Add(g.p.Hold)) {
+		return ctx.Err()
+	}
 	return g.b.metrics.begin(ctx)
 }
 
