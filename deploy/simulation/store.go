@@ -38,6 +38,8 @@ type staleness struct {
 type handle struct {
 	*process
 	e *engine
+	// of is what the process was started on: a restore leaves behind all that is written for it, by those that it has stopped.
+	of *data
 	// cut is until when the store is not reached from here.
 	cut time.Time
 }
@@ -141,7 +143,7 @@ const prepares = "InsertEntries"
 func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo,funlen // a list of what may go wrong
 	unsynced := operation == prepares
 	d := h.dice(operation, key)
-	of := h.e.data // a restore leaves late writes behind
+	of := h.of
 	order := make([]int, n)
 	for i := range order {
 		order[i] = i

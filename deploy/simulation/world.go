@@ -225,7 +225,7 @@ func (n *node) tokens() httpserver.TokenChecker {
 func (w *world) boot(place int) *node {
 	p := w.newProcess(place)
 	n := &node{place: place, gateway: place >= w.plan.Shape.Messages, process: p, engine: gin.New(), handlers: &sync.WaitGroup{}}
-	n.store, n.link = &handle{process: p, e: w.store}, w.broker.connect(p)
+	n.store, n.link = &handle{process: p, e: w.store, of: w.store.data}, w.broker.connect(p)
 	if !n.gateway {
 		n.counters = &counters{process: p, r: w.redis}
 		n.counters.connect() // a process waits for that before it serves
