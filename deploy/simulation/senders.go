@@ -228,7 +228,10 @@ var illRates = []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rat
 // healthy reports whether nothing has gone wrong since a time that may make a send fail or slow: the store was there and no process
 // died or stood still.
 func (w *world) healthy(since time.Time) bool {
-	if w.ill.After(since) {
+	w.books.Lock()
+	ill := w.ill.After(since)
+	w.books.Unlock()
+	if ill {
 		return false
 	}
 	for _, rate := range illRates {

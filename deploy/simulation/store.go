@@ -284,7 +284,9 @@ func (h *handle) linger(ctx context.Context, id store.MessageID) error {
 		return nil
 	}
 	h.w.count("slow-when-due")
-	if err := h.await(ctx, d.between(0, 2*time.Second)); err != nil {
+	slow := d.between(0, 2*time.Second)
+	h.w.illUntil(time.Now().Add(slow))
+	if err := h.await(ctx, slow); err != nil {
 		return away(err)
 	}
 	return nil

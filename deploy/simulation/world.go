@@ -183,6 +183,8 @@ func (w *world) trouble(until time.Time) {
 }
 
 func (w *world) illUntil(until time.Time) {
+	w.books.Lock()
+	defer w.books.Unlock()
 	if until.After(w.ill) {
 		w.ill = until
 	}
