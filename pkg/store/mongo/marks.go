@@ -28,14 +28,16 @@ type marks struct {
 	// inboxLast is inbox for reads that must not be stale.
 	inboxLast *driver.Collection
 	known     *blocks
+	// now is the clock by which marks age.
+	now func() time.Time
 
 	// cleaning is held by the one removal of marks that may run in the background.
 	cleaning chan struct{}
 	running  sync.WaitGroup
 }
 
-// blockSize is how many positions a block has: the tail of an inbox that has lost all its entries, or whose block was marked by a
-// writer that died before it wrote an entry, is given as up to so many positions too high.
+// blockSize is how many positions a block has: the tail of an inbox that has lost all its entries, or whose block was marked a while
+// ago by a writer that died before it wrote an entry, is given as up to so many positions too high.
 const blockSize = 128
 
 // block is the number of a block, from 1: that of the positions 1 … blockSize.
@@ -57,13 +59,15 @@ type markDocument struct {
 	Key  string `bson:"s"`
 	// At is the clock of who wrote the mark: up to the block, all positions had been given out by then.
 	At time.Time `bson:"at"`
+	// Until is when the entry goes that the mark was written for.
+	Until time.Time `bson:"until"`
 }
 
 // markID is the id of a mark. No entry has it: marks come after all positions of their inbox, in the order of the blocks.
 func markID(user string, b block) string { return user + "/mark-" + b.key() }
 
-func markOf(user string, b block, at time.Time) markDocument {
-	return markDocument{ID: markID(user, b), User: user, Key: b.key(), At: at}
+func markOf(user string, b block, at, until time.Time) markDocument {
+	return markDocument{ID: markID(user, b), User: user, Key: b.key(), At: at, Until: until}
 }
 
 func (d markDocument) block() (block, error) {
@@ -74,17 +78,27 @@ func (d markDocument) block() (block, error) {
 	return block(number), nil
 }
 
-// mark is a mark that stands. Its entries are above before, and if they are gone the tail is end.
+// mark is a mark that stands. Its entries are above before.
 type mark struct {
 	before, end int64
-	at          time.Time
+	at, until   time.Time
+}
+
+// tail is the tail of an inbox in whose marked block there is no entry. Soon after the mark was written there has been none yet: a
+// server applies a bulk insert piece by piece, the mark first. Were the tail the block's end then, a counter would pass it, and
+// readers would have to wait for every position that is left out so. Later the entries may have been removed.
+func (m mark) tail(now time.Time) int64 {
+	if now.Sub(m.at) < nearEnd && m.until.Sub(now) > nearEnd {
+		return m.before
+	}
+	return m.end
 }
 
 // cleanTimeout bounds removing marks that a higher one stands in for.
 const cleanTimeout = 5 * time.Second
 
 func newMarks(inbox, inboxLast *driver.Collection) *marks {
-	return &marks{inbox: inbox, inboxLast: inboxLast, known: newBlocks(knownInboxes), cleaning: make(chan struct{}, 1)}
+	return &marks{inbox: inbox, inboxLast: inboxLast, known: newBlocks(knownInboxes), now: time.Now, cleaning: make(chan struct{}, 1)}
 }
 
 // highest finds the highest mark of each inbox that has one.
@@ -103,7 +117,7 @@ func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, e
 		if err != nil {
 			return nil, err
 		}
-		highest[d.User] = mark{before: b.before(), end: b.end(), at: d.At}
+		highest[d.User] = mark{before: b.before(), end: b.end(), at: d.At, until: d.Until}
 		m.known.raise(d.User, b)
 	}
 	return highest, nil
@@ -115,9 +129,9 @@ func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []
 	var doubtful []markDocument
 	for user, n := range m.unknown(entries) {
 		if n.first {
-			together = append(together, markOf(user, n.block, n.at))
+			together = append(together, markOf(user, n.block, n.at, n.until))
 		} else {
-			doubtful = append(doubtful, markOf(user, n.block, n.at))
+			doubtful = append(doubtful, markOf(user, n.block, n.at, n.until))
 		}
 	}
 	missing, err := m.missing(ctx, doubtful)
@@ -156,8 +170,8 @@ func (m *marks) missing(ctx context.Context, list []markDocument) ([]markDocumen
 
 // need is a mark that is not known to stand.
 type need struct {
-	block block
-	at    time.Time
+	block     block
+	at, until time.Time
 	// first: the block's first position is among the entries.
 	first bool
 }
@@ -173,7 +187,7 @@ func (m *marks) unknown(entries []store.Entry) map[string]need {
 			continue
 		}
 		if b > n.block {
-			n = need{block: b, at: e.At}
+			n = need{block: b, at: e.At, until: e.PurgeAt}
 		}
 		n.first = n.first || e.Position == b.before()+1
 		if needed == nil {

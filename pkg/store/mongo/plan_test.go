@@ -90,10 +90,7 @@ func recordQueries(t *testing.T) map[string]recorded {
 				name, _ := names.Load(s)
 				return open(t, name.(string))
 			},
-			Purge: func(ctx context.Context, s store.Store, now time.Time) error {
-				_, err := s.(*Store).Purge(ctx, now)
-				return err
-			},
+			Purge: func(ctx context.Context, s store.Store, now time.Time) error { return s.(*Store).PurgeAt(ctx, now) },
 		})
 	})
 	mu.Lock()

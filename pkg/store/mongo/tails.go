@@ -21,10 +21,14 @@ const (
 	fewTails = 16
 	// longPast is the age of a mark for whose lower blocks nothing is under way any more.
 	longPast = 24 * time.Hour
+	// nearEnd is how close to its end an entry may be removed, whatever the clocks that are apart say, and how long after a mark was
+	// written nothing of its block can have been.
+	nearEnd = 10 * time.Minute
 )
 
-// Tails implements store.Log. The highest mark says in which block of positions a tail is. If nothing is there, the tail is the
-// block's end: all has been removed, or whoever marked the block has not written its entry yet, or never will. The reads are not stale.
+// Tails implements store.Log. The highest mark says in which block of positions a tail is. If nothing is there, either all has been
+// removed, and the tail is the block's end, or whoever marked the block has not written its entry yet (see mark.tail). The reads are not
+// stale.
 func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	marks, err := s.marks.highest(ctx, users)
 	if err != nil {
@@ -45,7 +49,7 @@ func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tai
 		tails[user] = store.Tail{}
 	}
 	for user, m := range marks {
-		tails[user] = store.Tail{Position: m.end}
+		tails[user] = store.Tail{Position: m.tail(s.marks.now())}
 	}
 	now := time.Now()
 	for _, l := range last {
@@ -70,7 +74,7 @@ type lastEntry struct {
 // block's end. An entry is young while more than ten minutes of its time are left, and more than half of it or than a day.
 func (l lastEntry) tail(now time.Time) int64 {
 	left, gone := l.PurgeAt.Sub(now), now.Sub(l.At)
-	if left > 10*time.Minute && (left > gone || left > 24*time.Hour) {
+	if left > nearEnd && (left > gone || left > 24*time.Hour) {
 		return l.Position
 	}
 	return blockOf(l.Position).end()

@@ -24,7 +24,7 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 		entryDocument{ID: placeID("ann", 5), User: "ann", Position: 5, Kind: store.Sent, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
 		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Positions: []byte{5}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
 		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},
-		markOf("ann", 7, now),
+		markOf("ann", 7, now, now),
 		metaDocument{Name: "epoch", Value: []byte("e1")},
 	} {
 		text, err := bson.Marshal(document)
