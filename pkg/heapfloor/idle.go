@@ -46,7 +46,9 @@ type idler struct {
 	giveBack func()
 }
 
-func newIdler() *idler { return &idler{last: measure(), measure: measure, giveBack: debug.FreeOSMemory} }
+func newIdler() *idler {
+	return &idler{last: measure(), measure: measure, giveBack: debug.FreeOSMemory}
+}
 
 // look sees what has happened since it looked before.
 func (i *idler) look() {

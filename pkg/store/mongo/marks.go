@@ -3,7 +3,9 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -138,7 +140,15 @@ func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []
 	if err != nil {
 		return nil, err
 	}
+	// Others may be writing the same marks. In one order they wait for each other in turn; in any, a server that locks unique keys finds
+	// a deadlock, after a second in which no send of either gets on.
+	sortMarks(together)
+	sortMarks(missing)
 	return together, m.insert(ctx, missing)
+}
+
+func sortMarks(list []markDocument) {
+	slices.SortFunc(list, func(a, b markDocument) int { return strings.Compare(a.ID, b.ID) })
 }
 
 // missing finds those of the marks that do not stand. It asks for these very ones, whose ids it knows. One that has been removed because

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +33,8 @@ func spied(t *testing.T, cfg Config) (*Store, *spy) {
 type spy struct {
 	mu                       sync.Mutex
 	finds, inserts, inserted int
+	// ids are those of the documents.
+	ids []string
 }
 
 func (s *spy) see(e *event.CommandStartedEvent) {
@@ -44,6 +48,10 @@ func (s *spy) see(e *event.CommandStartedEvent) {
 		values, _ := documents.Values()
 		s.inserts++
 		s.inserted += len(values)
+		for _, v := range values {
+			id, _ := v.Document().Lookup("_id").StringValueOK()
+			s.ids = append(s.ids, id)
+		}
 	}
 }
 
@@ -52,7 +60,7 @@ func (s *spy) take() (finds, inserts, inserted int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	finds, inserts, inserted = s.finds, s.inserts, s.inserted
-	s.finds, s.inserts, s.inserted = 0, 0, 0
+	s.finds, s.inserts, s.inserted, s.ids = 0, 0, 0, nil
 	return finds, inserts, inserted
 }
 
@@ -319,4 +327,19 @@ func BenchmarkKnownBlocks(b *testing.B) {
 		known.get(users[i%len(users)])
 		i++
 	}
+}
+
+// TestMarksAreWrittenInOneOrder, by all: two bulk inserts with the same marks in different orders wait for each other.
+func TestMarksAreWrittenInOneOrder(t *testing.T) {
+	s, spy := spied(t, planDatabase(t))
+	byID := func(a, b markDocument) int { return strings.Compare(a.ID, b.ID) }
+	together, err := s.marks.prepare(t.Context(), row(40, 1))
+	require.NoError(t, err)
+	require.Len(t, together, 40)
+	require.True(t, slices.IsSortedFunc(together, byID))
+	spy.take()
+	_, err = s.marks.prepare(t.Context(), row(40, 2))
+	require.NoError(t, err)
+	require.Len(t, spy.ids, 40)
+	require.True(t, slices.IsSorted(spy.ids))
 }
