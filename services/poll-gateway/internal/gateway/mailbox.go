@@ -231,11 +231,13 @@ func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan 
 		m.dropRing(len(m.ring.events))
 		m.head = position
 	}
+	if blocked {
+		m.endedBefore(firstRecheck)
+	} else {
+		m.trust.unseen = false
+	}
 	m.confirm(before.disruptions)
 	m.advance(nil)
-	if blocked {
-		m.recheckIn(firstRecheck)
-	}
 	return nil
 }
 
@@ -247,7 +249,7 @@ func (m *mailbox) restart(o outcome) {
 	m.dropRing(len(m.ring.events))
 	m.head, m.trust.confirmed, m.resync.contradicted = unknown, never, 0
 	m.reorder = reorder{}
-	m.schedule.gap, m.schedule.undecided = noStall(), noStall()
+	m.schedule.gap, m.schedule.undecided, m.trust.unseen = noStall(), noStall(), false
 	m.generation++
 }
 

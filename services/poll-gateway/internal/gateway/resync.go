@@ -48,11 +48,12 @@ func (r *resync) end() {
 	}
 }
 
-// backOff returns how soon to read again at a head, and doubles it.
-func (r *resync) backOff(head int64) time.Duration {
-	if r.stood != head {
-		r.stood, r.recheck = head, firstRecheck
+// backOff returns how soon to read again at a head, and doubles it. It begins anew at another head, unless something is unseen.
+func (r *resync) backOff(head int64, unseen bool) time.Duration {
+	if r.stood != head && !unseen {
+		r.recheck = firstRecheck
 	}
+	r.stood = head
 	r.recheck = min(2*r.recheck, lastRecheck)
 	return r.recheck
 }
@@ -67,7 +68,7 @@ func (m *mailbox) resyncSoon() {
 		m.resync.end()
 		return
 	}
-	m.resync.running = true
+	m.resync.running, m.schedule.owed = true, false
 	m.g.tasks.Go(m.runResync)
 }
 
@@ -117,17 +118,17 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	}
 	if batch.PastHead {
 		m.contradict()
-		return m.resync.backOff(m.head)
+		return m.resync.backOff(m.head, m.trust.unseen)
 	}
 	m.merge(events)
 	switch {
 	case batch.More && batch.Next > from.head:
 		return 0
 	case batch.More, batch.Blocked: // More without progress: two reads of the store that do not agree
-		m.recheckIn(m.resync.backOff(m.head))
+		m.endedBefore(m.resync.backOff(m.head, m.trust.unseen))
 		return g.period()
 	}
-	m.resync.recheck = firstRecheck
+	m.resync.recheck, m.trust.unseen = firstRecheck, false
 	m.confirm(from.disruptions)
 	if m.schedule.gap.due == notDue {
 		m.schedule.gap = noStall() // an event that is still ahead came after the read, or the read was stale

@@ -19,6 +19,8 @@ const notDue = time.Duration(math.MaxInt64)
 type schedule struct {
 	// check is when the mailbox is to be checked, whatever has come meanwhile; 0 for never.
 	check time.Duration
+	// owed: at the time of a check that was to see what is unseen, nobody waited.
+	owed bool
 	// gap and undecided are for what the head waits for: an event that has not come, and a position that the last read of the store
 	// found undecided.
 	gap, undecided stall
@@ -85,7 +87,9 @@ func (m *mailbox) check() {
 	m.lock()
 	m.dropRing(m.ring.aged(m.head))
 	idle := m.waiters.empty()
-	if !idle {
+	if idle {
+		m.schedule.owed = m.trust.unseen
+	} else {
 		m.resyncSoon()
 	}
 	m.unlock()
@@ -98,7 +102,8 @@ func (m *mailbox) check() {
 // read is long ago. m.mu is held.
 func (m *mailbox) overdue() bool {
 	now := m.g.alarms.now()
-	return m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) || now-m.trust.at >= m.g.cfg.VerifyEvery
+	return m.schedule.owed || m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) ||
+		now-m.trust.at >= m.g.cfg.VerifyEvery
 }
 
 // readStalled starts the read of the store that a head which has stood for too long asks for, and reports whether it did. m.mu is

@@ -253,22 +253,54 @@ func TestSendsThatOverlapCostNoReads(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t)
 			require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
-			item := r.shelf.addUndecided(store.Received)
-			r.Look([]string{"bob"})
-			poll := r.start(r.query(0, time.Minute)) // reads the store, which ends before it
+			item, next := r.shelf.addUndecided(store.Received), r.shelf.addUndecided(store.Received)
+			r.publish(next)
+			poll := r.start(r.query(0, time.Minute))
+			pass(gapPatience + time.Millisecond) // the store is read, and the read ends before the first
 			reads := r.shelf.readCount()
-			for after := int64(0); after < 20; after++ {
+			r.shelf.decide()
+			r.publish(item)
+			require.Equal(t, []int64{1, 2}, positions(t, (<-poll).Answer))
+			for after := int64(2); after < 20; after++ {
+				item = r.shelf.addUndecided(store.Received)
+				poll = r.start(r.query(after, time.Minute))
 				pass(firstRecheck / 2)
 				r.shelf.decide()
 				r.publish(item)
 				require.Equal(t, []int64{after + 1}, positions(t, (<-poll).Answer))
-				item = r.shelf.addUndecided(store.Received)
-				poll = r.start(r.query(after+1, time.Minute))
 			}
 			require.Equal(t, reads, r.shelf.readCount())
-			r.shelf.decide()
-			r.publish(item)
-			<-poll
 		})
 	})
+}
+
+// TestWhatAHintToldOfIsReadThoughTheHeadMovesOn: the read that a hint asks for ends before a position that is undecided, and whose
+// event comes. Nothing tells of what stands beyond it.
+func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
+	for name, waits := range map[string]bool{"while somebody waits": true, "for the next poll": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t)
+				require.Empty(t, (<-r.start(r.query(0, 2*firstVerify))).Objects)
+				own := r.shelf.addUndecided(store.Sent)
+				r.shelf.addUndecided(store.Received)
+				r.Look([]string{"bob"})
+				var poll <-chan result
+				if waits {
+					poll = r.start(r.query(0, time.Minute))
+				} else {
+					require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+				}
+				r.shelf.decide()
+				r.publish(own)
+				began := time.Now()
+				if !waits {
+					pass(lastRecheck)
+					poll = r.start(r.query(1, time.Minute))
+				}
+				require.Equal(t, []int64{2}, positions(t, (<-poll).Answer))
+				require.LessOrEqual(t, time.Since(began), 2*time.Second)
+			})
+		})
+	}
 }

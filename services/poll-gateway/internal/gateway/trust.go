@@ -14,6 +14,9 @@ type trust struct {
 	// confirmed is the disruption count at which the store last confirmed the head, and at when.
 	confirmed int64
 	at        time.Duration
+	// unseen: a read that was to find what events may not have told of ended before an undecided position. What stands beyond that is
+	// still to be read, wherever the head has come by then.
+	unseen bool
 	// doubts counts the events of this user that were lost, or could not be read.
 	doubts atomic.Int64
 }
@@ -25,6 +28,16 @@ func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.trust.d
 func (m *mailbox) confirm(disruption int64) {
 	m.trust.confirmed, m.trust.at = disruption, m.g.alarms.now()
 	m.resync.contradicted = 0
+}
+
+// endedBefore notes that a read of the store ended before an undecided position, and has it read again after d: if the head does not
+// move, or in any case while something may be beyond that no event tells of. m.mu is held.
+func (m *mailbox) endedBefore(d time.Duration) {
+	if m.trust.unseen = m.trust.unseen || !m.trusted(); m.trust.unseen {
+		m.checkSoon(d)
+		return
+	}
+	m.recheckIn(d)
 }
 
 // trusted reports whether the head can be relied on. m.mu is held.
