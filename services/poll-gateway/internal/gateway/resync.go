@@ -106,6 +106,9 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	}
 	g.answered(err)
 	if err != nil {
+		m.lock()
+		defer m.unlock()
+		m.schedule.owed = true
 		return jittered(g.cfg.AwayEvery)
 	}
 	if batch.PastHead {
@@ -117,6 +120,7 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 		return g.period()
 	}
 	if batch.PastHead {
+		m.schedule.owed = true
 		m.contradict()
 		return m.resync.backOff(m.head, m.trust.unseen)
 	}

@@ -19,7 +19,7 @@ const notDue = time.Duration(math.MaxInt64)
 type schedule struct {
 	// check is when the mailbox is to be checked, whatever has come meanwhile; 0 for never.
 	check time.Duration
-	// owed: at the time of a check that was to see what is unseen, nobody waited.
+	// owed: a read has told nothing, or was to be made when nobody waited. It is made for the next who waits.
 	owed bool
 	// gap and undecided are for what the head waits for: an event that has not come, and a position that the last read of the store
 	// found undecided.
@@ -88,7 +88,7 @@ func (m *mailbox) check() {
 	m.dropRing(m.ring.aged(m.head))
 	idle := m.waiters.empty()
 	if idle {
-		m.schedule.owed = m.trust.unseen
+		m.schedule.owed = m.schedule.owed || m.trust.unseen
 	} else {
 		m.resyncSoon()
 	}

@@ -304,3 +304,22 @@ func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
 		})
 	}
 }
+
+// TestAReadThatFailedIsMadeForTheNextWhoWaits: while the store was away, polls came and went, and a gap was looked into in vain. Whoever
+// came to wait afterwards waited for the next verification.
+func TestAReadThatFailedIsMadeForTheNextWhoWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		require.Empty(t, (<-r.start(r.query(0, 2*firstVerify))).Objects)
+		r.shelf.add(store.Received)
+		poll := r.start(r.query(0, gapPatience+time.Millisecond))
+		r.shelf.fail = store.ErrUnavailable
+		r.send()
+		require.Empty(t, (<-poll).Objects)
+		pass(2 * r.cfg.AwayEvery)
+		r.shelf.fail = nil
+		began := time.Now()
+		require.Equal(t, []int64{1, 2}, positions(t, (<-r.start(r.query(0, time.Minute))).Answer))
+		require.LessOrEqual(t, time.Since(began), time.Second)
+	})
+}
