@@ -120,25 +120,42 @@ func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
 const restorePage = 128
 
 // restore appends what is known here and was not handed over in this round. All nodes that know it do so: after a pause
-// of different lengths, so that most find it done.
+// of different lengths, so that most find it done. An append that fails is tried again, as the log may be followed all the same.
 func (m *Mirror) restore(ctx context.Context, round int) {
-	select {
-	case <-time.After(rand.N(maxRestoreDelay)):
-	case <-ctx.Done():
-		return
-	}
+	pause, backoff := rand.N(maxRestoreDelay), minBackoff
 	for {
-		lost := m.missing(round)
-		for _, r := range lost {
-			if err := m.Revoke(ctx, r); err != nil {
-				return // the log is failing again: the next round tries
-			}
-			m.metrics.restored.Inc()
-		}
-		if len(lost) == 0 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
 			return
 		}
-		m.logger.Warn("revocations that the log had lost were appended again", "records", len(lost))
+		restored, err := m.restoreMissing(ctx, round)
+		if restored > 0 {
+			backoff = minBackoff
+			m.logger.Warn("revocations that the log had lost were appended again", "records", restored)
+		}
+		if err == nil {
+			return
+		}
+		m.logger.Warn("revocations that the log has lost could not be appended again", "error", fmt.Sprint(err))
+		pause, backoff = jittered(backoff), min(2*backoff, maxBackoff)
+	}
+}
+
+// restoreMissing appends what was not handed over in a round, until an append fails.
+func (m *Mirror) restoreMissing(ctx context.Context, round int) (restored int, err error) {
+	for {
+		lost := m.missing(round)
+		if len(lost) == 0 {
+			return restored, nil
+		}
+		for _, r := range lost {
+			if err := m.Revoke(ctx, r); err != nil {
+				return restored, err
+			}
+			m.metrics.restored.Inc()
+			restored++
+		}
 	}
 }
 

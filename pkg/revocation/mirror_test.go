@@ -347,3 +347,36 @@ func TestWhatTheLogLosesBeforeAnybodyHasReadItIsGivenBackToIt(t *testing.T) {
 		})
 	}
 }
+
+// halting is a log that is followed, and takes no record for a number of tries.
+type halting struct {
+	revocationtest.Log
+	refusals atomic.Int32
+}
+
+func (l *halting) Append(ctx context.Context, r revocation.Record) error {
+	if l.refusals.Add(-1) >= 0 {
+		return revocation.ErrUnavailable
+	}
+	return l.Log.Append(ctx, r)
+}
+
+// TestWhatTheLogHasLostIsGivenBackThoughItTakesNothingAtFirst: Redis was emptied and stalled. The append timed out, and the follower
+// waited for an answer and got it: nobody tried again.
+func TestWhatTheLogHasLostIsGivenBackThoughItTakesNothingAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &halting{}
+		m := run(t, log)
+		want := []revocation.Record{oneToken("a1"), oneToken("a2")}
+		for _, r := range want {
+			require.NoError(t, m.Revoke(t.Context(), r))
+		}
+		log.SetAway(true)
+		synctest.Wait()
+		log.Truncate(0)
+		log.refusals.Store(3)
+		log.SetAway(false)
+		<-time.After(time.Minute)
+		require.ElementsMatch(t, want, log.Records())
+	})
+}
