@@ -36,6 +36,8 @@ type Shape struct {
 	BlockSize int64
 	// ManyRecipients is the largest number of recipients of a broadcast.
 	ManyRecipients int
+	// Bursts are moments at which several send at once, if there are any: what one send holds up, the next ones meet.
+	Bursts []time.Duration
 	// Expiring is the share of messages that expire soon.
 	Expiring float64
 	// Far says that the store is a long way off: some 50 ms for a call.
@@ -144,6 +146,9 @@ func Draw(seed uint64) Plan {
 	for _, f := range p.Faults {
 		p.Busiest = append(p.Busiest, f.At)
 	}
+	if bursts := diceOf(seed, "bursts"); bursts.hit(0.3) {
+		p.Shape.Bursts = drawBursts(bursts, p)
+	}
 	for _, r := range rates {
 		if share := d.float(); d.hit(0.3) {
 			p.Rates[r.name] = r.most * share * share
@@ -220,6 +225,22 @@ func drawShape(d *dice) Shape {
 	}
 	return s
 }
+
+// drawBursts draws moments at random, and some within the faults.
+func drawBursts(d *dice, p Plan) (moments []time.Duration) {
+	for range d.among(1, 3) {
+		moments = append(moments, d.between(0, p.Shape.Sending()))
+	}
+	for _, f := range p.Faults {
+		if d.hit(0.7) {
+			moments = append(moments, min(p.Shape.Sending(), f.At+d.between(-time.Second, f.For+time.Second)))
+		}
+	}
+	return moments
+}
+
+// Sending is how long messages are sent that are new.
+func (s Shape) Sending() time.Duration { return s.Busy - s.Quiet - s.Again }
 
 func drawFault(d *dice, s Shape) Fault {
 	f := Fault{

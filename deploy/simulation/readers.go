@@ -328,14 +328,14 @@ const boundOfHoles = 12 * time.Second
 
 // judgePromptness finds out whether messages have to be prompt in this run: whether nothing happens but what everybody learns of.
 func (w *world) judgePromptness() {
-	known := []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep}
+	known := []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep, storeDown, storeCut}
 	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(known, f.Kind) })
 	for name := range w.plan.Rates {
 		w.prompt = w.prompt && slices.Contains([]string{rateTwice, rateSeqFail, rateDouble, rateTorn}, name)
 		w.holes = w.holes || name == rateTwice || name == rateSeqFail || name == ratePartial
 	}
 	for _, f := range w.plan.Faults {
-		w.holes = w.holes || strings.HasPrefix(f.Kind, "redis")
+		w.holes = w.holes || strings.HasPrefix(f.Kind, "redis") || f.Kind == storeDown || f.Kind == storeCut
 	}
 	// With a short retention entries whose messages have gone may be looked at before they count as old.
 	w.holes = w.holes || w.plan.Shape.Retention < time.Hour

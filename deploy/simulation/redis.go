@@ -112,6 +112,7 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 		c.w.state.Lock()
 		defer c.w.state.Unlock()
 		change(s)
+		c.w.note("process %d asks redis %d: %s %s, which has %d revocations of %d", c.id, s.id, operation, key, len(s.revocations.records), s.revocations.added)
 	}
 	d := c.dice(operation, key)
 	if c.w.crashes(c.process, d) {

@@ -69,10 +69,13 @@ func (w *world) draft(d *dice, i int) *sendState {
 
 // sender sends one message, until it is acknowledged, and perhaps again.
 func (w *world) sender(d *dice, s *sendState, i int) {
-	most := w.plan.Shape.Busy - w.plan.Shape.Quiet - w.plan.Shape.Again
+	most := w.plan.Shape.Sending()
 	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
 		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
+	}
+	if burst := diceOf(w.plan.Seed, "burst", uint64(i)); len(w.plan.Shape.Bursts) > 0 && burst.hit(0.8) {
+		when = max(0, pick(burst, w.plan.Shape.Bursts)+burst.between(0, 10*time.Millisecond))
 	}
 	if late := diceOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
 		when = w.plan.Shape.Busy - late.between(0, mostOverdue)

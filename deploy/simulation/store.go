@@ -135,6 +135,9 @@ func (h *handle) look(d *dice, see func(*data, version)) {
 	see(h.e.data, v)
 }
 
+// mostOnItsWay is for how long a write may be on its way whose caller has given up.
+const mostOnItsWay = 6 * time.Second
+
 // prepares is the one write that a store need not sync.
 const prepares = "InsertEntries"
 
@@ -171,7 +174,7 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 		if d.hit(0.5) && !strings.Contains(err.Error(), "closed") { // it was on its way already
 			shuffle()
 			part := order[:n-d.below(n+1)/2]
-			h.w.later(d.between(0, 6*time.Second), func() { some(part) })
+			h.w.later(d.between(0, mostOnItsWay), func() { some(part) })
 		}
 		return err
 	}

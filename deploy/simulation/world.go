@@ -455,8 +455,12 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 	case restore:
 		w.restore(now.Add(-f.Lag))
 	}
-	if !w.prompt { // else messages have to be in time meanwhile
+	switch {
+	case !w.prompt:
 		w.trouble(until)
+	case f.Kind == storeDown, f.Kind == storeCut:
+		w.trouble(until.Add(mostOnItsWay))
+	default: // messages have to be in time meanwhile
 	}
 	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisIll) {
 		w.redisIll = until.Add(time.Second)
