@@ -3,6 +3,7 @@ package simulation
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,6 +155,9 @@ func Draw(seed uint64) Plan {
 			p.Rates[r.name] = r.most * share * share
 		}
 	}
+	if d := diceOf(seed, "known"); d.hit(0.25) {
+		p.onlyKnown(d)
+	}
 	if p.Shape.Standalone {
 		p.alone()
 	} else {
@@ -224,6 +228,22 @@ func drawShape(d *dice) Shape {
 		s.ManyRecipients = 40
 	}
 	return s
+}
+
+// Known are the kinds of what everybody learns of who is concerned, so that messages need not wait for a node's next look into the store.
+var (
+	knownFaults = []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep, storeDown, storeCut}
+	knownRates  = []string{rateTwice, rateSeqFail, rateDouble, rateTorn}
+)
+
+// onlyKnown makes a plan one in which messages have to be prompt.
+func (p *Plan) onlyKnown(d *dice) {
+	for i := range p.Faults {
+		if f := &p.Faults[i]; !slices.Contains(knownFaults, f.Kind) {
+			f.Kind = pick(d, knownFaults)
+		}
+	}
+	maps.DeleteFunc(p.Rates, func(name string, _ float64) bool { return !slices.Contains(knownRates, name) })
 }
 
 // drawBursts draws moments at random, and some within the faults.

@@ -314,6 +314,8 @@ func (r *device) arrived(m api.Message) {
 // until they are decided.
 func (w *world) bound() time.Duration {
 	switch {
+	case !w.prompt && w.holes && w.stepped:
+		return 80*time.Second + w.skew()
 	case !w.prompt:
 		return 80 * time.Second
 	case w.holes:
@@ -328,10 +330,9 @@ const boundOfHoles = 12 * time.Second
 
 // judgePromptness finds out whether messages have to be prompt in this run: whether nothing happens but what everybody learns of.
 func (w *world) judgePromptness() {
-	known := []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep, storeDown, storeCut}
-	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(known, f.Kind) })
+	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(knownFaults, f.Kind) })
 	for name := range w.plan.Rates {
-		w.prompt = w.prompt && slices.Contains([]string{rateTwice, rateSeqFail, rateDouble, rateTorn}, name)
+		w.prompt = w.prompt && slices.Contains(knownRates, name)
 		w.holes = w.holes || name == rateTwice || name == rateSeqFail || name == ratePartial
 	}
 	for _, f := range w.plan.Faults {
@@ -342,8 +343,8 @@ func (w *world) judgePromptness() {
 	w.prompt = w.prompt && !w.plan.Shape.Far
 	// A simulated clock that jumps takes along what is measured by it, as time.Now does not: a gateway's that goes back has empty
 	// positions looked at for longer.
-	stepped := slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
-	w.prompt = w.prompt && (!w.holes || !stepped)
+	w.stepped = slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
+	w.prompt = w.prompt && (!w.holes || !w.stepped)
 }
 
 // pollSession is for a session: one message a poll, and no cursor.

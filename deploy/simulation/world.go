@@ -64,8 +64,8 @@ type world struct {
 	stopAuth func()
 	healed   bool
 	closing  bool
-	// prompt: nothing happens in this run but what everybody learns of; holes: positions may be left empty. See bound.
-	prompt, holes bool
+	// prompt: nothing happens in this run but what everybody learns of; holes: positions may be left empty; stepped: a clock jumps. See bound.
+	prompt, holes, stepped bool
 	// aborted: there is no point in going on.
 	aborted  bool
 	restored int

@@ -388,6 +388,24 @@ func TestWithTheBusAwayMessagesComeWithinTwoSeconds(t *testing.T) {
 	})
 }
 
+// TestPollsThatDoNotWaitLearnOfWhatComesWhileTheBusIsAway: nobody waits when the mailbox is checked, and no event comes. They were told
+// from memory for a minute.
+func TestPollsThatDoNotWaitLearnOfWhatComesWhileTheBusIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.wire.set(true)
+		r.Disrupted()
+		require.Empty(t, (<-r.start(r.query(0, 0))).Objects)
+		r.shelf.add(store.Received)
+		pass(r.cfg.AwayEvery)
+		reads := r.shelf.readCount()
+		require.Equal(t, []int64{1}, positions(t, (<-r.start(r.query(0, 0))).Answer))
+		require.Empty(t, (<-r.start(r.query(1, 0))).Objects)
+		require.Empty(t, (<-r.start(r.query(1, 0))).Objects)
+		require.LessOrEqual(t, r.shelf.readCount(), reads+2, "once each time that it is due")
+	})
+}
+
 func TestOwnSendsDoNotCompleteAPollAndAreToldAsSkipped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

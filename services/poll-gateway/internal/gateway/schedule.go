@@ -99,11 +99,12 @@ func (m *mailbox) check() {
 }
 
 // overdue reports whether the store is to be read again by now. Nobody waited at the time, for whom it would have been, or the last
-// read is long ago. m.mu is held.
+// read is long ago; while the bus is away, that is soon. m.mu is held.
 func (m *mailbox) overdue() bool {
 	now := m.g.alarms.now()
+	age := now - m.trust.at
 	return m.schedule.owed || m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) ||
-		now-m.trust.at >= m.g.cfg.VerifyEvery
+		age >= m.g.cfg.VerifyEvery || (age >= m.g.cfg.AwayEvery && !m.g.bus.Connected())
 }
 
 // readStalled starts the read of the store that a head which has stood for too long asks for, and reports whether it did. m.mu is
