@@ -157,6 +157,7 @@ func Draw(seed uint64) Plan {
 	}
 	if d := diceOf(seed, "known"); d.hit(0.25) {
 		p.onlyKnown(d)
+		p.Shape.Bursts = drawBursts(d, p)
 	}
 	if p.Shape.Standalone {
 		p.alone()
@@ -230,30 +231,48 @@ func drawShape(d *dice) Shape {
 	return s
 }
 
+// burst is how long a burst is.
+const burst = 10 * time.Millisecond
+
 // Known are the kinds of what everybody learns of who is concerned, so that messages need not wait for a node's next look into the store.
 var (
-	knownFaults = []string{busDown, busCut, redisDown, redisFlush, redisCut, redisStall, clockStep, storeDown, storeCut}
-	knownRates  = []string{rateTwice, rateSeqFail, rateDouble, rateTorn}
+	knownFaults = slices.Concat(knownOfBus, knownOfStore, []string{redisDown, redisFlush, redisCut, redisStall})
+	knownRates  = append([]string{rateTwice, rateSeqFail}, knownRatesOfBus...)
+
+	knownOfBus      = []string{busDown, busCut, busCut, clockStep}
+	knownRatesOfBus = []string{rateDouble, rateTorn}
+	knownOfStore    = []string{storeDown, storeDown, storeCut}
 )
 
-// onlyKnown makes a plan one in which messages have to be prompt.
+// onlyKnown makes a plan one in which messages have to be prompt. Where only one engine fails, they have to be prompter.
 func (p *Plan) onlyKnown(d *dice) {
+	kinds, names := knownFaults, knownRates
+	switch d.below(3) {
+	case 0:
+		kinds, names = knownOfBus, knownRatesOfBus
+	case 1:
+		kinds, names = knownOfStore, nil
+	}
 	for i := range p.Faults {
-		if f := &p.Faults[i]; !slices.Contains(knownFaults, f.Kind) {
-			f.Kind = pick(d, knownFaults)
+		if f := &p.Faults[i]; !slices.Contains(kinds, f.Kind) {
+			f.Kind, f.For = pick(d, kinds), d.between(0, 12*time.Second)
 		}
 	}
-	maps.DeleteFunc(p.Rates, func(name string, _ float64) bool { return !slices.Contains(knownRates, name) })
+	maps.DeleteFunc(p.Rates, func(name string, _ float64) bool { return !slices.Contains(names, name) })
 }
 
-// drawBursts draws moments at random, and some within the faults.
+// drawBursts draws moments at random, some within the faults, and some just as they begin: of sends that are under way then, some come
+// through.
 func drawBursts(d *dice, p Plan) (moments []time.Duration) {
 	for range d.among(1, 3) {
 		moments = append(moments, d.between(0, p.Shape.Sending()))
 	}
 	for _, f := range p.Faults {
-		if d.hit(0.7) {
+		switch at := d.float(); {
+		case at < 0.4:
 			moments = append(moments, min(p.Shape.Sending(), f.At+d.between(-time.Second, f.For+time.Second)))
+		case at < 0.8:
+			moments = append(moments, min(p.Shape.Sending(), f.At-d.between(0, 2*burst)))
 		}
 	}
 	return moments

@@ -130,9 +130,10 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 		return errRedis
 	case now.Before(c.r.stalled):
 		// Taken, and answered when it goes on, if somebody still waits.
-		err := c.hang(ctx, time.Until(c.r.stalled))
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return err
+		for time.Now().Before(c.r.stalled) && ctx.Err() == nil {
+			if err := c.hang(ctx, min(time.Second, time.Until(c.r.stalled))); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
 		}
 		if ctx.Err() != nil {
 			on := c.r.master

@@ -74,8 +74,8 @@ func (w *world) sender(d *dice, s *sendState, i int) {
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
 		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
 	}
-	if burst := diceOf(w.plan.Seed, "burst", uint64(i)); len(w.plan.Shape.Bursts) > 0 && burst.hit(0.8) {
-		when = max(0, pick(burst, w.plan.Shape.Bursts)+burst.between(0, 10*time.Millisecond))
+	if d := diceOf(w.plan.Seed, "burst", uint64(i)); len(w.plan.Shape.Bursts) > 0 && d.hit(0.8) {
+		when = max(0, pick(d, w.plan.Shape.Bursts)+d.between(0, burst))
 	}
 	if late := diceOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
 		when = w.plan.Shape.Busy - late.between(0, mostOverdue)
