@@ -209,12 +209,15 @@ func (l *link) arrive(p publication) {
 	}
 	switch {
 	case !l.up() || !l.subscribed(p.user):
+		l.w.note("process %d does not hear what comes for %q", l.id, p.user)
 	case p.user == "":
 		l.w.count("room")
+		l.w.note("process %d hears a room", l.id)
 		l.receiver.ReceiveRoom(p.payload, p.traces)
 		clear(p.payload) // which is not the receiver's any more
 	default:
 		l.w.count("event")
+		l.w.note("process %d hears an event for %s", l.id, p.user)
 		l.receiver.Receive(p.user, p.payload, p.traces)
 	}
 }

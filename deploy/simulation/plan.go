@@ -155,7 +155,7 @@ func Draw(seed uint64) Plan {
 			p.Rates[r.name] = r.most * share * share
 		}
 	}
-	if d := diceOf(seed, "known"); d.hit(0.25) {
+	if d := diceOf(seed, "known"); d.hit(0.35) {
 		p.onlyKnown(d)
 		p.Shape.Bursts = drawBursts(d, p)
 	}
@@ -197,6 +197,9 @@ func (p *Plan) alone() {
 // within the retention a repeat finds its message, and after it it counts as new.
 const leastRetention = 150 * time.Second
 
+// longRetention does not pass within a run.
+const longRetention = 90 * 24 * time.Hour
+
 // purgeMargin is by how much entries outlive messages: less than an hour, so that a run can see them removed. It is twice what holds of
 // a tombstone, which goes no sooner than half of it after what it is passed for, and messages may be overdue for as long as that.
 const purgeMargin = 8 * time.Minute
@@ -210,7 +213,7 @@ const (
 func drawShape(d *dice) Shape {
 	s := Shape{
 		Users: d.among(2, 5), Messages: d.among(1, 3), Gateways: d.among(1, 3), Sends: d.among(5, 30),
-		Busy: d.between(20*time.Second, 2*time.Minute), Retention: 90 * 24 * time.Hour, BlockSize: pick(d, []int64{1, 8, 1024}), ManyRecipients: 4,
+		Busy: d.between(20*time.Second, 2*time.Minute), Retention: longRetention, BlockSize: pick(d, []int64{1, 8, 1024}), ManyRecipients: 4,
 		Cluster: d.hit(0.4),
 	}
 	if d.hit(0.3) { // so short that it passes while clients are away, or wait
@@ -246,6 +249,10 @@ var (
 
 // onlyKnown makes a plan one in which messages have to be prompt. Where only one engine fails, they have to be prompter.
 func (p *Plan) onlyKnown(d *dice) {
+	p.Shape.Far = false
+	if p.Shape.Quiet == 0 && p.Shape.Again == 0 {
+		p.Shape.Retention = longRetention // else entries whose messages have gone are looked at for a while
+	}
 	kinds, names := knownFaults, knownRates
 	switch d.below(3) {
 	case 0:

@@ -169,8 +169,9 @@ func TestNothingIsLostWhateverFails(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				simulation.Total(total, o.Counts)
-				if o.Faults != "" {
+				if o.Faults != "" { // told at once: the run may go on for an hour
 					failed = append(failed, o)
+					t.Logf("seed %d failed, after %s", o.Seed, time.Since(began).Round(time.Second))
 				}
 				for _, k := range o.Kinds {
 					kinds[k] = append(kinds[k], o.Seed)
