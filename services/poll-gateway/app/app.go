@@ -125,6 +125,10 @@ const (
 	writeTimeout = 30 * time.Second
 	// leastWait is the shortest wait for which a poll's connection is taken over.
 	leastWait = time.Second
+	// parkAfter is how long a poll waits in its handler before that: users who are sent ten messages a second and more are answered within
+	// it. With maxUnparked, what those take who wait so is little beside what the process takes.
+	parkAfter   = 100 * time.Millisecond
+	maxUnparked = 256
 	// leastUnread is more than one answer can take.
 	leastUnread = 16 << 20
 )
@@ -148,7 +152,7 @@ func New(cfg Config, d Deps) (*App, error) {
 			Gateway: g, Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer, Log: d.Log,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
-			Lot:     lot, LeastWait: leastWait, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
+			Lot:     lot, LeastWait: leastWait, ParkAfter: parkAfter, MaxUnparked: maxUnparked, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
 		},
 	}, nil
 }

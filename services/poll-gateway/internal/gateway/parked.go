@@ -232,22 +232,48 @@ func (s signal) Completed(a Answer, err error) { s <- outcome{a, err} }
 
 // Wait blocks until the poll is completed or ctx ends, and leaves.
 func (p *Parked) Wait(ctx context.Context) (Answer, error) {
+	answer, over, err := p.WaitFor(ctx, time.Until(p.Until()))
+	if over {
+		return answer, err
+	}
+	p.Expire()
 	defer p.Leave()
+	o := p.unwatch() // a timeout, or what came at the same instant
+	return o.answer, o.err
+}
+
+// WaitFor is Wait for d at most, and reports whether the poll is over. If it is not, it is for the caller to go on: nobody watches it.
+func (p *Parked) WaitFor(ctx context.Context, d time.Duration) (answer Answer, over bool, err error) {
 	done := make(signal, 1)
 	p.Watch(done)
-	timer := time.NewTimer(time.Until(p.Until()))
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case o := <-done:
-		return o.answer, o.err
+		p.Leave()
+		return o.answer, true, o.err
 	case <-ctx.Done():
 		p.Withdraw()
-		return Answer{}, ctx.Err()
+		p.Leave()
+		return Answer{}, true, ctx.Err()
 	case <-timer.C:
 	}
-	p.Expire()
-	o := <-done // a timeout, or what came at the same instant
-	return o.answer, o.err
+	p.unwatch()
+	select {
+	case o := <-done: // it came at the same instant
+		p.Leave()
+		return o.answer, true, o.err
+	default:
+		return Answer{}, false, nil
+	}
+}
+
+// unwatch has nobody told of the outcome, and returns it if it is there and nobody was.
+func (p *Parked) unwatch() (early *outcome) {
+	p.mailbox.lock()
+	defer p.mailbox.unlock()
+	early, p.early, p.waiter = p.early, nil, nil
+	return early
 }
 
 // complete hands a run of events, the first of which follows where the waiting polls stand, to all of them. Those who

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -52,6 +53,10 @@ type API struct {
 	Lot *parking.Lot
 	// LeastWait is the shortest wait for which it pays to take a connection over.
 	LeastWait time.Duration
+	// ParkAfter is how long a poll waits in its handler before its connection is taken over: one that is answered soon costs less there.
+	// At most MaxUnparked do so at once.
+	ParkAfter   time.Duration
+	MaxUnparked int32
 
 	// Log is told of what fails when the client has its answer already.
 	Log *slog.Logger
@@ -66,6 +71,8 @@ type API struct {
 	Alone bool
 
 	inFlight keyedMutex
+	// unparked counts the polls that wait in their handlers, to be taken over.
+	unparked atomic.Int32
 	// workers write the answers of polls that waited in the Lot.
 	workers workers
 }
@@ -155,15 +162,30 @@ func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.
 	if parked == nil {
 		return answer, false, err
 	}
-	if a.leave(c, parked, w) {
-		return gateway.Answer{}, true, nil
+	answer, over, err := a.waitUnparked(ctx, parked)
+	if !over {
+		if a.leave(c, parked, w) {
+			return gateway.Answer{}, true, nil
+		}
+		answer, err = parked.Wait(ctx)
 	}
-	answer, err = parked.Wait(ctx)
 	if errors.Is(err, context.Canceled) {
 		c.Status(httpserver.StatusClientGone)
 		return gateway.Answer{}, true, nil
 	}
 	return answer, false, err
+}
+
+// waitUnparked has a poll that may be taken over wait here for a moment, and reports whether it is over.
+func (a *API) waitUnparked(ctx context.Context, p *gateway.Parked) (answer gateway.Answer, over bool, err error) {
+	if a.Lot == nil {
+		return answer, false, nil
+	}
+	defer a.unparked.Add(-1)
+	if a.unparked.Add(1) > a.MaxUnparked {
+		return answer, false, nil
+	}
+	return p.WaitFor(ctx, min(a.ParkAfter, time.Until(p.Until())))
 }
 
 // Settle waits until the answers that need nothing but their client are written, or begun.

@@ -250,3 +250,41 @@ func TestWorkersDoEveryJobAndCanBeWaitedFor(t *testing.T) {
 }
 
 var _ gateway.Waiter = (*late)(nil)
+
+// TestAPollThatIsAnsweredSoonKeepsItsHandler, and only so many at once; one that is not is taken over.
+func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
+	h := newHouse(t, true)
+	h.api.ParkAfter, h.api.MaxUnparked = patience, 1
+	first, second := h.caller("bob"), h.caller("eve")
+	first.poll(true)
+	require.Eventually(t, func() bool { return h.api.unparked.Load() == 1 }, patience, time.Millisecond)
+	second.poll(true)
+	require.Eventually(t, func() bool { return h.metric("sealpost_parking_connections") == 1 }, patience, time.Millisecond)
+	h.deliver("bob", "hello")
+	require.Contains(t, first.answer().body, "hello")
+	require.EqualValues(t, 1, h.metric("sealpost_parking_connections"), "the first was not taken over")
+	h.deliver("eve", "you")
+	require.Contains(t, second.answer().body, "you")
+
+	h.api.ParkAfter = time.Millisecond
+	first.get("/api/messages/poll?after=1")
+	h.waiting(1)
+	h.deliver("bob", "later")
+	require.Contains(t, first.answer().body, "later")
+}
+
+// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whoever is told of it, the client is.
+func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
+	h := newHouse(t, true)
+	h.api.ParkAfter, h.api.MaxUnparked = time.Millisecond, 100
+	c := h.caller("bob")
+	for n := range 300 {
+		c.get("/api/messages/poll?after=" + strconv.Itoa(n))
+		require.Eventually(t, func() bool { return h.gateway.Open() == 1 }, patience, 100*time.Microsecond)
+		time.Sleep(rand.N(2 * time.Millisecond)) // about when it is taken over
+		h.deliver("bob", "hello")
+		require.Contains(t, c.answer().body, `"hello"`)
+	}
+	taken := h.metric("sealpost_parking_returned_total")
+	t.Logf("%v of 300 were taken over", taken)
+}
