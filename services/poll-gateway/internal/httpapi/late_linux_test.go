@@ -281,7 +281,7 @@ func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
 	for n := range 300 {
 		c.get("/api/messages/poll?after=" + strconv.Itoa(n))
 		require.Eventually(t, func() bool { return h.gateway.Open() == 1 }, patience, 100*time.Microsecond)
-		time.Sleep(rand.N(2 * time.Millisecond)) // about when it is taken over
+		<-time.After(rand.N(2 * time.Millisecond)) // about when it is taken over
 		h.deliver("bob", "hello")
 		require.Contains(t, c.answer().body, `"hello"`)
 	}
