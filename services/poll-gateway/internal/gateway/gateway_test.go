@@ -40,6 +40,8 @@ type shelf struct {
 	hidden int64
 	// more makes reads say that there is more, and show nothing.
 	more bool
+	// during is what happens while a read is under way.
+	during func()
 }
 
 func (s *shelf) lifetime() time.Duration {
@@ -76,6 +78,9 @@ func (s *shelf) decide() {
 }
 
 func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox.Batch, error) {
+	if s.during != nil {
+		s.during()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++

@@ -231,6 +231,7 @@ func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan 
 		m.dropRing(len(m.ring.events))
 		m.head = position
 	}
+	m.schedule.owed = false
 	if blocked {
 		m.endedBefore(firstRecheck)
 	} else {

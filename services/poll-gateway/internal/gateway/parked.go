@@ -117,7 +117,7 @@ func (m *mailbox) list(from *polling) (*Parked, error) {
 		return p, nil
 	}
 	m.checkSoon(m.g.period())
-	if !m.readStalled() && !from.hasRead && m.overdue() {
+	if !m.readStalled() && (m.schedule.owed || !from.hasRead && m.overdue()) {
 		m.resyncSoon()
 	}
 	m.watch()

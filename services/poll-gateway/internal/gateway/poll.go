@@ -137,24 +137,23 @@ func (p *polling) run(ctx context.Context) (Answer, *Parked, error) {
 		if parked != nil || err != nil {
 			return Answer{}, parked, err
 		}
+		// A read that brings nothing tells the mailbox where the poll stands, and the poll parks. If it cannot, though it has read again, the
+		// reads were stale, or positions are not decided below the mailbox's head: the poll must neither spin nor be told that its time is over.
+		if idle == 2 {
+			if over, err := p.pause(ctx, backoff); over || err != nil {
+				return p.at, nil, err
+			}
+			idle, backoff = 1, min(2*backoff, lastRecheck)
+			continue
+		}
 		before := p.at.Position
 		done, err := p.fromStore(ctx)
 		if err != nil || done {
 			return p.at, nil, err
 		}
-		if p.at.Position > before {
+		if idle++; p.at.Position > before {
 			idle = 0
-			continue
 		}
-		// A read that brings nothing tells the mailbox where the poll stands, and the poll parks. If it cannot, the read was stale,
-		// or positions are not decided below the mailbox's head: the poll must neither spin nor be told that its time is over.
-		if idle++; idle == 1 {
-			continue
-		}
-		if over, err := p.pause(ctx, backoff); over || err != nil {
-			return p.at, nil, err
-		}
-		backoff = min(2*backoff, lastRecheck)
 	}
 }
 

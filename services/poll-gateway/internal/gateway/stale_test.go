@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -303,6 +304,28 @@ func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatAHintToldOfWhileAPollReadIsRead: the poll has read a second time because of the hint, and does not wait yet when the mailbox
+// is checked.
+func TestWhatAHintToldOfWhileAPollReadIsRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		own := r.shelf.addUndecided(store.Sent)
+		r.shelf.addUndecided(store.Received)
+		var hint sync.Once
+		r.shelf.during = func() {
+			<-time.After(firstRecheck / 5)
+			hint.Do(func() { r.Look([]string{"bob"}) })
+		}
+		poll := r.start(r.query(0, time.Minute))
+		pass(firstRecheck*6/5 + time.Millisecond)
+		r.shelf.decide()
+		r.publish(own)
+		began := time.Now()
+		require.Equal(t, []int64{2}, positions(t, (<-poll).Answer))
+		require.LessOrEqual(t, time.Since(began), 2*time.Second)
+	})
 }
 
 // TestAReadThatFailedIsMadeForTheNextWhoWaits: while the store was away, polls came and went, and a gap was looked into in vain. Whoever
