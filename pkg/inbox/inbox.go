@@ -1,9 +1,3 @@
-// Package inbox is the inbox log: for each user a log of positions 1, 2, 3 …, each written once.
-//
-// It follows the shared-log design of CORFU (Balakrishnan et al., NSDI 2012): a sequencer hands out positions and may
-// forget or repeat them; the store refuses to write a position twice, and that refusal alone is what correctness rests
-// on. A send prepares one entry in each inbox and then commits all of them at once by inserting its message, so it
-// reaches everybody or nobody.
 package inbox
 
 import (
