@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -23,11 +24,26 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"sealpost": command})
+}
+
+// leakChecked runs the tests and requires that they leave no goroutine.
+type leakChecked struct{ *testing.M }
+
+// Run implements testscript.TestingM.
+func (m leakChecked) Run() int {
+	status := m.M.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
 
 const goodPassword = "correct horse"
 
-// member is an account of a hall.
+// faults are the proxy's faults, by path.
 type member struct {
 	name, password string
 	keys           []string
@@ -58,6 +74,17 @@ type fault struct {
 func newHall(t *testing.T) *hall {
 	h := &hall{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}
 	mux := http.NewServeMux()
+	h.routes(mux)
+	mux.HandleFunc("GET /api/messages/history", h.history)
+	server := httptest.NewServer(h.proxy(mux))
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	t.Cleanup(server.Close)
+	h.url = server.URL
+	return h
+}
+
+// routes are those of accounts and keys.
+func (h *hall) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/auth/register", h.register)
 	mux.HandleFunc("POST /api/auth/login", h.login)
 	mux.HandleFunc("POST /api/auth/logout", h.logout)
@@ -65,12 +92,6 @@ func newHall(t *testing.T) *hall {
 	mux.HandleFunc("POST /api/users/update-key", h.updateKey)
 	mux.HandleFunc("GET /api/keys/user/{name}", h.key)
 	mux.HandleFunc("GET /api/keys/user/{name}/history", h.keys)
-	mux.HandleFunc("GET /api/messages/history", h.history)
-	server := httptest.NewServer(h.proxy(mux))
-	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
-	t.Cleanup(server.Close)
-	h.url = server.URL
-	return h
 }
 
 func (h *hall) proxy(next http.Handler) http.Handler {
@@ -282,7 +303,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// run runs a command to its end.
+// path is the path of a file in a member's profile.
 func (m *machine) run(args ...string) (out string, status int) {
 	var o output
 	status = m.runInto(m.t.Context(), &o, args...)
