@@ -1,7 +1,6 @@
-// Package bench measures: the Go benchmarks of the hot paths, and the scenarios of `sealpost load` on a server that it
-// starts, standalone or a whole cluster. It repeats all of it in turn, so that what else happens on the machine falls
-// on all alike, and prints medians. It can measure an earlier commit beside: then each scenario is run on the one and
-// the other by turns.
+// Package bench measures the Go benchmarks of the hot paths, and the scenarios of `sealpost load` on a server that it starts, standalone or
+// a whole cluster. It repeats everything in turn, so that other activity on the machine affects all alike, and prints medians. It can also
+// measure an earlier commit: then each scenario runs on both by turns.
 package bench
 
 import (
@@ -19,23 +18,23 @@ import (
 type Options struct {
 	// Root is the folder of the workspace, Bin that of the executables.
 	Root, Bin string
-	// Against is a commit whose servers are measured beside today's; empty for none. The load is today's in any case.
+	// Against is a commit whose servers are measured beside today's; empty for none. The load generator is always today's.
 	Against string
 	// Runs is how often everything is repeated.
 	Runs int
-	// Code runs the Go benchmarks; Standalone and Cluster put load on what they name.
+	// Code runs the Go benchmarks; Standalone and Cluster put load on the deployment they name.
 	Code, Standalone, Cluster bool
 	// Duration is how long each scenario is measured, BenchTime how long each Go benchmark.
 	Duration, BenchTime time.Duration
-	// UnderWay are how many sends are under way at once, one closed loop after the other.
+	// UnderWay are the numbers of concurrent sends, one closed loop for each.
 	UnderWay []int
-	// Only chooses among the scenarios of the throughput, by their names.
+	// Only selects throughput scenarios by their names.
 	Only *regexp.Regexp
-	// Polls is how many idle polls are parked, Streams how many streams; of a cluster's, at so many gateways.
+	// Polls is the number of idle polls, Streams that of idle streams; in a cluster they are spread over that many Gateways.
 	Polls, Streams, Gateways int
-	// Inbox is how many messages an inbox is filled with, and Accounts how many there are, in comparison with few of them.
+	// Inbox is the number of messages that fill an inbox, Accounts the number of accounts; both are compared with few.
 	Inbox, Accounts int
-	// Parts are the names of what is measured: see AllParts.
+	// Parts are the names of the parts to measure: see AllParts.
 	Parts string
 	// Reports is the folder for a page with plots of each scenario; empty for none.
 	Reports string
@@ -48,7 +47,7 @@ func (o Options) validate() error {
 	return nil
 }
 
-// Run measures, and writes the table to out and what it is about to progress.
+// Run measures, and writes the table to out and its progress to progress.
 func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 	if err := o.validate(); err != nil {
 		return err
@@ -75,7 +74,7 @@ func Run(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 	return m.table.write(out)
 }
 
-// measurement is one under way.
+// measurement is a Run in progress.
 type measurement struct {
 	Options
 	builds []build
@@ -116,7 +115,7 @@ func kinds(o Options) (list []kind) {
 	return list
 }
 
-// load measures one part on deployments of a kind, one of each build, all running: only one has load at a time.
+// load measures one part on deployments of a kind, one of each build. All run, but only one has load at a time.
 func (m *measurement) load(ctx context.Context, k kind, p part, log *slog.Logger) (err error) {
 	g := &group{measurement: m, kind: k.name}
 	defer func() {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/report"
 )
 
-// lines are the fields of a table's lines.
+// lines returns the fields of a table's lines.
 func lines(t *testing.T, table *table) (list [][]string) {
 	t.Helper()
 	var out strings.Builder
@@ -87,7 +87,7 @@ func TestIdleReadersAreHeldByTheGatewaysAndMessagesFlowThroughAll(t *testing.T) 
 	require.Equal(t, []string{"pairs", "--cpu", "server=1,2", "--cpu", "engines=3", "--metrics", "m,n"}, scenario{args: []string{"pairs"}}.arguments(d))
 }
 
-// TestAnEarlierCommitIsBuiltBesideTheWorkspace in a repository whose services are one line each.
+// TestAnEarlierCommitIsBuiltBesideTheWorkspace uses a repository whose services are one line each.
 func TestAnEarlierCommitIsBuiltBesideTheWorkspace(t *testing.T) {
 	root, bin := t.TempDir(), t.TempDir()
 	file := func(name, text string) {
@@ -125,7 +125,7 @@ func TestAnEarlierCommitIsBuiltBesideTheWorkspace(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, worktrees, "\n")
 
-	for _, bad := range []string{"HEAD", "nonsense"} { // one that cannot be built, and none
+	for _, bad := range []string{"HEAD", "nonsense"} { // one that cannot be built, and one that does not exist
 		_, _, err = builds(context.Background(), Options{Root: root, Bin: bin, Against: bad}, io.Discard)
 		require.Error(t, err)
 	}

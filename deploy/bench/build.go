@@ -18,8 +18,7 @@ type build struct {
 	root, bin string
 }
 
-// builds are the commit to measure against, if there is one, and then what is in the workspace now. remove removes what was
-// made for that.
+// builds returns the commit to measure against, if any, and then the current workspace. remove removes the files made for that.
 func builds(ctx context.Context, o Options, progress io.Writer) (list []build, remove func() error, err error) {
 	now := build{name: "now", root: o.Root, bin: o.Bin}
 	if o.Against == "" {
@@ -54,7 +53,7 @@ func builds(ctx context.Context, o Options, progress io.Writer) (list []build, r
 
 var services = []string{"auth", "keys", "messages", "poll-gateway", "standalone"}
 
-// output runs a command in a folder and returns what it printed, without the line's end.
+// output runs a command in a folder and returns its output without the final newline.
 func output(ctx context.Context, folder, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // ours
 	var said, complaints bytes.Buffer

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// hotPaths are the packages whose benchmarks are run: append and read after a cursor, the store below them, token
-// checks, the event of a message, from an event to the answered poll, and the framing of an answer.
+// hotPaths are the packages whose benchmarks run: append and read after a cursor, the store below them, token checks, the event of a
+// message, from an event to the answered poll, and the framing of an answer.
 var hotPaths = []string{
 	"./pkg/inbox", "./pkg/store/pebble", "./pkg/token", "./pkg/delivery",
 	"./services/poll-gateway/internal/gateway", "./services/poll-gateway/internal/httpapi",
 }
 
-// shown are the units that are worth a row.
+// shown are the units that get a row.
 var shown = map[string]bool{"ns/op": true, "allocs/op": true, "sends/s": true, "deliveries/s": true, "entries/s": true}
 
-// benchmarks runs the Go benchmarks once, of each build those that it has.
+// benchmarks runs the Go benchmarks of each build once, as far as the build has them.
 func (m *measurement) benchmarks(ctx context.Context) error {
 	for _, path := range hotPaths {
 		m.say("benchmarks of " + path)
@@ -47,10 +47,10 @@ func readBenchmarks(build int, path, out string, t *table) error {
 		if !ok {
 			continue
 		}
-		name, _, _ := strings.Cut(string(r.Name), "-") // what follows is the number of processors
+		name, _, _ := strings.Cut(string(r.Name), "-") // the suffix is the number of processors
 		for _, v := range r.Values {
 			value, unit := v.Value, v.Unit
-			if v.OrigUnit != "" { // benchfmt makes seconds of nanoseconds
+			if v.OrigUnit != "" { // benchfmt converts nanoseconds to seconds
 				value, unit = v.OrigValue, v.OrigUnit
 			}
 			if shown[unit] {

@@ -20,15 +20,15 @@ import (
 type deployment struct {
 	url     string
 	metrics []string
-	// cpu are the processes whose processor time is told, as `sealpost load --cpu` takes them.
+	// cpu are the processes whose processor time is reported, in the form of `sealpost load --cpu`.
 	cpu []string
-	// gateways are where idle polls go, if that is not to url: a load balancer needs two open files for each. gatewayMetrics are
-	// those of what holds the polls.
+	// gateways are where idle polls go, unless to url: a load balancer needs two open files for each. gatewayMetrics are the metrics of the
+	// servers that hold the polls.
 	gateways, gatewayMetrics []string
 	stop                     func() error
 }
 
-// settings make a server that can be measured: no limits on what one client may do, and passwords that cost nothing.
+// settings make a server measurable: no limits on what one client may do, and cheap password hashing.
 func settings() []string {
 	return []string{"RATE_LIMIT=off", "ARGON2_MEMORY=64KiB", "ARGON2_TIME=1", "LOG_LEVEL=warn"}
 }
@@ -104,7 +104,7 @@ func wholeCluster(ctx context.Context, o Options, b build, log *slog.Logger, mor
 	return d, nil
 }
 
-// processes names the processes of programs; none is known of engines that were there before.
+// processes formats the processes of programs; external engines have no known ones.
 func processes(name string, list ...*engines.Engine) string {
 	var pids []string
 	for _, e := range list {

@@ -15,27 +15,27 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/report"
 )
 
-// scenario is one run of `sealpost load`, and what of its report is worth a row.
+// scenario is one run of `sealpost load`, and the parts of its report that get a row.
 type scenario struct {
 	name      string
 	args      []string
 	figures   []string
 	latencies []string
-	// idle is one whose readers are held by the gateways, which are asked directly and whose use alone is told.
+	// idle: gateways hold the readers. They are asked directly, and only their usage is reported.
 	idle bool
 }
 
-// group is deployments of one kind, one of each build, which are put under the same load in turn.
+// group is deployments of one kind, one of each build, that get the same load in turn.
 type group struct {
 	*measurement
 	kind        string
 	deployments []*deployment
 }
 
-// openLoopShare of the throughput of the closed loop is the rate of the open one.
+// openLoopShare is the rate of the open loop as a share of the throughput of the closed loop.
 const openLoopShare = 0.1
 
-// part is what is measured on a group that is started for it.
+// part is something to measure on a group that is started for it.
 type part struct {
 	name string
 	// settings are added to those of every node.
@@ -43,21 +43,21 @@ type part struct {
 	run      func(ctx context.Context, g *group) error
 }
 
-// The parts that are run if nothing else is asked for, and all that there are.
+// The default parts, and all parts.
 const (
 	UsualParts = "throughput,park,streams,storm"
 	AllParts   = UsualParts + ",inbox,accounts"
 )
 
-// parts are measured one after the other. What an idle poll takes, and what a storm does, is seen on servers that have
-// done nothing else.
+// parts returns the parts to measure one after another. The memory of an idle poll, and the effect of a storm, are measured on servers that
+// have done nothing else.
 func parts(o Options) (list []part, err error) {
 	all := []part{
 		{name: "throughput", run: throughput},
 		{"park", maxPolls(o.Polls), parked},
 		{"streams", maxPolls(o.Streams), parkedStreams},
 		{"storm", []string{fmt.Sprint("MAX_POLLS=", stormPolls)}, storm},
-		{"inbox", []string{"RING_EVENTS=1"}, growingInbox}, // else the ring would answer what the store is to be asked
+		{"inbox", []string{"RING_EVENTS=1"}, growingInbox}, // else the ring, and not the store, would answer
 		{name: "accounts", run: manyAccounts},
 	}
 	for name := range strings.SplitSeq(o.Parts, ",") {
@@ -70,21 +70,20 @@ func parts(o Options) (list []part, err error) {
 	return list, nil
 }
 
-// maxPolls leaves room for some more.
+// maxPolls is the setting for n polls, with room for some more.
 func maxPolls(n int) []string { return []string{fmt.Sprint("MAX_POLLS=", n+100)} }
 
-// cost is the processor time of the server's own processes and, apart from it, that of the engines and the load balancer.
+// cost is the processor time of the server's own processes and, separately, that of the engines and the load balancer.
 var cost = []string{"server CPU a send", "server CPU a delivery", "engines CPU a send", "engines CPU a delivery"}
 
-// flow is what is worth a row of a closed loop.
+// flow are the figures of a closed loop that get a row.
 var flow = append([]string{"sends accepted", "deliveries", "generator CPU"}, cost...)
 
-// warmup is longer than the counters of new users stay unsettled (deploy/decisions/positions.md): for 3 s each of their sends reads
-// the tails of inboxes, which is no part of what a send costs.
+// warmup is longer than the counters of new users stay untrusted (deploy/decisions/positions.md): for 3 s each of their sends reads the
+// tails of inboxes, which is not a part of the usual cost of a send.
 const warmup = "5s"
 
-// throughput is what goes through when senders wait for nothing but their answers, and how long it takes at a tenth of
-// that.
+// throughput measures the rate when senders wait only for their answers, and the latencies at a tenth of that rate.
 func throughput(ctx context.Context, g *group) error {
 	for _, s := range []struct{ name, command string }{{"20 users to all 20", "deliver"}, {"20 users to one other", "pairs"}} {
 		for _, readers := range []string{"polls", "streams"} {
@@ -104,7 +103,7 @@ func throughput(ctx context.Context, g *group) error {
 	return nil
 }
 
-// flow runs closed loops, and an open one at a tenth of what went through the last of them at the first build.
+// flow runs closed loops, and then an open loop at a tenth of the throughput of the last one on the first build.
 func (g *group) flow(ctx context.Context, name string, args []string) error {
 	var full *report.Report
 	for _, n := range g.UnderWay {
@@ -124,7 +123,7 @@ func (g *group) flow(ctx context.Context, name string, args []string) error {
 	return err
 }
 
-// pollsPerWorker stays below the files that a process may have open.
+// pollsPerWorker is below the number of files that a process may open.
 const pollsPerWorker = 15_000
 
 // parking are the arguments of a scenario with idle polls or streams.
@@ -133,7 +132,7 @@ func parking(command string, polls int, more ...string) []string {
 	return append(args, more...)
 }
 
-// ramp is how long it takes until so many have come.
+// ramp is how long opening that many polls takes.
 func ramp(polls int) string { return fmt.Sprint(max(2, polls/2500), "s") }
 
 func parked(ctx context.Context, g *group) error {
@@ -152,7 +151,7 @@ func parkedStreams(ctx context.Context, g *group) error {
 	return err
 }
 
-// stormPolls come back at once, to a deployment that has room for just as many.
+// stormPolls come back at once, to a deployment with room for just that many.
 const stormPolls = 10_000
 
 func storm(ctx context.Context, g *group) error {
@@ -190,7 +189,7 @@ func manyAccounts(ctx context.Context, g *group) error {
 	return nil
 }
 
-// load runs one scenario on each deployment, puts its figures into the table, and returns the first report.
+// load runs one scenario on each deployment, adds its figures to the table, and returns the first report.
 func (g *group) load(ctx context.Context, s scenario) (first *report.Report, err error) {
 	s.name = g.kind + ", " + s.name
 	for i, d := range g.deployments {
@@ -252,7 +251,7 @@ func (s scenario) arguments(d *deployment) []string {
 	return append(args, "--metrics", strings.Join(d.metrics, ","))
 }
 
-// rows puts what is worth it of a report on a build into the table.
+// rows adds the selected figures of a report on a build to the table.
 func (s scenario) rows(build int, r *report.Report, t *table) {
 	for _, name := range s.figures {
 		for _, f := range r.Figures {

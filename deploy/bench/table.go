@@ -8,14 +8,14 @@ import (
 	"text/tabwriter"
 )
 
-// table collects what was measured, by scenario and name, in the order in which these come first.
+// table collects measurements by scenario and name, in the order of their first values.
 type table struct {
-	// builds are the names of what was measured: one, or an earlier one and today's.
+	// builds are the names of the measured builds: one, or an earlier one and today's.
 	builds []string
 	rows   []*row
 }
 
-// row is one thing that was measured again and again in a scenario, of each build.
+// row is one repeated measurement in a scenario, of each build.
 type row struct {
 	scenario, name, unit string
 	values               [][]float64
@@ -65,7 +65,7 @@ func (t *table) write(out io.Writer) error {
 	return w.Flush()
 }
 
-// cells are what was measured of each build and, of two, the ratio.
+// cells are the measurements of each build and, if there are two, the ratio.
 func (r *row) cells() string {
 	var b strings.Builder
 	for _, values := range r.values {
@@ -89,14 +89,14 @@ func (r *row) ratio() string {
 	return fmt.Sprintf("%.2f", median(r.values[1])/median(r.values[0]))
 }
 
-// median is the middle one, or the mean of the middle two.
+// median is the middle value, or the mean of the middle two.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// number has about three digits that mean something.
+// number formats v with about three significant digits.
 func number(v float64) string {
 	switch {
 	case v >= 100 || v == float64(int64(v)):

@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/clitest"
 )
 
-// TestTwoPeopleTalkWhileNodesAreKilled through the load balancer, with the command line: they notice nothing.
+// TestTwoPeopleTalkWhileNodesAreKilled: two people chat through the load balancer, with the command line, and notice nothing.
 func TestTwoPeopleTalkWhileNodesAreKilled(t *testing.T) {
 	r := newRig(t, options{})
 	c := clitest.Build(t, r.Balancer.URL())

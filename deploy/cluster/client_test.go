@@ -17,14 +17,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/serverkey"
 )
 
-// answer is what came back.
+// answer is the response.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// ask makes a request; the status is 0 if there was no whole answer.
+// ask makes a request; the status is 0 if there was no complete answer.
 func ask(t *testing.T, url, method, path, token string, in any) answer {
 	var body io.Reader
 	if in != nil {
@@ -56,7 +56,7 @@ func ask(t *testing.T, url, method, path, token string, in any) answer {
 
 var transport = &http.Transport{MaxIdleConnsPerHost: 10, IdleConnTimeout: 5 * time.Second}
 
-// call is ask, with the body of a success decoded into out.
+// call is ask; it decodes the body of a success into out.
 func call(t *testing.T, url, method, path, token string, in, out any) int {
 	a := ask(t, url, method, path, token, in)
 	if out != nil && a.status < 300 && a.status > 0 {
@@ -65,7 +65,7 @@ func call(t *testing.T, url, method, path, token string, in, out any) int {
 	return a.status
 }
 
-// user registers one and returns the token.
+// user registers a user and returns the token.
 func (r *rig) user(name string) string {
 	r.t.Helper()
 	var s api.SessionResponse
@@ -75,7 +75,7 @@ func (r *rig) user(name string) string {
 	return s.Token
 }
 
-// publicKey is a key that users share: nothing is encrypted here.
+// publicKey is a key that all users share: nothing is encrypted here.
 var publicKey = sync.OnceValue(func() string {
 	pair, err := serverkey.New()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package cluster runs a whole deployment on one machine: the four services, each in any number of processes, on real
-// engines, behind the load balancer.
+// Package cluster runs a whole deployment on one machine: the four services, each in any number of processes, on real engines, behind the
+// load balancer.
 package cluster
 
 import (
@@ -29,22 +29,22 @@ const (
 	Gateway  = "poll-gateway"
 )
 
-// Services are all services, in the order in which they are listed.
+// Services returns all services, in the order of lists.
 func Services() []string { return []string{Auth, Keys, Messages, Gateway} }
 
 // Options say what to run.
 type Options struct {
-	// Engines are where the services find their engines: NAME=URL, as engines.Engines.Environ gives them.
+	// Engines say where the services find their engines: NAME=URL, as engines.Engines.Environ gives them.
 	Engines []string
-	// Program is the executable of a service, and what its environment needs for being that.
+	// Program returns the executable of a service, and the environment that makes it run as that service.
 	Program func(service string) (path string, environ []string)
-	// Nodes is how many processes each service has. The load balancer knows two.
+	// Nodes is the number of processes of each service. The load balancer knows two.
 	Nodes int
 	// Environ is added to the environment of each node; nil adds nothing. Indexes count from 1.
 	Environ func(service string, index int) []string
 	// LoadBalancer is the path of HAProxy's configuration; without one there is no load balancer.
 	LoadBalancer string
-	// Listen is the load balancer's address; by default a free port of 127.0.0.1.
+	// Listen is the load balancer's address; the default is a free port of 127.0.0.1.
 	Listen string
 	Log    *slog.Logger
 }
@@ -69,10 +69,10 @@ type Node struct {
 	Addr, Admin string
 }
 
-// Name is the service's and the index.
+// Name is the service and the index.
 func (n *Node) Name() string { return fmt.Sprintf("%s-%d", n.Service, n.Index) }
 
-// Start starts all processes side by side, and returns when all of them are ready.
+// Start starts all processes concurrently, and returns when all are ready.
 func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	c = &Cluster{Nodes: map[string][]*Node{}}
 	defer func() {
@@ -87,12 +87,12 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	if err != nil {
 		return c, err
 	}
-	if o.LoadBalancer != "" { // before the nodes: those ask for the keys through it
+	if o.LoadBalancer != "" { // before the nodes, which fetch the keys through it
 		if c.Balancer, err = c.balance(ctx, o); err != nil {
 			return c, err
 		}
 	}
-	var starting errgroup.Group // without a context: one that fails must not leave another half started
+	var starting errgroup.Group // without a context: a failure must not leave another half started
 	for _, n := range plan {
 		starting.Go(func() (err error) {
 			n.node.Engine, err = engines.StartProgram(ctx, o.Log, n.program)
@@ -105,7 +105,7 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	return c, c.reachable(ctx)
 }
 
-// reachable waits until the load balancer knows that each service has a node that is ready: it asks them now and then.
+// reachable waits until the load balancer's health checks have found a ready node of each service.
 func (c *Cluster) reachable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -120,7 +120,7 @@ func (c *Cluster) reachable(ctx context.Context) error {
 	return nil
 }
 
-// ask returns the status with which the load balancer answers; its 503 comes after a pause.
+// ask returns the status that the load balancer answers; it pauses after a 503.
 func (c *Cluster) ask(ctx context.Context, path string) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.Balancer.URL()+path, nil)
 	if err != nil {
@@ -141,13 +141,13 @@ func (c *Cluster) ask(ctx context.Context, path string) (status int, err error) 
 	return res.StatusCode, errors.Join(err, res.Body.Close())
 }
 
-// planned is a node that is to be started.
+// planned is a node to be started.
 type planned struct {
 	node    *Node
 	program engines.Program
 }
 
-// plan gives every node its ports and its environment.
+// plan assigns every node its ports and environment.
 func (c *Cluster) plan(o *Options) ([]planned, error) {
 	signing, err := token.EncodePrivateKey(c.SigningKey)
 	if err != nil {
@@ -193,7 +193,7 @@ func listenAt(n *Node) []string {
 	return []string{"HOST=127.0.0.1", "PORT=" + port, "ADMIN_ADDRESS=" + n.Admin}
 }
 
-// ready asks a node's admin port.
+// ready checks a node's admin port.
 func (n *Node) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -201,7 +201,7 @@ func (n *Node) ready(ctx context.Context) error {
 	return err
 }
 
-// AdminGet asks a node's admin port for a path and returns the text of a 200.
+// AdminGet requests a path from a node's admin port, and returns the body of a 200.
 func (n *Node) AdminGet(ctx context.Context, path string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.Admin+path, nil)
 	if err != nil {
@@ -220,7 +220,7 @@ func (n *Node) AdminGet(ctx context.Context, path string) (string, error) {
 	return string(text), err
 }
 
-// balance starts the load balancer before the first two nodes of each service.
+// balance starts the load balancer for the first two nodes of each service.
 func (c *Cluster) balance(ctx context.Context, o Options) (*engines.Engine, error) {
 	environ := []string{"LISTEN=" + o.Listen}
 	for service, list := range c.Nodes {
@@ -238,7 +238,7 @@ func (c *Cluster) balance(ctx context.Context, o Options) (*engines.Engine, erro
 	return engines.StartHAProxy(ctx, o.Log, configuration, o.Listen, environ)
 }
 
-// All are all nodes.
+// All returns all nodes.
 func (c *Cluster) All() []*Node {
 	var list []*Node
 	for _, service := range Services() {
@@ -247,7 +247,7 @@ func (c *Cluster) All() []*Node {
 	return list
 }
 
-// Close stops everything, the load balancer first, and then all nodes side by side.
+// Close stops the load balancer first, and then all nodes concurrently.
 func (c *Cluster) Close() error {
 	var err error
 	if c.Balancer != nil {

@@ -26,7 +26,7 @@ func TestACrowdIsServedWhileNothingFails(t *testing.T) {
 	require.Zero(t, report.Repeated, "each message is given to a session once")
 }
 
-// TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode: with the message in the event, so that nobody reads the store.
+// TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode: the event carries the message, so nobody reads the store.
 func TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode(t *testing.T) {
 	r := newRig(t, options{nodes: 3})
 	bob := r.user("Bob")
@@ -35,7 +35,7 @@ func TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode(t *testing.T) {
 		for _, sender := range r.Nodes[cluster.Messages] {
 			t.Run(gateway.Name()+" "+sender.Name(), func(t *testing.T) {
 				answered := make(chan api.PollResponse, 1)
-				// The first poll warms the user up, from the store; the second one is parked.
+				// The first poll loads the user's mailbox from the store; the second one is parked.
 				r.poll(gateway, bob, "wait=0&after="+cursor)
 				go func() { answered <- r.poll(gateway, bob, "wait=60&after="+cursor) }()
 				until(t, "parked", func() bool { return r.metric(gateway, "sealpost_gateway_open_polls") == 1 })
@@ -44,7 +44,7 @@ func TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode(t *testing.T) {
 				r.send(sender, bob, content, "Bob")
 				p := <-answered
 				require.Equal(t, content, p.Messages[0].EncryptedContent)
-				// Not by a read: a gateway verifies a second after it has subscribed, which on a slow machine may fall into this.
+				// Not by a read. (On a slow machine the gateway's verification, a second after it subscribed, may happen meanwhile.)
 				require.Equal(t, events+1, r.metric(gateway, "sealpost_gateway_completions_total", `source="event"`))
 				cursor = p.Cursor
 			})
@@ -57,7 +57,7 @@ func TestAPollAtAnyGatewayIsCompletedByASendThroughAnyNode(t *testing.T) {
 	require.Equal(t, len(r.All()), strings.Count(status, `"service":`), "every node answers who is there")
 }
 
-// TestALogoutIsRefusedByEveryNodeOfEveryService, while a crowd keeps them busy, and stays refused with Redis gone.
+// TestALogoutIsRefusedByEveryNodeOfEveryService: the nodes are busy with a crowd, and go on refusing without Redis.
 func TestALogoutIsRefusedByEveryNodeOfEveryService(t *testing.T) {
 	const polls = 25 // of one user at each gateway, more than the crowd can have open
 	r := newRig(t, options{})
@@ -99,18 +99,18 @@ func TestALogoutIsRefusedByEveryNodeOfEveryService(t *testing.T) {
 	r.judge(c)
 }
 
-// paths are what is asked of each service to learn whether a token is good there.
+// paths say what to request from each service to learn whether it accepts a token.
 var paths = map[string]string{
 	cluster.Auth: "/api/auth/profile", cluster.Keys: "/api/keys/users?limit=1",
 	cluster.Messages: "/api/messages/history?limit=1", cluster.Gateway: "/api/messages/poll?wait=0&after=latest",
 }
 
-// knows asks a node with a token and returns the status.
+// knows requests something from a node with a token and returns the status.
 func (r *rig) knows(n *cluster.Node, token string) int {
 	return call(r.t, n.URL(), http.MethodGet, paths[n.Service], token, nil, nil)
 }
 
-// TestSixteenNodesStartAtOnceOnEmptyEngines: all become ready, with one set of indexes, one epoch, one server key.
+// TestSixteenNodesStartAtOnceOnEmptyEngines: all become ready, with one set of indexes, one epoch and one server key.
 func TestSixteenNodesStartAtOnceOnEmptyEngines(t *testing.T) {
 	r := newRig(t, options{nodes: 4})
 	keys := map[string]bool{}

@@ -16,9 +16,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// most is what a send may cost at the engines: the commands that it makes, and how many bytes these have, for a text of 512
-// characters and keys that are wrapped with RSA of 2048 bits. A change that makes a send dearer fails the test, and one that makes
-// it cheaper lowers these figures.
+// most is what a send may cost at the engines: its commands, and their bytes, for a text of 512 characters and keys wrapped with RSA of
+// 2048 bits. A change that makes a send more expensive fails the test; one that makes it cheaper should lower these numbers.
 var most = map[int]amounts{
 	1: {
 		"mongo insert inbox": {1, 850}, "mongo insert messages": {1, 979},
@@ -34,11 +33,11 @@ var most = map[int]amounts{
 	},
 }
 
-// bytesMore is by how much bytes may exceed their bound: positions and times are not always as long.
+// bytesMore is the factor by which bytes may exceed their bound: positions and times vary in length.
 const bytesMore = 1.05
 
-// background is what a node says to an engine whether messages are sent or not: connections are opened and watched, revocations are
-// read, subscriptions come and go with polls.
+// background is what a node sends to an engine even without messages: connections are opened and watched, revocations read, and
+// subscriptions come and go with polls.
 var background = map[string]bool{
 	"mongo hello": true, "mongo opcode 2004": true, "mongo endSessions": true,
 	"redis hello": true, "redis client": true, "redis ping": true, "redis multi": true, "redis exec": true,
@@ -47,7 +46,7 @@ var background = map[string]bool{
 	"nats pub rooms.v1.here": true,
 }
 
-// expenses counts what one node of the messages service and one gateway say to the engines.
+// expenses counts what one node of the messages service and one gateway send to the engines.
 type expenses struct {
 	*rig
 	// of are the proxies by service and engine.
@@ -77,7 +76,7 @@ func newExpenses(t *testing.T, readers int) *expenses {
 		}
 		return []string{
 			"MONGODB_URI=mongodb://" + c["mongo"].addr() + "/", "REDIS_URL=redis://" + c["redis"].addr() + "/0", "NATS_URL=nats://" + c["nats"].addr(),
-			"RATE_LIMIT=on", "VERIFY_INTERVAL=1h", // a send has its share of the limiter's work, and none of the verification's
+			"RATE_LIMIT=on", "VERIFY_INTERVAL=1h", // a send includes its share of the limiter's work, but none of verification's
 		}
 	}})
 	e.sender = e.user("Sender")
@@ -93,7 +92,7 @@ func newExpenses(t *testing.T, readers int) *expenses {
 
 func (e *expenses) gateway() *cluster.Node { return e.Nodes[cluster.Gateway][0] }
 
-// counts are all commands so far that are not background.
+// counts returns all commands so far except background ones.
 func (e *expenses) counts() amounts {
 	sum := amounts{}
 	for _, proxies := range e.of {
@@ -108,7 +107,7 @@ func (e *expenses) counts() amounts {
 	return sum
 }
 
-// send sends a message, waits until all that it leads to has been said to the engines, and tells what that was.
+// send sends a message, waits for all commands that follow from it, and returns them.
 func (e *expenses) send(recipients int, held bool) amounts {
 	e.t.Helper()
 	var answered chan api.PollResponse
@@ -120,7 +119,7 @@ func (e *expenses) send(recipients int, held bool) amounts {
 		request.RecipientKeys[name] = strings.Repeat("k", 344)
 	}
 	var before amounts
-	until(e.t, "a send is accepted", func() bool { // a machine that is very busy may need longer than a send may take
+	until(e.t, "a send is accepted", func() bool { // a very busy machine may need longer than a send may take
 		e.sent++
 		request.ClientMessageID = fmt.Sprintf("message-%08d", e.sent)
 		before = e.counts()
@@ -136,10 +135,10 @@ func (e *expenses) send(recipients int, held bool) amounts {
 	return e.counts().since(before)
 }
 
-// hold has a poll of the first reader wait at the gateway.
+// hold makes a poll of the first reader wait at the gateway.
 func (e *expenses) hold() chan api.PollResponse {
 	e.t.Helper()
-	for { // all that is there already
+	for { // read all that is there already
 		p := e.poll(e.gateway(), e.first, "wait=0&after="+e.cursor)
 		if e.cursor = p.Cursor; len(p.Messages) == 0 {
 			break
@@ -151,8 +150,8 @@ func (e *expenses) hold() chan api.PollResponse {
 	return answered
 }
 
-// published waits until what the messages node has published has gone out: it is buffered, and a send does not wait for it. The
-// node asks NATS twice a second whether it is there, on the same connection; the first question may have been on its way before.
+// published waits until the messages node's publications have gone out: they are buffered, and a send does not wait for them. The node
+// pings NATS twice a second on the same connection; the first ping may have been under way before.
 func (e *expenses) published() {
 	e.t.Helper()
 	c := e.of[cluster.Messages]["nats"]
@@ -160,8 +159,8 @@ func (e *expenses) published() {
 	until(e.t, "the node asks NATS twice", func() bool { return c.counts()["ping"].commands >= asked+2 })
 }
 
-// settle sends until positions come from the counters in Redis alone: a node that is new does not believe them, and reads the log;
-// and until the node has heard of the gateways.
+// settle sends until positions come from the counters in Redis alone, as a new node does not trust them and reads the log; and until the
+// node knows of the gateways.
 func (e *expenses) settle() {
 	e.t.Helper()
 	for began := time.Now(); ; {
@@ -173,7 +172,7 @@ func (e *expenses) settle() {
 	}
 }
 
-// usual is, of several sends, the median of each command: what else happens now and then is in one of them at most.
+// usual returns the median of each command over several sends: what happens only sometimes is in one of them at most.
 func usual(list []amounts) amounts {
 	names := map[string]bool{}
 	for _, a := range list {
@@ -196,7 +195,7 @@ func usual(list []amounts) amounts {
 	return middle
 }
 
-// TestASendCostsTheEnginesNoMoreThanItDid: MongoDB, Redis and NATS, whether a recipient waits for it or not.
+// TestASendCostsTheEnginesNoMoreThanItDid: MongoDB, Redis and NATS, with and without a recipient that waits.
 func TestASendCostsTheEnginesNoMoreThanItDid(t *testing.T) {
 	const sends = 3
 	recipients := slices.Sorted(maps.Keys(most))
@@ -218,7 +217,7 @@ func TestASendCostsTheEnginesNoMoreThanItDid(t *testing.T) {
 	t.Log("\n" + text.String())
 }
 
-// compare makes rows of what a send costs and what it may cost.
+// compare formats rows of a send's cost and its bounds.
 func compare(t *testing.T, what string, cost, bounds amounts) string {
 	all := maps.Clone(cost)
 	maps.Copy(all, bounds)

@@ -18,13 +18,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// amount is how many commands there were, and their bytes on the wire.
+// amount is a number of commands, and their bytes on the wire.
 type amount struct{ commands, bytes int64 }
 
 // amounts are by command.
 type amounts map[string]amount
 
-// since is what came after before.
+// since is what was added after before.
 func (a amounts) since(before amounts) amounts {
 	diff := amounts{}
 	for name, now := range a {
@@ -35,8 +35,8 @@ func (a amounts) since(before amounts) amounts {
 	return diff
 }
 
-// counter is a proxy before an engine that counts what clients tell the engine: each command before it is passed on, so that
-// what was answered has been counted.
+// counter is a proxy in front of an engine that counts the clients' commands, each before it passes it on, so that everything answered is
+// counted.
 type counter struct {
 	listener net.Listener
 	upstream string
@@ -46,7 +46,7 @@ type counter struct {
 	counted amounts
 }
 
-// nextCommand reads a command as it is on the wire, and names it.
+// nextCommand reads a command from the wire, and names it.
 type nextCommand func(r *bufio.Reader) (name string, raw []byte, err error)
 
 func newCounter(t *testing.T, upstream string, next nextCommand) *counter {
@@ -58,7 +58,7 @@ func newCounter(t *testing.T, upstream string, next nextCommand) *counter {
 	serving.Go(func() { c.serve(&serving) })
 	t.Cleanup(func() {
 		require.NoError(t, l.Close())
-		serving.Wait() // the services have ended: so have their connections
+		serving.Wait() // the services have ended, so their connections have too
 	})
 	return c
 }
@@ -75,7 +75,7 @@ func (c *counter) serve(serving *sync.WaitGroup) {
 	}
 }
 
-// carry passes on what comes in either direction, until one of them ends.
+// carry forwards both directions until one of them ends.
 func (c *counter) carry(client net.Conn) {
 	engine, err := net.Dial("tcp", c.upstream)
 	if err != nil {
@@ -115,7 +115,7 @@ func (c *counter) counts() amounts {
 	return maps.Clone(c.counted)
 }
 
-// mongoCommand reads a message of MongoDB's wire protocol and names it by the command and its collection, as "find inbox".
+// mongoCommand reads a message of MongoDB's wire protocol and names it by command and collection, as "find inbox".
 func mongoCommand(r *bufio.Reader) (string, []byte, error) {
 	const header, opMsg = 16, 2013
 	head, err := r.Peek(header)
@@ -129,13 +129,13 @@ func mongoCommand(r *bufio.Reader) (string, []byte, error) {
 	code := binary.LittleEndian.Uint32(head[12:])
 	raw := make([]byte, size)
 	if _, err := io.ReadFull(r, raw); err != nil || code != opMsg {
-		return fmt.Sprint("opcode ", code), raw, err // the first one on a connection is of an older kind
+		return fmt.Sprint("opcode ", code), raw, err // the first message on a connection is of an older kind
 	}
 	command, err := commandOf(raw[header+4:]) // after the flags
 	return command, raw, err
 }
 
-// commandOf finds the section that is the command, among those that are lists of documents.
+// commandOf finds the section with the command, among those with lists of documents.
 func commandOf(sections []byte) (string, error) {
 	const body, list = 0, 1
 	for len(sections) > 5 {
@@ -162,8 +162,7 @@ func commandOf(sections []byte) (string, error) {
 	return "", errors.New("a message without a command")
 }
 
-// redisCommand reads a command of Redis's protocol and names it by its first word, and a script by the kind of its first key as
-// well.
+// redisCommand reads a command of Redis's protocol and names it by its first word, and a script also by the kind of its first key.
 func redisCommand(r *bufio.Reader) (name string, raw []byte, err error) {
 	const firstKey = 3 // EVALSHA script number key
 	words, raw, err := lineNumber(r, nil, '*')
@@ -186,12 +185,12 @@ func redisCommand(r *bufio.Reader) (name string, raw []byte, err error) {
 	return name, raw, err
 }
 
-// withoutLast is a name without its last part, which is the user's.
+// withoutLast returns a name without its last part, the user.
 func withoutLast(name string, separator byte) string {
 	return name[:max(0, strings.LastIndexByte(name, separator))]
 }
 
-// lineNumber reads a line that is a mark and a number.
+// lineNumber reads a line of a mark and a number.
 func lineNumber(r *bufio.Reader, raw []byte, mark byte) (int, []byte, error) {
 	line, err := r.ReadBytes('\n')
 	if err != nil {
@@ -204,7 +203,7 @@ func lineNumber(r *bufio.Reader, raw []byte, mark byte) (int, []byte, error) {
 	return n, append(raw, line...), err
 }
 
-// more reads n bytes more.
+// more reads another n bytes.
 func more(r io.Reader, raw []byte, n int) ([]byte, error) {
 	if n < 0 {
 		return raw, errors.New("a negative length")
@@ -215,7 +214,7 @@ func more(r io.Reader, raw []byte, n int) ([]byte, error) {
 	return raw, err
 }
 
-// natsCommand reads a command of NATS's protocol. What is published is named by the subject without its last part.
+// natsCommand reads a command of NATS's protocol. It names a publication by the subject without its last part.
 func natsCommand(r *bufio.Reader) (name string, raw []byte, err error) {
 	raw, err = r.ReadBytes('\n')
 	if err != nil {
@@ -229,7 +228,7 @@ func natsCommand(r *bufio.Reader) (name string, raw []byte, err error) {
 	if name != "pub" && name != "hpub" {
 		return name, raw, nil
 	}
-	size, err := strconv.Atoi(words[len(words)-1]) // with a head, that of both
+	size, err := strconv.Atoi(words[len(words)-1]) // with a header, the size of both
 	if err != nil || len(words) < 3 {
 		return "", raw, fmt.Errorf("%q publishes nothing", raw)
 	}

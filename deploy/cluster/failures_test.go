@@ -19,14 +19,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox"
 )
 
-// Each test here is a row of the table of failures in the design: real processes and engines are killed, stopped, cut and
-// emptied while a crowd sends and reads, and the checker of histories judges from what the crowd saw.
+// Each test here is a row of the design's table of failures: real processes and engines are killed, stopped, cut and emptied while a crowd
+// sends and reads, and historycheck judges what the crowd saw.
 
 // outage is how long an engine stays away.
 const outage = 10 * time.Second
 
-// notRefused requires that requests were not refused as a rule: on a busy machine one or another may run out of time, and is
-// told so by a 503, but no connection may break, and nothing else may be answered.
+// notRefused allows few refused requests: on a busy machine some may time out, which a 503 tells, but no connection may break, and no other
+// error may be answered.
 func notRefused(t *testing.T, errors map[int]int, requests int) {
 	t.Helper()
 	for status, n := range errors {
@@ -35,7 +35,7 @@ func notRefused(t *testing.T, errors map[int]int, requests int) {
 	}
 }
 
-// killAt makes a messages node die at a step of a send, and starts it again.
+// killAt makes a messages node die at a step of a send, and restarts it.
 func (r *rig) killAt(c *crowd.Crowd, n *cluster.Node, step inbox.Step) {
 	r.t.Helper()
 	ended := n.Ended()
@@ -115,7 +115,7 @@ func TestAGatewayIsKilledWithAThousandParkedPolls(t *testing.T) {
 	r.judge(c)
 }
 
-// pollUntilMessage polls at one address, and once that fails, through the load balancer, until a message comes.
+// pollUntilMessage polls at one address, and after a failure through the load balancer, until a message comes.
 func (r *rig) pollUntilMessage(url, token string) bool {
 	after := "0"
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -145,7 +145,7 @@ func TestNATSIsStoppedAndStartedAgain(t *testing.T) {
 	notRefused(t, report.SendErrors, report.Attempts)
 }
 
-// forAWhile lets the crowd go on for as long as an outage is.
+// forAWhile lets the crowd go on for the length of an outage.
 func (r *rig) forAWhile(c *crowd.Crowd) {
 	r.t.Helper()
 	over := time.After(outage)
@@ -153,11 +153,11 @@ func (r *rig) forAWhile(c *crowd.Crowd) {
 	<-over
 }
 
-// soon is much more than the 2 s of the design, on a machine that may be busy, and much less than the up to 72 s until a gateway that
-// misses nothing verifies an inbox.
+// soon is much more than the 2 s of the design, for a busy machine, and much less than the up to 72 s until a gateway that has missed
+// nothing verifies an inbox.
 const soon = 15 * time.Second
 
-// TestAMessagesNodeIsCutOffFromNATSAlone: the gateways are connected, and so see no reason to look into the store. Hints tell them to.
+// TestAMessagesNodeIsCutOffFromNATSAlone: the gateways stay connected, so only hints make them read the store.
 func TestAMessagesNodeIsCutOffFromNATSAlone(t *testing.T) {
 	r, lone := newRigWithLone(t, cluster.Messages)
 	victim := r.Nodes[cluster.Messages][0]
@@ -173,14 +173,14 @@ func TestAMessagesNodeIsCutOffFromNATSAlone(t *testing.T) {
 	})
 }
 
-// TestAGatewayIsCutOffFromNATSAlone: it notices by itself, and looks into the store.
+// TestAGatewayIsCutOffFromNATSAlone: it notices the disconnect itself, and reads the store.
 func TestAGatewayIsCutOffFromNATSAlone(t *testing.T) {
 	r, lone := newRigWithLone(t, cluster.Gateway)
 	victim := r.Nodes[cluster.Gateway][0]
 	r.cutOff(victim, lone, r.Nodes[cluster.Messages][1], victim, func(_ *testing.T, heal func()) { heal() })
 }
 
-// newRigWithLone makes a rig whose first node of a service has a proxy of its own before NATS.
+// newRigWithLone makes a rig whose first node of a service has its own proxy before NATS.
 func newRigWithLone(t *testing.T, service string) (*rig, *toxiproxy.Proxy) {
 	t.Helper()
 	lone := newProxy(t, "lone", shared.NATS.Addr())
@@ -194,8 +194,8 @@ func newRigWithLone(t *testing.T, service string) (*rig, *toxiproxy.Proxy) {
 	return r, lone
 }
 
-// cutOff cuts a node off from NATS, in two ways: its connection stands and carries nothing, or is closed. It measures how late a
-// message is that is sent through one node to a poll that waits at another. then heals the connection, sooner or later.
+// cutOff cuts a node off from NATS in two ways: its connection stays open but carries nothing, or is closed. It measures the delay of a
+// message sent through one node to a poll that waits at another. then heals the connection, sooner or later.
 func (r *rig) cutOff(victim *cluster.Node, lone *toxiproxy.Proxy, sender, gateway *cluster.Node, then func(t *testing.T, heal func())) {
 	connected := func() bool { return r.metric(victim, "sealpost_bus_connected") == 1 }
 	bob := r.user("Bob")
@@ -214,11 +214,11 @@ func (r *rig) cutOff(victim *cluster.Node, lone *toxiproxy.Proxy, sender, gatewa
 		return took
 	}
 	delay(r.t, "with NATS")
-	r.poll(gateway, bob, "after=latest&wait=3") // the first verification comes a second after the first poll, whatever happens
+	r.poll(gateway, bob, "after=latest&wait=3") // the first verification always comes a second after the first poll
 	for _, cut := range []struct {
 		how     string
 		off, on func()
-		// from: the message is sent when this is so.
+		// from is the condition for sending the message.
 		from func() bool
 	}{
 		{
@@ -257,7 +257,7 @@ func TestConnectionsToNATSAreCutAndEventsLost(t *testing.T) {
 		moreSends(t, c, 25)
 		r.sever("nats")
 	}
-	// Each connection takes some more events, and then loses what is on its way.
+	// Each connection takes some more events, and then loses what is under way.
 	r.toxic("nats", `{"name":"lose","type":"limit_data","stream":"downstream","attributes":{"bytes":20000}}`)
 	moreSends(t, c, 200)
 	require.NoError(t, r.proxies["nats"].Toxics.RemoveToxic(t.Context(), "lose"))
@@ -306,8 +306,8 @@ func TestRedisIsEmptiedUnderLoad(t *testing.T) {
 	notRefused(t, report.SendErrors, report.Attempts)
 }
 
-// staysRefused requires that every node refuses a token, and so does one that is started now, because those that knew
-// it have given the log back what it lost.
+// staysRefused requires that every node refuses a token, and that a node started now does too: those that knew the token have restored what
+// the log lost.
 func (r *rig) staysRefused(token string) {
 	r.t.Helper()
 	for _, n := range r.All() {
@@ -389,7 +389,7 @@ func TestConnectionsAreCutAndSlowed(t *testing.T) {
 	for _, engine := range []string{"mongo", "redis", "nats"} {
 		require.NoError(t, r.proxies[engine].Toxics.RemoveToxic(t.Context(), "slow"))
 	}
-	// Answers of the engines that end in their middle.
+	// Answers of the engines break off in the middle.
 	r.toxic("mongo", `{"name":"cut","type":"limit_data","stream":"downstream","attributes":{"bytes":60000}}`)
 	r.toxic("redis", `{"name":"cut","type":"limit_data","stream":"downstream","attributes":{"bytes":4000}}`)
 	moreSends(t, c, 100)
@@ -402,7 +402,7 @@ func TestConnectionsAreCutAndSlowed(t *testing.T) {
 
 func TestARollingRestartOfEverything(t *testing.T) {
 	r := newRig(t, options{})
-	c := r.crowdOf(20, func(o *crowd.Options) { o.Cut = "" }) // or some polls would fail by the proxy
+	c := r.crowdOf(20, func(o *crowd.Options) { o.Cut = "" }) // or the proxy would make some polls fail
 	c.Start()
 	moreSends(t, c, 20)
 	for _, n := range r.All() {

@@ -31,20 +31,19 @@ import (
 )
 
 const (
-	// serviceVariable makes the test binary run as a service, so that what is killed is the code under test, built as
-	// the tests are.
+	// serviceVariable makes the test binary run as a service, so that the process under test is built as the tests are.
 	serviceVariable = "SEALPOST_TEST_SERVICE"
-	// failpointVariable names a file: while it holds the name of a step of a send, the process that comes to that
-	// step removes it and kills itself.
+	// failpointVariable names a file. While it holds the name of a step of a send, the process that reaches the step removes the file and
+	// kills itself.
 	failpointVariable = "SEALPOST_TEST_FAILPOINT"
-	// skewVariable is how far the clock of a node's entries is off.
+	// skewVariable is the clock error of a node's entries.
 	skewVariable = "SEALPOST_TEST_CLOCK_SKEW"
 )
 
-// patience bounds waiting for what must happen, on a machine that may be busy.
+// patience bounds waits for what must happen, on a machine that may be busy.
 const patience = 90 * time.Second
 
-// shared are the engines that all tests use, one after the other.
+// shared are the engines that all tests use, one after another.
 var shared *engines.Engines
 
 func TestMain(m *testing.M) {
@@ -90,7 +89,7 @@ func serve(service string) int {
 }
 
 func skewed() time.Time {
-	skew, _ := time.ParseDuration(os.Getenv(skewVariable)) // none if it is not set
+	skew, _ := time.ParseDuration(os.Getenv(skewVariable)) // zero if it is not set
 	return time.Now().Add(skew)
 }
 
@@ -104,7 +103,7 @@ func failpoint(file string) inbox.Failpoint {
 	}
 }
 
-// runTests starts engines of the tests' own: they are stopped, killed and emptied.
+// runTests starts engines for these tests alone: the tests stop, kill and empty them.
 func runTests(m *testing.M) int {
 	if os.Getenv("SEALPOST_ENGINES") != "required" {
 		fmt.Fprintln(os.Stderr, "skipped: run these tests by `make test-engines`")
@@ -134,7 +133,7 @@ type rig struct {
 	t        *testing.T
 	proxies  map[string]*toxiproxy.Proxy
 	database string
-	// failpoints are the files that make a messages node die, by index.
+	// failpoints are the files that make the messages nodes die, by index.
 	failpoints []string
 }
 
@@ -145,7 +144,7 @@ type options struct {
 	settings func(service string, index int) []string
 }
 
-// newRig starts a cluster on a database of its own, an empty Redis, and proxies.
+// newRig starts a cluster with its own database, an empty Redis, and proxies.
 func newRig(t *testing.T, o options) *rig {
 	t.Helper()
 	r := &rig{t: t, proxies: map[string]*toxiproxy.Proxy{}}
@@ -198,7 +197,7 @@ func executable(t *testing.T) string {
 	return path
 }
 
-// proxy puts a proxy before an address and returns its own.
+// proxy puts a proxy in front of an address and returns the proxy's address.
 func (r *rig) proxy(name, upstream string) string {
 	r.t.Helper()
 	r.proxies[name] = newProxy(r.t, name, upstream)
@@ -233,7 +232,7 @@ func (r *rig) showLogs() {
 	}
 }
 
-// metric reads the sum of a metric's series at a node, those whose labels hold all the given texts.
+// metric returns the sum of a metric's series at a node whose labels contain all the given texts.
 func (r *rig) metric(n *cluster.Node, name string, labels ...string) float64 {
 	r.t.Helper()
 	text, err := n.AdminGet(r.t.Context(), "/metrics")
@@ -258,13 +257,13 @@ lines:
 }
 
 const (
-	// idleGoroutines and idleBytes are more than a node needs that nobody asks anything of, and much less than one that
-	// keeps what it was asked. The race detector takes several times the memory.
+	// idleGoroutines and idleBytes are more than an idle node needs, and much less than one that leaks what it was asked. The race detector
+	// takes several times the memory.
 	idleGoroutines = 300
 	idleBytes      = 1 << 30
 )
 
-// nothingGrew requires that each node, once nobody asks anything of it, is as small as it was.
+// nothingGrew requires that each idle node is back to its idle size.
 func (r *rig) nothingGrew() {
 	r.t.Helper()
 	for _, n := range r.All() {
@@ -273,7 +272,7 @@ func (r *rig) nothingGrew() {
 	}
 }
 
-// cut puts a proxy before the load balancer that ends each connection after some bytes of answers.
+// cut puts a proxy in front of the load balancer that ends each connection after some bytes of answers.
 func (r *rig) cut() string {
 	address := "http://" + r.proxy("client", r.Balancer.Addr())
 	r.toxic("client", `{"name":"cut","type":"limit_data","stream":"downstream","attributes":{"bytes":12000}}`)
@@ -286,7 +285,7 @@ func (r *rig) toxic(proxy, description string) {
 	require.NoError(r.t, err)
 }
 
-// sever ends all connections through a proxy, and lets new ones be made at once.
+// sever ends all connections through a proxy; new ones can be made at once.
 func (r *rig) sever(proxy string) {
 	r.t.Helper()
 	r.proxies[proxy].Stop()
@@ -321,7 +320,7 @@ func moreSends(t *testing.T, c *crowd.Crowd, n int64) {
 	until(t, fmt.Sprint(n, " more sends"), func() bool { return c.Acknowledged() >= want })
 }
 
-// judge ends a crowd, prints what it counted and requires that nothing was wrong.
+// judge ends a crowd, prints its report and requires that there are no faults.
 func (r *rig) judge(c *crowd.Crowd) crowd.Report {
 	r.t.Helper()
 	report := c.Finish()

@@ -14,12 +14,12 @@ import (
 	"github.com/sealpost/sealpost/deploy/cluster"
 )
 
-// TestSlowClientsAndAHugeInboxDisturbNobodyElse: clients ask for the pages of a huge inbox and never read the answers,
-// while the crowd goes on.
+// TestSlowClientsAndAHugeInboxDisturbNobodyElse: clients request the pages of a huge inbox and never read the answers, while the crowd goes
+// on.
 func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
 	const messages, size, clients = 64, 256 << 10, 12
 	r := newRig(t, options{})
-	names := make([]string, clients) // one user alone has a share only of what may be unread
+	names := make([]string, clients) // one user alone has only a share of the bound for unread answers
 	readers := make([]string, clients)
 	for i := range clients {
 		names[i] = fmt.Sprint("Bob", i)
@@ -46,13 +46,13 @@ func TestSlowClientsAndAHugeInboxDisturbNobodyElse(t *testing.T) {
 	notRefused(t, report.SendErrors, report.Attempts)
 }
 
-// askAndDoNotRead asks for all messages and leaves it at that until the test ends.
+// askAndDoNotRead requests all messages and leaves the answer unread until the test ends.
 func (r *rig) askAndDoNotRead(n *cluster.Node, token string) {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", n.Addr)
 	require.NoError(r.t, err)
 	r.t.Cleanup(func() { _ = conn.Close() })
-	// As little of the answer as the system allows is kept on this side.
+	// This side buffers as little of the answer as the system allows.
 	require.NoError(r.t, conn.(*net.TCPConn).SetReadBuffer(4096))
 	_, err = fmt.Fprintf(conn, "GET /api/messages/poll?after=0&limit=1000 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", token)
 	require.NoError(r.t, err)
@@ -61,8 +61,8 @@ func (r *rig) askAndDoNotRead(n *cluster.Node, token string) {
 	require.Contains(r.t, line, "200")
 }
 
-// TestAboveItsCapacityAGatewayAsksForPatience: of a thousand polls at once at a gateway for a hundred, each is parked or
-// told when to come again, and not all at the same time; those that came before go on.
+// TestAboveItsCapacityAGatewayAsksForPatience: of a thousand polls at once at a gateway with room for a hundred, each is parked or told
+// when to retry, at different times; earlier polls go on.
 func TestAboveItsCapacityAGatewayAsksForPatience(t *testing.T) {
 	const polls = 1000
 	r := newRig(t, options{settings: func(service string, _ int) []string {

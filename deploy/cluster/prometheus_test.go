@@ -24,21 +24,21 @@ import (
 	"github.com/sealpost/sealpost/deploy/prometheus/scrape"
 )
 
-// alertDelay is what each alert's `for` is cut down to, so that it fires while the test watches. The expressions, with
-// their ranges and thresholds, are those of the rules.
+// alertDelay replaces each alert's `for`, so that it fires while the test watches. Expressions, ranges and thresholds are those of the
+// rules.
 const alertDelay = "3s"
 
-// ofSpeed matches the alerts that say how long things take. They look back over minutes and hours, so a machine that is
-// busy with something else while the cluster starts keeps them firing for as long as the test waits.
+// ofSpeed matches the alerts on durations. They look back over minutes and hours, so a machine that is busy while the cluster starts keeps
+// them firing for as long as the test waits.
 const ofSpeed = "SealpostEngineSlow|SealpostSlowRequests|SealpostDeliveryBudgetBurn.*"
 
-// hastyRules writes a copy of the rules whose alerts fire soon, and returns a glob of its files.
+// hastyRules writes a copy of the rules with short delays, and returns a glob of its files.
 func hastyRules(t *testing.T) string {
 	groups, err := rules.Load()
 	require.NoError(t, err)
 	folder := t.TempDir()
 	for i, g := range groups {
-		g.Interval = "" // as often as all others
+		g.Interval = "" // the default interval
 		for j := range g.Rules {
 			if g.Rules[j].For != "" {
 				g.Rules[j].For = alertDelay
@@ -77,7 +77,7 @@ func (r *rig) prometheus() live.Prometheus {
 	return live.Prometheus{URL: p.URL()}
 }
 
-// eventually waits for a query to have, or not to have, an answer.
+// eventually waits until a query has an answer, or none.
 func (r *rig) eventually(p live.Prometheus, query string, answered bool) {
 	r.t.Helper()
 	began := time.Now()
@@ -104,12 +104,12 @@ func (r *rig) resolves(p live.Prometheus, alert, labels string) {
 	r.eventually(p, fmt.Sprintf(`ALERTS{alertname=%q%s}`, alert, labels), false)
 }
 
-// TestPrometheusSeesWhatGoesOnAndWhatFails: every query of the dashboards and the rules is answered by a Prometheus that
-// scrapes a whole cluster under load; what is stopped raises its alert, and what is started again takes it back.
+// TestPrometheusSeesWhatGoesOnAndWhatFails: a Prometheus that scrapes a whole cluster under load answers every query of the dashboards and
+// rules; what is stopped raises its alert, and what is restarted clears it.
 func TestPrometheusSeesWhatGoesOnAndWhatFails(t *testing.T) {
 	r := newRig(t, options{})
 	p := r.prometheus()
-	r.eventually(p, `count(up == 1) == `+fmt.Sprint(len(r.All())), true) // so that it sees all from zero
+	r.eventually(p, `count(up == 1) == `+fmt.Sprint(len(r.All())), true) // so that it sees all series from zero
 	c := r.crowdOf(20)
 	c.Start()
 	moreSends(t, c, 100)
@@ -152,5 +152,5 @@ func TestPrometheusSeesWhatGoesOnAndWhatFails(t *testing.T) {
 	r.fires(p, "SealpostTargetDown", fmt.Sprintf(",instance=%q", victim.Admin))
 	require.NoError(t, victim.Restart(t.Context()))
 	r.resolves(p, "SealpostTargetDown", "")
-	t.Log(c.Finish().String()) // what became of the messages is for the tests of failures to judge
+	t.Log(c.Finish().String()) // the tests of failures judge the messages
 }

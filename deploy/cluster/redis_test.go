@@ -30,7 +30,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation/redislog"
 )
 
-// redisServer starts a Redis with some options on a port. url is how it is asked whether it is there.
+// redisServer starts a Redis with some options on a port. It is ready when url answers.
 func redisServer(t *testing.T, port int, url, caFile string, args ...string) *engines.Engine {
 	t.Helper()
 	e, err := engines.StartProgram(t.Context(), nil, engines.Program{
@@ -50,7 +50,7 @@ func redisServer(t *testing.T, port int, url, caFile string, args ...string) *en
 	return e
 }
 
-// ports are free ports.
+// ports returns free ports.
 func ports(t *testing.T, n int) []int {
 	t.Helper()
 	list, err := engines.FreePorts(n)
@@ -58,7 +58,7 @@ func ports(t *testing.T, n int) []int {
 	return list
 }
 
-// certificate writes a certificate of 127.0.0.1, which vouches for itself, and its key.
+// certificate writes a self-signed certificate for 127.0.0.1, and its key.
 func certificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	s := httptest.NewTLSServer(nil)
@@ -85,11 +85,11 @@ func openRedis(t *testing.T, c redisclient.Config) *redisclient.Client {
 	return client
 }
 
-// everythingWorks counts, limits and revokes.
+// everythingWorks checks counters, rate limits and revocations.
 func everythingWorks(t *testing.T, client *redisclient.Client, round string) {
 	t.Helper()
 	users, floors := []string{}, map[string]int64{}
-	for i := range 20 { // so many that a Cluster keeps them on all its nodes
+	for i := range 20 { // enough that a Cluster spreads them over all its nodes
 		users = append(users, fmt.Sprint("user", i, round))
 		floors[users[i]] = int64(i)
 	}
@@ -182,7 +182,7 @@ func take(t *testing.T, s *redisseq.Sequencer, tails map[string]int64) map[strin
 	return positions
 }
 
-// counters are counters that a sequencer believes.
+// counters are counters that a sequencer trusts.
 type counters struct {
 	sequencer *redisseq.Sequencer
 	wants     []inbox.Want
@@ -204,7 +204,7 @@ func newCounters(t *testing.T, client *redisclient.Client, users ...string) *cou
 	return c
 }
 
-// next takes positions of counters that are believed.
+// next takes positions from trusted counters.
 func (c *counters) next(t *testing.T) []int64 {
 	t.Helper()
 	taken, err := c.sequencer.Take(t.Context(), c.wants)
@@ -212,7 +212,7 @@ func (c *counters) next(t *testing.T) []int64 {
 	return taken
 }
 
-// areDoubtedOnce waits until Redis answers, and requires that no counter is believed then.
+// areDoubtedOnce waits until Redis answers, and requires that no counter is trusted then.
 func (c *counters) areDoubtedOnce(t *testing.T, what string) {
 	t.Helper()
 	until(t, what, func() bool {
@@ -228,8 +228,7 @@ func (c *counters) areDoubtedOnce(t *testing.T, what string) {
 	}
 }
 
-// TestAMasterThatWasDemotedAndIsPromotedAgainIsAnotherOne though the connections to it stand all the while: it has the data of the
-// other one.
+// TestAMasterThatWasDemotedAndIsPromotedAgainIsAnotherOne: its connections stay open all the time, but it has the other one's data.
 func TestAMasterThatWasDemotedAndIsPromotedAgainIsAnotherOne(t *testing.T) {
 	list := ports(t, 2)
 	var urls []string
@@ -264,7 +263,7 @@ func TestRedisCluster(t *testing.T) {
 	everythingWorks(t, client, "")
 }
 
-// TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted though the client has known it, and been connected to it, before.
+// TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted: even if the client knew it and was connected to it before.
 func TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted(t *testing.T) {
 	client, masters, replica := redisCluster(t, 1)
 	master := redis.NewClient(&redis.Options{Addr: masters[0].Addr()})
@@ -272,7 +271,7 @@ func TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted(t *testing.T) {
 	var known atomic.Bool
 	var users []string
 	for i := 0; len(users) < 2; i++ {
-		if user := fmt.Sprint("user", i); redisseq.Slot(user) < slots/len(masters) { // the first master's
+		if user := fmt.Sprint("user", i); redisseq.Slot(user) < slots/len(masters) { // a slot of the first master
 			users = append(users, user)
 		}
 	}
@@ -309,7 +308,7 @@ func TestAReplicaThatLagsIsNotBelievedOnceItIsPromoted(t *testing.T) {
 	require.Less(t, time.Since(began), 30*time.Second, "the client does not go on with the master that died")
 }
 
-// slots is how many a Cluster has.
+// slots is the number of slots of a Cluster.
 const slots = 16384
 
 // redisCluster starts three masters and, if wanted, a replica of the first. The client knows them all.

@@ -15,8 +15,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing/otlptest"
 )
 
-// TestOneTraceLeadsFromASendToTheAnsweredPollAcrossProcesses: what the messages service, its engines and the gateway did for
-// one message, in each process's own words.
+// TestOneTraceLeadsFromASendToTheAnsweredPollAcrossProcesses: it covers what the messages service, its engines and the gateway did for one
+// message, each as its own process reported it.
 func TestOneTraceLeadsFromASendToTheAnsweredPollAcrossProcesses(t *testing.T) {
 	collector := otlptest.New(t)
 	r := newRig(t, options{settings: func(string, int) []string {
@@ -58,7 +58,7 @@ func TestOneTraceLeadsFromASendToTheAnsweredPollAcrossProcesses(t *testing.T) {
 	require.Contains(t, string(log), `"trace_id":"`+began.TraceID+`","span_id":"`+began.SpanID+`"`)
 }
 
-// TestARoomCarriesTheTraceOfItsSend, too: the one publication to all gateways of a message to many.
+// TestARoomCarriesTheTraceOfItsSend: a room is the one publication of a message to many, for all gateways.
 func TestARoomCarriesTheTraceOfItsSend(t *testing.T) {
 	collector := otlptest.New(t)
 	r := newRig(t, options{settings: func(string, int) []string {

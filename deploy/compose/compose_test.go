@@ -22,14 +22,14 @@ import (
 
 const top = "../.."
 
-// configurations are what each service of ours knows, by the target of its image.
+// configurations are the configuration types of our services, by the target of their image.
 func configurations() map[string]any {
 	return map[string]any{
 		"auth": &authapp.Process{}, "keys": &keysapp.Process{}, "messages": &messagesapp.Process{}, "poll-gateway": &gatewayapp.Process{},
 	}
 }
 
-// project is docker-compose.yml as Compose itself reads it; whatever Compose's schema does not know is an error.
+// project is docker-compose.yml as Compose reads it; what Compose's schema does not know is an error.
 func project(t *testing.T) *types.Project {
 	t.Helper()
 	o, err := cli.NewProjectOptions([]string{filepath.Join(top, "docker-compose.yml")}, cli.WithWorkingDirectory(top))
@@ -39,7 +39,7 @@ func project(t *testing.T) *types.Project {
 	return p
 }
 
-// ours are the services that run an image of ours, by name, with the target of the image.
+// ours are the services that run our images, by name, with the target of the image.
 func ours(p *types.Project) map[string]string {
 	found := map[string]string{}
 	for name, s := range p.Services {
@@ -85,7 +85,7 @@ func TestEachServiceKnowsTheVariablesItIsGivenAndHasThoseItNeeds(t *testing.T) {
 	}
 }
 
-// TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with a key in the place of the secret.
+// TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with a key in place of the secret.
 func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	p := project(t)
 	key := filepath.Join(t.TempDir(), "key.pem")
@@ -123,7 +123,7 @@ func TestEveryHostIsAServiceThatCanBeReached(t *testing.T) {
 	require.Greater(t, seen, 30)
 }
 
-// reaches tells whether a service has a network in common with one of that name or alias.
+// reaches reports whether a service shares a network with one of that name or alias.
 func reaches(p *types.Project, from types.ServiceConfig, name string) bool {
 	for _, to := range p.Services {
 		for network, options := range to.Networks {
@@ -137,7 +137,7 @@ func reaches(p *types.Project, from types.ServiceConfig, name string) bool {
 	return false
 }
 
-// TestTheLoadBalancerIsToldAllThatItsConfigurationAsks, and nothing else.
+// TestTheLoadBalancerIsToldAllThatItsConfigurationAsks: the variables are exactly those that its configuration uses.
 func TestTheLoadBalancerIsToldAllThatItsConfigurationAsks(t *testing.T) {
 	p := project(t)
 	text, err := os.ReadFile(filepath.Join(top, "deploy/lb/haproxy.cfg"))
@@ -199,7 +199,7 @@ func TestWhatIsMountedIsThere(t *testing.T) {
 	}
 }
 
-// published are the ports that the machine has, by service; what is not for clients is for this machine alone.
+// Ports that are not for clients are published only on the machine's loopback address.
 func TestNothingIsPublishedButTheLoadBalancerAndOnThisMachineTheMonitoring(t *testing.T) {
 	p := project(t)
 	published := map[string]string{}

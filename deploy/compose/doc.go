@@ -1,3 +1,3 @@
-// Package compose holds docker-compose.yml and the Dockerfile against each other, against the configuration that the
-// services know and against the files that are mounted. It has tests alone.
+// Package compose checks docker-compose.yml and the Dockerfile against each other, against the services' configuration and against the
+// mounted files. It has only tests.
 package compose

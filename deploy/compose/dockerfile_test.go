@@ -29,7 +29,7 @@ func signingKey(t *testing.T) []byte {
 	return text
 }
 
-// image is a target of the Dockerfile, with what it has from the targets it stands on.
+// image is a target of the Dockerfile, with what it inherits from its base targets.
 type image struct {
 	base             string
 	user             string
@@ -38,7 +38,7 @@ type image struct {
 	copied, commands []string
 }
 
-// dockerfile reads the Dockerfile as BuildKit does.
+// dockerfile parses the Dockerfile as BuildKit does.
 func dockerfile(t *testing.T) map[string]image {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(top, "deploy/docker/Dockerfile"))
@@ -93,8 +93,8 @@ func TestImagesHoldABinaryAndCertificatesAndRunAsNobody(t *testing.T) {
 	}
 }
 
-// TestTheBinariesNeedNothingOfTheirImage builds them with the command of the Dockerfile: in an image of scratch there is
-// no loader, and no library. A new machine compiles for minutes, so that it is not for every test of this package.
+// TestTheBinariesNeedNothingOfTheirImage builds them with the command of the Dockerfile: an image from scratch has no loader and no
+// library. A new machine compiles for minutes, so this does not run with every test of the package.
 func TestTheBinariesNeedNothingOfTheirImage(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Getenv("SEALPOST_ENGINES") != "required" {
 		t.Skip("runs with `make test-engines`, on Linux")
@@ -107,7 +107,7 @@ func TestTheBinariesNeedNothingOfTheirImage(t *testing.T) {
 	command = strings.ReplaceAll(command, "/out/", out)
 	build := exec.CommandContext(t.Context(), "sh", "-c", command)
 	build.Dir = top
-	build.Env = append(os.Environ(), "GOWORK=") // in the image it is the workspace that is built
+	build.Env = append(os.Environ(), "GOWORK=") // the image builds the workspace
 	text, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", text)
 	for target, i := range dockerfile(t) {

@@ -11,12 +11,12 @@ import (
 	"syscall"
 )
 
-// Engine is one engine, made of one process or more. Its methods may be called concurrently.
+// Engine is one engine, made of one or more processes. Its methods may be called concurrently.
 type Engine struct {
 	name string
 	url  string
 	addr string
-	// external: it was there before, and its process is not known.
+	// external: the engine existed before, and its process is unknown.
 	external bool
 	log      *slog.Logger
 	folder   *folder
@@ -24,11 +24,11 @@ type Engine struct {
 
 	mu       sync.Mutex
 	programs []program
-	// running are the processes in the order of their start, empty while the engine is stopped.
+	// running are the processes in the order of their start; empty while the engine is stopped.
 	running []*process
 }
 
-// newEngine starts an engine for the first time. It removes the folders when that fails.
+// newEngine starts an engine for the first time. If that fails, it removes the folders.
 func newEngine(ctx context.Context, e *Engine) (*Engine, error) {
 	if err := e.Start(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -36,17 +36,16 @@ func newEngine(ctx context.Context, e *Engine) (*Engine, error) {
 	return e, nil
 }
 
-// URL is the address as clients take it.
+// URL is the address for clients.
 func (e *Engine) URL() string { return e.url }
 
 // Addr is host:port; empty for an engine that was not started here.
 func (e *Engine) Addr() string { return e.addr }
 
-// External reports whether the engine was there before, so that Stop, Kill and the like return ErrExternal.
+// External reports whether the engine existed before, so that Stop, Kill and the like return ErrExternal.
 func (e *Engine) External() bool { return e.external }
 
-// Start starts an engine that was stopped or killed, on its port and with its data, and returns when it answers. It
-// does nothing to one that runs.
+// Start starts a stopped or killed engine on its port and with its data, and returns when it answers. It does nothing if the engine runs.
 func (e *Engine) Start(ctx context.Context) error {
 	return e.control(func() error {
 		if len(e.running) > 0 {
@@ -65,7 +64,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	})
 }
 
-// Stop ends the engine in an orderly way, and by force if ctx ends first. It keeps its data.
+// Stop ends the engine gracefully, and by force if ctx ends first. It keeps its data.
 func (e *Engine) Stop(ctx context.Context) error {
 	return e.control(func() error { return e.stop(ctx) })
 }
@@ -84,7 +83,7 @@ func (e *Engine) stop(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// Kill ends the engine at once (SIGKILL), as a crash would. What it had not written is lost.
+// Kill ends the engine at once (SIGKILL), as a crash would. Unwritten data is lost.
 func (e *Engine) Kill() error {
 	return e.control(func() error {
 		e.kill()
@@ -100,7 +99,7 @@ func (e *Engine) kill() {
 	e.running = nil
 }
 
-// Pause freezes the engine (SIGSTOP): connections stay, and nothing is answered.
+// Pause freezes the engine (SIGSTOP): connections stay open, and nothing is answered.
 func (e *Engine) Pause() error { return e.signal(syscall.SIGSTOP) }
 
 // Resume ends a Pause.
@@ -116,7 +115,7 @@ func (e *Engine) signal(s syscall.Signal) error {
 	})
 }
 
-// Flush removes all data of an engine that runs, while it runs.
+// Flush removes all data of a running engine.
 func (e *Engine) Flush(ctx context.Context) error {
 	return e.control(func() error {
 		if e.flush == nil {
@@ -129,7 +128,7 @@ func (e *Engine) Flush(ctx context.Context) error {
 // Backup is a copy of an engine's data at some moment.
 type Backup struct{ folder string }
 
-// Backup copies the engine's data as it stands on the disk, without stopping the engine: it is frozen meanwhile.
+// Backup copies the engine's data as it is on the disk. The engine is not stopped, but frozen meanwhile.
 func (e *Engine) Backup() (b Backup, err error) {
 	if err := e.Pause(); err != nil {
 		return b, err
@@ -143,7 +142,7 @@ func (e *Engine) Backup() (b Backup, err error) {
 	return b, err
 }
 
-// Restore puts the engine back to the data of a backup: it is killed, its data replaced, and it is started again.
+// Restore replaces the engine's data by a backup: it kills the engine, replaces the data, and restarts it.
 func (e *Engine) Restore(ctx context.Context, b Backup) error {
 	if err := e.Kill(); err != nil {
 		return err
@@ -168,7 +167,7 @@ func copyFolder(from, to string) error {
 	return nil
 }
 
-// Close ends the engine and removes its data. An engine that was not started here is left alone.
+// Close ends the engine and removes its data. It leaves an external engine alone.
 func (e *Engine) Close() error {
 	if e.external {
 		return nil

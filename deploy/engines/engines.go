@@ -1,9 +1,9 @@
-// Package engines runs the real engines that Sealpost stands on, for tests: a MongoDB-compatible server, Redis, NATS
-// and HAProxy, each on a free port of 127.0.0.1 with data of its own, without containers. They can be stopped, killed,
-// paused and started again one by one, on the same port and data.
+// Package engines runs the real engines that Sealpost depends on, for tests: a MongoDB-compatible server, Redis, NATS and HAProxy, each on
+// a free port of 127.0.0.1 with its own data, without containers. Each can be stopped, killed, paused and restarted separately, on the same
+// port and data.
 //
-// What a machine lacks is installed on demand, once, into a cache folder (see Install). An engine whose address is given
-// by MONGODB_URI, REDIS_URL or NATS_URL is used as it is, and neither installed nor started.
+// Missing engines are installed on demand, once, into a cache folder (see Install). An engine whose address is in MONGODB_URI, REDIS_URL or
+// NATS_URL is used as it is, and neither installed nor started.
 package engines
 
 import (
@@ -17,32 +17,32 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The environment variables that give the addresses of engines that are there already. A command that is run with the
-// engines (see Engines.Environ) finds their addresses in them.
+// The environment variables with the addresses of existing engines. A command run with the engines (see Engines.Environ) finds their
+// addresses in them.
 const (
 	MongoEnv = "MONGODB_URI"
 	RedisEnv = "REDIS_URL"
 	NATSEnv  = "NATS_URL"
 )
 
-// ErrExternal means that an engine was not started here, so that it cannot be stopped, killed or emptied here.
+// ErrExternal means that an engine was not started here, and so cannot be stopped, killed or emptied.
 var ErrExternal = errors.New("the engine was not started here")
 
 const (
 	// startTimeout bounds the time until a new process answers a command.
 	startTimeout = 60 * time.Second
-	// stopTimeout is how long a process may take to end by itself before it is killed.
+	// stopTimeout is how long a process may take to end before it is killed.
 	stopTimeout = 15 * time.Second
 )
 
-// Options says which engines are wanted.
+// Options select the engines.
 type Options struct {
 	Mongo, Redis, NATS bool
 	// Log gets a line for each step; nil for none.
 	Log *slog.Logger
 }
 
-// All are the options that ask for every engine.
+// All are the options for every engine.
 func All(log *slog.Logger) Options { return Options{Mongo: true, Redis: true, NATS: true, Log: log} }
 
 func (o Options) logger() *slog.Logger {
@@ -52,7 +52,7 @@ func (o Options) logger() *slog.Logger {
 	return o.Log
 }
 
-// withoutExternal clears what the environment provides.
+// withoutExternal deselects the engines that the environment provides.
 func (o Options) withoutExternal() Options {
 	o.Mongo = o.Mongo && os.Getenv(MongoEnv) == ""
 	o.Redis = o.Redis && os.Getenv(RedisEnv) == ""
@@ -60,13 +60,13 @@ func (o Options) withoutExternal() Options {
 	return o
 }
 
-// Engines are running engines; those that were not asked for are nil.
+// Engines are running engines; those that were not selected are nil.
 type Engines struct {
 	Mongo, Redis, NATS *Engine
 }
 
-// Start installs what is missing and starts the engines that o asks for, side by side. It returns when all of them
-// answer; after an error nothing is left running.
+// Start installs what is missing and concurrently starts the engines that o selects. It returns when all of them answer; after an error
+// nothing is left running.
 func Start(ctx context.Context, o Options) (*Engines, error) {
 	c, err := openCache(o.logger())
 	if err != nil {
@@ -76,7 +76,7 @@ func Start(ctx context.Context, o Options) (*Engines, error) {
 		return nil, err
 	}
 	var engines Engines
-	var starting errgroup.Group // without a context: one that fails must not leave another half started
+	var starting errgroup.Group // without a context: a failure must not leave another half started
 	start := func(wanted bool, variable string, slot **Engine, start func(context.Context, cache) (*Engine, error)) {
 		if !wanted {
 			return

@@ -26,10 +26,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// childEnv makes the test binary a process that starts a Redis, says where, and waits to be killed.
+// childEnv makes the test binary a process that starts a Redis, prints its address, and waits to be killed.
 const childEnv = "ENGINES_TEST_CHILD"
 
-// patience bounds waiting for what must happen.
+// patience bounds waits for what must happen.
 const patience = 15 * time.Second
 
 func TestMain(m *testing.M) {
@@ -50,7 +50,7 @@ func beKilled() {
 	os.Exit(1)
 }
 
-// start starts engines of this test's own, if they are installed or have to be there.
+// start starts engines for this test, if they are installed or required.
 func start(t *testing.T, o Options) *Engines {
 	t.Helper()
 	for _, variable := range []string{MongoEnv, RedisEnv, NATSEnv} {
@@ -85,7 +85,7 @@ func mongoClient(t *testing.T, e *Engine) *mongo.Client {
 	return client
 }
 
-// interruptions end an engine and start it again.
+// interruptions end an engine and restart it.
 var interruptions = []struct {
 	name string
 	end  func(context.Context, *Engine) error
@@ -299,7 +299,7 @@ func TestCloseLeavesNeitherProcessesNorData(t *testing.T) {
 	require.NoError(t, running.Close(), "again")
 }
 
-// TestEnginesEndWithAParentThatIsKilled holds for Linux, where the kernel tells children of their parent's end.
+// TestEnginesEndWithAParentThatIsKilled is about Linux, where the kernel signals children when their parent ends.
 func TestEnginesEndWithAParentThatIsKilled(t *testing.T) {
 	start(t, Options{Redis: true}) // installed, or skipped
 	child := exec.Command(os.Args[0], "-test.run=^$")

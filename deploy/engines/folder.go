@@ -11,18 +11,18 @@ import (
 	"syscall"
 )
 
-// folder is a folder of one engine of this process. It is locked while the process lives; what a process that was
-// killed has left behind is removed by the next one.
+// folder is the folder of one engine of this process. It is locked while the process lives; the next process removes what a killed one has
+// left.
 type folder struct {
 	path    string
 	lock    *os.File
 	backups int
 }
 
-// lockName is the file that is locked in a folder while its process lives.
+// lockName is the file in a folder that is locked while its process lives.
 const lockName = ".lock"
 
-// newFolder makes a folder in parent and removes those there that nobody uses any more.
+// newFolder makes a folder in parent and removes unused ones there.
 func newFolder(parent, name string) (*folder, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil { //nolint:gosec // other users' processes look into their own
 		return nil, err
@@ -47,12 +47,12 @@ func newFolder(parent, name string) (*folder, error) {
 	return &folder{path: path, lock: lock}, nil
 }
 
-// data is where the engine keeps what it must not lose.
+// data is where the engine keeps its durable data.
 func (f *folder) data() string { return f.file("data") }
 
 func (f *folder) file(name string) string { return filepath.Join(f.path, name) }
 
-// remove removes the folder; it does nothing to one that was removed.
+// remove removes the folder; removing it again does nothing.
 func (f *folder) remove() error {
 	err := f.lock.Close()
 	if errors.Is(err, os.ErrClosed) {
@@ -82,11 +82,10 @@ func lockFile(name string, how int) (*os.File, error) {
 	return f, nil
 }
 
-// Ports are taken from a range that the system does not use for outgoing connections, so that an engine that is
-// started again finds its port free.
+// Ports are taken from a range that the system does not use for outgoing connections, so that a restarted engine finds its port free.
 const firstPort, lastPort = 20000, 32000
 
-// freePort finds a port of 127.0.0.1 that nobody listens on.
+// freePort finds a free port of 127.0.0.1.
 func freePort() (int, error) {
 	ports, err := freePorts(1)
 	if err != nil {
@@ -95,8 +94,8 @@ func freePort() (int, error) {
 	return ports[0], nil
 }
 
-// freePorts finds n of them. It goes through the whole range, in an order of its own, so that processes that look at the
-// same time rarely meet, and fails only when there are not n free ports in it.
+// freePorts finds n free ports. It tries the whole range in random order, so that concurrent processes rarely collide, and fails only if
+// the range does not have n free ports.
 func freePorts(n int) ([]int, error) {
 	candidates := rand.Perm(lastPort - firstPort)
 	for i := range candidates {
@@ -105,8 +104,8 @@ func freePorts(n int) ([]int, error) {
 	return freeOf(candidates, n)
 }
 
-// freeOf finds the first n candidates that are free. It listens on all of them at once, so that none is given twice, also to
-// another process that looks at the same time.
+// freeOf returns the first n free candidates. It listens on all of them at the same time, so that none is given twice, not even to another
+// process that searches concurrently.
 func freeOf(candidates []int, n int) (ports []int, err error) {
 	var held []net.Listener
 	defer func() {

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// StartHAProxy starts a load balancer with a configuration file, which finds in its environment what environ sets and
-// listens at addr ("host:port"). It keeps nothing; its URL is http://addr.
+// StartHAProxy starts a load balancer with a configuration file, adds environ to its environment, and makes it listen at addr
+// ("host:port"). It keeps no data; its URL is http://addr.
 func StartHAProxy(ctx context.Context, log *slog.Logger, configuration, addr string, environ []string) (*Engine, error) {
 	c, err := openCache(Options{Log: log}.logger())
 	if err != nil {

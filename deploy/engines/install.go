@@ -18,11 +18,11 @@ import (
 	"time"
 )
 
-// CacheEnv names the variable that says where engines are installed; by default the folder sealpost-engines in the
-// user's cache folder.
+// CacheEnv is the variable with the folder where engines are installed; the default is the folder sealpost-engines in the user's cache
+// folder.
 const CacheEnv = "SEALPOST_ENGINES_CACHE"
 
-// The versions that are installed.
+// The installed versions.
 const (
 	natsModule     = "github.com/nats-io/nats-server/v2"
 	natsVersion    = "v2.15.2"
@@ -31,10 +31,10 @@ const (
 	documentDBName = "documentdb-pg18"
 )
 
-// clusters is the folder below DocumentDB's root that holds the data of running servers.
+// clusters is the folder below DocumentDB's root with the data of running servers.
 const clusters = "srv/clusters"
 
-// cache is the folder of what is installed and of what runs.
+// cache is the folder of installed and running engines.
 type cache struct {
 	path string
 	log  *slog.Logger
@@ -63,13 +63,13 @@ func (c cache) natsServer() string {
 func (c cache) ferretDB() string   { return filepath.Join(c.path, "ferretdb-"+ferretVersion, "ferretdb") }
 func (c cache) documentDB() string { return filepath.Join(c.path, documentDBName) }
 
-// clusterTemplate is made anew when its configuration changes.
+// clusterTemplate depends on its configuration, so that it is remade when that changes.
 func (c cache) clusterTemplate() string {
 	sum := sha256.Sum256([]byte(clusterConfig))
 	return filepath.Join(c.documentDB(), "srv", fmt.Sprintf("template-%x", sum[:4]))
 }
 
-// redisServer and haproxy are where Debian puts them; its sbin may not be on the PATH.
+// redisServer and haproxy are where Debian installs them; its sbin may not be on the PATH.
 func (c cache) redisServer() string { return find("redis-server") }
 func (c cache) haproxy() string     { return find("haproxy") }
 
@@ -83,14 +83,14 @@ func find(name string) string {
 	return ""
 }
 
-// step is one thing to install. It is done if it leaves what it makes; until then do is run.
+// step is one thing to install. do runs unless done reports that it is installed already.
 type step struct {
 	what string
 	done func() bool
 	do   func(ctx context.Context) error
 }
 
-// Install installs what the engines of o need and this machine lacks. What is there is left as it is.
+// Install installs what the engines of o need and this machine lacks. It does not change what is there.
 func Install(ctx context.Context, o Options) error {
 	c, err := openCache(o.logger())
 	if err != nil {
@@ -119,7 +119,7 @@ func (c cache) steps(o Options) []step {
 
 func (c cache) haproxySteps() []step { return []step{c.debian("haproxy", c.haproxy)} }
 
-// do runs the steps that are not done, alone among all processes of this machine.
+// do runs the steps that are not done; only one process of this machine does so at a time.
 func (c cache) do(ctx context.Context, steps []step) error {
 	if installed(steps) {
 		return nil
@@ -148,7 +148,7 @@ func installed(steps []step) bool {
 	return !slices.ContainsFunc(steps, func(s step) bool { return !s.done() })
 }
 
-// debian installs a package of the system. It starts no service.
+// debian installs a system package. It starts no service.
 func (c cache) debian(name string, path func() string) step {
 	return step{
 		what: name,
@@ -164,7 +164,7 @@ func (c cache) debian(name string, path func() string) step {
 	}
 }
 
-// goInstall builds a command of a Go module, at one version, into a folder of its own.
+// goInstall builds a command of a Go module, at one version, into its own folder.
 func (c cache) goInstall(module, version, path string) step {
 	return step{
 		what: module + "@" + version,
@@ -175,7 +175,7 @@ func (c cache) goInstall(module, version, path string) step {
 	}
 }
 
-// documentDBSteps make a folder with a Debian that has DocumentDB, and a database cluster in it that runs are copied from.
+// documentDBSteps make a folder with a Debian that has DocumentDB, and in it a database cluster that runs are copied from.
 func (c cache) documentDBSteps() []step {
 	root := c.documentDB()
 	return []step{
@@ -192,7 +192,7 @@ func (c cache) documentDBSteps() []step {
 	}
 }
 
-// rootScript makes a Debian in $1. It runs in a mount namespace of its own, so that no mount is left behind.
+// rootScript makes a Debian in $1. It runs in its own mount namespace, so that no mount is left behind.
 const rootScript = `set -eu
 debootstrap --variant=minbase sid "$1"
 printf '#!/bin/sh\nexit 101\n' > "$1/usr/sbin/policy-rc.d" # no service is started
@@ -218,7 +218,7 @@ func makeRoot(ctx context.Context, root string) error {
 	return os.Rename(partial, root)
 }
 
-// clusterConfig is what differs from PostgreSQL's defaults. Nothing of it makes a commit less durable.
+// clusterConfig is what differs from PostgreSQL's defaults. Nothing in it makes a commit less durable.
 const clusterConfig = `
 shared_preload_libraries = 'pg_cron,pg_documentdb_core,pg_documentdb'
 cron.database_name = 'postgres'
@@ -279,7 +279,7 @@ func appendTo(name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// accountIn finds the rights of an account of the system in root.
+// accountIn returns the credential of a system account in root.
 func accountIn(root, name string) (*syscall.Credential, error) {
 	text, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
 	if err != nil {
@@ -300,7 +300,7 @@ func accountIn(root, name string) (*syscall.Credential, error) {
 	return nil, fmt.Errorf("%s: %w", root, user.UnknownUserError(name))
 }
 
-// run runs a command and makes an error of what it printed last when it fails.
+// run runs a command; if it fails, the error has the command's last output.
 func run(ctx context.Context, name string, args ...string) error {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err == nil {
@@ -315,5 +315,5 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// RedisServer is the path of the Redis server that Install has installed.
+// RedisServer is the path of the installed Redis server.
 func RedisServer() string { return cache{}.redisServer() }

@@ -15,8 +15,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// startMongo starts a mongod where the machine has one, else DocumentDB (an extension of PostgreSQL) behind FerretDB,
-// which speaks MongoDB's protocol. Both write what they acknowledge to the disk first.
+// startMongo starts a mongod if the machine has one, else DocumentDB (an extension of PostgreSQL) behind FerretDB, which speaks MongoDB's
+// protocol. Both write to the disk before they acknowledge.
 func startMongo(ctx context.Context, c cache) (*Engine, error) {
 	if path, err := exec.LookPath("mongod"); err == nil {
 		return startMongod(ctx, c, path)
@@ -109,7 +109,7 @@ func inRoot(ctx context.Context, root string, user *syscall.Credential, path str
 	return nil
 }
 
-// mongoReady makes a query that has to go through to the data.
+// mongoReady makes a query that has to reach the data.
 func (e *Engine) mongoReady(ctx context.Context) error {
 	return e.withMongo(ctx, func(ctx context.Context, client *mongo.Client) error {
 		_, err := client.ListDatabaseNames(ctx, bson.D{})

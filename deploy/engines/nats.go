@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// startNATS starts a NATS server with core pub/sub alone: it keeps nothing.
+// startNATS starts a NATS server with core pub/sub only: it keeps no data.
 func startNATS(ctx context.Context, c cache) (*Engine, error) {
 	f, err := newFolder(c.runs(), "nats")
 	if err != nil {

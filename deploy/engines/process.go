@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// program is how a process of an engine is started and how it is known to answer.
+// program says how to start a process of an engine, and when it is ready.
 type program struct {
 	name string
 	path string
 	args []string
 	// env is added to this process's environment.
 	env []string
-	// root, if set, is the folder that the program sees as its root folder; user is whose rights it has there.
+	// root, if set, is the program's root folder (chroot); user is the account that it runs as there.
 	root string
 	user *syscall.Credential
-	// logFile collects what it prints, over all its runs.
+	// logFile collects its output, over all its runs.
 	logFile string
-	// ready reports whether it answers a command.
+	// ready returns nil when the program answers a command.
 	ready func(ctx context.Context) error
-	// stop is the signal that asks it to end in an orderly way.
+	// stop is the signal that ends it gracefully.
 	stop syscall.Signal
 }
 
@@ -37,7 +37,7 @@ type program struct {
 type process struct {
 	program
 	pid int
-	// done is closed when it has ended and err says how.
+	// done is closed when it has ended; err then says how.
 	done chan struct{}
 	err  error
 }
@@ -49,7 +49,7 @@ func (p program) start(ctx context.Context) (*process, error) {
 		return nil, err
 	}
 	defer func() { _ = log.Close() }() // the process has its own
-	// Its context does not end it: it outlives the call that starts it, and is ended by signals.
+	// The context does not end it: the process outlives this call, and signals end it.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.path, p.args...)
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), p.env...)
@@ -58,8 +58,8 @@ func (p program) start(ctx context.Context) (*process, error) {
 	run := &process{program: p, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// The signal that ends the process with its parent is sent when the thread that started it ends, so that
-		// thread has to stay.
+		// The kernel sends the signal that ends the process with its parent when the thread that started it ends, so the thread has to
+		// stay.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(run.done)
@@ -82,7 +82,7 @@ func (p program) start(ctx context.Context) (*process, error) {
 	return run, nil
 }
 
-// waitReady asks until the process answers.
+// waitReady waits until the process answers.
 func (p *process) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -103,7 +103,7 @@ func (p *process) waitReady(ctx context.Context) error {
 	}
 }
 
-// end asks the process to end, and kills it when it does not.
+// end asks the process to end, and kills it if it does not.
 func (p *process) end(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
@@ -118,7 +118,7 @@ func (p *process) end(ctx context.Context) error {
 	}
 }
 
-// kill ends the process and all its descendants, which may stand in groups of their own, at once.
+// kill ends the process and all its descendants at once, even those in other process groups.
 func (p *process) kill() {
 	for _, pid := range append([]int{p.pid}, descendants(p.pid)...) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -135,7 +135,7 @@ func (p *process) signal(s syscall.Signal) error {
 	return nil
 }
 
-// descendants lists the children of a process, their children, and so on, as /proc shows them.
+// descendants lists the children of a process, their children, and so on, from /proc.
 func descendants(pid int) []int {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	children := map[int][]int{}
@@ -144,7 +144,7 @@ func descendants(pid int) []int {
 		if err != nil {
 			continue // it has ended meanwhile
 		}
-		// The second field is the program's name in brackets and may hold anything; the fourth is the parent.
+		// The second field is the program's name in brackets and may contain anything; the fourth is the parent.
 		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 		parent, err := strconv.Atoi(fields[1])
 		if err != nil {
@@ -163,7 +163,7 @@ func descendants(pid int) []int {
 	return list
 }
 
-// tail returns the last lines of a log, for an error that says why.
+// tail returns the last lines of a log, for an error message.
 func tail(logFile string) string {
 	const lines = 30
 	text, err := os.ReadFile(logFile)

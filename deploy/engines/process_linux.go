@@ -2,7 +2,7 @@ package engines
 
 import "syscall"
 
-// attributes makes the process end with this one, whatever ends this one.
+// attributes makes the process end with this one, however this one ends.
 func (p program) attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Chroot: p.root, Credential: p.user}
 }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Program is another program that is to be run as the engines are.
+// Program is another program to run like the engines.
 type Program struct {
 	Name, Path string
 	Args       []string
@@ -15,9 +15,9 @@ type Program struct {
 	Env []string
 	// Addr is the host:port that it listens on.
 	Addr string
-	// Ready reports whether it answers.
+	// Ready returns nil when the program answers.
 	Ready func(ctx context.Context) error
-	// Stop is the signal that asks it to end in an orderly way; SIGTERM if it is 0.
+	// Stop is the signal that ends it gracefully; SIGTERM if it is 0.
 	Stop syscall.Signal
 }
 
@@ -57,8 +57,7 @@ func (e *Engine) Pid() (pid int, err error) {
 	return pid, err
 }
 
-// Pids are the process ids of an engine's processes as they run now, without those that these have started; none of an engine
-// that was not started here.
+// Pids are the process ids of an engine's current processes, without their children; none for an external engine.
 func (e *Engine) Pids() (list []int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -68,7 +67,7 @@ func (e *Engine) Pids() (list []int) {
 	return list
 }
 
-// Ended is closed when the engine's process, as it runs now, has ended by whatever cause. Start it again by Restart.
+// Ended is closed when the engine's current process has ended, for whatever reason. Restart starts it again.
 func (e *Engine) Ended() <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,7 +79,7 @@ func (e *Engine) Ended() <-chan struct{} {
 	return e.running[0].done
 }
 
-// Restart starts an engine anew: what is left of it is killed first.
+// Restart starts an engine again, after killing what is left of it.
 func (e *Engine) Restart(ctx context.Context) error {
 	if err := e.Kill(); err != nil {
 		return err
@@ -91,5 +90,5 @@ func (e *Engine) Restart(ctx context.Context) error {
 // LogFile is where a program's output is collected, over all its runs.
 func (e *Engine) LogFile() string { return e.programs[0].logFile }
 
-// FreePorts finds n ports of 127.0.0.1 that nobody listens on and the system gives to no outgoing connection.
+// FreePorts finds n free ports of 127.0.0.1 that the system does not use for outgoing connections.
 func FreePorts(n int) ([]int, error) { return freePorts(n) }

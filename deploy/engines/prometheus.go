@@ -7,8 +7,8 @@ import (
 	"net/http"
 )
 
-// StartPrometheus starts Debian's Prometheus with a configuration file. It keeps its series in the folder data, and
-// listens at addr ("host:port"); its URL is http://addr.
+// StartPrometheus starts Debian's Prometheus with a configuration file. It keeps its series in the folder data, and listens at addr
+// ("host:port"); its URL is http://addr.
 func StartPrometheus(ctx context.Context, log *slog.Logger, configuration, data, addr string) (*Engine, error) {
 	c, err := openCache(Options{Log: log}.logger())
 	if err != nil {

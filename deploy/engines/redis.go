@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startRedis starts a Redis that writes each command to its append-only file before it answers, so that what it has
-// acknowledged survives a kill. It saves no snapshots.
+// startRedis starts a Redis that writes each command to its append-only file before it answers, so that acknowledged commands survive a
+// kill. It saves no snapshots.
 func startRedis(ctx context.Context, c cache) (*Engine, error) {
 	f, err := newFolder(c.runs(), "redis")
 	if err != nil {
@@ -26,7 +26,7 @@ func startRedis(ctx context.Context, c cache) (*Engine, error) {
 	}
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	with := func(do func(*redis.Client) error) error {
-		// One attempt: who waits asks again.
+		// One attempt: the caller retries.
 		client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1})
 		defer func() { _ = client.Close() }()
 		return do(client)

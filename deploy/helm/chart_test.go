@@ -37,16 +37,16 @@ const (
 	chartDir    = "sealpost"
 	releaseName = "chat"
 	namespace   = "messaging"
-	// fullname is what the chart calls the release.
+	// fullname is the chart's name for the release.
 	fullname = "chat-sealpost"
 )
 
-// components are the services, by the key of their values.
+// components are the services by the key of their values.
 func components() map[string]string {
 	return map[string]string{"auth": "auth", "keys": "keys", "messages": "messages", "pollGateway": "poll-gateway"}
 }
 
-// cases are the value files that everything is held against, by name.
+// cases are the value files that the tests check, by name.
 func cases() map[string]string {
 	found, _ := filepath.Glob("testdata/values/*.yaml")
 	files := map[string]string{
@@ -59,7 +59,7 @@ func cases() map[string]string {
 	return files
 }
 
-// each runs a test on the release that each of the value files makes.
+// each runs a test on the release of each value file.
 func each(t *testing.T, claim func(t *testing.T, r *release)) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(cases())) {
@@ -71,7 +71,7 @@ func each(t *testing.T, claim func(t *testing.T, r *release)) {
 	}
 }
 
-// rendered keeps the releases: many tests look at each.
+// rendered caches the releases: many tests use each.
 var rendered sync.Map
 
 func caseRelease(name string) (*release, error) {
@@ -97,7 +97,7 @@ func readValues(file string) (map[string]any, error) {
 	return values, nil
 }
 
-// parseValues reads values that a test writes down.
+// parseValues parses values written in a test.
 func parseValues(t *testing.T, text string) map[string]any {
 	t.Helper()
 	values := map[string]any{}
@@ -105,7 +105,7 @@ func parseValues(t *testing.T, text string) map[string]any {
 	return values
 }
 
-// loadChart loads the chart with the rules and dashboards of testdata in the place of its own, which change often.
+// loadChart loads the chart with the rules and dashboards of testdata instead of its own, which change often.
 func loadChart() (*chart.Chart, error) {
 	c, err := loader.LoadDir(chartDir)
 	if err != nil {
@@ -122,7 +122,7 @@ func loadChart() (*chart.Chart, error) {
 	return c, nil
 }
 
-// renderChart is `helm template`: the files that come out, by the name of their template.
+// renderChart does what `helm template` does, and returns the rendered files by the name of their template.
 func renderChart(c *chart.Chart, values map[string]any) (map[string]string, error) {
 	options := common.ReleaseOptions{Name: releaseName, Namespace: namespace, Revision: 1, IsInstall: true}
 	all, err := util.ToRenderValues(c, values, options, common.DefaultCapabilities)
@@ -132,13 +132,13 @@ func renderChart(c *chart.Chart, values map[string]any) (map[string]string, erro
 	return engine.Render(c, all)
 }
 
-// document is one object, as it was written.
+// document is one rendered object.
 type document struct {
 	template string
 	text     string
 }
 
-// release is what the chart makes of values.
+// release is the result of rendering the chart with values.
 type release struct {
 	documents []document
 	objects   []runtime.Object
@@ -155,7 +155,7 @@ func newRelease(values map[string]any) (*release, error) {
 
 var separator = regexp.MustCompile(`(?m)^---\n`)
 
-// decode renders and decodes strictly: a field that the type does not have is an error, and one that is there twice.
+// decode renders the chart and decodes strictly: a field that the type does not have, or that appears twice, is an error.
 func decode(c *chart.Chart, values map[string]any) (*release, error) {
 	files, err := renderChart(c, values)
 	if err != nil {
@@ -199,7 +199,7 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
-// of are the objects of one type.
+// of returns the objects of one type.
 func of[T runtime.Object](r *release) []T {
 	var found []T
 	for _, o := range r.objects {
@@ -210,7 +210,7 @@ func of[T runtime.Object](r *release) []T {
 	return found
 }
 
-// named is the one object of a type with a name.
+// named returns the one object of a type with a name.
 func named[T interface {
 	runtime.Object
 	metav1.Object
@@ -226,22 +226,22 @@ func named[T interface {
 	return none
 }
 
-// pod is a pod that a workload makes.
+// pod is a pod of a workload.
 type pod struct {
 	owner string
 	meta  metav1.ObjectMeta
 	spec  corev1.PodSpec
 }
 
-// component is the service that the pod runs, or what else it does.
+// component is the service that the pod runs, or its other purpose.
 func (p pod) component() string { return p.meta.Labels["app.kubernetes.io/component"] }
 
-// ours tells whether it runs one of our images.
+// ours reports whether it runs one of our images.
 func (p pod) ours() bool {
 	return slices.Contains(slices.Collect(maps.Values(components())), p.component()) || p.component() == "create-indexes"
 }
 
-// pods are those of all workloads.
+// pods returns the pods of all workloads.
 func (r *release) pods() []pod {
 	var all []pod
 	for _, o := range r.objects {
@@ -259,7 +259,7 @@ func (r *release) pods() []pod {
 	return all
 }
 
-// selects tells whether the labels of a pod are those that a selector names.
+// selects reports whether a selector matches the labels of a pod.
 func selects(t *testing.T, selector *metav1.LabelSelector, p pod) bool {
 	t.Helper()
 	s, err := metav1.LabelSelectorAsSelector(selector)

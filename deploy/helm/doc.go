@@ -1,4 +1,3 @@
-// Package helm holds the chart in sealpost/ against what it promises: against the types of Kubernetes, the Restricted Pod
-// Security Standard, the configuration that the services know, and the timeouts of every load balancer that it can be put
-// behind. It has tests alone.
+// Package helm checks the chart in sealpost/ against the types of Kubernetes, the Restricted Pod Security Standard, the services'
+// configuration, and the timeouts of every load balancer that can stand in front of it. It has only tests.
 package helm

@@ -31,17 +31,17 @@ import (
 // secretsDir is where the secrets are mounted.
 const secretsDir = "/etc/sealpost/secrets/"
 
-// configuration is what a service knows.
+// configuration is the configuration type of a service.
 func configuration(component string) any {
 	return map[string]any{
 		"auth": &authapp.Process{}, "keys": &keysapp.Process{}, "messages": &messagesapp.Process{}, "poll-gateway": &gatewayapp.Process{},
 	}[component]
 }
 
-// ofRuntime are the variables that Go itself knows.
+// ofRuntime are the variables that the Go runtime reads.
 func ofRuntime() []string { return []string{"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT"} }
 
-// environment is what the one container of a pod finds, from ConfigMaps and by itself.
+// environment is the environment of the single container of a pod, from ConfigMaps and direct entries.
 func environment(t *testing.T, r *release, p pod) map[string]string {
 	t.Helper()
 	environ := map[string]string{}
@@ -56,7 +56,7 @@ func environment(t *testing.T, r *release, p pod) map[string]string {
 	return environ
 }
 
-// program is the service whose image a pod of ours runs.
+// program is the service whose image one of our pods runs.
 func program(p pod) string { return strings.TrimPrefix(p.spec.Containers[0].Command[0], "/") }
 
 func TestEachServiceKnowsTheVariablesItIsGivenAndHasThoseItNeeds(t *testing.T) {
@@ -105,7 +105,7 @@ func mounted(t *testing.T, p pod) []string {
 	return files
 }
 
-// TestSecretsComeByReferenceAlone and each file that a variable names is there.
+// TestSecretsComeByReferenceAlone: pods get Secrets by reference only, and each file that a variable names exists.
 func TestSecretsComeByReferenceAlone(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, s := range of[*corev1.Secret](r) {
@@ -144,7 +144,7 @@ func requireFolder(t *testing.T, p pod, path string) {
 	require.Fail(t, "nothing is mounted there", "%s: %s", p.owner, path)
 }
 
-// TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with files in the place of the mounted ones.
+// TestEachServiceTakesItsConfiguration loads it as the service does when it starts, with files in place of the mounted ones.
 func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := pair(t)
@@ -183,7 +183,7 @@ func TestEachServiceTakesItsConfiguration(t *testing.T) {
 	})
 }
 
-// pair is a certificate, that others could come from as well, and its private key.
+// pair is a CA certificate and its private key.
 func pair(t *testing.T) (cert, private string) {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -196,7 +196,7 @@ func pair(t *testing.T) (cert, private string) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(text)
 }
 
-// redisURL is an address of the form that the mode needs, with TLS if there is an authority for it.
+// redisURL is an address in the form that the mode needs, with TLS if a CA is set.
 func redisURL(environ map[string]string) string {
 	url := "redis"
 	if environ["REDIS_CA_FILE"] != "" {
@@ -259,7 +259,7 @@ func TestMemoryOfGoStaysBelowTheLimitOfTheContainer(t *testing.T) {
 	})
 }
 
-// ofTheChart are the variables that values.yaml has a place of its own for, or that the chart's own objects stand on.
+// ofTheChart are the variables that have their own place in values.yaml, or that the chart's own objects depend on.
 func ofTheChart() []string {
 	return []string{
 		"PORT", "HOST", "ADMIN_ADDRESS", "IDLE_TIMEOUT", "LAME_DUCK", "SHUTDOWN_TIMEOUT", "DRAIN_TIME", "POLL_WAIT", "RETENTION",
@@ -270,7 +270,7 @@ func ofTheChart() []string {
 	}
 }
 
-// settings are the variables of a service that `config` may hold.
+// settings are the variables of a service that `config` may contain.
 func settings(component string) []string {
 	names := []string{"GODEBUG", "GOGC", "GOMAXPROCS"}
 	for _, v := range config.Variables(configuration(component)) {
@@ -282,7 +282,7 @@ func settings(component string) []string {
 	return names
 }
 
-// TestTheSchemaKnowsTheSettingsOfEachService and no others: a name that is misspelt is refused before anything is installed.
+// TestTheSchemaKnowsTheSettingsOfEachService and no others: a misspelt name is refused before anything is installed.
 func TestTheSchemaKnowsTheSettingsOfEachService(t *testing.T) {
 	common := settings("auth")
 	for key, component := range components() {

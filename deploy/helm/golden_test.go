@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updating tells whether files are to be written rather than compared: make generate
+// updating reports whether to write the files instead of comparing them: make generate
 func updating() bool { return os.Getenv("SEALPOST_UPDATE") != "" }
 
-// madeKey is the key that Helm makes for development: another one each time.
+// madeKey is the key that Helm generates for development, different each time.
 var madeKey = regexp.MustCompile(`(?m)^(  signing\.pem: ).*$`)
 
-// TestTheChartRendersAsItDid shows what a change of the chart changes, in the review of it.
+// TestTheChartRendersAsItDid shows in a review what a change of the chart changes.
 func TestTheChartRendersAsItDid(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		var out bytes.Buffer
@@ -34,14 +34,14 @@ func TestTheChartRendersAsItDid(t *testing.T) {
 	})
 }
 
-// commented makes text a comment of YAML.
+// commented makes text a YAML comment.
 func commented(text string) string {
 	lines := bytes.Split(bytes.TrimSpace([]byte(text)), []byte("\n"))
 	return "# " + string(bytes.Join(lines, []byte("\n# "))) + "\n"
 }
 
-// TestTheChartHoldsTheRulesAndDashboards of deploy/prometheus and deploy/grafana, whole and nothing else: Helm reads no file
-// outside of a chart.
+// TestTheChartHoldsTheRulesAndDashboards: the chart has exact copies of those in deploy/prometheus and deploy/grafana, and nothing else, as
+// Helm reads no file outside a chart.
 func TestTheChartHoldsTheRulesAndDashboards(t *testing.T) {
 	for _, c := range []struct{ from, to, pattern string }{
 		{"../prometheus/rules", "files/rules", "*.yaml"},

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// guide is the operator's.
+// guide is the operator's guide.
 const guide = "README.md"
 
 // pages are the operator's guide and the runbooks, by name.
@@ -29,7 +29,7 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
-// spoken is the release that the pages speak of: called sealpost, with everything that the chart can make.
+// spoken is the release that the pages describe: named sealpost, with every optional object.
 func spoken(t *testing.T) *release {
 	t.Helper()
 	values, err := readValues(cases()["everything-on"])
@@ -42,12 +42,12 @@ func spoken(t *testing.T) *release {
 
 var (
 	kubectlPattern = regexp.MustCompile("kubectl [^`\n]*")
-	// objectPattern is such as deployment/sealpost-auth.
+	// objectPattern matches names such as deployment/sealpost-auth.
 	objectPattern   = regexp.MustCompile(`\b(deployment|deploy|service|job|configmap|statefulset)[/ ](sealpost[a-zA-Z-]*)`)
 	selectorPattern = regexp.MustCompile(` -l (\S+)`)
 )
 
-// inRelease tells whether a command of kubectl is about the release's namespace.
+// inRelease reports whether a kubectl command is about the release's namespace.
 func inRelease(command string) bool { return strings.Contains(command, `-n "$NAMESPACE"`) }
 
 func TestEveryObjectThatAPageNamesIsOneOfTheChart(t *testing.T) {
@@ -73,8 +73,7 @@ func TestEveryObjectThatAPageNamesIsOneOfTheChart(t *testing.T) {
 	require.Greater(t, found, 10)
 }
 
-// TestEverySelectorOfAPageFindsPods and shows all they say: kubectl logs tells the last ten lines alone of pods that a
-// selector finds.
+// TestEverySelectorOfAPageFindsPods, and shows their whole logs: with a selector, kubectl logs prints only the last ten lines.
 func TestEverySelectorOfAPageFindsPods(t *testing.T) {
 	r, found := spoken(t), 0
 	for page, text := range pages(t) {
@@ -105,7 +104,7 @@ func TestEverySelectorOfAPageFindsPods(t *testing.T) {
 
 var secretPattern = regexp.MustCompile(`create secret generic (\S+) (.*)`)
 
-// TestTheSecretsOfTheGuideAreThoseThatPodsMount with the chart's own values: names and keys.
+// TestTheSecretsOfTheGuideAreThoseThatPodsMount with the chart's default values: names and keys.
 func TestTheSecretsOfTheGuideAreThoseThatPodsMount(t *testing.T) {
 	r, err := newRelease(nil)
 	require.NoError(t, err)
@@ -113,7 +112,7 @@ func TestTheSecretsOfTheGuideAreThoseThatPodsMount(t *testing.T) {
 	for _, p := range r.pods() {
 		for _, v := range p.spec.Volumes {
 			for _, source := range v.Projected.Sources {
-				key := "signing.pem" // a whole folder of keys, of which this one signs
+				key := "signing.pem" // a folder of keys, of which this one signs
 				if len(source.Secret.Items) > 0 {
 					key = source.Secret.Items[0].Key
 				}
@@ -132,7 +131,7 @@ func TestTheSecretsOfTheGuideAreThoseThatPodsMount(t *testing.T) {
 
 var blockPattern = regexp.MustCompile("(?s)```yaml\n(.*?)\n```")
 
-// TestTheValuesOfTheGuideMakeARelease that is published, watched and closed to others.
+// TestTheValuesOfTheGuideMakeARelease: it is published, monitored and closed to others.
 func TestTheValuesOfTheGuideMakeARelease(t *testing.T) {
 	blocks := blockPattern.FindAllStringSubmatch(pages(t)[guide], -1)
 	require.Len(t, blocks, 1)
@@ -166,7 +165,7 @@ func TestEveryValueThatAPageNamesIsOneOfTheChart(t *testing.T) {
 	require.Greater(t, found, 10)
 }
 
-// holds tells whether there is a value at the end of steps.
+// holds reports whether values have a value at the path steps.
 func holds(values map[string]any, steps []string) bool {
 	value, there := values[steps[0]]
 	if below, more := value.(map[string]any); more && len(steps) > 1 {
@@ -180,7 +179,7 @@ var (
 	filePattern = regexp.MustCompile(`(?m)(?:-f |helm \w+ sealpost )(deploy/\S+)`)
 )
 
-// TestEveryLinkAndFileOfAPageIsThere as seen from the page, and headings from within it.
+// TestEveryLinkAndFileOfAPageIsThere, relative to the page; headings within it.
 func TestEveryLinkAndFileOfAPageIsThere(t *testing.T) {
 	for page, text := range pages(t) {
 		dir := "../runbooks"
@@ -212,7 +211,7 @@ func TestEveryLinkAndFileOfAPageIsThere(t *testing.T) {
 	}
 }
 
-// headings are the names by which a page's headings are linked to.
+// headings are the anchors of a page's headings.
 func headings(page string) []string {
 	var names []string
 	for line := range strings.Lines(page) {
@@ -223,14 +222,14 @@ func headings(page string) []string {
 	return names
 }
 
-// TestWhoRollsBackDoesSoWithHelm: the pods of before would read the settings of now, whose ConfigMaps have the same names.
+// TestWhoRollsBackDoesSoWithHelm: kubectl would start old pods with the new settings, whose ConfigMaps have the same names.
 func TestWhoRollsBackDoesSoWithHelm(t *testing.T) {
 	for name, text := range pages(t) {
 		require.NotContains(t, text, "rollout undo", name)
 	}
 }
 
-// TestTheAdapterServesWhatTheAutoscalerAsksFor, of the pods that it scales.
+// TestTheAdapterServesWhatTheAutoscalerAsksFor, for the pods that it scales.
 func TestTheAdapterServesWhatTheAutoscalerAsksFor(t *testing.T) {
 	text, err := os.ReadFile("../prometheus/adapter.yaml")
 	require.NoError(t, err)

@@ -40,7 +40,7 @@ func TestEveryObjectIsOfTheReleaseAndHasANameOfItsOwn(t *testing.T) {
 	})
 }
 
-// TestALongNameOfAReleaseIsCut so that no object's name is too long for Kubernetes.
+// TestALongNameOfAReleaseIsCut, so that no object's name is too long for Kubernetes.
 func TestALongNameOfAReleaseIsCut(t *testing.T) {
 	values, err := readValues(cases()["everything-on"])
 	require.NoError(t, err)

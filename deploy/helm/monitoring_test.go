@@ -63,7 +63,7 @@ func TestRulesAndDashboardsComeOutAsTheyWentIn(t *testing.T) {
 	require.JSONEq(t, string(text), dashboard.Data["example.json"])
 }
 
-// TestTheChartsOwnRulesAndDashboardsAreAllRendered and taken by the types of Prometheus's operator.
+// TestTheChartsOwnRulesAndDashboardsAreAllRendered and accepted by the types of the Prometheus operator.
 func TestTheChartsOwnRulesAndDashboardsAreAllRendered(t *testing.T) {
 	c, err := loader.LoadDir(chartDir)
 	require.NoError(t, err)

@@ -12,7 +12,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// policiesOf are the NetworkPolicies that hold for a pod.
+// policiesOf are the NetworkPolicies that select a pod.
 func policiesOf(t *testing.T, r *release, p pod) []*networkingv1.NetworkPolicy {
 	t.Helper()
 	var found []*networkingv1.NetworkPolicy
@@ -47,7 +47,7 @@ func TestEveryPodHasANetworkPolicyThatDeniesWhatItDoesNotName(t *testing.T) {
 	})
 }
 
-// allowed tells whether rules let a connection of two pods of the release through, by the labels of the peer alone.
+// allowed reports whether rules allow a connection between two pods of the release, only by the labels of the peer.
 func allowed(t *testing.T, ports []networkingv1.NetworkPolicyPort, peers []networkingv1.NetworkPolicyPeer, port int32, other pod) bool {
 	t.Helper()
 	if !slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return *p.Port == intstr.FromInt32(port) }) {
@@ -58,7 +58,7 @@ func allowed(t *testing.T, ports []networkingv1.NetworkPolicyPort, peers []netwo
 	})
 }
 
-// reaches tells whether a pod may open a connection to a port of another: its own policy and the other's have to agree.
+// reaches reports whether a pod may open a connection to a port of another: the policies of both have to allow it.
 func reaches(t *testing.T, r *release, from, to pod, port int32) bool {
 	t.Helper()
 	out, in := false, false
@@ -75,7 +75,7 @@ func reaches(t *testing.T, r *release, from, to pod, port int32) bool {
 	return out && in
 }
 
-// TestPodsReachWhatTheyNeedAndNothingElse looks at each pair of pods and each port.
+// TestPodsReachWhatTheyNeedAndNothingElse checks each pair of pods and each port.
 func TestPodsReachWhatTheyNeedAndNothingElse(t *testing.T) {
 	all := slices.Collect(maps.Values(components()))
 	engines := map[string]int32{"dev-mongodb": 27017, "dev-redis": 6379, "dev-nats": 4222}
@@ -123,11 +123,11 @@ func TestEverybodyMayAskForNamesAndTheServicesReachTheirEngines(t *testing.T) {
 	})
 }
 
-// TestTheCollectorOfTracesIsReachedIfThereIsOne and its port is closed if there is none.
+// TestTheCollectorOfTracesIsReachedIfThereIsOne, and its port is closed without one.
 func TestTheCollectorOfTracesIsReachedIfThereIsOne(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
-			isService := slices.Contains(slices.Collect(maps.Values(components())), p.component()) // the Job sends none
+			isService := slices.Contains(slices.Collect(maps.Values(components())), p.component()) // the Job sends no traces
 			if !isService || len(of[*networkingv1.NetworkPolicy](r)) == 0 {
 				continue
 			}
@@ -162,7 +162,7 @@ func TestOnlyMonitoringReachesTheAdminPort(t *testing.T) {
 	})
 }
 
-// wanted is which service answers which path.
+// wanted says which service answers which path.
 func wanted() map[string]string {
 	return map[string]string{
 		"/api/auth/login": "auth", "/.well-known/jwks.json": "auth", "/api/auth/verify": "auth",
@@ -182,7 +182,7 @@ type route struct {
 	port    int32
 }
 
-// answers is who gets a request: the longest path that matches, an exact one before all.
+// answers returns the route of a request: an exact match first, then the longest prefix.
 func answers(routes []route, path string) route {
 	var best route
 	for _, r := range routes {

@@ -61,7 +61,7 @@ func TestEveryContainerMayDoNoMoreThanItMust(t *testing.T) {
 func TestThePodsOfTheServicesRunAsNobody(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
-			if user := p.spec.SecurityContext.RunAsUser; p.ours() && user != nil { // without: the image's, which is the same
+			if user := p.spec.SecurityContext.RunAsUser; p.ours() && user != nil { // if unset, the image's user, which is the same
 				require.EqualValues(t, 65532, *user, p.owner)
 				require.EqualValues(t, 65532, *p.spec.SecurityContext.RunAsGroup, p.owner)
 				require.EqualValues(t, 65532, *p.spec.SecurityContext.FSGroup, p.owner)
@@ -99,7 +99,7 @@ func TestEveryContainerSaysWhatItNeeds(t *testing.T) {
 	})
 }
 
-// pinned is an image with a version, or with a digest.
+// pinned matches an image with a version or a digest.
 var pinned = regexp.MustCompile(`^[a-z0-9.-]+/[a-z0-9./-]+(:v?\d+\.\d+[-.a-z0-9]*|@sha256:[0-9a-f]{64})$`)
 
 func TestEveryImageIsPinned(t *testing.T) {
@@ -138,7 +138,7 @@ func portsOf(c corev1.Container) map[string]int32 {
 	return ports
 }
 
-// TestEveryPortThatIsNamedIsThere in probes and Services: Kubernetes takes a name that no container has.
+// TestEveryPortThatIsNamedIsThere, in probes and Services: Kubernetes accepts a name that no container has.
 func TestEveryPortThatIsNamedIsThere(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, p := range r.pods() {
@@ -191,7 +191,7 @@ func TestAWorkloadSelectsItsOwnPodsAndNoOthers(t *testing.T) {
 	})
 }
 
-// TestWhatSelectsAServiceDoesNotChangeWithTheRelease because a Deployment's selector can never be changed.
+// TestWhatSelectsAServiceDoesNotChangeWithTheRelease: a Deployment's selector is immutable.
 func TestWhatSelectsAServiceDoesNotChangeWithTheRelease(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		for _, d := range of[*appsv1.Deployment](r) {

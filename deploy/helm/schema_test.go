@@ -18,7 +18,7 @@ func schema(t *testing.T) map[string]any {
 	return s
 }
 
-// schemaSettings are the names that a `config` may have; path leads to it among the properties.
+// schemaSettings are the names that a `config` may have; path is its place in the properties.
 func schemaSettings(t *testing.T, path ...string) []string {
 	t.Helper()
 	at, ok := schema(t)["properties"].(map[string]any)
@@ -33,7 +33,7 @@ func schemaSettings(t *testing.T, path ...string) []string {
 	return names
 }
 
-// TestTheSchemaDescribesEveryValue so that none of values.yaml is beyond its check.
+// TestTheSchemaDescribesEveryValue: the schema checks everything in values.yaml.
 func TestTheSchemaDescribesEveryValue(t *testing.T) {
 	s := schema(t)
 	values, err := readValues(filepath.Join(chartDir, "values.yaml"))
@@ -110,7 +110,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 
 		"a label that selects the pods": {`{auth: {podLabels: {app.kubernetes.io/component: keys}}}`, "invalid propertyName"},
 
-		// What the schema cannot say, templates do.
+		// Templates check what the schema cannot express.
 		"a wait that the route cuts":                     {`{timeouts: {route: 60}}`, "timeouts.route (60) must be at least timeouts.maxPollWait (60) + 5"},
 		"a wait longer than the longest":                 {`{timeouts: {pollWait: 40, maxPollWait: 30}}`, "timeouts.pollWait (40) is more than"},
 		"idle connections that the service closes first": {`{timeouts: {idle: 60}}`, "timeouts.idle (60) must be more than timeouts.loadBalancerIdle (60)"},

@@ -24,11 +24,11 @@ import (
 const (
 	// maxWait is the longest wait that a client may ask for.
 	maxWait = api.MaxPollWaitSeconds * time.Second
-	// answering is the least time between the end of a wait and the end of the load balancer's patience.
+	// answering is the least time between the end of a wait and the timeout of the load balancer.
 	answering = 5 * time.Second
 )
 
-// chain are the timeouts on the way of a poll, and at the end of the process that answers it.
+// chain are the timeouts on the path of a poll, and at the end of the process that answers it.
 type chain struct {
 	PollWait, MaxWait               time.Duration
 	Read, KeepAlive                 time.Duration // the load balancer's
@@ -48,7 +48,7 @@ func (c chain) holds(t *testing.T, what string) {
 	require.GreaterOrEqual(t, c.PreStop+c.LameDuck, 5*time.Second, "%s: the load balancer has not noticed", what)
 }
 
-// seconds reads a time of the environment; what is not set is the service's default.
+// seconds returns a time from the environment; if it is not set, the service's default.
 func seconds(t *testing.T, component string, environ map[string]string, name string) time.Duration {
 	t.Helper()
 	text, set := environ[name]
@@ -65,7 +65,7 @@ func seconds(t *testing.T, component string, environ map[string]string, name str
 	return d
 }
 
-// ofProcess is the part of the chain that a service is set to.
+// ofProcess is the part of the chain that a service's settings determine.
 func ofProcess(t *testing.T, component string, environ map[string]string) chain {
 	t.Helper()
 	get := func(name string) time.Duration { return seconds(t, component, environ, name) }
@@ -75,7 +75,7 @@ func ofProcess(t *testing.T, component string, environ map[string]string) chain 
 	}
 }
 
-// haproxy are the timeouts of deploy/lb/haproxy.cfg, by name. None is said twice: a section of its own would have another.
+// haproxy are the timeouts of deploy/lb/haproxy.cfg, by name. None appears twice: a section could override it.
 func haproxy(t *testing.T) map[string]time.Duration {
 	t.Helper()
 	text, err := os.ReadFile("../lb/haproxy.cfg")
@@ -99,7 +99,7 @@ func withHAProxy(t *testing.T, c chain) chain {
 	return c
 }
 
-// composed are the parts of docker-compose.yml that the chain needs.
+// composed is the part of docker-compose.yml that the chain needs.
 type composed struct {
 	Services map[string]struct {
 		Build           struct{ Target string }
@@ -134,7 +134,7 @@ func TestTheTimeoutsOfDockerComposeFitTogether(t *testing.T) {
 	}
 }
 
-// TestTheDefaultsOfTheServicesFitTheLoadBalancer but for the two that depend on what is in front and around of them.
+// TestTheDefaultsOfTheServicesFitTheLoadBalancer, except for PreStop and Grace, which depend on what runs the service.
 func TestTheDefaultsOfTheServicesFitTheLoadBalancer(t *testing.T) {
 	for _, component := range components() {
 		c := withHAProxy(t, ofProcess(t, component, nil))
@@ -143,7 +143,7 @@ func TestTheDefaultsOfTheServicesFitTheLoadBalancer(t *testing.T) {
 	}
 }
 
-// deployed is the part of the chain that the chart sets a service to.
+// deployed is the part of the chain that the chart sets for a service.
 func deployed(t *testing.T, r *release, component string) chain {
 	t.Helper()
 	d := named[*appsv1.Deployment](t, r, fullname+"-"+component)
@@ -156,7 +156,7 @@ func deployed(t *testing.T, r *release, component string) chain {
 	return c
 }
 
-// readTimeout reads the annotation of each controller that the chart knows.
+// readTimeout reads the annotation of each controller that the chart supports.
 func readTimeout(t *testing.T, annotations map[string]string) time.Duration {
 	t.Helper()
 	for name, prefix := range map[string]string{
@@ -173,7 +173,7 @@ func readTimeout(t *testing.T, annotations map[string]string) time.Duration {
 	return 0
 }
 
-// TestTheTimeoutsOfTheChartFitTogether behind each Ingress controller that it knows, and behind Envoy Gateway.
+// TestTheTimeoutsOfTheChartFitTogether behind each supported Ingress controller, and behind Envoy Gateway.
 func TestTheTimeoutsOfTheChartFitTogether(t *testing.T) {
 	keepAlive := map[string]time.Duration{"haproxy": 0, "nginx": time.Minute, "ingress-nginx": time.Minute}
 	for _, controller := range []string{"haproxy", "nginx", "ingress-nginx", "alb"} {
@@ -214,7 +214,7 @@ func TestTheTimeoutsOfTheChartFitTogether(t *testing.T) {
 	})
 }
 
-// routeTimeout is how long a rule of an HTTPRoute waits. A rule without a bound is for streams alone, which the process ends.
+// routeTimeout is the timeout of an HTTPRoute rule. Only a rule for streams, which the process ends, has no bound.
 func routeTimeout(t *testing.T, rule gatewayv1.HTTPRouteRule, c chain) time.Duration {
 	t.Helper()
 	require.Equal(t, rule.Timeouts.Request, rule.Timeouts.BackendRequest)
@@ -228,7 +228,7 @@ func routeTimeout(t *testing.T, rule gatewayv1.HTTPRouteRule, c chain) time.Dura
 	return d
 }
 
-// wholeSeconds reads a value of the chart.
+// wholeSeconds parses a value of the chart.
 func wholeSeconds(t *testing.T, value any) time.Duration {
 	t.Helper()
 	d, err := time.ParseDuration(fmt.Sprint(value) + "s")
@@ -236,7 +236,7 @@ func wholeSeconds(t *testing.T, value any) time.Duration {
 	return d
 }
 
-// TestTheTimeoutsOfEveryCaseFitTogether for values that change them all.
+// TestTheTimeoutsOfEveryCaseFitTogether checks values that change all of them.
 func TestTheTimeoutsOfEveryCaseFitTogether(t *testing.T) {
 	each(t, func(t *testing.T, r *release) {
 		values, err := readValues(cases()[strings.TrimPrefix(t.Name(), "TestTheTimeoutsOfEveryCaseFitTogether/")])
@@ -254,7 +254,7 @@ func TestTheTimeoutsOfEveryCaseFitTogether(t *testing.T) {
 	})
 }
 
-// TestThePageOfTimeoutsSaysWhatIsSet in each of its columns.
+// TestThePageOfTimeoutsSaysWhatIsSet, in each of its columns.
 func TestThePageOfTimeoutsSaysWhatIsSet(t *testing.T) {
 	text, err := os.ReadFile("../TIMEOUTS.md")
 	require.NoError(t, err)

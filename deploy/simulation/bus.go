@@ -10,10 +10,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus"
 )
 
-// broker is the simulated NATS: at most once, and no more than is documented.
+// broker is the simulated NATS: at most once, and nothing beyond what is documented.
 type broker struct {
 	w *world
-	// down is until when nobody is connected, dropping until when events are lost and nobody is told.
+	// Until down, nobody is connected; until dropping, events are lost silently.
 	down, dropping time.Time
 	links          []*link
 }
@@ -24,12 +24,12 @@ type link struct {
 	b        *broker
 	receiver bus.Receiver
 	subs     map[string]int
-	// cut is until when it is not connected; silent until when it does not know that nothing goes over its connection.
+	// Until cut, it is not connected; until silent, it does not notice that its connection is dead.
 	cut, silent time.Time
-	// clear is when the last event for it arrives: those that come later arrive later.
+	// clear is when the last event for it arrives: later events arrive after it.
 	clear time.Time
 	known bool
-	// lost: something that was published since the last flush may be lost.
+	// lost: something published since the last flush may be lost.
 	lost bool
 }
 
@@ -47,26 +47,26 @@ func (b *broker) leave(p *process) {
 	b.links = slices.DeleteFunc(b.links, func(l *link) bool { return l.process == p })
 }
 
-// up reports whether anything goes over the connection.
+// up reports whether the connection carries anything.
 func (l *link) up() bool {
 	now := time.Now()
 	return !l.isDead() && !now.Before(l.cut) && !now.Before(l.b.down) && !now.Before(l.silent)
 }
 
-// Connected implements bus.Subscriber: it is what the client knows, which may be wrong.
+// Connected implements bus.Subscriber. It returns what the client knows, which may be wrong.
 func (l *link) Connected() bool {
 	now := time.Now()
 	return !l.isDead() && !now.Before(l.cut) && !now.Before(l.b.down)
 }
 
-// tell tells the receiver of a connection that has come or gone.
+// tell tells the receiver that a connection came or went.
 func (l *link) tell() {
 	if l.receiver != nil && !l.isDead() {
 		l.receiver.Disrupted()
 	}
 }
 
-// publication is what is sent at once: events of a user, or rooms, of nobody.
+// publication is one publish call: events of a user, or rooms, which have no user.
 type publication struct {
 	user    string
 	payload []byte
@@ -83,7 +83,7 @@ func (l *link) PublishRoom(payload []byte, traces []string) error {
 	return l.publish(publication{payload: payload, traces: traces})
 }
 
-// Receivers implements bus.Publisher. Now and then it is not known.
+// Receivers implements bus.Publisher. At random it is unknown.
 func (l *link) Receivers() int {
 	if l.dice("Receivers", "").below(4) == 0 {
 		return 0
@@ -99,7 +99,7 @@ func (l *link) Receivers() int {
 	return n
 }
 
-// publish sends something to whom it may concern. The payload goes on being the publisher's.
+// publish sends p to the links that want it. The publisher keeps owning the payload.
 func (l *link) publish(p publication) error {
 	if !l.up() {
 		l.lost = true
@@ -141,7 +141,7 @@ func (l *link) Flush(ctx context.Context) error {
 	if err := l.await(ctx, d.between(50*time.Microsecond, 2*time.Millisecond)); err != nil {
 		return errors.Join(bus.ErrDisconnected, err)
 	}
-	for l.Connected() && !l.up() { // nothing comes back
+	for l.Connected() && !l.up() { // no answer comes
 		if err := l.await(ctx, 100*time.Millisecond); err != nil {
 			return errors.Join(bus.ErrDisconnected, err)
 		}
@@ -172,7 +172,7 @@ func (l *link) Hint(ctx context.Context, users []string) error {
 	return nil
 }
 
-// look hands a hint over.
+// look delivers a hint.
 func (l *link) look(users []string) {
 	if wait := time.Until(l.pausedUntil); wait > 0 {
 		l.w.later(wait, func() { l.look(users) })
@@ -201,7 +201,7 @@ func (l *link) deliver(d *dice, p publication) {
 	l.w.later(after, func() { l.arrive(p) })
 }
 
-// arrive hands an event over, unless the connection is gone by now; a process that is paused takes it when it goes on.
+// arrive delivers an event, unless the connection is gone by now; a paused process takes it when it goes on.
 func (l *link) arrive(p publication) {
 	if wait := time.Until(l.pausedUntil); wait > 0 {
 		l.w.later(wait, func() { l.arrive(p) })
@@ -214,7 +214,7 @@ func (l *link) arrive(p publication) {
 		l.w.count("room")
 		l.w.note("process %d hears a room", l.id)
 		l.receiver.ReceiveRoom(p.payload, p.traces)
-		clear(p.payload) // which is not the receiver's any more
+		clear(p.payload) // the receiver no longer owns it
 	default:
 		l.w.count("event")
 		l.w.note("process %d hears an event for %s", l.id, p.user)
@@ -228,16 +228,16 @@ func (l *link) subscribed(user string) bool {
 	return l.wants(user)
 }
 
-// wants reports whether the link is handed what is sent to a user, or to nobody: a room. The world's state is locked.
+// wants reports whether the link receives what is sent to a user, or a room (user is empty). The caller holds the world's state lock.
 func (l *link) wants(user string) bool {
 	return l.receiver != nil && (user == "" || l.subs[user] > 0)
 }
 
-// Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, in front of which no time would pass.
+// Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, which would stop virtual time.
 func (l *link) Subscribe(_ context.Context, user string) (bus.Subscription, error) {
 	l.w.state.Lock()
 	defer l.w.state.Unlock()
-	l.subs[user]++ // without a connection it begins with the next
+	l.subs[user]++ // without a connection it begins with the next one
 	s := &subscription{l, user}
 	if !l.up() {
 		return s, bus.ErrDisconnected
@@ -266,7 +266,7 @@ func (l *link) Answer(func() []byte) (stop func() error, err error) {
 // Ask implements bus.Directory.
 func (l *link) Ask(context.Context) ([][]byte, error) { return nil, nil }
 
-// interrupt breaks the connections of the links that it is told of until a time.
+// interrupt breaks the connections of the links with set, and tells their receivers now and at until.
 func (b *broker) interrupt(list []*link, until time.Time, set func(*link)) {
 	for _, l := range list {
 		set(l)

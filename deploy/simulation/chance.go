@@ -2,11 +2,11 @@ package simulation
 
 import "time"
 
-// dice is a stream of numbers that a seed decides. Whoever draws has dice of his own, made of what he is and what he does for the
-// how manieth time: so a call more or less somewhere does not change what all the others draw.
+// dice is a random stream that a seed decides. Each caller has its own, seeded with its identity and a call counter: so one call more or
+// less somewhere does not change what all the others draw.
 type dice uint64
 
-// mix makes one number of several (splitmix64's finalizer over a running sum).
+// mix combines numbers into one (splitmix64's finalizer over a running sum).
 func mix(parts ...uint64) uint64 {
 	h := uint64(0x9e3779b97f4a7c15)
 	for _, p := range parts {
@@ -30,7 +30,7 @@ func textHash(s string) uint64 {
 	return h
 }
 
-// diceOf makes dice for what the parts name.
+// diceOf seeds dice with the seed and the parts.
 func diceOf(seed uint64, what string, parts ...uint64) *dice {
 	d := dice(mix(append([]uint64{seed, textHash(what)}, parts...)...))
 	return &d
@@ -65,5 +65,5 @@ func (d *dice) shuffle(n int, swap func(i, j int)) {
 	}
 }
 
-// pick returns one of a list.
+// pick returns a random element of list.
 func pick[T any](d *dice, list []T) T { return list[d.below(len(list))] }

@@ -11,7 +11,7 @@ var (
 	moment  = regexp.MustCompile(`^[0-9.hm]*[µm]?s: `)
 )
 
-// Classes says of what kinds a run's faults are: their texts without what differs from run to run. They are sorted.
+// Classes returns the kinds of a run's faults, sorted: their texts without what differs from run to run.
 func (r Result) Classes() []string {
 	var list []string
 	for _, f := range r.Faults {
@@ -49,7 +49,7 @@ func Shrink(p Plan, try func(Choice) bool) Choice {
 	return Choice{&faults, &names}
 }
 
-// fewest drops halves, and then one after the other.
+// fewest drops halves first, then single elements.
 func fewest[T any](list []T, try func([]T) bool) []T {
 	for size := (len(list) + 1) / 2; size > 0; size /= 2 {
 		for at := 0; at < len(list); {

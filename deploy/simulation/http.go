@@ -16,7 +16,7 @@ var (
 	errGone    = errors.New("simulation: the client has gone")
 )
 
-// exchange is a request and its answer on their way. It is the http.ResponseWriter of the handler.
+// exchange is a request in progress. It is the http.ResponseWriter of the handler.
 type exchange struct {
 	header http.Header
 	status int
@@ -24,7 +24,7 @@ type exchange struct {
 	mu   sync.Mutex
 	body bytes.Buffer
 	gone bool
-	// news holds a token when something was written since the client looked.
+	// news holds a token if something was written since the client last read.
 	news chan struct{}
 	done chan struct{}
 }
@@ -39,7 +39,7 @@ func (x *exchange) WriteHeader(status int) {
 	}
 }
 
-// Write implements http.ResponseWriter. A client that has gone takes nothing.
+// Write implements http.ResponseWriter. It fails if the client has gone.
 func (x *exchange) Write(b []byte) (int, error) {
 	x.WriteHeader(http.StatusOK)
 	x.mu.Lock()
@@ -51,7 +51,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// FlushError is http.ResponseController's.
+// FlushError is called by http.ResponseController.
 func (x *exchange) FlushError() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -65,7 +65,7 @@ func (x *exchange) FlushError() error {
 	return nil
 }
 
-// SetWriteDeadline is http.ResponseController's.
+// SetWriteDeadline is called by http.ResponseController.
 func (x *exchange) SetWriteDeadline(time.Time) error { return nil }
 
 func (x *exchange) leave() {
@@ -74,7 +74,7 @@ func (x *exchange) leave() {
 	x.gone = true
 }
 
-// take returns what was written since it was last called.
+// take returns what was written since its last call.
 func (x *exchange) take() []byte {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -83,17 +83,16 @@ func (x *exchange) take() []byte {
 	return b
 }
 
-// request is what a client asks for.
+// request is a client's request.
 type request struct {
 	method, url, token string
 	body               []byte
 	header             map[string]string
-	// sure: what was written for this client it has. So it is, mostly, with a socket on the other side; a session without a cursor
-	// can ask for no more.
+	// sure: the client receives everything written for it, as with a socket it mostly does. A session without a cursor can ask for no more.
 	sure bool
 }
 
-// response is what it is answered.
+// response is the answer.
 type response struct {
 	status int
 	body   []byte
@@ -101,7 +100,7 @@ type response struct {
 	node   *node
 }
 
-// send has a node answer a request. The client waits until the answer is there, the process dies, or ctx ends.
+// send has a node answer a request. It returns when the answer is there, the process dies, or ctx ends.
 func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream func(chunk []byte) error) (response, error) { //nolint:gocyclo,funlen // one exchange from its beginning to its end
 	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
 		return response{}, err
@@ -153,7 +152,7 @@ func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream fu
 		case <-ctx.Done():
 			return written(ctx.Err())
 		}
-		for !r.sure && time.Now().Before(p.pausedUntil) { // what a paused process has written is not sent
+		for !r.sure && time.Now().Before(p.pausedUntil) { // a paused process does not send what it has written
 			if err := w.sleep(ctx, time.Until(p.pausedUntil)); err != nil {
 				return response{}, err
 			}

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// judge holds what everybody saw to what is promised, epoch by epoch.
+// judge checks what everybody saw against what is promised, epoch by epoch.
 func (w *world) judge() historycheck.Report {
 	last := fmt.Sprintf("@e%d", w.restored+1)
 	check := historycheck.Check
@@ -40,8 +40,8 @@ func (w *world) judge() historycheck.Report {
 	return report
 }
 
-// history is what the senders were answered. What they were answered before a restore counts only if the backup had it; of an epoch
-// that is past nothing has to have come to anybody.
+// history returns the senders' attempts and their answers. Answers from before a restore count only if the backup had the message; nothing
+// of a past epoch needs to be delivered.
 func (w *world) history(last bool) []historycheck.Attempt {
 	list := make([]historycheck.Attempt, len(w.attempts))
 	for i, a := range w.attempts {
@@ -62,17 +62,17 @@ func (w *world) history(last bool) []historycheck.Attempt {
 		a.Recipients = slices.DeleteFunc(slices.Clone(a.Recipients), func(user string) bool { return !w.member(user) })
 		if !last {
 			a.Acknowledged, a.MessageID, a.GoneAfter = false, "", 1
-			a.Committed = 0 // it may have been committed in this epoch, and again in a later one
+			a.Committed = 0 // it may be committed in this epoch and again in a later one
 		}
 		list[i] = a
 	}
 	return list
 }
 
-// skew is how far clocks were apart at most.
+// skew is the largest difference between clocks.
 func (w *world) skew() time.Duration { return w.highest - w.lowest }
 
-// inside holds what the store holds, when all is over, to what readers were told.
+// inside compares the store's contents at the end with what readers were told.
 func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a list of what is to be held
 	seen := map[string]map[string]int64{}
 	for _, a := range answers {
@@ -111,8 +111,8 @@ func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a li
 	}
 }
 
-// everywhere requires that what was acknowledged stands in the inboxes of its recipients at the places that it names, those too for
-// whom nobody reads.
+// everywhere requires that acknowledged messages stand in the inboxes of all their recipients at the places that they name, even where
+// nobody reads.
 func (w *world) everywhere() {
 	for _, a := range w.history(true) {
 		if !a.Acknowledged || a.GoneAfter != 0 {
@@ -133,10 +133,10 @@ func (w *world) everywhere() {
 	}
 }
 
-// mostReads is more than a process makes in a run that spins nowhere.
+// mostReads is more reads than a process makes in a run without a busy loop.
 const mostReads = 20_000
 
-// member reports whether somebody reads for a user.
+// member reports whether user is one of the plan's users, who all have a reader.
 func (w *world) member(user string) bool {
 	for u := range w.plan.Shape.Users {
 		if userName(u) == user {

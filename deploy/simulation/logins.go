@@ -12,10 +12,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// verifier reads tokens. One is a name, a session and, if it is not 1, the generation of the account.
+// verifier parses tokens: a name, a session and, if it is not 1, the generation of the account.
 type verifier struct{}
 
-// Verify is what a token.Guard asks.
+// Verify is called by token.Guard.
 func (verifier) Verify(raw string) (token.Identity, error) {
 	user, session, found := strings.Cut(raw, "/")
 	if !found {
@@ -33,7 +33,7 @@ func (verifier) Verify(raw string) (token.Identity, error) {
 
 const tokenLifetime = 24 * time.Hour
 
-// follow has a node follow the revocations: it serves when it knows them.
+// follow makes a node follow the revocations: it serves only once it knows them.
 func (w *world) follow(n *node) (stop func()) {
 	if n.counters == nil {
 		n.counters = &counters{process: n.process, r: w.redis}
@@ -74,28 +74,28 @@ func (n *node) ready() bool {
 	}
 }
 
-// ghost is a token that is used on and on, by somebody who does not know that it was logged out, or should not have it.
+// ghost keeps using a token after its logout: an unaware client, or one that should not have it.
 type ghost struct {
 	w         *world
 	d         *dice
 	user, raw string
 	record    revocation.Record
-	// tried: its logout was asked for, or that of all of its account's tokens as old; out is when its own was acknowledged.
+	// tried: its logout was requested, or that of all older tokens of its account; out is when its own was acknowledged.
 	tried bool
 	out   time.Time
-	// refused are the processes that have refused it.
+	// refused holds the ids of the processes that have refused the token.
 	refused map[int]bool
 }
 
 const (
-	// logoutsHold is how long after a logout every node refuses its token, while nothing is wrong.
+	// logoutsHold is how long after a logout every node refuses its token, without faults.
 	logoutsHold = 5 * time.Second
-	// nodesReturn is how long after trouble with Redis, or with a process, every node knows of every logout again: nodes that have lost Redis
-	// wait for up to five seconds before they come back to it.
+	// nodesReturn is how long after trouble with Redis, or with a process, every node knows every logout again: nodes that have lost Redis
+	// wait up to five seconds before they reconnect.
 	nodesReturn = 20 * time.Second
 )
 
-// startGhosts opens logins and has them be ended: one by one, and all of an account that are older than its last.
+// startGhosts opens logins and ends them: one by one, and all of an account that are older than its last.
 func (w *world) startGhosts() {
 	d := diceOf(w.plan.Seed, "ghosts")
 	auth := &counters{process: w.newProcess(0), r: w.redis}
@@ -116,7 +116,7 @@ func (w *world) startGhosts() {
 	}
 }
 
-// logOut ends the login, some time, and tries until that is acknowledged.
+// logOut ends the login at a random time, and retries until that is acknowledged.
 func (g *ghost) logOut(auth *revocation.Mirror) {
 	w, d := g.w, diceOf(g.w.plan.Seed, "logout", textHash(g.raw))
 	_ = w.sleep(context.Background(), d.between(0, w.plan.Shape.Busy))
@@ -138,7 +138,7 @@ func (g *ghost) logOut(auth *revocation.Mirror) {
 	}
 }
 
-// held is from when on nobody may take the token.
+// held is the time from which no node may accept the token.
 func (g *ghost) held() time.Time {
 	held := g.out.Add(logoutsHold)
 	if g.w.plan.Rates[rateSeqFail] > 0 {
@@ -217,5 +217,5 @@ func (g *ghost) use(n *node, stream bool) (status int) {
 	return answer.status
 }
 
-// ended reports whether nobody may have taken the token at a time.
+// ended reports whether no node may accept the token at a time.
 func (g *ghost) ended(when time.Time) bool { return !g.out.IsZero() && when.After(g.held()) }

@@ -8,25 +8,25 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// version counts the changes of the store's data. What a read sees is that of one version, the last or an older one.
+// version counts the changes of the store's data. A read sees one version, the last or an older one.
 type version int64
 
-// row is a document from when it was written until it was removed.
+// row is a document from its write to its removal.
 type row[T any] struct {
 	value T
 	from  version
-	// to is when it was removed; 0 while it stands.
+	// to is the version that removed it; 0 while it stands.
 	to version
 }
 
 func (r *row[T]) at(v version) bool { return r.from <= v && (r.to == 0 || r.to > v) }
 
-// data is what the simulated store holds, with its past.
+// data is the contents of the simulated store, with all past versions.
 type data struct {
 	last version
-	// synced is the last version that a power cut leaves.
+	// synced is the last version that survives a power cut.
 	synced version
-	// times are when the versions came to be.
+	// times are the times of the versions.
 	times    []time.Time
 	inboxes  map[string]*table
 	messages map[store.MessageID][]*row[store.Message]
@@ -54,7 +54,7 @@ func (d *data) next() version {
 	return d.last
 }
 
-// asOf is the version that was the last at a time.
+// asOf returns the version that was the last at a time.
 func (d *data) asOf(t time.Time) version {
 	i := sort.Search(len(d.times), func(i int) bool { return d.times[i].After(t) })
 	return version(max(1, i-1))
@@ -69,7 +69,7 @@ func (d *data) inbox(user string) *table {
 	return t
 }
 
-// removed is a position up to which all was removed, and nothing stands.
+// removed returns a position up to which everything was removed and nothing stands.
 func (t *table) removed(v version) (position int64) {
 	for _, r := range t.rows {
 		switch {
@@ -82,7 +82,7 @@ func (t *table) removed(v version) (position int64) {
 	return position
 }
 
-// everHeld is the highest position at which anything ever stood.
+// everHeld returns the highest position that ever held an entry.
 func (d *data) everHeld(user string) (position int64) {
 	if t := d.inboxes[user]; t != nil && len(t.rows) > 0 {
 		return t.rows[len(t.rows)-1].value.Position
@@ -90,12 +90,12 @@ func (d *data) everHeld(user string) (position int64) {
 	return 0
 }
 
-// first is the index of the first row at or above a position.
+// first returns the index of the first row at or above a position.
 func (t *table) first(position int64) int {
 	return sort.Search(len(t.rows), func(i int) bool { return t.rows[i].value.Position >= position })
 }
 
-// standing finds what stands at a position.
+// standing finds the row that stands at a position.
 func (t *table) standing(position int64, v version) *row[store.Entry] {
 	for i := t.first(position); i < len(t.rows) && t.rows[i].value.Position == position; i++ {
 		if t.rows[i].at(v) {
@@ -114,7 +114,7 @@ func find[T any](rows []*row[T], v version) *row[T] {
 	return nil
 }
 
-// insertEntry writes one entry, if its position is free.
+// insertEntry writes one entry if its position is free.
 func (d *data) insertEntry(e store.Entry) bool {
 	t := d.inbox(e.User)
 	if t.standing(e.Position, d.last) != nil {
@@ -125,7 +125,7 @@ func (d *data) insertEntry(e store.Entry) bool {
 	return true
 }
 
-// insertRemoved writes an entry that was there and is no more.
+// insertRemoved writes an entry that existed and was removed.
 func (d *data) insertRemoved(e store.Entry) {
 	t := d.inbox(e.User)
 	r := &row[store.Entry]{value: e, from: d.next(), to: d.next()}
@@ -149,7 +149,7 @@ func (d *data) insertMessage(m store.Message) bool {
 	return true
 }
 
-// commit writes a send, if nothing is in its way.
+// commit writes a send, unless an entry or a message is in its way.
 func (d *data) commit(s store.Send) store.SendResult {
 	result := store.SendResult{Decided: find(d.messages[s.Message.ID], d.last) != nil}
 	taken, free := make([]bool, len(s.Entries)), true
@@ -172,7 +172,7 @@ func (d *data) commit(s store.Send) store.SendResult {
 	return result
 }
 
-// keep keeps what was read under an id for longer, and reports whether it is still there. Its content goes no later for that.
+// keep extends how long what was read under an id is kept, and reports whether it is still there. Its content goes no later for that.
 func (d *data) keep(m store.Message, until time.Time) bool {
 	r := find(d.messages[m.ID], d.last)
 	if r == nil || r.value.Tombstone != m.Tombstone || !r.value.CreatedAt.Equal(m.CreatedAt) {
@@ -186,7 +186,7 @@ func (d *data) keep(m store.Message, until time.Time) bool {
 	return true
 }
 
-// entries lists what stands at the positions after < p <= upTo.
+// entries lists the entries at positions after < p <= upTo.
 func (d *data) entries(user string, after, upTo int64, v version) []store.Entry {
 	t := d.inboxes[user]
 	if t == nil {
@@ -212,7 +212,7 @@ func (d *data) firstAfter(user string, after int64, v version) int64 {
 	return 0
 }
 
-// block is the highest marked block of an inbox.
+// block returns the highest marked block of an inbox.
 func (d *data) block(user string, v version) (block int64, since time.Time) {
 	if t := d.inboxes[user]; t != nil {
 		for _, b := range slices.Backward(t.blocks) {
@@ -224,7 +224,7 @@ func (d *data) block(user string, v version) (block int64, since time.Time) {
 	return 0, time.Time{}
 }
 
-// lastWithin is the highest position that holds an entry, of those above one and up to another.
+// lastWithin returns the highest position that holds an entry, above one and up to another.
 func (d *data) lastWithin(user string, above, upTo int64, v version) int64 {
 	if t := d.inboxes[user]; t != nil {
 		for i := t.first(upTo+1) - 1; i >= 0 && t.rows[i].value.Position > above; i-- {
@@ -271,7 +271,7 @@ func (d *data) putEpoch(epoch string) {
 	d.epochs = append(d.epochs, row[string]{value: epoch, from: d.next()})
 }
 
-// expire removes, as TTL does, in any order, a share of what may be removed.
+// expire removes a share of what may be removed, in any order, as TTL does.
 func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	var list []func(version)
 	users := make([]string, 0, len(d.inboxes))
@@ -294,7 +294,7 @@ func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
 	return len(list)
 }
 
-// due finds what stands under an id and may be removed.
+// due finds what stands under an id, if it may be removed.
 func (d *data) due(id store.MessageID, now time.Time) *row[store.Message] {
 	if r := find(d.messages[id], d.last); r != nil && r.value.KeptUntil().Before(now) {
 		return r
@@ -302,7 +302,7 @@ func (d *data) due(id store.MessageID, now time.Time) *row[store.Message] {
 	return nil
 }
 
-// purge removes what is due under an id, and reports whether anything was.
+// purge removes what is due under an id, and reports whether there was anything.
 func (d *data) purge(id store.MessageID, now time.Time) bool {
 	r := d.due(id, now)
 	if r != nil {
@@ -311,10 +311,10 @@ func (d *data) purge(id store.MessageID, now time.Time) bool {
 	return r != nil
 }
 
-// overdueBy reports whether what was due at a time must not be left any longer.
+// overdueBy reports whether something due at a time must be gone by now.
 func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
 
-// overdue lists what is to be done to messages: those that have expired lose their content, and those that are past their time go.
+// overdue lists the pending removals of messages: expired ones lose their content, and those past their time are purged.
 func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
 	for id := range d.messages {
@@ -339,7 +339,7 @@ func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(ve
 	return list
 }
 
-// copy is the data as it stood at a version, for a backup.
+// copy returns the data as of a version, for a backup.
 func (d *data) copy(v version) *data {
 	c := newData(d.epoch(v))
 	for id := range d.messages {
@@ -352,7 +352,7 @@ func (d *data) copy(v version) *data {
 			switch {
 			case r.at(v):
 				c.insertEntry(r.value)
-			case r.to != 0 && r.to <= v: // a store may know what it has removed
+			case r.to != 0 && r.to <= v: // a store may remember what it has removed
 				c.insertRemoved(r.value)
 			}
 		}

@@ -10,44 +10,44 @@ import (
 	"time"
 )
 
-// Plan is a run before it runs: who takes part, what goes wrong when, and how often calls go wrong by themselves.
+// Plan describes a run: who takes part, what goes wrong when, and how often calls fail at random.
 type Plan struct {
 	Seed  uint64
 	Shape Shape
-	// Faults are in the order of their times. Disturbances are by their names; those that are not there do not happen.
+	// Faults are ordered by time. Rates are keyed by name; those that are missing do not happen.
 	Faults []Fault
 	Rates  map[string]float64
-	// Busiest are times around which more is sent: those of the faults, whether they are kept or not.
+	// Busiest are times around which more is sent: those of the drawn faults, even of those that Kept drops.
 	Busiest []time.Duration
 }
 
 // Shape is who takes part in a run and what they do.
 type Shape struct {
 	Users, Messages, Gateways int
-	// Sends is how many messages are sent, Busy over which time; then all is healed.
+	// Sends is the number of messages, sent over Busy; then all faults end.
 	Sends int
 	Busy  time.Duration
-	// Quiet is how long nobody sends anything in the end of that, but for a few: long enough for all of an inbox to be removed.
+	// Quiet is how long, at the end of Busy, almost nobody sends: long enough for a whole inbox to be purged.
 	Quiet time.Duration
-	// Again is how long nobody sends anything new in the end of Busy, but for what is sent again, with another content, when the ids of
-	// the first go.
+	// Again is how long, at the end of Busy, nothing new is sent; some client message ids are used again with other content, around the
+	// time when their first messages are purged.
 	Again time.Duration
-	// Retention of messages; BlockSize is that of the store's marks (see package mongo), 1 for a store that knows its tails exactly.
+	// Retention of messages; BlockSize is the block size of the store's marks (see package mongo), 1 for a store with exact tails.
 	Retention time.Duration
 	BlockSize int64
 	// ManyRecipients is the largest number of recipients of a broadcast.
 	ManyRecipients int
-	// Bursts are moments at which several send at once, if there are any: what one send holds up, the next ones meet.
+	// Bursts are moments at which several send at once, if any: what holds up one send meets the next ones.
 	Bursts []time.Duration
 	// Expiring is the share of messages that expire soon.
 	Expiring float64
-	// Far says that the store is a long way off: some 50 ms for a call.
+	// Far: the store is far away, some 50 ms a call.
 	Far bool
-	// Standalone says that all is one process on an embedded store: entries that are prepared are not synced, and a power cut takes what is not.
+	// Standalone: all is one process on an embedded store. Prepared entries are not synced, and a power cut loses unsynced writes.
 	Standalone bool
-	// Cluster says that Redis is a Cluster: a client judges each slot by itself.
+	// Cluster: Redis is a Cluster, so a client judges each slot separately.
 	Cluster bool
-	// Logins says that there are logins which are ended, and that nodes follow the revocations.
+	// Logins: some logins are ended, and nodes follow the revocations.
 	Logins bool
 }
 
@@ -55,15 +55,15 @@ type Shape struct {
 type Fault struct {
 	Kind string
 	At   time.Duration
-	// For is how long it lasts, for those that last.
+	// For is the duration, for faults that last.
 	For time.Duration
-	// Node is the number of the node that it hits, -1 for all.
+	// Node is the number of the affected node, -1 for all.
 	Node int
-	// Lag is how far back something goes, or how far a clock jumps.
+	// Lag is how far back a state goes, or how far a clock jumps.
 	Lag time.Duration
 }
 
-// String is how a schedule is printed.
+// String formats the fault as a line of a schedule.
 func (f Fault) String() string {
 	return fmt.Sprintf("%s at %s for %s, node %d, lag %s", f.Kind, f.At.Round(time.Millisecond), f.For.Round(time.Millisecond), f.Node, f.Lag.Round(time.Millisecond))
 }
@@ -71,28 +71,28 @@ func (f Fault) String() string {
 // The kinds of scheduled faults.
 const (
 	storeDown     = "store-down"     // no primary: nothing is answered
-	storeFailover = "store-failover" // a short time of nothing, then reads of the old state for a while
-	storeStale    = "store-stale"    // one node's reads, or some of everybody's, come from an older state
-	storeCut      = "store-cut"      // one node does not reach the store
+	storeFailover = "store-failover" // nothing is answered for a short time, then reads see the old state for a while
+	storeStale    = "store-stale"    // one node's reads, or a share of everybody's, come from an older state
+	storeCut      = "store-cut"      // one node cannot reach the store
 	storeSlow     = "store-slow"     // calls take seconds
 	redisDown     = "redis-down"     // refuses connections
 	redisStall    = "redis-stall"    // takes commands and does not answer
-	redisFlush    = "redis-flush"    // is empty
-	redisBack     = "redis-back"     // is started anew with an older copy
+	redisFlush    = "redis-flush"    // loses all data
+	redisBack     = "redis-back"     // restarts with an older copy
 	redisPromote  = "redis-promote"  // a replica that lags takes over
-	redisSplit    = "redis-split"    // as redis-promote, and one node goes on with the old master for a while
-	redisCut      = "redis-cut"      // one node does not reach Redis
+	redisSplit    = "redis-split"    // as redis-promote, and one node stays on the old master for a while
+	redisCut      = "redis-cut"      // one node cannot reach Redis
 	busDown       = "bus-down"       // nobody is connected
 	busCut        = "bus-cut"        // one node is not connected and knows it
-	busHalfOpen   = "bus-half-open"  // what one node sends and is sent vanishes; it learns of that later
-	busDrop       = "bus-drop"       // events are lost, and nobody is told
-	busSlow       = "bus-slow"       // one node takes too little: events are dropped, and it is told
-	nodeKill      = "kill"           // a process dies and is started again as another
-	nodePause     = "pause"          // a process stands still and then goes on
-	nodeRoll      = "roll"           // a process is stopped as it should be, and started again
+	busHalfOpen   = "bus-half-open"  // what one node sends and is sent is lost; it learns of that later
+	busDrop       = "bus-drop"       // events are lost silently
+	busSlow       = "bus-slow"       // one node is a slow consumer: events are dropped, and it is told
+	nodeKill      = "kill"           // a process dies, and another starts in its place
+	nodePause     = "pause"          // a process pauses and then goes on
+	nodeRoll      = "roll"           // a process is stopped gracefully and restarted
 	clockStep     = "clock-step"     // a node's clock jumps
 	restore       = "restore"        // the store goes back to a backup and gets a new epoch
-	powerCut      = "power-cut"      // a standalone server loses what was not synced
+	powerCut      = "power-cut"      // a standalone server loses unsynced writes
 )
 
 var faultKinds = []string{
@@ -100,17 +100,17 @@ var faultKinds = []string{
 	busDown, busCut, busHalfOpen, busDrop, busSlow, nodeKill, nodePause, nodeRoll, clockStep, restore,
 }
 
-// The kinds of faults that happen to calls by chance, with the probability that a run draws at most.
+// The kinds of random faults of calls. rates has the highest probability that a run can draw for each.
 const (
-	rateLost    = "answer-lost"    // a write is applied, and its answer does not come
+	rateLost    = "answer-lost"    // a write is applied, but its answer is lost
 	rateLate    = "applied-late"   // a write is applied seconds after its caller was told that it failed
-	ratePartial = "partial"        // a random part of a bulk write is applied, in any order, and it fails
-	rateFail    = "call-fails"     // a call fails and nothing happened
+	ratePartial = "partial"        // a random part of a bulk write is applied, in any order, and the call fails
+	rateFail    = "call-fails"     // a call fails without effect
 	rateSlow    = "call-slow"      // a call takes long
 	rateTorn    = "bulk-torn"      // others see a bulk write half done
-	rateTwice   = "incr-twice"     // Redis is asked again by the client library and counts twice
+	rateTwice   = "incr-twice"     // the Redis client library retries, and Redis counts twice
 	rateSeqFail = "incr-fails"     // Redis counts, and the answer is lost
-	rateDrop    = "event-lost"     // an event is lost, and nobody is told
+	rateDrop    = "event-lost"     // an event is lost silently
 	rateDouble  = "event-twice"    // an event comes twice
 	rateDelay   = "event-late"     // an event comes seconds later
 	rateReorder = "event-reorders" // an event overtakes others
@@ -172,7 +172,7 @@ func (s *Shape) alone() {
 	s.Standalone, s.Far, s.Cluster, s.Messages, s.Gateways, s.BlockSize = true, false, false, 1, 1, 1
 }
 
-// alone leaves of a plan what may happen to a standalone server.
+// alone reduces a plan to the faults that can happen to a standalone server.
 func (p *Plan) alone() {
 	for i, f := range p.Faults {
 		switch {
@@ -193,18 +193,18 @@ func (p *Plan) alone() {
 	}
 }
 
-// leastRetention is longer than a client repeats (half the retention), is kept waiting, and a process stands still, one after the other:
-// within the retention a repeat finds its message, and after it it counts as new.
+// leastRetention is longer than the sum of how long a client repeats (half the retention), is kept waiting, and a process pauses: within
+// the retention a repeat finds its message, and after it counts as new.
 const leastRetention = 150 * time.Second
 
-// longRetention does not pass within a run.
+// longRetention never passes within a run.
 const longRetention = 90 * 24 * time.Hour
 
-// purgeMargin is by how much entries outlive messages: less than an hour, so that a run can see them removed. It is twice what holds of
-// a tombstone, which goes no sooner than half of it after what it is passed for, and messages may be overdue for as long as that.
+// purgeMargin is by how much entries outlive messages: less than an hour, so that a run can see them removed. A tombstone is purged no
+// sooner than half of it after what it is passed for, and messages may be overdue for as long as that half.
 const purgeMargin = 8 * time.Minute
 
-// mostOverdue is how long what is due may be left before a removal surely takes it, and betweenRemovals the longest time between two.
+// mostOverdue is how long due data may stay before a removal certainly takes it; betweenRemovals is the longest time between two removals.
 const (
 	mostOverdue     = 2 * time.Minute
 	betweenRemovals = time.Minute
@@ -216,7 +216,7 @@ func drawShape(d *dice) Shape {
 		Busy: d.between(20*time.Second, 2*time.Minute), Retention: longRetention, BlockSize: pick(d, []int64{1, 8, 1024}), ManyRecipients: 4,
 		Cluster: d.hit(0.4),
 	}
-	if d.hit(0.3) { // so short that it passes while clients are away, or wait
+	if d.hit(0.3) { // short enough to pass while clients are away or wait
 		s.Retention = d.between(leastRetention, 6*time.Minute)
 		s.Busy += s.Retention / 2
 	}
@@ -234,10 +234,10 @@ func drawShape(d *dice) Shape {
 	return s
 }
 
-// burst is how long a burst is.
+// burst is the length of a burst.
 const burst = 10 * time.Millisecond
 
-// Known are the kinds of what everybody learns of who is concerned, so that messages need not wait for a node's next look into the store.
+// Faults of which everybody concerned learns, so that messages need not wait for a node's next verification.
 var (
 	knownFaults = slices.Concat(knownOfBus, knownOfStore, []string{redisDown, redisFlush, redisCut, redisStall})
 	knownRates  = append([]string{rateTwice, rateSeqFail}, knownRatesOfBus...)
@@ -247,11 +247,11 @@ var (
 	knownOfStore    = []string{storeDown, storeDown, storeCut}
 )
 
-// onlyKnown makes a plan one in which messages have to be prompt. Where only one engine fails, they have to be prompter.
+// onlyKnown limits a plan to faults under which messages must be prompt. If only one engine fails, the bound is tighter.
 func (p *Plan) onlyKnown(d *dice) {
 	p.Shape.Far = false
 	if p.Shape.Quiet == 0 && p.Shape.Again == 0 {
-		p.Shape.Retention = longRetention // else entries whose messages have gone are looked at for a while
+		p.Shape.Retention = longRetention // else readers wait a while at entries whose messages are gone
 	}
 	kinds, names := knownFaults, knownRates
 	switch d.below(3) {
@@ -268,8 +268,8 @@ func (p *Plan) onlyKnown(d *dice) {
 	maps.DeleteFunc(p.Rates, func(name string, _ float64) bool { return !slices.Contains(names, name) })
 }
 
-// drawBursts draws moments at random, some within the faults, and some just as they begin: of sends that are under way then, some come
-// through.
+// drawBursts draws moments, some at random, some within the faults, and some just before they begin: of the sends under way then, some
+// still succeed.
 func drawBursts(d *dice, p Plan) (moments []time.Duration) {
 	for range d.among(1, 3) {
 		moments = append(moments, d.between(0, p.Shape.Sending()))
@@ -285,7 +285,7 @@ func drawBursts(d *dice, p Plan) (moments []time.Duration) {
 	return moments
 }
 
-// Sending is how long messages are sent that are new.
+// Sending is how long new messages are sent.
 func (s Shape) Sending() time.Duration { return s.Busy - s.Quiet - s.Again }
 
 func drawFault(d *dice, s Shape) Fault {
@@ -315,7 +315,7 @@ func drawFault(d *dice, s Shape) Fault {
 	return f
 }
 
-// Kept is the plan with only some of its faults and rates: see Choice.
+// Kept returns the plan with only the faults and rates of c.
 func (p Plan) Kept(c Choice) Plan {
 	if c.Faults != nil {
 		var left []Fault
@@ -338,13 +338,13 @@ func (p Plan) Kept(c Choice) Plan {
 	return p
 }
 
-// Choice is what is kept of a plan; nil keeps all.
+// Choice selects faults and rates of a plan; nil keeps all.
 type Choice struct {
 	Faults *[]int
 	Rates  *[]string
 }
 
-// ParseChoice reads the two lists as String writes them; "all" is all.
+// ParseChoice parses the two lists as String writes them; "all" keeps all.
 func ParseChoice(faults, names string) (c Choice, err error) {
 	if faults != "" && faults != "all" {
 		list := []int{}
@@ -370,7 +370,7 @@ func ParseChoice(faults, names string) (c Choice, err error) {
 	return c, nil
 }
 
-// String is what replays the choice: the variables of `make simulate`.
+// String returns the variables of `make simulate` that replay the choice.
 func (c Choice) String() string {
 	text := ""
 	if c.Faults != nil {
@@ -386,7 +386,6 @@ func (c Choice) String() string {
 	return text
 }
 
-// String prints a plan.
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %+v\n", p.Seed, p.Shape)

@@ -6,19 +6,18 @@ import (
 	"time"
 )
 
-// errDead is what a dead process's calls come back with, for its goroutines to end.
+// errDead is the result of every call of a dead process, so that its goroutines end.
 var errDead = errors.New("simulation: this process is dead")
 
-// process is one life of a node as the engines see it: where its calls come from. When it is dead, nothing that its goroutines still
-// do has an effect.
+// process is one life of a node, as the engines see it. When it is dead, its goroutines have no more effect.
 type process struct {
 	w *world
-	// id tells it from all others, place is the node's that it is a life of.
+	// id is unique; place is that of its node.
 	id, place int
 	dead      chan struct{}
-	// pausedUntil is when it goes on.
+	// pausedUntil is when a pause ends.
 	pausedUntil time.Time
-	// calls counts its calls by what they are.
+	// calls counts its calls by operation and key.
 	calls map[uint64]uint64
 }
 
@@ -46,7 +45,7 @@ func (p *process) die() {
 // now is the process's clock.
 func (p *process) now() time.Time { return time.Now().Add(p.w.offsets[p.place]) }
 
-// dice are for one call, made of what it is and how many alike there were before.
+// dice returns the dice for one call, seeded with the operation, the key and the number of earlier calls alike.
 func (p *process) dice(operation, key string) *dice {
 	h := mix(textHash(operation), textHash(key))
 	p.w.books.Lock()
@@ -55,7 +54,7 @@ func (p *process) dice(operation, key string) *dice {
 	return diceOf(p.w.plan.Seed, "call", uint64(p.id), h, p.calls[h])
 }
 
-// await parks a caller for a while; while the process is paused, until it goes on.
+// await blocks a caller for a while; while the process is paused, until it goes on.
 func (p *process) await(ctx context.Context, d time.Duration) error {
 	if p.isDead() {
 		return errDead
@@ -75,7 +74,7 @@ func (p *process) await(ctx context.Context, d time.Duration) error {
 	return p.thaw()
 }
 
-// thaw waits while the process is paused. Its contexts' ends do not reach it meanwhile.
+// thaw waits while the process is paused. The end of a context does not interrupt it.
 func (p *process) thaw() error {
 	for time.Now().Before(p.pausedUntil) {
 		timer := time.NewTimer(p.w.unique(time.Until(p.pausedUntil)))
@@ -89,7 +88,7 @@ func (p *process) thaw() error {
 	return nil
 }
 
-// until parks a caller until ctx ends, or for most.
+// hang blocks until ctx ends, the process dies, or most is over. It always returns an error.
 func (p *process) hang(ctx context.Context, most time.Duration) error {
 	if err := p.await(ctx, most); err != nil {
 		return err

@@ -35,29 +35,29 @@ type device struct {
 	kind string
 	user string
 	id   int
-	// cursor is what it has kept; epoch the log's when it was given that.
+	// cursor is the cursor that it has kept; epoch is the epoch that came with it.
 	cursor, epoch string
 	position      int64
-	// attentive is since when it has polled without a pause and without an error; zero while it does not.
+	// attentive is the start of its polling without pause and error; zero while it does not poll so.
 	attentive time.Time
-	// early counts answers before the time that told nothing.
+	// early counts empty answers before the time.
 	early int
-	// lazy: it now and then goes away, for a while that is often long; forgetful: it dies before it keeps a cursor.
+	// lazy is the probability that it goes away, often for long; forgetful, that it dies before it keeps a cursor.
 	lazy, forgetful float64
 	wait            time.Duration
-	// more: the last answer held messages.
+	// more: the last answer had messages.
 	more bool
-	// paused is how long it has not asked before it did so the last time.
+	// paused is the length of the pause before its last request.
 	paused time.Duration
-	// given is the position that a session was given last, repeats how often.
+	// given is the position that its session was given last, repeats how often.
 	given   int64
 	repeats int
-	// stood is how far a session has come in each epoch, in the store, since the restore that was the restored-th.
+	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
 	stood    map[string]int64
 	restored int
 	// served is when the last message came.
 	served time.Time
-	// seen is when it was first given which content.
+	// seen says when each content was first received.
 	seen map[string]time.Time
 }
 
@@ -83,8 +83,8 @@ func (w *world) startReaders() {
 	}
 }
 
-// lastPolls is how many polls in a row must bring nothing before a reader takes it that nothing more comes: they wait longer, together,
-// than it takes to decide a position that nobody has looked at before.
+// lastPolls is how many polls in a row must bring nothing before a reader concludes that nothing more comes: together they wait longer than
+// it takes to decide a position that nobody has read before.
 const lastPolls = 3
 
 // String names a device.
@@ -135,13 +135,13 @@ func (r *device) open() {
 
 func (r *device) session() string { return fmt.Sprintf("s%d", r.id) }
 
-// poll asks once, and reports whether there was nothing more to come.
+// poll asks once, and reports whether there was nothing left to read.
 func (r *device) poll() (nothing bool) {
 	wait := r.wait
 	if r.w.closing {
 		wait = 4 * time.Second
 	}
-	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls now and then
+	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls at intervals
 		pause := r.d.between(100*time.Millisecond, 4*time.Second)
 		if r.w.healed {
 			pause *= 4
@@ -172,7 +172,7 @@ func (r *device) poll() (nothing bool) {
 
 func (r *device) token() string { return r.user + "/" + r.session() }
 
-// ask makes a request whose answer is JSON. With an error, the device waits a little.
+// ask makes a request whose answer is JSON. On an error, it waits a little before it returns.
 func (r *device) ask(q request, wait time.Duration) (answer api.PollResponse, response response, err error) {
 	w := r.w
 	n := w.serving(r.d, true)
@@ -217,7 +217,7 @@ func parseCursor(text string) (epoch string, position int64) {
 	return epoch, position
 }
 
-// keep takes an answer in.
+// keep processes an answer.
 func (r *device) keep(after string, a api.PollResponse, response response, began time.Time, wait time.Duration) {
 	w := r.w
 	epoch, position := parseCursor(a.Cursor)
@@ -250,7 +250,7 @@ func (r *device) keep(after string, a api.PollResponse, response response, began
 	}
 }
 
-// reset starts over.
+// reset starts over in another epoch.
 func (r *device) reset(epoch, cursor string) {
 	if r.epoch == epoch || (r.epoch == "" && r.w.restored == 0) {
 		r.w.fault("%s was told that the log is another one, at %s: it is not", r, r.cursor)
@@ -261,7 +261,7 @@ func (r *device) reset(epoch, cursor string) {
 	}
 }
 
-// answered notes what a reader was told.
+// answered records what a reader was told.
 func (r *device) answered(epoch string, from, cursor int64, messages []api.Message, skipped []int64, latest bool) {
 	w := r.w
 	a := historycheck.Answer{
@@ -278,7 +278,7 @@ func (r *device) answered(epoch string, from, cursor int64, messages []api.Messa
 	w.answers = append(w.answers, a)
 }
 
-// arrived holds a delivery to the time that the design allows.
+// arrived checks that a message came within bound.
 func (r *device) arrived(m api.Message) {
 	w := r.w
 	if _, before := r.seen[m.EncryptedContent]; before {
@@ -291,7 +291,7 @@ func (r *device) arrived(m api.Message) {
 		return
 	}
 	if s.expires > 0 && w.skew() > 0 {
-		return // it is over by one clock, and not by another: it may come with the next node
+		return // it has expired by one clock and not by another: the next node may still show it
 	}
 	since := s.acknowledged
 	for _, t := range []time.Time{r.attentive, w.troubled} {
@@ -299,13 +299,13 @@ func (r *device) arrived(m api.Message) {
 			since = t
 		}
 	}
-	// Who is given a few messages at a time, by one node and then by another, may have to wait for empty positions each time.
+	// A reader that gets a few messages at a time, from different nodes, may wait at gaps each time.
 	if w.holes && r.served.After(since) {
 		since = r.served
 	}
 	bound := w.bound()
 	if bound == boundOfHoles && r.wait <= inbox.DefaultHoleTimeout {
-		bound *= 2 // each node looks at an empty position for a while, and it asks one after the other
+		bound *= 2 // each node waits at a gap, and the reader asks one node after the other
 	}
 	if late := now.Sub(since) - r.paused; late > bound {
 		w.fault("%s was given %s %s after it was acknowledged and nothing was wrong any more", r, m.EncryptedContent, late.Round(time.Millisecond))
@@ -313,7 +313,7 @@ func (r *device) arrived(m api.Message) {
 }
 
 // bound is how late a message may be. An event may be lost, and nobody be told: then it is up to the next look into the store. Where
-// no event is lost silently, it is two seconds; and where positions are left empty, as by a Redis that counts and does not answer, those
+// no event is lost silently, it is two seconds, and one for the way; and where positions are left empty, as by a Redis that counts and does not answer, those
 // until they are decided.
 func (w *world) bound() time.Duration {
 	switch {
@@ -327,11 +327,11 @@ func (w *world) bound() time.Duration {
 	return 3 * time.Second
 }
 
-// boundOfHoles is more than two nodes look at an empty position for, one after the other: a poll that began at the first before the message
-// came goes on at the second.
+// boundOfHoles is longer than two nodes wait at a gap, one after the other: a poll that began at the first before the message came goes on
+// at the second.
 const boundOfHoles = 12 * time.Second
 
-// judgePromptness finds out whether messages have to be prompt in this run: whether nothing happens but what everybody learns of.
+// judgePromptness decides whether messages must be prompt in this run: whether only faults happen of which everybody concerned learns.
 func (w *world) judgePromptness() {
 	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(knownFaults, f.Kind) })
 	for name := range w.plan.Rates {
@@ -341,16 +341,16 @@ func (w *world) judgePromptness() {
 	for _, f := range w.plan.Faults {
 		w.holes = w.holes || strings.HasPrefix(f.Kind, "redis") || f.Kind == storeDown || f.Kind == storeCut
 	}
-	// With a short retention entries whose messages have gone may be looked at before they count as old.
+	// With a short retention, readers may wait at entries whose messages are gone before these count as old.
 	w.holes = w.holes || w.plan.Shape.Retention < time.Hour
 	w.prompt = w.prompt && !w.plan.Shape.Far
-	// A simulated clock that jumps takes along what is measured by it, as time.Now does not: a gateway's that goes back has empty
-	// positions looked at for longer.
+	// Unlike with time.Now, a jump of a simulated clock affects what is measured by it: a gateway whose clock goes back waits longer at
+	// gaps.
 	w.stepped = slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
 	w.prompt = w.prompt && (!w.holes || !w.stepped)
 }
 
-// pollSession is for a session: one message a poll, and no cursor.
+// pollSession polls as a session does: one message a poll, and no cursor.
 func (r *device) pollSession() (nothing bool) {
 	began := time.Now()
 	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
@@ -377,8 +377,8 @@ func (r *device) pollSession() (nothing bool) {
 		return false
 	}
 	epoch, _ := parseCursor(a.Cursor)
-	position := a.Data.Seq // the cursor may have passed some that hold nothing
-	// What has been given comes again until the cursor has been moved behind it, and never after that.
+	position := a.Data.Seq // the cursor may have passed empty positions
+	// A given message comes again until the cursor has moved behind it, and never after that.
 	if epoch == stood.Epoch && position <= stood.Position {
 		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
 	}
@@ -393,7 +393,7 @@ func (r *device) pollSession() (nothing bool) {
 	return false
 }
 
-// mustNotGoBack holds where a session stands to where it stood before. A restore takes it back.
+// mustNotGoBack compares a session's cursor in the store with its earlier one. Only a restore takes it back.
 func (r *device) mustNotGoBack(now store.SessionCursor) {
 	if r.stood == nil || r.restored != r.w.restored {
 		r.stood, r.restored = map[string]int64{}, r.w.restored
@@ -404,7 +404,7 @@ func (r *device) mustNotGoBack(now store.SessionCursor) {
 	r.stood[now.Epoch] = now.Position
 }
 
-// mostRepeats is more often than a cursor fails to be moved.
+// mostRepeats is more often than moving a cursor fails in a row.
 const mostRepeats = 20
 
 // follow reads a stream for a while.
@@ -448,7 +448,7 @@ func (r *device) follow() (nothing bool) {
 		}
 	})
 	w.note("%s was a stream of node %d for %s: %d %v", r, n.place, time.Since(began).Round(time.Millisecond), response.status, err)
-	if restored != w.restored { // its numbers mean nothing now
+	if restored != w.restored { // its positions mean nothing now
 		r.cursor, r.position = "0", 0
 	}
 	if ctx.Err() == nil || w.closing {
@@ -458,7 +458,7 @@ func (r *device) follow() (nothing bool) {
 	return err != nil && ctx.Err() != nil && news == 0 && heartbeats > 0
 }
 
-// event takes one event of a stream in.
+// event processes one event of a stream.
 func (r *device) event(text string) {
 	var kind, id, data string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -494,7 +494,7 @@ func (r *device) event(text string) {
 	r.epoch, r.position, r.cursor = epoch, position, id
 }
 
-// rewound is told when the store sets a session back.
+// rewound is called when the store sets a session back.
 func (w *world) rewound(user, session, from, to string, position int64) {
 	w.note("session %s of %s goes from %q to %d of %q", session, user, from, position, to)
 	if w.restored == 0 && from != "" {
@@ -502,7 +502,7 @@ func (w *world) rewound(user, session, from, to string, position int64) {
 	}
 }
 
-// witnessAll reads all inboxes from their beginning to their end.
+// witnessAll reads all inboxes from beginning to end.
 func (w *world) witnessAll() {
 	for u := range w.plan.Shape.Users {
 		r := &device{

@@ -9,23 +9,23 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 )
 
-// redis is the simulated Redis, as far as counters and the stream of revocations go: a master, which may be replaced by one that knows less.
+// redis is the simulated Redis, with counters and the stream of revocations: a master, which a replica that knows less may replace.
 type redis struct {
 	w      *world
 	master *server
-	// down is until when it refuses connections, stalled until when it takes commands and does not answer.
+	// Until down, it refuses connections; until stalled, it takes commands and does not answer.
 	down, stalled time.Time
 	servers       int
 }
 
 // server is one Redis process.
 type server struct {
-	// id is that of the history of its data.
+	// id identifies the history of its data.
 	id       int
 	counters map[string]counter
-	// past is how the counters came to be what they are, for copies of older states.
+	// past is the log of changes to the counters, for copies of older states.
 	past []change
-	// revocations are what its stream of them holds, streams what it held when.
+	// revocations is its stream of them, streams the past states of that.
 	revocations stream
 	streams     []streamState
 }
@@ -53,7 +53,7 @@ func (r *redis) newServer() *server {
 	return &server{id: r.servers, counters: map[string]counter{}}
 }
 
-// copyOf is a server that holds what another one held at a time.
+// copyOf returns a new server with the data that s had at a time.
 func (r *redis) copyOf(s *server, as time.Time) *server {
 	c := r.newServer()
 	for _, p := range s.past {
@@ -79,7 +79,7 @@ func (s *server) get(now time.Time, user string) (counter, bool) {
 	return c, there && c.expires.After(now)
 }
 
-// flush empties it.
+// flush deletes all data.
 func (s *server) flush(now time.Time) {
 	for user := range s.counters {
 		s.set(now, user, counter{})
@@ -93,13 +93,13 @@ type counters struct {
 	r *redis
 	// on is the server that it is connected to.
 	on *server
-	// cut is until when Redis is not reached from here, kept until when it stays with the server it is on, whoever is master.
+	// Until cut, Redis cannot be reached from here; until kept, the client stays on its server, whichever is master.
 	cut, kept time.Time
 }
 
 var errRedis = errors.New("simulation: redis is away")
 
-// connect makes sure that there is a connection to the master, unless it is kept.
+// connect connects to the master, unless the connection is kept.
 func (c *counters) connect() {
 	if c.on == nil || !time.Now().Before(c.kept) {
 		c.on = c.r.master
@@ -129,7 +129,7 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 	case now.Before(c.r.down):
 		return errRedis
 	case now.Before(c.r.stalled):
-		// Taken, and answered when it goes on, if somebody still waits.
+		// The command is taken now and answered when the stall ends, if the caller still waits.
 		for time.Now().Before(c.r.stalled) && ctx.Err() == nil {
 			if err := c.hang(ctx, min(time.Second, time.Until(c.r.stalled))); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				return err
@@ -158,8 +158,8 @@ func (c *counters) do(ctx context.Context, operation, key string, change func(s 
 	return c.await(ctx, latency())
 }
 
-// Run implements redisseq.Engine. The runs come in any order: the call is named by the first user in the alphabet, or chance would
-// decide what becomes of it.
+// Run implements redisseq.Engine. The runs come in any order: the first user in the alphabet names the call, or its outcome would be
+// random.
 func (c *counters) Run(ctx context.Context, runs []redisseq.Run) (answers []redisseq.Answer, err error) {
 	first := runs[0].Counters[0].User
 	for _, run := range runs {
@@ -171,7 +171,7 @@ func (c *counters) Run(ctx context.Context, runs []redisseq.Run) (answers []redi
 	return answers, err
 }
 
-// perform does what the script does: see package redisseq.
+// perform does what the script of package redisseq does.
 func (s *server) perform(runs []redisseq.Run) []redisseq.Answer {
 	by, now := redisseq.Server{Replication: fmt.Sprint(s.id)}, time.Now()
 	answers := make([]redisseq.Answer, len(runs))
@@ -201,5 +201,5 @@ func (s *server) perform(runs []redisseq.Run) []redisseq.Answer {
 	return answers
 }
 
-// promote makes a replica the master that lags.
+// promote makes a replica that lags the master.
 func (r *redis) promote(lag time.Duration) { r.master = r.copyOf(r.master, time.Now().Add(-lag)) }

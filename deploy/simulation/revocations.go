@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation/redislog"
 )
 
-// streamID is the id of a record of a stream.
+// streamID is the id of a record in a stream.
 type streamID struct{ ms, seq int64 }
 
 func (id streamID) String() string { return fmt.Sprintf("%d-%d", id.ms, id.seq) }
@@ -20,27 +20,27 @@ func (id streamID) compare(other streamID) int {
 	return cmp.Or(cmp.Compare(id.ms, other.ms), cmp.Compare(id.seq, other.seq))
 }
 
-// record is one of the revocations in a Redis server.
+// record is one revocation in a Redis server.
 type record struct {
 	id     streamID
 	values map[string]any
 }
 
-// stream is what a server holds of the revocations. Records are never changed, so states share them.
+// stream is a server's stream of revocations. Records never change, so states share them.
 type stream struct {
 	records []record
-	// added is how many there ever were, last the id of the last one.
+	// added is the number of records ever added, last the id of the last one.
 	added int64
 	last  streamID
 }
 
-// streamState is a stream as it was from a time on.
+// streamState is the state of a stream from a time on.
 type streamState struct {
 	when time.Time
 	stream
 }
 
-// turn makes the stream another one.
+// turn replaces the stream.
 func (s *server) turn(now time.Time, to stream) {
 	s.revocations = to
 	s.streams = append(s.streams, streamState{now, to})
@@ -66,7 +66,7 @@ func (s *server) add(now time.Time, values []any) {
 func (s *stream) after(text string, limit int64) (list []goredis.XMessage) {
 	var id streamID
 	if _, err := fmt.Sscanf(text, "%d-%d", &id.ms, &id.seq); err != nil {
-		panic(err) // it is none that was given out
+		panic(err) // no stream ever gave out such an id
 	}
 	for _, r := range s.records {
 		if r.id.compare(id) > 0 && int64(len(list)) < limit {
@@ -76,7 +76,7 @@ func (s *stream) after(text string, limit int64) (list []goredis.XMessage) {
 	return list
 }
 
-// The client of a process is also what its revocation log stands on.
+// A process's Redis client is also the engine of its revocation log.
 var _ redislog.Engine = (*counters)(nil)
 
 // Add implements redislog.Engine.
@@ -90,7 +90,7 @@ func (c *counters) Page(ctx context.Context, after string, limit int64) (records
 	return records, added, err
 }
 
-// Await implements redislog.Engine. What comes meanwhile is seen after a part of the time: somebody else may have been served first.
+// Await implements redislog.Engine. New records are seen only after a part of the time, as if others had been served first.
 func (c *counters) Await(ctx context.Context, after string, limit int64, while time.Duration) (records []goredis.XMessage, err error) {
 	if err := c.await(ctx, c.dice("Awaiting", after).between(while/4, while)); err != nil {
 		return nil, err

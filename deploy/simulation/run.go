@@ -10,26 +10,26 @@ import (
 	"github.com/sealpost/sealpost/pkg/historycheck"
 )
 
-// Result is what came of a run.
+// Result is the outcome of a run.
 type Result struct {
 	Plan   Plan
 	Faults []string
-	// Counts says how often what happened.
+	// Counts says how often each thing happened.
 	Counts map[string]int
 	Report historycheck.Report
 	Took   time.Duration
 	Trace  []string
 }
 
-// Failed reports whether the run was not as it must be.
+// Failed reports whether the run has faults.
 func (r Result) Failed() bool { return len(r.Faults) > 0 }
 
-// String tells what is wrong.
+// String lists the faults.
 func (r Result) String() string {
 	return fmt.Sprintf("%s%s\n  %s", r.Plan, strings.Join(r.Faults, "\n"), r.Report)
 }
 
-// Run makes one run. It must be called within a synctest bubble, and returns when all that it has started has ended.
+// Run makes one run. It must be called within a synctest bubble, and returns when everything that it has started has ended.
 func Run(p Plan, traced bool) Result {
 	rates := p.Rates
 	w := newWorld(p, traced)
@@ -51,7 +51,7 @@ func Run(p Plan, traced bool) Result {
 	return r
 }
 
-// expire removes, every now and then, what TTL may remove.
+// expire removes from time to time what TTL may remove.
 func (w *world) expire() {
 	for n := uint64(0); !w.closing; n++ {
 		d := diceOf(w.plan.Seed, "expiry", n)
@@ -63,10 +63,10 @@ func (w *world) expire() {
 	}
 }
 
-// patience is how long the readers go on after the last send: longer than a lost event may stay unnoticed.
+// patience is how long the readers go on after the last send: longer than a lost event can go unnoticed.
 const patience = 80 * time.Second
 
-// finish lets the senders and the readers end, and stops the nodes.
+// finish waits for the senders and readers, and stops the nodes.
 func (w *world) finish() {
 	w.senders.Wait()
 	<-time.After(w.unique(patience))
@@ -77,7 +77,7 @@ func (w *world) finish() {
 	w.background.Wait()
 }
 
-// Total adds counts up.
+// Total adds counts to into.
 func Total(into, counts map[string]int) {
 	for what, n := range counts {
 		into[what] += n

@@ -13,14 +13,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/historycheck"
 )
 
-// sendState is a message that somebody wants to send.
+// sendState is a message to send.
 type sendState struct {
 	sender, key, content string
 	recipients           []string
 	expires              time.Duration
-	// acknowledged is when the first answer said so, of all attempts.
+	// acknowledged is when the first attempt was acknowledged.
 	acknowledged time.Time
-	// repeatsUntil is when the sender ceases to try: it may have been committed at the first try, and its key counts as new when the
+	// repeatsUntil is when the sender stops trying: the first try may have been committed, and its client message id counts as new once the
 	// retention is over.
 	repeatsUntil time.Time
 }
@@ -30,7 +30,7 @@ func userName(i int) string { return fmt.Sprintf("user%d", i) }
 // clientPatience is how long a client waits for an answer to a send.
 const clientPatience = 12 * time.Second
 
-// startClients lets everybody begin.
+// startClients starts all clients.
 func (w *world) startClients() {
 	for i := range w.plan.Shape.Sends {
 		d := diceOf(w.plan.Seed, "sender", uint64(i))
@@ -67,7 +67,7 @@ func (w *world) draft(d *dice, i int) *sendState {
 	return s
 }
 
-// sender sends one message, until it is acknowledged, and perhaps again.
+// sender sends one message until it is acknowledged, and perhaps again.
 func (w *world) sender(d *dice, s *sendState, i int) {
 	most := w.plan.Shape.Sending()
 	when := d.between(0, most)
@@ -82,10 +82,10 @@ func (w *world) sender(d *dice, s *sendState, i int) {
 	}
 	_ = w.sleep(context.Background(), when)
 	s.repeatsUntil = time.Now().Add(w.plan.Shape.Retention / 2)
-	if d.hit(0.15) { // a client that has not heard and is impatient, on another node
+	if d.hit(0.15) { // an impatient client repeats on another node
 		w.senders.Go(func() { w.attempt(diceOf(w.plan.Seed, "twin", uint64(i)), s, s.content) })
 	}
-	if d.hit(0.05) { // another message under the same key
+	if d.hit(0.05) { // another message under the same client message id
 		w.senders.Go(func() {
 			dv := diceOf(w.plan.Seed, "variant", uint64(i))
 			_ = w.sleep(context.Background(), dv.between(0, 10*time.Second))
@@ -96,25 +96,25 @@ func (w *world) sender(d *dice, s *sendState, i int) {
 		w.senders.Go(func() { w.again(da, s) })
 	}
 	w.insist(d, s)
-	if d.hit(0.25) { // the answer was lost on its way, or the client has forgotten that it had it
+	if d.hit(0.25) { // the answer was lost, or the client has forgotten it
 		most := min(3*time.Minute, w.plan.Shape.Retention/2)
 		_ = w.sleep(context.Background(), d.between(0, most))
 		w.insist(d, s)
 	}
 }
 
-// What another content under the same key ends in: one that comes soon, and one that comes when the first is gone.
+// The suffixes of another content under the same client message id: one sent soon, and one sent when the first message is purged.
 const (
 	other = "-other"
 	again = "-again"
 )
 
-// first is the content that was first sent under the key of another.
+// first returns the content first sent under the client message id of content.
 func first(content string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(content, other), again)
 }
 
-// sent tells the messages apart that bear one id, one after the other.
+// sent makes different ids of the messages that bear one id one after the other.
 func sent(id, content string) string {
 	if strings.HasSuffix(content, again) {
 		return id + again
@@ -122,7 +122,7 @@ func sent(id, content string) string {
 	return id
 }
 
-// again sends another content under the key, around the time when the first one's id goes. Until then it is refused.
+// again sends another content under the client message id, around the time when the first message is purged. Until then it is refused.
 func (w *world) again(d *dice, s *sendState) {
 	_ = w.sleep(context.Background(), w.plan.Shape.Retention+d.between(-time.Minute, mostOverdue))
 	for range d.among(1, 12) {
@@ -225,11 +225,11 @@ func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
 	return r.status
 }
 
-// illRates are those that make sends fail or slow.
+// illRates are the rates that make sends fail or slow.
 var illRates = []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rateCrash}
 
-// healthy reports whether nothing has gone wrong since a time that may make a send fail or slow: the store was there and no process
-// died or stood still.
+// healthy reports whether nothing that makes a send fail or slow has gone wrong since a time: the store was up, and no process died or
+// paused.
 func (w *world) healthy(since time.Time) bool {
 	w.books.Lock()
 	ill := w.ill.After(since)
@@ -253,5 +253,5 @@ func (w *world) lifetime(s *sendState) time.Duration {
 	return w.plan.Shape.Retention
 }
 
-// at is a time as historycheck takes it.
+// at converts a time for historycheck.
 func at(t time.Time, w *world) int64 { return int64(t.Sub(w.start)) }

@@ -66,8 +66,8 @@ func (h *handle) ResetSession(ctx context.Context, user, id, epoch string, posit
 	return h.move(ctx, "ResetSession", user, id, epoch, position, false)
 }
 
-// move moves the cursors of a session and of its account forward where they are of the same epoch, and else replaces them. Those from
-// before epochs were kept count as of the same, if any is true.
+// move moves the cursors of a session and of its account forward if they are of the same epoch, and else replaces them. If any is true,
+// cursors from before epochs were kept count as of the same epoch.
 func (h *handle) move(ctx context.Context, operation, user, id, epoch string, position int64, any bool) error {
 	e := h.e.data
 	return h.write(ctx, operation, id, 2, func(i int) {

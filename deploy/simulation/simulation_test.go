@@ -22,10 +22,10 @@ import (
 	"github.com/sealpost/sealpost/deploy/simulation"
 )
 
-// workerVar makes the test binary a worker, which runs the seeds that it reads from its input, one a line.
+// workerVar makes the test binary a worker that runs the seeds it reads from its input, one a line.
 const workerVar = "SIMULATION_WORKER"
 
-// TestMain gives every process one processor: so the seed, and not the scheduler, decides what comes first.
+// TestMain gives every process one processor, so that the seed decides the order, not the scheduler.
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
 	runtime.GOMAXPROCS(1)
@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// run makes one run in a bubble of its own.
+// run makes one run in its own bubble.
 func run(t *testing.T, p simulation.Plan, traced bool) (r simulation.Result) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
@@ -49,7 +49,7 @@ func run(t *testing.T, p simulation.Plan, traced bool) (r simulation.Result) {
 	return r
 }
 
-// outcome is what a worker tells of its runs.
+// outcome is what a worker reports of a run.
 type outcome struct {
 	Counts map[string]int
 	Seed   uint64
@@ -75,7 +75,7 @@ func TestWorker(t *testing.T) {
 	}
 }
 
-// seeds hands out seeds until there are none left.
+// seeds hands out seeds until none are left.
 type seeds struct {
 	mu    sync.Mutex
 	next  uint64
@@ -94,7 +94,7 @@ func (s *seeds) take() (uint64, bool) {
 	return s.next - 1, true
 }
 
-// worker runs seeds in a process of its own, until there are none left, and tells of each.
+// worker runs seeds in its own process until none are left, and reports each.
 func worker(s *seeds, tell func(outcome)) error {
 	c := exec.Command(os.Args[0], "-test.run=^TestWorker$", "-test.timeout=0")
 	c.Env = append(os.Environ(), workerVar+"=1")
@@ -141,8 +141,8 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// TestNothingIsLostWhateverFails runs SEEDS seeds, or as many as there is SIM_TIME for, on WORKERS processes. They are new ones each
-// time, unless FIRST_SEED says otherwise.
+// TestNothingIsLostWhateverFails runs SEEDS seeds, or as many as SIM_TIME allows, on WORKERS processes. The seeds are new each time, unless
+// FIRST_SEED is set.
 func TestNothingIsLostWhateverFails(t *testing.T) {
 	if os.Getenv("SEED") != "" || os.Getenv(workerVar) != "" {
 		t.Skip("one seed is replayed")
@@ -192,7 +192,7 @@ func TestNothingIsLostWhateverFails(t *testing.T) {
 	}
 }
 
-// TestOneSeed replays SEED, with the faults and rates that FAULTS and RATES name, tells what happened, and shrinks it.
+// TestOneSeed replays SEED with the faults and rates in FAULTS and RATES, prints what happened, and shrinks it.
 func TestOneSeed(t *testing.T) {
 	text := os.Getenv("SEED")
 	if text == "" {

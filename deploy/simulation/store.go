@@ -10,22 +10,22 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// engine is the simulated store, as all its clients share it. It is as MongoDB is documented: what is acknowledged is kept, and
-// what is not may be anything.
+// engine is the simulated store that all clients share. It behaves as MongoDB is documented: acknowledged writes are kept; unacknowledged
+// ones may be anything.
 type engine struct {
 	w    *world
 	data *data
-	// down is until when there is no primary; slow until when calls take seconds.
+	// Until down, there is no primary; until slow, calls take seconds.
 	down, slow time.Time
-	// stale are old states that reads may come from.
+	// stale are the old states that reads may see.
 	stale []staleness
-	// committed is when each message was first there, by content.
+	// committed is when each content was first committed.
 	committed map[string]time.Time
 	// reads counts reads by process.
 	reads map[int]int
 }
 
-// staleness is a time in which a node's reads may come from an old state.
+// staleness is a period in which a node's reads may see an old state.
 type staleness struct {
 	place int // -1 for all
 	until time.Time
@@ -33,20 +33,20 @@ type staleness struct {
 	share float64
 }
 
-// handle is one process's connection to the store. It implements store.Log, store.Sessions, store.Meta and the keys that the
-// messages service asks for.
+// handle is one process's connection to the store. It implements store.Log, store.Sessions, store.Meta and the part of store.Keys that the
+// messages service uses.
 type handle struct {
 	*process
 	e *engine
-	// of is what the process was started on: a restore leaves behind all that is written for it, by those that it has stopped.
+	// of is the data that the process was started on: after a restore, writes of the processes that it stopped are dropped.
 	of *data
-	// cut is until when the store is not reached from here.
+	// Until cut, the store cannot be reached from here.
 	cut time.Time
 }
 
 func away(err error) error { return fmt.Errorf("%w: %w", store.ErrUnavailable, err) }
 
-// latency of half a round trip.
+// latency is half a round trip.
 func (e *engine) latency(d *dice) time.Duration {
 	low, high := 100*time.Microsecond, 3*time.Millisecond
 	if e.w.plan.Shape.Far {
@@ -65,7 +65,7 @@ func (e *engine) latency(d *dice) time.Duration {
 	return d.between(low, high)
 }
 
-// reach waits until the call is at the store, or cannot get there.
+// reach waits until the call is at the store, or fails to get there.
 func (h *handle) reach(ctx context.Context, d *dice) error {
 	if h.w.crashes(h.process, d) {
 		return away(errDead)
@@ -74,7 +74,7 @@ func (h *handle) reach(ctx context.Context, d *dice) error {
 		return away(err)
 	}
 	for now := time.Now(); now.Before(h.cut) || now.Before(h.e.down); now = time.Now() {
-		// The driver waits for a server to be there as long as the caller does, and looks every now and then.
+		// The driver waits for a server as long as the caller does, and checks periodically.
 		if err := h.await(ctx, 50*time.Millisecond+d.between(0, 400*time.Millisecond)); err != nil {
 			return away(err)
 		}
@@ -86,12 +86,12 @@ func (h *handle) reach(ctx context.Context, d *dice) error {
 	return nil
 }
 
-// read makes a read of one version, the last or an older one.
+// read reads one version, the last or an older one.
 func (h *handle) read(ctx context.Context, operation, key string, see func(*data, version)) error {
 	return h.readBy(ctx, h.look, operation, key, see)
 }
 
-// readLast makes a read of the last version.
+// readLast reads the last version.
 func (h *handle) readLast(ctx context.Context, operation, key string, see func(*data, version)) error {
 	return h.readBy(ctx, h.lookLast, operation, key, see)
 }
@@ -114,14 +114,14 @@ func (h *handle) readBy(ctx context.Context, look func(*dice, func(*data, versio
 	return nil
 }
 
-// lookLast lets a read see the last version.
+// lookLast reads the last version.
 func (h *handle) lookLast(_ *dice, see func(*data, version)) {
 	h.w.state.Lock()
 	defer h.w.state.Unlock()
 	see(h.e.data, h.e.data.last)
 }
 
-// look lets a read see one version.
+// look reads one version.
 func (h *handle) look(d *dice, see func(*data, version)) {
 	h.w.state.Lock()
 	defer h.w.state.Unlock()
@@ -135,14 +135,14 @@ func (h *handle) look(d *dice, see func(*data, version)) {
 	see(h.e.data, v)
 }
 
-// mostOnItsWay is for how long a write may be on its way whose caller has given up.
+// mostOnItsWay is how long a write may still be under way after its caller has given up.
 const mostOnItsWay = 6 * time.Second
 
-// prepares is the one write that a store need not sync.
+// prepares is the only operation whose write a store need not sync.
 const prepares = "InsertEntries"
 
-// write makes a write of n documents, each applied by apply on its own. It returns nil only if all are applied. Those of sessions
-// and of sends at once are applied in their order, the others in any.
+// write writes n documents, each separately by apply. It returns nil only if all are applied. Writes of sessions and commits are applied in
+// order, the others in any order.
 func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo,funlen // a list of what may go wrong
 	unsynced := operation == prepares
 	d := h.dice(operation, key)
@@ -171,7 +171,7 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 		}
 	}
 	if err := h.reach(ctx, d); err != nil {
-		if d.hit(0.5) && !strings.Contains(err.Error(), "closed") { // it was on its way already
+		if d.hit(0.5) && !strings.Contains(err.Error(), "closed") { // it was under way already
 			shuffle()
 			part := order[:n-d.below(n+1)/2]
 			h.w.later(d.between(0, mostOnItsWay), func() { some(part) })
@@ -226,7 +226,7 @@ func (h *handle) InsertEntries(ctx context.Context, entries []store.Entry) ([]bo
 	}
 	e := h.e.data
 	operation := prepares
-	// What may be passed at once is synced: tombstones, and entries whose message is decided already.
+	// What readers may pass at once is synced: tombstones, and entries whose message is already decided.
 	if slices.ContainsFunc(entries, func(entry store.Entry) bool { return entry.Kind == store.Hole || h.decided(entry.Message) }) {
 		operation = "InsertSynced"
 	}
@@ -266,7 +266,7 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 	return written, nil
 }
 
-// purges lets what is due under the ids of a write go right before it, now and then.
+// purges returns a function that at random purges what is due under an id right before it is written.
 func (h *handle) purges(id store.MessageID) func(*data, store.MessageID) {
 	d := h.dice("purges", id.String())
 	return func(e *data, id store.MessageID) {
@@ -277,7 +277,7 @@ func (h *handle) purges(id store.MessageID) func(*data, store.MessageID) {
 	}
 }
 
-// linger makes a write slow whose id is due, now and then: readers meet its entries meanwhile.
+// linger at random slows a write whose id is due: readers meet its entries meanwhile.
 func (h *handle) linger(ctx context.Context, id store.MessageID) error {
 	d := h.dice("linger", id.String())
 	h.w.state.Lock()
@@ -310,7 +310,7 @@ func (h embedded) Commit(ctx context.Context, sends []store.Send) ([]store.SendR
 	results := make([]store.SendResult, len(sends))
 	e := h.e.data
 	purges := h.purges(sends[0].Message.ID)
-	err := h.write(ctx, "Commit", sends[0].Message.ID.String(), len(sends), func(i int) { // in their order
+	err := h.write(ctx, "Commit", sends[0].Message.ID.String(), len(sends), func(i int) { // in order
 		purges(e, sends[i].Message.ID)
 		results[i] = e.commit(sends[i])
 		m := sends[i].Message
@@ -394,8 +394,8 @@ func (h *handle) FirstAfter(ctx context.Context, user string, after int64) (posi
 	return position, err
 }
 
-// Tails implements store.Log. As package mongo does, it looks for the highest marks first, and then for the highest entries within
-// their blocks; on Pebble all is exact. These reads are linearizable.
+// Tails implements store.Log. As package mongo does, it reads the highest marks first, and then the highest entries within their blocks; on
+// Pebble all is exact. These reads are linearizable.
 func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	blocks, tails := make(map[string]int64, len(users)), make(map[string]store.Tail, len(users))
 	size := h.w.plan.Shape.BlockSize
@@ -437,7 +437,7 @@ func (h *handle) Tails(ctx context.Context, users []string) (map[string]store.Ta
 	return tails, nil
 }
 
-// aged reports whether what stood above an entry may have been removed. See package mongo.
+// aged reports whether entries above e may have been removed. See package mongo.
 func aged(e store.Entry) bool {
 	return time.Until(e.PurgeAt) < max(10*time.Minute, min(e.PurgeAt.Sub(e.At)/2, 24*time.Hour))
 }
@@ -455,7 +455,7 @@ func (h *handle) EntriesAt(ctx context.Context, places []store.Place) (found []s
 	return found, err
 }
 
-// MarkRead implements store.Log. No simulated client marks anything.
+// MarkRead implements store.Log. No simulated client marks messages as read.
 func (h *handle) MarkRead(context.Context, store.Place, time.Time) error { return nil }
 
 // Receipts implements store.Log. No simulated client reads anything.
@@ -463,7 +463,7 @@ func (h *handle) Receipts(ctx context.Context, _ []store.Place) (map[store.Place
 	return nil, h.read(ctx, "Receipts", "", func(*data, version) {})
 }
 
-// KeyVersions implements what the messages service asks of store.Keys: everybody exists.
+// KeyVersions implements the part of store.Keys that the messages service uses: every user exists.
 func (h *handle) KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error) {
 	found := make(map[string]store.UserKey, len(usernames))
 	err := h.read(ctx, "KeyVersions", usernames[0], func(*data, version) {

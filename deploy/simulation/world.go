@@ -25,16 +25,16 @@ import (
 	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
 )
 
-// world is a deployment, its clients, and all that is known of what happened. It lives in one synctest bubble, with one processor; but
-// the runtime may take that from a goroutine anywhere. Nobody waits in virtual time with a lock.
+// world is a deployment, its clients, and the record of what happened. It lives in one synctest bubble, with one processor, but the runtime
+// may preempt a goroutine anywhere. Nobody waits in virtual time while holding a lock.
 type world struct {
-	// state guards what the engines hold, books the counts, the trace and the dice.
+	// state guards what the engines hold; books guards the counts, the trace and the dice.
 	state, books sync.Mutex
 
 	plan  Plan
 	start time.Time
 	lives int
-	// taken are the offsets below a microsecond that wake-ups use: no two calls wake at one instant.
+	// taken makes the sub-microsecond offsets of wake-ups differ, so that no two calls wake at the same instant.
 	taken uint64
 
 	store   *engine
@@ -43,7 +43,7 @@ type world struct {
 	nodes   []*node
 	offsets []time.Duration
 
-	// background counts what ends by itself.
+	// background counts the goroutines that end without being stopped.
 	background, senders, readers sync.WaitGroup
 
 	counts map[string]int
@@ -55,25 +55,25 @@ type world struct {
 	answers  []historycheck.Answer
 	sends    map[string]*sendState
 	devices  []*device
-	// troubled is up to when something that is not the bus's silence went wrong.
+	// troubled is the time until which something other than silent loss on the bus is wrong.
 	troubled time.Time
-	// ill is up to when the store or a process was not as it should be, redisIll Redis.
+	// ill is the time until which the store or a process may misbehave; redisIll is that of Redis.
 	ill, redisIll time.Time
 	ghosts        []*ghost
-	// stopAuth ends the auth service, if there is one.
+	// stopAuth stops the auth service, if there is one.
 	stopAuth func()
 	healed   bool
 	closing  bool
-	// prompt: nothing happens in this run but what everybody learns of; holes: positions may be left empty; stepped: a clock jumps. See bound.
+	// prompt: only faults happen that everybody concerned learns of; holes: positions may stay empty; stepped: a clock jumps. See bound.
 	prompt, holes, stepped bool
-	// aborted: there is no point in going on.
+	// aborted: going on is pointless.
 	aborted  bool
 	restored int
-	// lowest and highest are how far clocks were off.
+	// lowest and highest are the extreme clock offsets.
 	lowest, highest time.Duration
 }
 
-// node is a place in the deployment and the process that has it now.
+// node is a place in the deployment and the process that currently has it.
 type node struct {
 	place    int
 	gateway  bool
@@ -82,11 +82,11 @@ type node struct {
 	store    *handle
 	counters *counters
 	link     *link
-	// mirror is what it knows of revocations, if there are any.
+	// mirror is the node's copy of the revocations, if there are any.
 	mirror *revocation.Mirror
-	// leaving: no new requests come here.
+	// leaving: the node takes no new requests.
 	leaving bool
-	// handlers are those that run.
+	// handlers counts the running handlers.
 	handlers *sync.WaitGroup
 	drain    func(context.Context) error
 	stop     func()
@@ -110,7 +110,7 @@ func newWorld(p Plan, traced bool) *world {
 	return w
 }
 
-// unique makes a wait a little longer, so that it ends at an instant of its own.
+// unique lengthens a wait a little, so that no other wait ends at the same instant.
 func (w *world) unique(d time.Duration) time.Duration {
 	w.books.Lock()
 	defer w.books.Unlock()
@@ -131,7 +131,7 @@ func (w *world) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// later does something after a while.
+// later calls f after d.
 func (w *world) later(d time.Duration, f func()) {
 	w.background.Add(1)
 	time.AfterFunc(w.unique(max(d, 0)), func() {
@@ -140,14 +140,13 @@ func (w *world) later(d time.Duration, f func()) {
 	})
 }
 
-// count counts what happened.
 func (w *world) count(what string) {
 	w.books.Lock()
 	defer w.books.Unlock()
 	w.counts[what]++
 }
 
-// fault notes what must not happen.
+// fault records something that must not happen.
 func (w *world) fault(format string, args ...any) {
 	text := fmt.Sprintf("%s: ", time.Since(w.start).Round(time.Millisecond)) + fmt.Sprintf(format, args...)
 	w.note("FAULT %s", text)
@@ -175,7 +174,7 @@ func (w *world) note(format string, args ...any) {
 	}
 }
 
-// trouble notes that something goes wrong until a time.
+// trouble records that something goes wrong until a time.
 func (w *world) trouble(until time.Time) {
 	if until.After(w.troubled) {
 		w.troubled = until
@@ -194,7 +193,7 @@ var discard = slog.New(slog.DiscardHandler)
 
 func noLimit(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} }
 
-// revocations: none.
+// revocations is an empty list of revocations.
 type revocations struct{}
 
 // Revoked implements token.Revocations.
@@ -206,7 +205,7 @@ func (revocations) Staleness() time.Duration { return 0 }
 // Watch implements gatewayapp.Revocations.
 func (revocations) Watch(func(revocation.Record)) (stop func()) { return func() {} }
 
-// known is what a node knows of revocations.
+// known is what a node uses to look up revocations.
 type known interface {
 	token.Revocations
 	gatewayapp.Revocations
@@ -223,7 +222,7 @@ func (n *node) tokens() httpserver.TokenChecker {
 	return &token.Guard{Verifier: verifier{}, Revocations: n.known()}
 }
 
-// boot starts a process in a place: messages services come first, then gateways.
+// boot starts a process in a place: messages services have the first places, then gateways.
 func (w *world) boot(place int) *node {
 	p := w.newProcess(place)
 	n := &node{place: place, gateway: place >= w.plan.Shape.Messages, process: p, engine: gin.New(), handlers: &sync.WaitGroup{}}
@@ -264,7 +263,7 @@ func (w *world) bootGateway(n *node) {
 		Alone: w.plan.Shape.Standalone,
 	})
 	if err != nil {
-		panic(err) // the settings above are not good
+		panic(err) // the settings above are invalid
 	}
 	n.link.receiver = a.Receiver()
 	a.Attach(n.link)
@@ -290,7 +289,7 @@ func (w *world) bootMessages(n *node) {
 	n.drain, n.stop = func(context.Context) error { return nil }, a.Stop
 }
 
-// aloneSince is what a standalone server's inbox log is told.
+// aloneSince is the start time that a standalone server's inbox log is given; zero otherwise.
 func (w *world) aloneSince(n *node) time.Time {
 	if !w.plan.Shape.Standalone {
 		return time.Time{}
@@ -298,7 +297,7 @@ func (w *world) aloneSince(n *node) time.Time {
 	return n.process.now()
 }
 
-// cutPower ends a standalone server, and takes from its store what was not synced.
+// cutPower ends a standalone server and drops unsynced writes from its store.
 func (w *world) cutPower(after time.Duration) {
 	w.kill(0, after)
 	w.store.data = w.store.data.copy(w.store.data.synced)
@@ -328,7 +327,7 @@ func (w *world) end(place int, after time.Duration) {
 	})
 }
 
-// bury lets the goroutines of a dead process come to their ends.
+// bury lets the goroutines of a dead process end.
 func (w *world) bury(n *node) {
 	n.process.die()
 	w.broker.leave(n.process)
@@ -363,7 +362,7 @@ func (w *world) roll(place int) {
 	})
 }
 
-// crashes lets a process die at a call, now and then.
+// crashes lets a process die at a call, at random.
 func (w *world) crashes(p *process, d *dice) bool {
 	if !d.hit(w.plan.Rates[rateCrash]) || p.isDead() || w.nodes[p.place].process != p {
 		return false
@@ -385,7 +384,7 @@ func (w *world) serving(d *dice, gateway bool) *node {
 	return w.nodes[first+d.below(count)]
 }
 
-// happen makes a scheduled fault happen.
+// happen executes a scheduled fault.
 func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table of faults
 	w.count(f.Kind)
 	w.note("%s", f)
@@ -432,7 +431,7 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 	case busHalfOpen:
 		n.link.silent = until
 		l := n.link
-		w.later(f.For, func() { // the client gives the connection up and makes another
+		w.later(f.For, func() { // the client gives up the connection and opens another
 			w.broker.interrupt([]*link{l}, time.Now().Add(time.Second), func(l *link) { l.cut = time.Now().Add(time.Second) })
 		})
 	case busDrop:
@@ -460,7 +459,7 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 		w.trouble(until)
 	case f.Kind == storeDown, f.Kind == storeCut:
 		w.trouble(until.Add(mostOnItsWay))
-	default: // messages have to be in time meanwhile
+	default: // messages must be prompt during the other faults
 	}
 	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisIll) {
 		w.redisIll = until.Add(time.Second)
@@ -502,7 +501,7 @@ func (w *world) restore(as time.Time) {
 			delete(w.store.committed, content)
 		}
 	}
-	for _, s := range w.sends { // what is lost is acknowledged when it is sent again
+	for _, s := range w.sends { // lost sends are acknowledged when they are repeated
 		if s.acknowledged.After(as) {
 			s.acknowledged = time.Time{}
 		}
@@ -519,7 +518,7 @@ func (w *world) heal() {
 	w.note("all is healed")
 	for _, rate := range illRates {
 		if w.plan.Rates[rate] > 0 {
-			w.illUntil(now.Add(10 * time.Second)) // calls that are under way
+			w.illUntil(now.Add(10 * time.Second)) // calls under way
 		}
 	}
 	w.healed, w.plan.Rates = true, nil
@@ -559,5 +558,5 @@ func (w *world) stopAll() {
 	}
 }
 
-// isOK is for answers that are what was asked for.
+// isOK reports whether the request succeeded.
 func isOK(status int) bool { return status == http.StatusOK || status == http.StatusCreated }

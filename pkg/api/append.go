@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What is encoded for every send and every delivery is appended, not reflected upon. It is what encoding/json writes.
+// What is encoded for every send and every delivery is appended without reflection. The result equals encoding/json's.
 
 // AppendString appends text as a JSON string.
 func AppendString[T string | []byte](b []byte, text T) []byte {
@@ -21,7 +21,7 @@ func AppendString[T string | []byte](b []byte, text T) []byte {
 	return append(b, '"')
 }
 
-// special reports whether text has a character that is escaped though it is plain. To look for one at a time is faster than for any.
+// special reports whether text has a character that is plain but escaped. Searching for one at a time is faster than for any.
 func special[T string | []byte](text T) bool {
 	for _, c := range [...]byte{'"', '<', '>', '&'} {
 		switch t := any(text).(type) {

@@ -2,9 +2,9 @@ package api
 
 import "strings"
 
-// DecodeCommon reads a send as nearly all clients write it: one object in ASCII without escapes, with the known fields in
-// their exact spelling, each once. It makes of it what encoding/json would, with strings that share text's memory. Of
-// anything else it returns false and leaves r empty, whether it is wrong or only unusual: encoding/json judges it.
+// DecodeCommon decodes a send as nearly all clients write it: one object in ASCII without escapes, with the known fields in their
+// exact spelling, each once. The result equals encoding/json's, with strings that share text's memory. For anything else, wrong or
+// only unusual, it returns false and leaves r empty: encoding/json must decode it.
 func (r *SendRequest) DecodeCommon(text string) bool {
 	if !plain(text) {
 		return false
@@ -40,8 +40,8 @@ func (r *SendRequest) DecodeCommon(text string) bool {
 	return true
 }
 
-// decoder reads JSON (RFC 8259) from the front of a text that is plain. ok is false once it has met anything that it does not
-// take; what it returns then means nothing.
+// decoder reads JSON (RFC 8259) from the front of a plain text. ok is false once it has met anything unsupported; then its results
+// mean nothing.
 type decoder struct {
 	text string
 	ok   bool
@@ -49,7 +49,7 @@ type decoder struct {
 
 func (d *decoder) space() { d.text = strings.TrimLeft(d.text, " ") } // other blanks are control characters
 
-// is skips c if it is what comes.
+// is skips c if it comes next.
 func (d *decoder) is(c byte) bool {
 	d.space()
 	if d.text == "" || d.text[0] != c {
@@ -111,7 +111,7 @@ func (d *decoder) number() (n int64) {
 	return n
 }
 
-// texts reads an object of strings. A name that comes again counts as it comes last, as with encoding/json.
+// texts reads an object of strings. If a name is repeated, its last value counts, as with encoding/json.
 func (d *decoder) texts() map[string]string {
 	type pair struct{ name, value string }
 	var few [32]pair

@@ -1,5 +1,5 @@
-// Package api is the HTTP contract in Go: the shapes that travel, the error codes, and the OpenAPI document that
-// states both for machines.
+// Package api is the HTTP contract in Go: the JSON types, the error codes, and the OpenAPI document that specifies both for
+// machines.
 package api
 
 import _ "embed"

@@ -39,9 +39,9 @@ const (
 	CodeDraining             Code = "draining"
 )
 
-// Error is an answer that says what went wrong, both as it travels and as a Go error.
+// Error is an answer that says what went wrong, in JSON and as a Go error.
 type Error struct {
-	// Status is the HTTP status. It does not travel in the body.
+	// Status is the HTTP status. It is not part of the body.
 	Status int `json:"-"`
 	// Message is for a person.
 	Message string `json:"message"`
@@ -49,13 +49,13 @@ type Error struct {
 	Code Code `json:"code"`
 	// RequestID finds the request in the logs.
 	RequestID string `json:"requestId"`
-	// Field names the part of the request that is at fault; set on every 400 that has one.
+	// Field names the invalid part of the request; set on every 400 that has one.
 	Field string `json:"field,omitempty"`
-	// UnknownRecipients lists the names nobody has registered, with CodeUnknownRecipients.
+	// UnknownRecipients lists the unregistered names, with CodeUnknownRecipients.
 	UnknownRecipients []string `json:"unknownRecipients,omitempty"`
 	// Stale gives the current key version of each user whose key was rotated, with CodeStaleKeys.
 	Stale map[string]int `json:"stale,omitempty"`
-	// RetryAfter is when to try again; it travels in the Retry-After header, in whole seconds.
+	// RetryAfter is when to try again; it is sent in the Retry-After header, in whole seconds.
 	RetryAfter time.Duration `json:"-"`
 }
 
@@ -64,23 +64,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s (%s, status %d)", e.Message, e.Code, e.Status)
 }
 
-// Is reports whether target is an *Error of the same code, so that errors.Is works with the values made here.
+// Is reports whether target is an *Error with the same code, so that errors.Is works with the values made here.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code
 }
 
-// MissingField is the answer to a request that lacks a field it needs.
+// MissingField is the answer to a request without a required field.
 func MissingField(field string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: CodeMissingField, Field: field, Message: field + " is required"}
 }
 
-// InvalidField is the answer to a field whose value cannot be used; reason completes the sentence "<field> ...".
+// InvalidField is the answer to a field with an unusable value; reason completes the sentence "<field> ...".
 func InvalidField(field, reason string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: CodeInvalidField, Field: field, Message: field + " " + reason}
 }
 
-// InvalidJSON is the answer to a body that is not the JSON object the route takes.
+// InvalidJSON is the answer to a body that is not the JSON object that the route expects.
 func InvalidJSON(reason string) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: CodeInvalidJSON, Message: "the request body " + reason}
 }
@@ -90,7 +90,7 @@ func New(status int, code Code, message string) *Error {
 	return &Error{Status: status, Code: code, Message: message}
 }
 
-// Unavailable is the answer when something the request needs is away; what names it for a person.
+// Unavailable is the answer when a dependency of the request is unavailable; what names it for a person.
 func Unavailable(what string, retryAfter time.Duration) *Error {
 	return &Error{
 		Status: http.StatusServiceUnavailable, Code: CodeUnavailable,
@@ -98,8 +98,8 @@ func Unavailable(what string, retryAfter time.Duration) *Error {
 	}
 }
 
-// ParseError reads an error answer. A body that is not one (a proxy's page, say) becomes an Error of that status with
-// an empty code.
+// ParseError decodes an error answer. A body that is not one (a proxy's page, say) becomes an Error of that status with an empty
+// code.
 func ParseError(status int, body []byte) *Error {
 	var e Error
 	if err := json.Unmarshal(body, &e); err != nil || e.Message == "" {

@@ -2,7 +2,7 @@ package api
 
 import "regexp"
 
-// The limits of the contract that are not settings.
+// The limits of the contract that are not configurable.
 const (
 	MinPasswordBytes        = 8
 	MaxPasswordBytes        = 1024
@@ -17,8 +17,8 @@ const (
 	MaxDirectoryLimit       = 1000
 )
 
-// usernamePattern is the contract's. A username is also a NATS subject token and a database key: nothing outside this
-// alphabet may reach either.
+// usernamePattern is the contract's. A username is also a NATS subject token and a database key: no other character may reach
+// either.
 var usernamePattern = regexp.MustCompile(`^[A-Za-z0-9_]{3,30}$`)
 
 // ValidUsername reports whether name may be registered.

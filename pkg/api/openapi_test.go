@@ -94,7 +94,7 @@ func TestOperationsListTheRefusalsOfWhatTheyTake(t *testing.T) {
 	}
 }
 
-// TestResponsesAreClosed keeps the contract suite strict: an object that would take any property checks nothing.
+// TestResponsesAreClosed keeps the contract suite strict: an object that allows any property checks nothing.
 func TestResponsesAreClosed(t *testing.T) {
 	doc := load(t)
 	for name, schema := range doc.Components.Schemas {
@@ -120,7 +120,7 @@ func TestEveryCodeIsListedAndIsTheCodeOfSomeAnswer(t *testing.T) {
 	require.ElementsMatch(t, listed, slices.Collect(maps.Keys(used)))
 }
 
-// collectCodes gathers the enums of all properties called code, but for the one list of all codes.
+// collectCodes gathers the enums of all properties named code, except the one list of all codes.
 func collectCodes(t *testing.T, doc *openapi3.T, used map[string]bool) {
 	t.Helper()
 	text, err := doc.MarshalJSON()
@@ -243,13 +243,13 @@ const (
 	exampleToken       = "aa.bb.cc"
 )
 
-// sample is a value of one of the contract's types and the schema that has to accept it.
+// sample is a value of a contract type and the schema that must accept it.
 type sample struct {
 	schema string
 	value  any
 }
 
-// samples holds each type of types.go, with every field set and, where fields may be absent, without them.
+// samples holds each type of types.go, with every field set and, if fields may be absent, also without them.
 func samples() []sample {
 	at := api.At(time.Date(2025, 1, 2, 3, 4, 5, 600_000_000, time.FixedZone("", 3600)))
 	memory := api.MemoryUsage{RSS: 3, HeapTotal: 2, HeapUsed: 1}
@@ -348,11 +348,11 @@ func TestNoTypeIsForgotten(t *testing.T) {
 	}
 }
 
-// TestSchemasListWhatTheTypesHave compares the two descriptions both ways: no field without a property, no property
-// without a field, and required exactly where the field always travels.
+// TestSchemasListWhatTheTypesHave compares types and schemas both ways: no field without a property, no property without a field,
+// and required exactly if the field is always present.
 func TestSchemasListWhatTheTypesHave(t *testing.T) {
 	doc := load(t)
-	// One Go type serves several shapes here: the schemas differ in what is present.
+	// One Go type has several schemas here: they differ in what is present.
 	shapes := map[string]bool{
 		"SessionResponse": true, "NewTokenResponse": true, "ValidToken": true, "UselessToken": true, "SendResponse": true,
 		"DuplicateSendResponse": true, "PollMessages": true, "PollMessage": true, "PollTimeout": true, "PollReset": true,
@@ -371,7 +371,7 @@ func TestSchemasListWhatTheTypesHave(t *testing.T) {
 	}
 }
 
-// jsonFields returns the names of a struct's fields as they travel, and of those that are never left out.
+// jsonFields returns the JSON names of a struct's fields, and the names of those that are never omitted.
 func jsonFields(of reflect.Type) (all, always []string) {
 	for i := range of.NumField() {
 		name, options, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")

@@ -5,20 +5,20 @@ import (
 	"time"
 )
 
-// Time is a moment as it travels: RFC 3339, UTC, milliseconds.
+// Time is a time in JSON: RFC 3339, UTC, milliseconds.
 type Time struct{ time.Time }
 
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// At makes a Time of t, in UTC and cut to milliseconds.
+// At makes a Time of t, in UTC and truncated to milliseconds.
 func At(t time.Time) Time { return Time{t.UTC().Truncate(time.Millisecond)} }
 
-// MarshalJSON writes the moment with exactly three decimals, whatever they are.
+// MarshalJSON writes the time with exactly three decimals.
 func (t Time) MarshalJSON() ([]byte, error) {
 	return json.Marshal(t.UTC().Format(timeLayout))
 }
 
-// UnmarshalJSON reads any RFC 3339 moment.
+// UnmarshalJSON reads any RFC 3339 time.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	return t.Time.UnmarshalJSON(b)
 }
@@ -36,7 +36,7 @@ type LoginRequest struct {
 	Password string `json:"password"`
 }
 
-// SessionResponse hands out a token, at registration, login and password change.
+// SessionResponse returns a token, after registration, login and password change.
 type SessionResponse struct {
 	Message   string `json:"message"`
 	Token     string `json:"token"`
@@ -44,7 +44,7 @@ type SessionResponse struct {
 	ExpiresAt Time   `json:"expiresAt"`
 }
 
-// ProfileResponse is the caller's own account.
+// ProfileResponse is the caller's account.
 type ProfileResponse struct {
 	Username   string `json:"username"`
 	PublicKey  string `json:"publicKey"`
@@ -53,12 +53,12 @@ type ProfileResponse struct {
 	LastLogin  Time   `json:"lastLogin"`
 }
 
-// VerifyRequest asks whether a token is good.
+// VerifyRequest asks whether a token is valid.
 type VerifyRequest struct {
 	Token string `json:"token"`
 }
 
-// VerifyResponse says whether a token is good, and whose it is.
+// VerifyResponse says whether a token is valid, and whose it is.
 type VerifyResponse struct {
 	Valid     bool   `json:"valid"`
 	Username  string `json:"username,omitempty"`
@@ -71,7 +71,7 @@ type PasswordRequest struct {
 	NewPassword     string `json:"newPassword"`
 }
 
-// MessageResponse is an answer with nothing but a sentence for a person.
+// MessageResponse is an answer with only a sentence for a person.
 type MessageResponse struct {
 	Message string `json:"message"`
 }
@@ -91,7 +91,7 @@ type JWK struct {
 	X         string `json:"x"`
 }
 
-// ServerKeyResponse is the deployment's own public key.
+// ServerKeyResponse is the deployment's public key.
 type ServerKeyResponse struct {
 	PublicKey string `json:"publicKey"`
 }
@@ -126,7 +126,7 @@ type DirectoryUser struct {
 	Version   int    `json:"version"`
 }
 
-// DirectoryResponse is a page of the directory. Next is what to pass as after for the next page, nil on the last.
+// DirectoryResponse is a page of the directory. Next is the value of after for the next page, nil on the last.
 type DirectoryResponse struct {
 	Users []DirectoryUser `json:"users"`
 	Next  *string         `json:"next"`
@@ -143,7 +143,7 @@ type UpdateKeyResponse struct {
 	Version int    `json:"version"`
 }
 
-// SendRequest hands in a sealed message.
+// SendRequest sends a sealed message.
 type SendRequest struct {
 	EncryptedContent     string            `json:"encryptedContent"`
 	IV                   string            `json:"iv"`
@@ -153,7 +153,7 @@ type SendRequest struct {
 	ExpiresIn            *int64            `json:"expiresIn,omitempty"`
 }
 
-// SendResponse acknowledges a message: from here on it is durable for every recipient.
+// SendResponse acknowledges a message: it is now durable for every recipient.
 type SendResponse struct {
 	Message   string `json:"message"`
 	MessageID string `json:"messageId"`
@@ -176,7 +176,7 @@ type Message struct {
 	IsUnread             bool              `json:"isUnread"`
 	ClientMessageID      string            `json:"clientMessageId,omitempty"`
 	SenderKeyVersion     int               `json:"senderKeyVersion,omitempty"`
-	// ReadBy is present, if empty, for the message's sender and absent for everybody else.
+	// ReadBy is present, even if empty, for the message's sender and absent for everybody else.
 	ReadBy *[]Receipt `json:"readBy,omitempty"`
 }
 
@@ -192,9 +192,9 @@ type HistoryResponse struct {
 	TotalPages    int64     `json:"totalPages"`
 	CurrentPage   int64     `json:"currentPage"`
 	TotalMessages int64     `json:"totalMessages"`
-	// Approximate is true when TotalMessages was computed from positions and may count some that hold nothing.
+	// Approximate is true when TotalMessages was computed from positions and may count some that are empty.
 	Approximate bool `json:"approximate"`
-	// Before is the position to pass as before for the next older page, nil when nothing older can exist.
+	// Before is the position to pass as before for the next older page, nil if nothing older can exist.
 	Before *int64 `json:"before"`
 }
 
@@ -232,7 +232,7 @@ type StatusStats struct {
 	Uptime float64 `json:"uptime"`
 }
 
-// Capacity says how many parked polls fit and how many are there.
+// Capacity says how many parked polls fit and how many there are.
 type Capacity struct {
 	Max     int64   `json:"max"`
 	Used    int64   `json:"used"`
@@ -249,7 +249,7 @@ type NodeStatus struct {
 	Uptime            float64     `json:"uptime"`
 }
 
-// MemoryUsage is in bytes; RSS is 0 where the system does not tell.
+// MemoryUsage is in bytes; RSS is 0 where the system does not report it.
 type MemoryUsage struct {
 	RSS       int64 `json:"rss"`
 	HeapTotal int64 `json:"heapTotal"`

@@ -19,7 +19,7 @@ import (
 // tokenLifetime is the default of JWT_EXPIRATION.
 const tokenLifetime = 24 * time.Hour
 
-// soon is how far the clocks of the suite and of a deployment may be apart, with the time a request takes.
+// soon bounds the clock difference between the suite and a deployment, plus the time of a request.
 const soon = time.Minute
 
 func registration(d *deployment) []claim {
@@ -115,7 +115,7 @@ func registration(d *deployment) []claim {
 	}
 }
 
-// tryName registers a name that must be taken or, with a code, refused.
+// tryName registers a name, which must succeed, or, with a code, be refused.
 func (d *deployment) tryName(t *testing.T, name string, code api.Code) {
 	t.Helper()
 	a := d.must(t, call{path: "/api/auth/register", json: (&user{name: name, password: "correct horse", key: d.keys[0]}).registration()})
@@ -126,7 +126,7 @@ func (d *deployment) tryName(t *testing.T, name string, code api.Code) {
 	require.Equal(t, name, into[api.SessionResponse](t, a, http.StatusCreated).Username)
 }
 
-// tryKey registers with a key that must be taken or refused.
+// tryKey registers with a key, which must be accepted if good, and else refused.
 func (d *deployment) tryKey(t *testing.T, text string, good bool) {
 	t.Helper()
 	u := user{name: d.name("Ann"), password: "correct horse", key: publicKey{pem: text}}
@@ -138,7 +138,7 @@ func (d *deployment) tryKey(t *testing.T, text string, good bool) {
 	into[api.SessionResponse](t, a, http.StatusCreated)
 }
 
-// modulus is an odd number of so many bits. Nobody here needs its factors.
+// modulus returns an odd number of that many bits. Nothing here needs its factors.
 func modulus(bits int) *big.Int {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 	return n.Add(n, big.NewInt(0x10001))
@@ -186,7 +186,7 @@ func login(d *deployment) []claim {
 	}
 }
 
-// guarded are the routes that need a token, of every service. Those with a body are sent an empty object.
+// guarded are the routes of all services that need a token. Those with a body get an empty object.
 var guarded = []string{
 	"GET /api/auth/profile", "POST /api/auth/logout", "POST /api/auth/logout-all", "POST /api/auth/password",
 	"GET /api/keys/users", "GET /api/users/public-keys", "POST /api/users/update-key",
@@ -195,7 +195,7 @@ var guarded = []string{
 	"GET /api/messages/poll", "GET /api/messages/poll?after=0", "GET /api/messages/stream",
 }
 
-// requireRefused requires that no route takes a token.
+// requireRefused requires that every route refuses the token.
 func (d *deployment) requireRefused(t *testing.T, token string, code api.Code) {
 	t.Helper()
 	for _, route := range guarded {
@@ -203,7 +203,7 @@ func (d *deployment) requireRefused(t *testing.T, token string, code api.Code) {
 	}
 }
 
-// requireRefusedByEach is requireRefused at one route of each service.
+// requireRefusedByEach is requireRefused for one route of each service.
 func (d *deployment) requireRefusedByEach(t *testing.T, token string, code api.Code) {
 	t.Helper()
 	for _, route := range []string{"GET /api/auth/profile", "GET /api/keys/users", "GET /api/messages/history", "GET /api/messages/poll"} {

@@ -1,5 +1,5 @@
-// Package apitest is the black-box suite of the HTTP contract: what every deployment passes, whatever it is made of. It
-// knows nothing but the API, and holds every answer it sees against openapi.yaml.
+// Package apitest is the black-box suite of the HTTP contract, which every deployment passes, whatever it is made of. It knows only the
+// API, and checks every answer against openapi.yaml.
 //
 // Read as a specification, each test's name is a claim, and its body shows the requests that prove it.
 package apitest
@@ -13,21 +13,20 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// Target is a deployment under test. It runs with the defaults but for cheap password hashing and RATE_LIMIT=off.
+// Target is a deployment under test. It runs with the defaults except for cheap password hashing and RATE_LIMIT=off.
 type Target struct {
-	// BaseURL is where clients reach it, without a path: http://127.0.0.1:3001.
+	// BaseURL is its address for clients, without a path: http://127.0.0.1:3001.
 	BaseURL string
-	// With starts another deployment, with an empty store and with env on top of the settings of this one. It ends with
-	// t.
+	// With starts another deployment with an empty store and the settings of this one, overridden by env. It ends with t.
 	With func(t *testing.T, env map[string]string) Target
-	// SigningKey is the key that signs the deployment's tokens, so that the suite can mint some that it would not issue.
+	// SigningKey signs the deployment's tokens, so that the suite can make some that the deployment would not issue.
 	SigningKey ed25519.PrivateKey
-	// Snapshot digests all that the deployment's store holds, but for what is only there for a while. Nil if that cannot
-	// be told; then what can be seen through the API has to do.
+	// Snapshot returns a digest of the deployment's store without its short-lived parts. If it is nil, the suite compares what the API
+	// shows.
 	Snapshot func() (string, error)
 }
 
-// Run runs the suite against a deployment. It takes the deployment for its own: nobody else may use it meanwhile.
+// Run runs the suite against a deployment. Nobody else may use the deployment meanwhile.
 func Run(t *testing.T, target Target) {
 	s := newSuite(t)
 	main := s.open(t, target)
@@ -56,18 +55,18 @@ func Run(t *testing.T, target Target) {
 	})
 	t.Run("rate limits", func(t *testing.T) { rateLimits(t, s.open(t, target.With(t, rateSettings()))) })
 	t.Run("every route and every code was seen", func(t *testing.T) {
-		// What only a fault inside the deployment can provoke is for the tests that have their hands in it.
+		// Answers that only a fault inside the deployment provokes are left to the tests of its internals.
 		require.NoError(t, s.contract.unseen(map[api.Code]bool{api.CodeInternal: true, api.CodeUnavailable: true, api.CodeDraining: true}))
 	})
 }
 
-// claim is a sentence about the contract and its proof.
+// claim is a sentence about the contract, and its proof.
 type claim struct {
 	name  string
 	prove func(t *testing.T)
 }
 
-// runAll proves claims that do not disturb each other.
+// runAll proves claims concurrently.
 func runAll(t *testing.T, claims []claim) {
 	for _, c := range claims {
 		t.Run(c.name, func(t *testing.T) {

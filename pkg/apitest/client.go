@@ -36,32 +36,32 @@ func (s *suite) open(t *testing.T, target Target) *deployment {
 	return &deployment{Target: target, suite: s, http: client}
 }
 
-// call is a request. What is not set is as a well-behaved client has it.
+// call is a request. Unset fields mean what a well-behaved client sends.
 type call struct {
-	// method is GET without a body and POST with one, unless set.
+	// method defaults to GET without a body and POST with one.
 	method string
 	// path is escaped and may have a query.
 	path  string
 	token string
-	// json is sent as such; body, if set, goes instead, byte for byte.
+	// json is encoded and sent; body, if set, is sent instead, byte for byte.
 	json any
 	body []byte
-	// header replaces headers; an empty value leaves one out.
+	// header replaces headers; an empty value omits one.
 	header map[string]string
-	// chunked sends the body without saying how long it is.
+	// chunked sends the body without its length.
 	chunked bool
-	// mayFail lets the answer be a 5xx.
+	// mayFail allows a 5xx answer.
 	mayFail bool
 }
 
-// answer is what came back.
+// answer is the response.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do makes a request and holds the answer against the contract. It may be called on any goroutine.
+// do makes a request and checks the answer against the contract. It may be called from any goroutine.
 func (d *deployment) do(ctx context.Context, c call) (answer, error) {
 	req, body, err := d.request(ctx, c)
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *deployment) request(ctx context.Context, c call) (*http.Request, []byte
 	return req, body, nil
 }
 
-// must makes a request that is answered, whatever the status.
+// must makes a request that must be answered, with whatever status.
 func (d *deployment) must(t *testing.T, c call) answer {
 	t.Helper()
 	a, err := d.do(t.Context(), c)
@@ -138,7 +138,7 @@ func (d *deployment) must(t *testing.T, c call) answer {
 	return a
 }
 
-// decode reads the body of an answer that must have the given status. Nothing but what T has may be in it.
+// decode reads the body of an answer with the given status. The body must not have fields that T lacks.
 func decode[T any](a answer, status int) (T, error) {
 	var v T
 	if a.status != status {
@@ -168,14 +168,14 @@ func (a answer) refused(t *testing.T, status int, code api.Code) api.Error {
 	return fault
 }
 
-// refusedField requires a 400 that blames a field.
+// refusedField requires a 400 that names a field.
 func (a answer) refusedField(t *testing.T, code api.Code, field string) {
 	t.Helper()
 	fault := a.refused(t, http.StatusBadRequest, code)
 	require.Equal(t, field, fault.Field, "%s", short(a.body))
 }
 
-// short keeps a large body from flooding a test's log.
+// short truncates a large body for a test's log.
 func short(body []byte) string {
 	const most = 2000
 	if len(body) <= most {

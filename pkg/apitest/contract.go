@@ -17,23 +17,23 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// documentURL names the document to the schema compiler, which looks references up in it.
+// documentURL names the document to the schema compiler, which resolves references by it.
 const documentURL = "https://sealpost.invalid/openapi.json"
 
-// contract holds what a server answers against the OpenAPI document. Schemas are compiled once each: the suite checks
-// every answer it sees, and kin-openapi's own filter, which compiles anew for each, takes most of the suite's time.
+// contract checks a server's answers against the OpenAPI document. It compiles each schema once: the suite checks every answer, and
+// kin-openapi's own filter, which recompiles for each, would take most of the suite's time.
 type contract struct {
 	document map[string]any
 
 	mu       sync.Mutex
 	compiler *jsonschema.Compiler
 	schemas  map[string]*jsonschema.Schema
-	// answered counts the answers by operation and status, coded the ones by error code.
+	// answered counts the answers by operation and status, coded those with an error by code.
 	answered map[string]int
 	coded    map[api.Code]int
 }
 
-// exchange is a request and what came back.
+// exchange is a request and its answer.
 type exchange struct {
 	method string
 	// path is decoded, as the server's router sees it.
@@ -41,7 +41,7 @@ type exchange struct {
 	request []byte
 	status  int
 	header  http.Header
-	// body is nil for a stream, which has no end to wait for.
+	// body is nil for a stream, which does not end.
 	body []byte
 }
 
@@ -69,7 +69,7 @@ func newContract(text []byte) (*contract, error) {
 	}, nil
 }
 
-// check says in what the exchange breaks the contract, or nil.
+// check returns how the exchange breaks the contract, or nil.
 func (c *contract) check(x exchange) error {
 	if err := checkEveryAnswer(x); err != nil {
 		return err
@@ -93,7 +93,7 @@ func (c *contract) check(x exchange) error {
 	return c.checkRequest(operation, x)
 }
 
-// checkEveryAnswer checks what holds of all answers, whatever the route.
+// checkEveryAnswer checks what is true for all answers of all routes.
 func checkEveryAnswer(x exchange) error {
 	for name, want := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
@@ -112,12 +112,12 @@ func checkEveryAnswer(x exchange) error {
 	return nil
 }
 
-// operation finds the pointer to the operation that serves a request: "" if there is none. A path without parameters
-// goes before one with them.
+// operation returns the pointer to the operation that serves a request, "" if no operation does. A path without parameters takes precedence
+// over one with them.
 func (c *contract) operation(method, path string) string {
 	found, most := "", -1
 	if method != strings.ToUpper(method) {
-		return "" // methods have a case (RFC 9110, section 9.1)
+		return "" // methods are case-sensitive (RFC 9110, section 9.1)
 	}
 	for template, item := range c.document["paths"].(map[string]any) {
 		literals, ok := matches(template, path)
@@ -129,7 +129,7 @@ func (c *contract) operation(method, path string) string {
 	return found
 }
 
-// pathServed reports whether the path is served at all, by whatever method.
+// pathServed reports whether any method serves the path.
 func (c *contract) pathServed(path string) bool {
 	for template := range c.document["paths"].(map[string]any) {
 		if _, ok := matches(template, path); ok {
@@ -157,7 +157,7 @@ func matches(template, path string) (literals int, ok bool) {
 	return literals, true
 }
 
-// response finds the pointer to the response that the document has for an answer.
+// response returns the pointer to the document's response for an answer.
 func (c *contract) response(operation string, x exchange) (string, error) {
 	status := strconv.Itoa(x.status)
 	switch {
@@ -239,7 +239,7 @@ func (c *contract) checkBody(response string, x exchange) error {
 	return nil
 }
 
-// checkRequest holds a body that the server accepted against what the document says it accepts.
+// checkRequest checks a body that the server accepted against the document.
 func (c *contract) checkRequest(operation string, x exchange) error {
 	at := operation + pointer("requestBody", "content", "application/json", "schema")
 	if c.at(at) == nil {
@@ -255,7 +255,7 @@ func (c *contract) checkRequest(operation string, x exchange) error {
 	return nil
 }
 
-// validate holds a value against the schema at a pointer.
+// validate validates a value against the schema at a pointer.
 func (c *contract) validate(at string, value any) error {
 	schema, err := c.schema(at)
 	if err != nil {
@@ -278,7 +278,7 @@ func (c *contract) schema(at string) (*jsonschema.Schema, error) {
 	return schema, nil
 }
 
-// at returns what stands at a pointer of the document, nil if nothing does.
+// at returns the value at a pointer of the document, nil if it does not exist.
 func (c *contract) at(at string) any {
 	var node any = c.document
 	for _, token := range strings.Split(at, "/")[1:] {
@@ -291,7 +291,7 @@ func (c *contract) at(at string) any {
 	return node
 }
 
-// resolve follows a reference, if one stands at the pointer.
+// resolve follows the reference at the pointer, if it has one.
 func (c *contract) resolve(at string) string {
 	object, _ := c.at(at).(map[string]any)
 	if ref, ok := object["$ref"].(string); ok {
@@ -300,7 +300,7 @@ func (c *contract) resolve(at string) string {
 	return at
 }
 
-// unseen lists what the exchanges so far have not shown: operations without a success, and codes without an answer.
+// unseen lists what the exchanges so far have not covered: operations without a success, and codes without an answer.
 func (c *contract) unseen(ignored map[api.Code]bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -325,11 +325,11 @@ func (c *contract) unseen(ignored map[api.Code]bool) error {
 var (
 	escape   = strings.NewReplacer("~", "~0", "/", "~1")
 	unescape = strings.NewReplacer("~1", "/", "~0", "~")
-	// fragment escapes what may not stand in a URL.
+	// fragment escapes what a URL must not contain.
 	fragment = strings.NewReplacer("{", "%7B", "}", "%7D")
 )
 
-// pointer makes a JSON pointer (RFC 6901) of names.
+// pointer makes a JSON pointer (RFC 6901) from names.
 func pointer(names ...string) string {
 	var b strings.Builder
 	for _, name := range names {

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// answered is an exchange with all the headers that every answer has.
+// answered is an exchange with the headers of every answer.
 func answered(method, path string, status int, body string) exchange {
 	return exchange{method: method, path: path, status: status, body: []byte(body), header: http.Header{
 		"Content-Type": {"application/json; charset=utf-8"}, "X-Request-Id": {"r1"}, "Cache-Control": {"no-store"},

@@ -98,7 +98,7 @@ func history(d *deployment) []claim {
 	}
 }
 
-// correspondence is a user who was sent n messages, and their ids, newest first.
+// correspondence returns a user who was sent n messages, and their ids, newest first.
 func (d *deployment) correspondence(t *testing.T, n int) (*user, []string) {
 	t.Helper()
 	users := d.newUsers(t, "Ann", "Bob")
@@ -192,7 +192,7 @@ func expiry(d *deployment) []claim {
 		{"is kept to by nodes that have the message in memory", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			ann, bob := users[0], users[1]
-			bob.polls(t, "after=0&wait=0") // from here on a gateway follows his inbox
+			bob.polls(t, "after=0&wait=0") // from here on a gateway has his mailbox
 			r := ann.letter(bob)
 			r.ExpiresIn = new(int64(1))
 			gone := ann.sendsAs(t, r)
@@ -217,7 +217,7 @@ func expiry(d *deployment) []claim {
 			require.Equal(t, kept.MessageID, got.MessageID)
 			require.EqualValues(t, 2, got.Seq)
 			require.Equal(t, []int64{1}, bob.polls(t, "after=0&wait=20").Skipped)
-			// A cursor of before still stands.
+			// An earlier cursor is still valid.
 			require.Equal(t, []string{kept.MessageID}, ids(bob.polls(t, "after=1&wait=20").Messages))
 		}},
 	}
@@ -234,7 +234,7 @@ func privacy(d *deployment) []claim {
 			require.Empty(t, eve.history(t, "?limit=200").Messages)
 			require.Equal(t, api.PollTimeout, eve.polls(t, "after=0&wait=0").Type)
 
-			// Nor by asking with what belongs to Bob.
+			// Nor by requests that name what belongs to Bob.
 			cursor := bob.polls(t, "after=0&wait=20").Cursor
 			for _, path := range []string{
 				"/api/messages/poll?wait=0&after=" + cursor, "/api/messages/poll?wait=0&after=0&username=" + bob.name,

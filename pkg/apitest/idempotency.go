@@ -15,14 +15,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// keyed is a letter with a clientMessageId that nobody has used.
+// keyed is a letter with an unused clientMessageId.
 func (u *user) keyed(to ...*user) api.SendRequest {
 	r := u.letter(to...)
 	r.ClientMessageID = "client id of " + r.IV
 	return r
 }
 
-// repeats sends a letter that was sent before, and requires the first answer again.
+// repeats sends a letter again, and requires the first answer.
 func (u *user) repeats(t *testing.T, r api.SendRequest, first api.SendResponse) {
 	t.Helper()
 	again := into[api.SendResponse](t, u.post(t, "/api/messages/send", r), http.StatusOK)
@@ -112,7 +112,7 @@ func idempotency(d *deployment) []claim {
 			require.Len(t, users[1].receives(t, 2), 2)
 		}},
 		{"a committed send is answered the same after a recipient has rotated its key", func(t *testing.T) {
-			// The client has not heard the first answer. To tell it now to wrap again would make it send twice.
+			// The client has not received the first answer. If it were told now to wrap again, it would send twice.
 			users := d.newUsers(t, "Ann", "Bob")
 			r := users[0].keyed(users[1])
 			r.RecipientKeyVersions = map[string]int{users[1].name: 1}
@@ -132,7 +132,7 @@ func idempotency(d *deployment) []claim {
 			}
 		}},
 		{"of 32 different ones at once under one id, one is sent", func(t *testing.T) {
-			// While it is not decided which one, the others are asked to come again.
+			// Until one of them is decided, the others are told to retry.
 			users := d.newUsers(t, "Ann", "Bob")
 			r := users[0].keyed(users[1])
 			statuses, ids := users[0].race(t, func(i int) api.SendRequest {
@@ -154,7 +154,7 @@ func idempotency(d *deployment) []claim {
 	}
 }
 
-// insists sends a letter until it is decided what becomes of it.
+// insists retries a letter until its fate is decided.
 func (u *user) insists(ctx context.Context, r api.SendRequest) (a answer, err error) {
 	for began := time.Now(); time.Since(began) < 20*time.Second; {
 		a, err = u.d.do(ctx, call{path: "/api/messages/send", token: u.token, json: r, mayFail: true})
@@ -165,7 +165,7 @@ func (u *user) insists(ctx context.Context, r api.SendRequest) (a answer, err er
 	return a, fmt.Errorf("still undecided: %s", short(a.body))
 }
 
-// race sends 32 letters at once, and counts the statuses and the ids of the acknowledged ones.
+// race sends 32 letters at once, and counts the statuses, and the ids of the acknowledged ones.
 func (u *user) race(t *testing.T, letter func(i int) api.SendRequest) (statuses map[int]int, ids map[string]bool) {
 	t.Helper()
 	statuses, ids = map[int]int{}, map[string]bool{}

@@ -25,15 +25,15 @@ type badRequest struct {
 	call   call
 	status int
 	code   api.Code
-	// field is the one that a 400 blames; empty for none.
+	// field is the one that a 400 names; empty for none.
 	field string
 }
 
 // leastBadInputs keeps the table from shrinking unnoticed.
 const leastBadInputs = 900
 
-// badInput makes every bad request of the table, one after the other, and requires that each is refused as the contract
-// says and that none of them changes anything.
+// badInput sends every bad request of the table, one after another, and requires that each is refused as the contract says and changes
+// nothing.
 func badInput(t *testing.T, d *deployment) {
 	users := d.newUsers(t, "Ann", "Bob", "Eve")
 	ann, bob, eve := users[0], users[1], users[2]
@@ -63,7 +63,7 @@ func badInput(t *testing.T, d *deployment) {
 	require.GreaterOrEqual(t, total, leastBadInputs)
 }
 
-// world is what bad requests are made in: Ann makes them, mostly about what Bob has.
+// world is the setting of the bad requests: Ann makes them, mostly about Bob's data.
 type world struct {
 	d             *deployment
 	ann, bob, eve *user
@@ -71,7 +71,7 @@ type world struct {
 	hidden string
 }
 
-// state is all there is, as far as can be told.
+// state describes the deployment's state, as far as it can be seen.
 func (w *world) state(t *testing.T) string {
 	t.Helper()
 	if w.d.Snapshot != nil {
@@ -89,7 +89,7 @@ func (w *world) state(t *testing.T) string {
 	return b.String()
 }
 
-// bodyRoutes are the routes that take a body, each with one that is good, field by field in JSON.
+// bodyRoutes are the routes that take a body, each with a valid one, field by field in JSON.
 func (w *world) bodyRoutes() []bodyRoute {
 	key := w.d.keys[3].pem
 	return []bodyRoute{
@@ -112,7 +112,7 @@ func quoted(text string) string {
 	return `"` + strings.NewReplacer(`"`, `\"`, "\n", `\n`).Replace(text) + `"`
 }
 
-// body is the good body with one field set to something else; an empty value leaves it out.
+// body is the valid body with one field replaced; an empty value omits it.
 func (r bodyRoute) body(field, value string) []byte {
 	parts := make([]string, 0, len(r.fields)+1)
 	replaced := false
@@ -138,7 +138,7 @@ func (w *world) post(r bodyRoute, body []byte) call {
 	return c
 }
 
-// bodies are no JSON objects, on each route.
+// bodies are bodies that are not JSON objects, on each route.
 func (w *world) bodies() []badRequest {
 	var rows []badRequest
 	for _, r := range w.bodyRoutes() {
@@ -167,7 +167,7 @@ func (w *world) bodies() []badRequest {
 	return rows
 }
 
-// fields are required ones that are not there or of another type, on each route.
+// fields are required fields that are missing or have another type, on each route.
 func (w *world) fields() []badRequest {
 	var rows []badRequest
 	for _, r := range w.bodyRoutes() {
@@ -276,7 +276,7 @@ func (w *world) publicKeys(t *testing.T) []badRequest {
 	return rows
 }
 
-// sends are what only a send can get wrong.
+// sends are the mistakes that only a send can make.
 func (w *world) sends() []badRequest {
 	send := w.bodyRoutes()[5]
 	bob := quoted(w.bob.name)
@@ -331,7 +331,7 @@ func (w *world) sends() []badRequest {
 	)
 }
 
-// parameters are queries that no route can use.
+// parameters are invalid queries, on each route.
 func (w *world) parameters() []badRequest {
 	var rows []badRequest
 	add := func(path, name string, values ...string) {
@@ -384,7 +384,7 @@ func (w *world) messageIDs() []badRequest {
 	return rows
 }
 
-// tokens are none, on each route that needs one. Those that are forged are the business of the claims about tokens.
+// tokens are missing and malformed tokens, on each route that needs one. The claims about tokens cover forged ones.
 func (w *world) tokens() []badRequest {
 	var rows []badRequest
 	for _, route := range guarded {
@@ -402,7 +402,7 @@ func (w *world) tokens() []badRequest {
 	return rows
 }
 
-// paths are not served.
+// paths are paths that are not served.
 func (w *world) paths() []badRequest {
 	var rows []badRequest
 	for _, path := range []string{
@@ -421,7 +421,7 @@ func (w *world) paths() []badRequest {
 	return rows
 }
 
-// methods are not taken.
+// methods are methods that their paths do not allow.
 func (w *world) methods() []badRequest {
 	var rows []badRequest
 	add := func(path string, methods ...string) {

@@ -20,7 +20,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// keyOf fetches a user's key as a stranger.
+// keyOf fetches a user's key without a token.
 func (d *deployment) keyOf(t *testing.T, name string) api.UserKeyResponse {
 	t.Helper()
 	return into[api.UserKeyResponse](t, d.must(t, call{path: "/api/keys/user/" + url.PathEscape(name)}), http.StatusOK)
@@ -135,7 +135,7 @@ func directory(d *deployment) []claim {
 	}
 }
 
-// directory walks all pages of the directory.
+// directory reads all pages of the directory.
 func (u *user) directory(t *testing.T, path string, limit int) []api.DirectoryUser {
 	t.Helper()
 	var all []api.DirectoryUser

@@ -23,9 +23,9 @@ import (
 // suite is what all deployments of one run share.
 type suite struct {
 	contract *contract
-	// keys are a handful: making one takes longer than most tests, and nothing here is encrypted.
+	// keys are only a few: making one takes longer than most tests, and nothing here is encrypted.
 	keys []publicKey
-	// run keeps the names of one run from those of another; people counts them.
+	// run makes the names of this run unique; people counts them.
 	run    string
 	people atomic.Int64
 	sends  atomic.Int64
@@ -50,17 +50,17 @@ func newSuite(t *testing.T) *suite {
 	return &suite{contract: c, keys: keys, run: strings.ToLower(rand.Text()[:6])}
 }
 
-// publicKey is a key as it is submitted, and its fingerprint.
+// publicKey is a key as submitted, and its fingerprint.
 type publicKey struct {
 	pem, fingerprint string
 	der              []byte
 }
 
-// newPublicKey encodes any public key that crypto/x509 knows.
+// newPublicKey encodes any public key that crypto/x509 supports.
 func newPublicKey(key any) publicKey {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		panic(err) // only for a type that is no public key
+		panic(err) // only for a type that is not a public key
 	}
 	sum := sha256.Sum256(der)
 	return publicKey{pem: block("PUBLIC KEY", der), fingerprint: hex.EncodeToString(sum[:]), der: der}
@@ -78,7 +78,7 @@ type user struct {
 	key            publicKey
 }
 
-// name makes a name that nobody has, with letters of both cases.
+// name returns an unused name, with letters of both cases.
 func (s *suite) name(stem string) string {
 	return fmt.Sprintf("%s_%s%d", stem, s.run, s.people.Add(1))
 }
@@ -102,7 +102,7 @@ func (d *deployment) register(ctx context.Context, stem string) (*user, error) {
 	return u, err
 }
 
-// newUsers opens accounts named by their stems.
+// newUsers opens accounts whose names begin with the stems.
 func (d *deployment) newUsers(t *testing.T, stems ...string) []*user {
 	t.Helper()
 	users := make([]*user, len(stems))
@@ -135,10 +135,10 @@ func (u *user) post(t *testing.T, path string, body any) answer {
 	return u.d.must(t, call{method: http.MethodPost, path: path, token: u.token, json: body})
 }
 
-// canonical is what names are compared by.
+// canonical is the form in which names are compared.
 func (u *user) canonical() string { return strings.ToLower(u.name) }
 
-// letter is a message for the given users, each with a wrapped key of its own. No two letters are alike.
+// letter is a new message for the given users, each with its own wrapped key.
 func (u *user) letter(to ...*user) api.SendRequest {
 	n := u.d.sends.Add(1)
 	r := api.SendRequest{
@@ -152,7 +152,7 @@ func (u *user) letter(to ...*user) api.SendRequest {
 
 func wrapped(reader *user, n int64) string { return fmt.Sprintf("key %d for %s", n, reader.name) }
 
-// sends sends a new letter to the given users and requires that it is taken.
+// sends sends a new letter to the given users and requires that it is accepted.
 func (u *user) sends(t *testing.T, to ...*user) (api.SendRequest, api.SendResponse) {
 	t.Helper()
 	r := u.letter(to...)

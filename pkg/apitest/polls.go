@@ -22,8 +22,7 @@ func (u *user) polls(t *testing.T, query string) api.PollResponse {
 	return into[api.PollResponse](t, u.get(t, "/api/messages/poll?"+query), http.StatusOK)
 }
 
-// receives polls from the beginning until it has n messages, and requires that positions leave no gap and that there
-// are no more.
+// receives polls from the beginning until it has n messages, and requires that positions have no gap and that no more messages come.
 func (u *user) receives(t *testing.T, n int) []api.Message {
 	t.Helper()
 	var all []api.Message
@@ -39,8 +38,7 @@ func (u *user) receives(t *testing.T, n int) []api.Message {
 	return all
 }
 
-// requireContiguous requires that a poll's answer accounts for every position from the cursor it was asked with to the
-// one it gives, each once.
+// requireContiguous requires that a poll's answer accounts once for every position from the cursor of the request to the one it returns.
 func requireContiguous(t *testing.T, after string, p api.PollResponse) {
 	t.Helper()
 	told := slices.Clone(p.Skipped)
@@ -58,7 +56,7 @@ func requireContiguous(t *testing.T, after string, p api.PollResponse) {
 	require.Equal(t, want, told)
 }
 
-// positionOf is the position in a cursor. Clients have no business with it; the suite has.
+// positionOf returns the position in a cursor. Cursors are opaque to clients, but not to the suite.
 func positionOf(t *testing.T, cursor string) int64 {
 	t.Helper()
 	n, err := strconv.ParseInt(cursor[strings.IndexByte(cursor, '.')+1:], 10, 64)
@@ -66,7 +64,7 @@ func positionOf(t *testing.T, cursor string) int64 {
 	return n
 }
 
-// epochOf is the rest of it.
+// epochOf returns the epoch in a cursor.
 func epochOf(t *testing.T, cursor string) string {
 	t.Helper()
 	epoch, _, found := strings.Cut(cursor, ".")
@@ -74,7 +72,7 @@ func epochOf(t *testing.T, cursor string) string {
 	return epoch
 }
 
-// ids are the ids of messages, in their order.
+// ids returns the ids of messages, in order.
 func ids(messages []api.Message) []string {
 	list := make([]string, 0, len(messages))
 	for _, m := range messages {
@@ -191,7 +189,7 @@ func polls(d *deployment) []claim {
 		{"tell of positions that hold nothing for the reader", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			ann, bob := users[0], users[1]
-			bob.sends(t, ann) // position 1 of bob: nothing for him to receive
+			bob.sends(t, ann) // position 1 of Bob, which brings him no message
 			p := bob.polls(t, "after=0&wait=0")
 			require.Equal(t, api.PollResponse{Type: api.PollTimeout, Skipped: []int64{1}, Cursor: epochOf(t, p.Cursor) + ".1"}, p)
 			ann.sends(t, bob) // 2

@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// rateSettings turn the limits on. One event a second is little enough to be used up and soon there again.
+// rateSettings turn the limits on. One event a second is low enough to use up, and soon available again.
 func rateSettings() map[string]string {
 	return map[string]string{
 		"RATE_LIMIT": "on", "SENDS_PER_MINUTE": "60", "READS_PER_MINUTE": "60", "POLLS_PER_MINUTE": "60",
@@ -21,7 +21,7 @@ func rateSettings() map[string]string {
 	}
 }
 
-// quota is what a RateLimit header says.
+// quota is the content of a RateLimit header.
 type quota struct{ limit, remaining, reset int }
 
 func quotaOf(t *testing.T, a answer) quota {
@@ -32,7 +32,7 @@ func quotaOf(t *testing.T, a answer) quota {
 	return q
 }
 
-// requireLimited requires that an answer refuses for want of quota, and returns how long to wait.
+// requireLimited requires that an answer refuses for lack of quota, and returns how long to wait.
 func requireLimited(t *testing.T, a answer) time.Duration {
 	t.Helper()
 	a.refused(t, http.StatusTooManyRequests, api.CodeRateLimited)
@@ -42,7 +42,7 @@ func requireLimited(t *testing.T, a answer) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// rateLimits proves the limits, one after the other: those on an address are shared by all claims.
+// rateLimits proves the limits one after another: all claims share those on an address.
 func rateLimits(t *testing.T, d *deployment) {
 	users := d.newUsers(t, "Ann", "Bob")
 	ann, bob := users[0], users[1]
@@ -110,7 +110,7 @@ func rateLimits(t *testing.T, d *deployment) {
 	})
 }
 
-// proveMinuteLimit uses up a user's quota of 60 a minute, and requires that it is told truthfully and comes back.
+// proveMinuteLimit uses up a user's quota of 60 a minute, and requires that it is reported correctly and refills.
 func (d *deployment) proveMinuteLimit(t *testing.T, request func(u *user) call) {
 	users := d.newUsers(t, "Dot", "Eve")
 	ask := func(u *user) answer {

@@ -36,7 +36,7 @@ func sending(d *deployment) []claim {
 					ObjectID: sent.MessageID, MessageID: sent.MessageID, Seq: 1, Sender: ann.name,
 					EncryptedContent: r.EncryptedContent, IV: r.IV,
 					RecipientKeys: map[string]string{reader.name: r.RecipientKeys[reader.name]},
-					Recipients:    []string{bob.name, cid.name}, // in the order of the names in lower case
+					Recipients:    []string{bob.name, cid.name}, // ordered by the names in lower case
 					Timestamp:     sent.Timestamp, IsUnread: true, SenderKeyVersion: 1,
 				}
 				require.Equal(t, want, reader.message(t, sent.MessageID))
@@ -161,7 +161,7 @@ func sending(d *deployment) []claim {
 }
 
 func sendLimits(d *deployment) []claim {
-	// try sends a letter that was changed, and requires that it is taken or that the field is blamed.
+	// try sends a letter after a change, and requires that it is accepted or that the field is named.
 	try := func(t *testing.T, good bool, field string, change func(r *api.SendRequest, bob *user)) {
 		t.Helper()
 		users := d.newUsers(t, "Ann", "Bob")
@@ -216,13 +216,13 @@ func sendLimits(d *deployment) []claim {
 			require.Equal(t, sent.MessageID, got.MessageID)
 			var r api.SendRequest
 			require.NoError(t, json.Unmarshal(body, &r))
-			same := r.EncryptedContent == got.EncryptedContent // neither is to be printed
+			same := r.EncryptedContent == got.EncryptedContent // both are too large to print
 			require.True(t, same, "the content came back changed")
 		}},
 	}
 }
 
-// padded encodes a request whose content makes the body exactly size bytes long.
+// padded encodes a request with its content padded so that the body is exactly size bytes long.
 func padded(t *testing.T, r api.SendRequest, size int) []byte {
 	t.Helper()
 	text, err := json.Marshal(r)
@@ -234,7 +234,7 @@ func padded(t *testing.T, r api.SendRequest, size int) []byte {
 	return text
 }
 
-// proveCrowd sends one message to as many as one may.
+// proveCrowd sends one message to as many recipients as allowed.
 func (d *deployment) proveCrowd(t *testing.T) {
 	ann := d.newUser(t, "Ann")
 	crowd := make([]*user, api.MaxRecipients)

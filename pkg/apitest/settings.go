@@ -14,7 +14,7 @@ import (
 
 const origin = "https://app.example"
 
-// tightSettings are small enough to be reached.
+// tightSettings are small enough to reach.
 func tightSettings() map[string]string {
 	return map[string]string{
 		"MAX_POLLS": "40", "MAX_POLLS_PER_USER": "2", "POLL_WAIT": "500ms", "MAX_MESSAGE_BYTES": "8KiB", "MIN_PASSWORD_BYTES": "12",
@@ -22,8 +22,8 @@ func tightSettings() map[string]string {
 	}
 }
 
-// settings proves what an operator's settings do. Nobody else uses this deployment, so its count of open polls can be
-// relied on; the claims that need it are proved one after the other.
+// settings proves what an operator's settings do. Nobody else uses this deployment, so its count of open polls is reliable; the claims that
+// need it are proved one after another.
 func settings(t *testing.T, d *deployment) {
 	t.Run("limits", func(t *testing.T) { runAll(t, operatorsLimits(d)) })
 	t.Run("polls without a cursor", func(t *testing.T) { runAll(t, legacyPolls(d)) })
@@ -91,7 +91,7 @@ type parkedPoll struct {
 	done   chan struct{}
 }
 
-// begins begins a poll, and does not wait for anything.
+// begins starts a poll without waiting.
 func (u *user) begins(t *testing.T, path string) *parkedPoll {
 	t.Helper()
 	p := &parkedPoll{done: make(chan struct{})}
@@ -113,7 +113,7 @@ func (p *parkedPoll) answered() bool {
 	}
 }
 
-// wait returns a poll's answer.
+// wait waits for a poll's answer and returns it.
 func (p *parkedPoll) wait(t *testing.T) answer {
 	t.Helper()
 	eventually(t, "the poll still waits", p.answered)
@@ -121,8 +121,7 @@ func (p *parkedPoll) wait(t *testing.T) answer {
 	return p.answer
 }
 
-// settle waits until each of the polls has its answer or is among those that the deployment says are open, and there
-// are no others. It returns those that wait.
+// settle waits until each poll is answered or counted as open by the deployment, and no others are open. It returns the open ones.
 func (u *user) settle(t *testing.T, polls []*parkedPoll) (waiting []*parkedPoll) {
 	t.Helper()
 	eventually(t, "the polls neither wait nor are answered", func() bool {
@@ -132,20 +131,20 @@ func (u *user) settle(t *testing.T, polls []*parkedPoll) (waiting []*parkedPoll)
 	return waiting
 }
 
-// status is what the whole deployment says of itself.
+// status returns the status of the whole deployment.
 func (u *user) status(t *testing.T) api.StatusStats {
 	t.Helper()
 	return into[api.StatusResponse](t, u.get(t, "/api/messages/status"), http.StatusOK).Stats
 }
 
-// scene is something that happens to polls that wait.
+// scene is something that happens to waiting polls.
 type scene struct {
 	name  string
 	polls []*parkedPoll
 	prove func(t *testing.T)
 }
 
-// waitingPolls lets all scenes begin their polls, makes sure that all of them wait, and then proves each.
+// waitingPolls starts the polls of all scenes, makes sure that all of them wait, and then proves each scene.
 func waitingPolls(t *testing.T, d *deployment) {
 	var scenes []scene
 	for _, sets := range [][]scene{sendsToWaitingPolls(t, d), endsOfWaitingSessions(t, d)} {
@@ -209,7 +208,7 @@ func sendsToWaitingPolls(t *testing.T, d *deployment) []scene {
 	}
 }
 
-// endsOfWaitingSessions are those of what ends a session: its waiting polls are answered 401.
+// endsOfWaitingSessions are the scenes in which a session ends: its waiting polls are answered 401.
 func endsOfWaitingSessions(t *testing.T, d *deployment) []scene {
 	t.Helper()
 	var scenes []scene
@@ -239,7 +238,7 @@ func endsOfWaitingSessions(t *testing.T, d *deployment) []scene {
 	return scenes
 }
 
-// quiet are claims that hold while nobody opens an account.
+// quiet are claims that are true while nobody opens an account.
 func quiet(d *deployment) []claim {
 	return []claim{
 		{"both paths of the directory have one answer", func(t *testing.T) {
@@ -256,7 +255,7 @@ func quiet(d *deployment) []claim {
 }
 
 func openPolls(d *deployment) []claim {
-	// flood begins polls until one more than fits, and returns those that wait and the refusals of the others.
+	// flood starts polls until one more than fits, and returns the waiting ones and the refusals of the others.
 	flood := func(t *testing.T, polls []*parkedPoll) (waiting []*parkedPoll, refusals []answer) {
 		t.Helper()
 		waiting = d.newUser(t, "Eve").settle(t, polls)
@@ -318,7 +317,7 @@ func crossOrigin(d *deployment) []claim {
 		req.Header.Set("Origin", from)
 		req.Header.Set("Access-Control-Request-Method", method)
 		req.Header.Set("Access-Control-Request-Headers", headers)
-		res, err := d.http.Do(req) // no operation of the document: not held against it
+		res, err := d.http.Do(req) // not an operation of the document, so not checked against it
 		require.NoError(t, err)
 		require.NoError(t, res.Body.Close())
 		return answer{status: res.StatusCode, header: res.Header}
@@ -341,7 +340,7 @@ func crossOrigin(d *deployment) []claim {
 				require.Contains(t, strings.ToLower(a.header.Get("Access-Control-Expose-Headers")), strings.ToLower(name))
 			}
 			require.Contains(t, strings.Join(a.header.Values("Vary"), ","), "Origin")
-			// A page has to be able to read why it was refused.
+			// A page must be able to read why it was refused.
 			a = d.must(t, call{path: "/api/auth/profile", header: map[string]string{"Origin": origin}})
 			a.refused(t, http.StatusUnauthorized, api.CodeNoToken)
 			require.Equal(t, origin, a.header.Get("Access-Control-Allow-Origin"))
@@ -360,13 +359,13 @@ func crossOrigin(d *deployment) []claim {
 	}
 }
 
-// legacyPolls are those of clients that keep no cursor. POLL_WAIT is short here.
+// legacyPolls are claims about polls of clients that keep no cursor. POLL_WAIT is short here.
 func legacyPolls(d *deployment) []claim {
 	poll := func(t *testing.T, u *user) api.PollResponse {
 		t.Helper()
 		return into[api.PollResponse](t, u.get(t, "/api/messages/poll"), http.StatusOK)
 	}
-	// takes polls until nothing comes, and returns the ids of what came.
+	// takes polls until nothing comes, and returns the ids of the messages.
 	takes := func(t *testing.T, u *user) []string {
 		t.Helper()
 		var got []string

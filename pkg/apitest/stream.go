@@ -22,7 +22,7 @@ type stream struct {
 	answer answer
 }
 
-// event is one of WHATWG HTML's, "Server-sent events".
+// event is a server-sent event (WHATWG HTML, "Server-sent events").
 type event struct {
 	id, name, data string
 }
@@ -53,7 +53,7 @@ func (u *user) opens(t *testing.T, query, lastEventID string) *stream {
 	return s
 }
 
-// next waits for the next event, past comments.
+// next waits for the next event, and ignores comments.
 func (s *stream) next(t *testing.T) event {
 	t.Helper()
 	e, err := s.read()

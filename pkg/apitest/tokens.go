@@ -67,7 +67,7 @@ func tokens(d *deployment) []claim {
 				"/api/keys/user/" + u.name, "/api/keys/user/" + u.name + "/history",
 			} {
 				require.Equal(t, http.StatusOK, d.must(t, call{path: path}).status, path)
-				// A token that is not good does no harm there either.
+				// An invalid token does no harm there either.
 				require.Equal(t, http.StatusOK, d.must(t, call{path: path, token: "x"}).status, path)
 			}
 		}},
@@ -78,10 +78,10 @@ func tokens(d *deployment) []claim {
 				d.must(t, call{path: "/api/auth/profile", header: map[string]string{"Authorization": header}}).
 					refused(t, http.StatusUnauthorized, api.CodeNoToken)
 			}
-			// The scheme has no case (RFC 9110, section 11.1).
+			// The scheme is case-insensitive (RFC 9110, section 11.1).
 			a := d.must(t, call{path: "/api/auth/profile", header: map[string]string{"Authorization": "bearer " + u.token}})
 			into[api.ProfileResponse](t, a, http.StatusOK)
-			// Nor is a token taken from where logs and histories keep it.
+			// Tokens are not accepted from where logs and histories keep them.
 			d.must(t, call{path: "/api/auth/profile?token=" + u.token}).refused(t, http.StatusUnauthorized, api.CodeNoToken)
 			d.must(t, call{path: "/api/auth/profile?access_token=" + u.token}).refused(t, http.StatusUnauthorized, api.CodeNoToken)
 		}},
@@ -106,15 +106,14 @@ func (d *deployment) publishedKey(t *testing.T, token string) ed25519.PublicKey 
 	return nil
 }
 
-// forgery is a token that must not be good, and how it is refused.
+// forgery is a token that must be refused, and how.
 type forgery struct {
 	name  string
 	token string
 	code  api.Code
 }
 
-// forgeries are made of a good token of the victim, by somebody who knows all that is public and, if the target gives
-// it, by the deployment's own key.
+// forgeries are made from a valid token of the victim with public knowledge, and, if the target provides it, with the deployment's own key.
 func (d *deployment) forgeries(t *testing.T, victim *user) []forgery {
 	t.Helper()
 	var header map[string]any
@@ -155,7 +154,7 @@ func (d *deployment) forgeries(t *testing.T, victim *user) []forgery {
 	return append(list, d.misissued(header, claims)...)
 }
 
-// misissued are tokens with a good signature that say what no good token says.
+// misissued are tokens with a valid signature whose content is not valid.
 func (d *deployment) misissued(header, claims map[string]any) []forgery {
 	mint := func(header, claims map[string]any) string { return eddsa(header, claims, d.SigningKey) }
 	now := time.Now().Unix()
@@ -182,7 +181,7 @@ func (d *deployment) misissued(header, claims map[string]any) []forgery {
 	return append(list, forgery{"without a kid", mint(changed(header, "kid", nil), claims), api.CodeInvalidToken})
 }
 
-// changed copies a header or claims with one of them set to something else, or left out if that is nil.
+// changed copies a header or claims with one value replaced, or removed if nil.
 func changed(from map[string]any, name string, value any) map[string]any {
 	to := maps.Clone(from)
 	to[name] = value
@@ -241,7 +240,7 @@ func rs256(t *testing.T, header, claims map[string]any) string {
 	})
 }
 
-// replaceClaims puts other claims under a token's signature.
+// replaceClaims replaces a token's claims, and keeps its signature.
 func replaceClaims(token string, claims map[string]any) string {
 	parts := strings.Split(token, ".")
 	return parts[0] + "." + encoded(claims) + "." + parts[2]

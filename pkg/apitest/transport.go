@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// defaultBody is the size of body that routes take unless they say otherwise.
+// defaultBody is the maximum body size of routes that have no other.
 const defaultBody = 64 << 10
 
 func transport(d *deployment) []claim {

@@ -1,4 +1,4 @@
-// Package batch lets callers share the cost of an operation: what the database calls group commit.
+// Package batch lets callers share the cost of an operation: group commit, as databases call it.
 package batch
 
 import (
@@ -11,17 +11,17 @@ import (
 )
 
 var (
-	// ErrFull means that more callers are waiting than the queue holds; nothing was done.
+	// ErrFull means that the queue is full; nothing was done.
 	ErrFull = errors.New("too many are waiting")
-	// ErrStopped means that the Batcher was stopped before it came to the items.
+	// ErrStopped means that the Batcher was stopped before it reached the items.
 	ErrStopped = errors.New("stopped")
 )
 
-// Batcher gathers: while one batch is under way the next fills up, and whoever arrives meanwhile shares it. Nothing waits
-// for a timer, so that who is alone is as fast as without it. Its methods may be called concurrently.
+// Batcher collects requests: while one batch is under way, callers that arrive share the next one. There is no timer, so a single caller is
+// as fast as without a Batcher. Its methods may be called concurrently.
 //
-// A small request does not wait behind the large ones that came before it: of those, one goes into each batch ahead of the
-// small ones, and more only where there is room left.
+// Small requests do not wait behind earlier large ones: each batch takes one large request first, then the small ones, and more large ones
+// only if there is room.
 type Batcher[T, R any] struct {
 	run      func(context.Context, []T) ([]R, error)
 	size     func(T) int
@@ -38,7 +38,7 @@ type Batcher[T, R any] struct {
 	once     sync.Once
 }
 
-// largeShare is the part of a batch from which on a request is large: a sixteenth.
+// largeShare: a request that exceeds this part of a batch, a sixteenth, is large.
 const largeShare = 16
 
 type request[T, R any] struct {
@@ -58,14 +58,14 @@ type reply[R any] struct {
 type Config struct {
 	// Queue is how many callers may wait.
 	Queue int
-	// Items and Bytes bound a batch. One caller's items are never torn apart: a batch of one may be larger.
+	// Items and Bytes bound a batch. One caller's items are never split: a batch of one caller may be larger.
 	Items, Bytes int
 	// Waited, if set, is told how long each caller waited for its batch to begin.
 	Waited func(time.Duration)
 }
 
-// New makes a Batcher, and starts it. run performs one batch; its results stand in the order of the items. size is what
-// an item counts against the bound of bytes.
+// New makes and starts a Batcher. run performs one batch; its results are in the order of the items. size is what an item counts against
+// Config.Bytes.
 func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([]R, error)) *Batcher[T, R] {
 	b := &Batcher[T, R]{
 		run: run, size: size, waited: c.Waited, maxItems: c.Items, maxBytes: c.Bytes, maxQueue: c.Queue,
@@ -78,8 +78,8 @@ func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([
 	return b
 }
 
-// Do has items done together with those of others and returns their own results. If ctx ends first, it returns at once
-// and the items may or may not be done.
+// Do runs items in a batch with those of other callers and returns their results. If ctx ends first, it returns at once, and the items may
+// or may not be done.
 func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
 	req := request[T, R]{ctx: ctx, items: items, answer: make(chan reply[R], 1), since: time.Now()}
 	for _, item := range items {
@@ -121,14 +121,14 @@ func (b *Batcher[T, R]) enqueue(req request[T, R]) bool {
 	return true
 }
 
-// Waiting is how many callers wait for the batch after the one under way.
+// Waiting returns how many callers wait for the batch after the current one.
 func (b *Batcher[T, R]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.small) + len(b.large)
 }
 
-// Stop ends the Batcher once the batch under way has ended.
+// Stop waits for the batch under way and ends the Batcher. Requests still waiting fail with ErrStopped.
 func (b *Batcher[T, R]) Stop() {
 	b.once.Do(func() { close(b.quit) })
 	<-b.done
@@ -153,7 +153,7 @@ func (b *Batcher[T, R]) loop() {
 	}
 }
 
-// gather takes what is waiting, up to the bounds.
+// gather takes waiting requests, up to the bounds.
 func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -166,7 +166,7 @@ func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
 			}
 			items, bytes = items+len(next.items), bytes+next.bytes
 			batch = append(batch, next)
-			(*queue)[0] = request[T, R]{} // its items are not held any longer than needed
+			(*queue)[0] = request[T, R]{} // release its items
 			*queue = (*queue)[1:]
 		}
 	}
@@ -176,8 +176,7 @@ func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
 	return batch
 }
 
-// perform runs a batch. Requests whose callers have given up are left out. What is done for all of them stands in the
-// trace of one.
+// perform runs a batch, without the requests whose callers have given up. The batch appears in the trace of one request only.
 func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	live, size := batch[:0], 0
 	for _, r := range batch {
@@ -213,7 +212,7 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 	}
 }
 
-// untilLast gives a batch the time of the request that has the most; the others stop waiting on their own.
+// untilLast gives a batch the latest deadline of its requests; callers with earlier ones stop waiting on their own.
 func untilLast[T, R any](ctx context.Context, live []request[T, R]) (context.Context, context.CancelFunc) {
 	var last time.Time
 	for _, r := range live {

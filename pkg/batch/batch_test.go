@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// gate holds batches back, and tells of each that begins.
+// gate holds batches and signals each one that begins.
 type gate struct {
 	begun chan []int
 	goOn  chan error
@@ -24,7 +24,7 @@ type gate struct {
 
 func newGate() *gate { return &gate{begun: make(chan []int), goOn: make(chan error)} }
 
-// run doubles, once it may.
+// run doubles the items once goOn lets it.
 func (g *gate) run(_ context.Context, items []int) ([]int, error) {
 	g.begun <- append([]int(nil), items...)
 	if err := <-g.goOn; err != nil {
@@ -51,7 +51,7 @@ const (
 
 var wide = batch.Config{Queue: 10, Items: 10, Bytes: 1000}
 
-// enqueue calls Do side by side with the test, once for each list, in order.
+// enqueue calls Do in a goroutine for each list, in order.
 func enqueue(ctx context.Context, b *batch.Batcher[int, int], lists ...[]int) (results []chan []int, errs []chan error) {
 	for _, list := range lists {
 		r, e := make(chan []int, 1), make(chan error, 1)
@@ -146,7 +146,7 @@ func TestABatchIsBoundedAndACallersItemsStayTogether(t *testing.T) {
 	}
 }
 
-// TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt but for one; and large ones come on nevertheless.
+// TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt, except behind one; and large ones still make progress.
 func TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
@@ -175,7 +175,7 @@ func TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt(t *testing.T) {
 	})
 }
 
-// TestABatchHasTheTimeOfTheRequestThatHasTheMost wherever in the batch that is.
+// TestABatchHasTheTimeOfTheRequestThatHasTheMost: wherever in the batch that request is.
 func TestABatchHasTheTimeOfTheRequestThatHasTheMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := make(chan struct{}, 2)

@@ -1,5 +1,4 @@
-// Package bus carries events between nodes: fire and forget, at most once. It may lose anything; whoever listens must
-// be able to find out from the store.
+// Package bus carries events between nodes, at most once. It may lose any event; a receiver must be able to find everything in the store.
 package bus
 
 import (
@@ -12,77 +11,75 @@ var ErrDisconnected = errors.New("bus disconnected")
 
 // Publisher sends events.
 type Publisher interface {
-	// Publish sends payload to whoever is subscribed to the user's inbox at this moment, and beside it the traces that its
-	// events belong to: a W3C traceparent for each event, in their order, empty for one that is not sampled; nil if none
-	// is. It does not wait, and nobody learns whether it arrived. It does not keep payload. Without a connection it
-	// returns ErrDisconnected.
+	// Publish sends payload to all subscribers of the user's inbox. traces are the W3C traceparents of its events, in their order, empty for
+	// an event that is not sampled; nil if none is. Publish does not wait for subscribers and does not tell whether the payload
+	// arrived; while the connection takes no bytes it blocks for a moment, bounded by the adapter. It does not keep
+	// payload. Without a connection it returns ErrDisconnected.
 	Publish(user string, payload []byte, traces []string) error
-	// PublishRoom sends payload to every Receiver, whoever is subscribed to what, as Publish does otherwise; a trace belongs to
-	// each of its messages. It is for what many users share.
+	// PublishRoom sends payload to every Receiver, regardless of subscriptions, and otherwise like Publish; there is a trace for each
+	// message of the payload. It is for messages that many users share.
 	PublishRoom(payload []byte, traces []string) error
-	// Receivers is about how many Receivers hear what PublishRoom sends; 0 if that is not known.
+	// Receivers returns about how many Receivers get what PublishRoom sends; 0 if that is not known.
 	Receivers() int
-	// Flush waits, until ctx ends, for the bus to say that it has taken everything that was published since Flush last
-	// returned. An error, which wraps ErrDisconnected, means that any of it may be lost, and so may what was published until
-	// Flush returned; a connection that was lost in between and is back is such an error, too. It is for one caller at a time.
+	// Flush waits until the bus confirms everything published since Flush last returned, or until ctx ends. An error wraps ErrDisconnected,
+	// and means that any of that may be lost, and so may what is published until Flush returns. A connection that was lost in between and is
+	// back is such an error too. Only one caller at a time may use it.
 	Flush(ctx context.Context) error
 }
 
-// Hinter is another way to tell the nodes that hold polls, for when the bus may have failed.
+// Hinter is a second way to reach the nodes with polls, for when the bus may have failed.
 type Hinter interface {
-	// Hint has every Receiver look for what is new for these users; for everybody, if none is named. An error means that
-	// they may not have been told; without one they have, if they were listening.
+	// Hint makes every Receiver look for new events of these users; of all users, if none is named. After an error it is not known whether
+	// they were told. Without one, those that were listening have been told.
 	Hint(ctx context.Context, users []string) error
 }
 
 // Subscriber receives events.
 type Subscriber interface {
-	// Subscribe asks for the events of a user's inbox, to be handed to the Receiver. It waits a bounded time. Once it has returned nil, every
-	// event published through the same server is handed over, unless the bus reports a disruption. With
-	// ErrDisconnected the subscription exists all the same, and begins when the connection is back.
+	// Subscribe requests the events of a user's inbox for the Receiver. It waits for a bounded time. After it has returned nil, the Receiver
+	// gets every event published through the same server, unless the bus reports a disruption. With ErrDisconnected the subscription exists
+	// all the same, and begins when the connection is back.
 	Subscribe(ctx context.Context, user string) (Subscription, error)
 	// Connected reports whether events can arrive at the moment.
 	Connected() bool
 }
 
-// Subscription is one user's.
+// Subscription is a user's subscription.
 type Subscription interface {
 	Unsubscribe() error
 }
 
-// Receiver is handed what a Subscriber receives. Its methods must not block.
+// Receiver gets what a Subscriber receives. Its methods must not block.
 type Receiver interface {
-	// Receive is called for each payload, in the order of its publisher, with the traces that this has sent along. The
-	// payload is the receiver's to keep.
+	// Receive is called for each payload, in the order of its publisher, with the traces sent with it. The receiver may keep the payload.
 	Receive(user string, payload []byte, traces []string)
-	// ReceiveRoom is called for each payload of PublishRoom, in the same order with those of Receive. It returns for how many
-	// users of the receiver's there was something in it. The payload is the receiver's until it returns.
+	// ReceiveRoom is called for each payload of PublishRoom, in one order with the calls of Receive. It returns how many of the receiver's
+	// users were in it. It must not keep the payload after it returns.
 	ReceiveRoom(payload []byte, traces []string) (users int)
-	// Disrupted is called when events may have been lost, or the connection has come or gone.
+	// Disrupted is called when events may have been lost, or the connection was lost or is back.
 	Disrupted()
-	// Look is called when events of these users, given by their canonical names, may have been lost; of everybody, if
-	// none is named.
+	// Look is called when events of these users, given by their canonical names, may have been lost; events of all users, if none is named.
 	Look(users []string)
 }
 
-// KeyPublisher tells whose public keys have been replaced.
+// KeyPublisher announces changes of public keys.
 type KeyPublisher interface {
-	// PublishKeyChange tells every KeyFollower that a user, given by the canonical name, has another key. It does not wait.
+	// PublishKeyChange tells every KeyFollower that a user, given by the canonical name, has a new key. It does not wait.
 	PublishKeyChange(user string) error
 }
 
-// KeyFollower is told of public keys. Its methods must not block.
+// KeyFollower follows changes of public keys. Its methods must not block.
 type KeyFollower interface {
-	// KeyChanged is called when a user, given by the canonical name, has another key.
+	// KeyChanged is called when a user, given by the canonical name, has a new key.
 	KeyChanged(user string)
-	// KeysMissed is called when such news may have been lost.
+	// KeysMissed is called when calls of KeyChanged may have been lost.
 	KeysMissed()
 }
 
 // Directory lets nodes find each other.
 type Directory interface {
-	// Answer makes this node answer Ask with what describe returns. Calling stop ends that.
+	// Answer registers describe as this node's answer to Ask, until stop is called.
 	Answer(describe func() []byte) (stop func() error, err error)
-	// Ask returns the answers of all live nodes that come within a short time.
+	// Ask returns the answers of the live nodes that come within a short time.
 	Ask(ctx context.Context) ([][]byte, error)
 }

@@ -14,7 +14,7 @@ import (
 // pollMargin is how much longer than its wait a poll may take.
 const pollMargin = 15 * time.Second
 
-// post sends in as JSON. What it does not repeat, the caller may. whole, unless nil, tells the server's answers from others.
+// post sends in as JSON. The caller may retry what post does not. whole, unless nil, recognizes the server's answers.
 func post[T any](ctx context.Context, c *Client, r request, in any, whole func(T) bool) (T, error) {
 	var out T
 	var err error
@@ -35,9 +35,9 @@ func get[T any](ctx context.Context, c *Client, path string, query url.Values) (
 	return out, err
 }
 
-// Register opens an account and uses its token from now on. If the account is there already, with this very key, it opens a
-// session of it. So after ErrOutcomeUnknown, call it again with the same arguments: it finishes what was begun. It is not
-// repeated by itself, for attempts count. ErrRegistered means that the account is made, and that a Login is missing.
+// Register opens an account and uses its token from now on. If the account already exists with this very key, it opens a session.
+// So after ErrOutcomeUnknown, call it again with the same arguments to finish the registration. It does not retry automatically,
+// because attempts count. ErrRegistered means that the account exists and only a Login is missing.
 func (c *Client) Register(ctx context.Context, username, password, publicKey string) (api.SessionResponse, error) {
 	r := api.RegisterRequest{Username: username, Password: password, PublicKey: publicKey}
 	s, err := post(ctx, c, request{path: "/api/auth/register", lasting: true}, r, wholeSession)
@@ -52,8 +52,8 @@ func (c *Client) Login(ctx context.Context, username, password string) (api.Sess
 	return c.use(post(ctx, c, request{path: "/api/auth/login"}, api.LoginRequest{Username: username, Password: password}, wholeSession))
 }
 
-// ChangePassword changes the password, refuses all other tokens, and uses the new one from now on. After ErrOutcomeUnknown, a
-// Login with the new password tells whether it has been changed, and finishes it.
+// ChangePassword changes the password, refuses all other tokens, and uses the new one from now on. After ErrOutcomeUnknown, a Login
+// with the new password shows whether the change took place, and completes it.
 func (c *Client) ChangePassword(ctx context.Context, current, next string) (api.SessionResponse, error) {
 	r := api.PasswordRequest{CurrentPassword: current, NewPassword: next}
 	return c.use(post(ctx, c, request{path: "/api/auth/password", lasting: true}, r, wholeSession))
@@ -61,7 +61,7 @@ func (c *Client) ChangePassword(ctx context.Context, current, next string) (api.
 
 func wholeSession(s api.SessionResponse) bool { return s.Token != "" }
 
-// use takes the token of a new session.
+// use keeps the token of a new session.
 func (c *Client) use(s api.SessionResponse, err error) (api.SessionResponse, error) {
 	if err == nil {
 		c.SetToken(s.Token)
@@ -69,11 +69,10 @@ func (c *Client) use(s api.SessionResponse, err error) (api.SessionResponse, err
 	return s, err
 }
 
-// Logout has the token refused everywhere. After ErrOutcomeUnknown it can be called again: that the token is revoked is the
-// answer then.
+// Logout revokes the token everywhere. After ErrOutcomeUnknown it can be called again; it fails if the token is revoked already.
 func (c *Client) Logout(ctx context.Context) error { return c.end(ctx, "/api/auth/logout") }
 
-// LogoutAll has every token of the account refused.
+// LogoutAll revokes every token of the account.
 func (c *Client) LogoutAll(ctx context.Context) error { return c.end(ctx, "/api/auth/logout-all") }
 
 func (c *Client) end(ctx context.Context, path string) error {
@@ -88,31 +87,31 @@ func (c *Client) Profile(ctx context.Context) (api.ProfileResponse, error) {
 	return get[api.ProfileResponse](ctx, c, "/api/auth/profile", nil)
 }
 
-// UserKey is the current key of a user, as the server says.
+// UserKey is the current key of a user, according to the server.
 func (c *Client) UserKey(ctx context.Context, username string) (api.UserKeyResponse, error) {
 	return get[api.UserKeyResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username), nil)
 }
 
-// KeyHistory lists all keys of a user, as the server says, oldest first, the current one last.
+// KeyHistory lists all keys of a user according to the server, oldest first, the current one last.
 func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistoryResponse, error) {
 	return get[api.KeyHistoryResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil)
 }
 
-// UpdateKey makes publicKey the caller's key. It can be called again with the same key: if that is the current one already,
-// nothing is changed.
+// UpdateKey makes publicKey the caller's key. It may be called again with the same key: if that is already current, nothing
+// changes.
 func (c *Client) UpdateKey(ctx context.Context, publicKey string) (api.UpdateKeyResponse, error) {
 	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, lasting: true}, api.UpdateKeyRequest{PublicKey: publicKey},
 		func(r api.UpdateKeyResponse) bool { return r.Version > 0 })
 }
 
-// SendSealed hands in a sealed message. It is repeated, as it is, until it is acknowledged or the patience is at an
-// end; r needs a ClientMessageID for that to be safe.
+// SendSealed sends a sealed message. It retries the unchanged request until it is acknowledged or the patience is exhausted; this
+// is safe only if r has a ClientMessageID.
 func (c *Client) SendSealed(ctx context.Context, r api.SendRequest) (api.SendResponse, error) {
 	return post(ctx, c, request{path: "/api/messages/send", repeatable: r.ClientMessageID != "", lasting: true}, r,
 		func(r api.SendResponse) bool { return r.MessageID != "" })
 }
 
-// History is a page of what the caller sent and received, newest first: the newest, or what is below position before.
+// History is a page of what the caller sent and received, newest first: the newest page, or the messages below position before.
 func (c *Client) History(ctx context.Context, before int64, limit int) (api.HistoryResponse, error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	if before > 0 {
@@ -121,13 +120,13 @@ func (c *Client) History(ctx context.Context, before int64, limit int) (api.Hist
 	return get[api.HistoryResponse](ctx, c, "/api/messages/history", q)
 }
 
-// MarkRead tells the sender that a message was read.
+// MarkRead tells the sender that the caller has read a message.
 func (c *Client) MarkRead(ctx context.Context, messageID string) error {
 	_, err := post(ctx, c, request{path: "/api/messages/" + url.PathEscape(messageID) + "/read", repeatable: true}, struct{}{}, wholeMessage)
 	return err
 }
 
-// Poll asks once what is after a cursor, and lets the server wait for something to come. It is not repeated.
+// Poll asks once for what comes after a cursor. If nothing has come, the server waits for at most wait. Poll does not retry.
 func (c *Client) Poll(ctx context.Context, after string, limit int, wait time.Duration) (api.PollResponse, error) {
 	var out api.PollResponse
 	err := c.call(ctx, request{

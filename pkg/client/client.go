@@ -1,5 +1,5 @@
-// Package client is the Go SDK: it speaks the HTTP API, encrypts and decrypts, and receives messages without gaps. The
-// server is not trusted with anything but delivery.
+// Package client is the Go SDK: it calls the HTTP API, encrypts and decrypts, and receives messages without gaps. It trusts the
+// server with nothing but delivery.
 package client
 
 import (
@@ -21,33 +21,33 @@ import (
 )
 
 const (
-	// requestTimeout bounds a request that does not wait on purpose.
+	// requestTimeout bounds a request that is not meant to wait.
 	requestTimeout = 30 * time.Second
-	// maxAnswerBytes bounds what is read of any answer: a page of a hundred large messages still fits.
+	// maxAnswerBytes bounds how much of an answer is read: a page of a hundred large messages still fits.
 	maxAnswerBytes = 1 << 30
-	// maxErrorBytes bounds what is read of an error.
+	// maxErrorBytes bounds how much of an error answer is read.
 	maxErrorBytes = 64 << 10
-	// maxRetryWait bounds what a Retry-After can make a client wait.
+	// maxRetryWait bounds how long a Retry-After can make a client wait.
 	maxRetryWait = 5 * time.Minute
 )
 
-// ErrNoConnection means that the server could not be reached, or did not answer whole.
+// ErrNoConnection means that the server could not be reached, or that its answer was incomplete.
 var ErrNoConnection = errors.New("no connection to the server")
 
-// Client calls a server. Errors that the server answers are *api.Error; when it cannot be reached they wrap
-// ErrNoConnection. Where a call changes something, and it cannot be told whether it did, they wrap ErrOutcomeUnknown, too. Its
-// methods may be called concurrently, but for SetToken.
+// Client calls a server. Errors that the server answers are *api.Error; when it cannot be reached they wrap ErrNoConnection. If a
+// call changes something and it is unknown whether it did, its error also wraps ErrOutcomeUnknown. All methods except SetToken may
+// be called concurrently.
 type Client struct {
 	server string
 	http   *http.Client
 	token  string
-	// patience is how long a request that can safely be repeated is repeated for.
+	// patience is how long a request that can safely be retried is retried.
 	patience time.Duration
-	// onRetry hears of each failure that is retried, and of nil when a retry has succeeded.
+	// onRetry is called with each failure that is retried, and with nil when a retry has succeeded.
 	onRetry func(error)
 }
 
-// Option changes how a Client is made.
+// Option configures a Client.
 type Option func(*Client)
 
 // WithHTTPClient makes requests with h, whose Timeout must allow for long polls.
@@ -56,7 +56,7 @@ func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h
 // WithToken uses the token of an earlier session.
 func WithToken(token string) Option { return func(c *Client) { c.token = token } }
 
-// WithPatience sets for how long requests that can safely be repeated are repeated; 30 s by default, 0 for not at all.
+// WithPatience sets how long requests that can safely be retried are retried; 30 s by default, 0 for not at all.
 func WithPatience(d time.Duration) Option { return func(c *Client) { c.patience = d } }
 
 // WithRetryHook calls f with each failure that is about to be retried, and with nil when a retry has succeeded.
@@ -88,18 +88,18 @@ type request struct {
 	method, path string
 	query        url.Values
 	body         []byte
-	// repeatable means that doing it twice is the same as doing it once.
+	// repeatable means that doing it twice has the same effect as doing it once.
 	repeatable bool
-	// lasting means that it changes something, and that the caller has to know whether it did.
+	// lasting means that it changes something, and that the caller must know whether it did.
 	lasting bool
-	// whole reports whether the answer, as it was decoded, is one of the server's. Nil if anything will do.
+	// whole reports whether the decoded answer is one of the server's. Nil accepts anything.
 	whole func() bool
-	// patience overrides the client's; negative is for ever.
+	// patience overrides the client's; negative means forever.
 	patience time.Duration
 	timeout  time.Duration
 }
 
-// call performs r, again and again if that is safe and the failure may pass, and decodes the answer into out.
+// call performs r, retrying if that is safe and the failure may pass, and decodes the answer into out.
 func (c *Client) call(ctx context.Context, r request, out any) error {
 	if r.patience == 0 {
 		r.patience = c.patience
@@ -133,8 +133,8 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	}
 }
 
-// judge says of a failure if it leaves the outcome unknown. It does if an earlier attempt did: a refusal that comes later says
-// nothing of that one.
+// judge marks a failure that leaves the outcome unknown. If an earlier attempt did, a later refusal does too: it says nothing about
+// that attempt.
 func (r request) judge(err, earlier error) error {
 	if err == nil || !r.lasting || (refused(err) && !errors.Is(earlier, ErrOutcomeUnknown)) {
 		return err
@@ -152,7 +152,7 @@ func mayPass(err error) bool {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
-	// Others from 500 on are those of something between here and the server, unless they have a code.
+	// Other statuses from 500 on come from an intermediary, unless they have a code.
 	return answered.Status >= http.StatusInternalServerError && answered.Code == ""
 }
 
@@ -217,7 +217,7 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func readError(res *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes)) // what there is of it
+	text, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBytes)) // as much as can be read
 	e := api.ParseError(res.StatusCode, text)
 	if seconds, err := strconv.ParseInt(res.Header.Get("Retry-After"), 10, 32); err == nil && seconds > 0 {
 		e.RetryAfter = time.Duration(seconds) * time.Second
@@ -225,7 +225,7 @@ func readError(res *http.Response) error {
 	return e
 }
 
-// IsCode reports whether err is the server's answer with that code.
+// IsCode reports whether err is an answer of the server with that code.
 func IsCode(err error, code api.Code) bool {
 	var answered *api.Error
 	return errors.As(err, &answered) && answered.Code == code

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// testKeys are made once: they are slow to make.
+// testKeys are made once: making them is slow.
 var testKeys = sync.OnceValue(func() []*rsa.PrivateKey {
 	keys := make([]*rsa.PrivateKey, 3)
 	for i := range keys {
@@ -77,7 +77,7 @@ func refuse(w http.ResponseWriter, status int, code api.Code, change ...func(*ap
 	reply(w, status, e)
 }
 
-// key has the server give a key for a user.
+// key makes the server return a key for a user.
 func (s *script) key(name string, version int, key *rsa.PrivateKey) {
 	text, err := envelope.EncodePublicKey(&key.PublicKey)
 	require.NoError(s.t, err)
@@ -131,7 +131,7 @@ func TestASendWhoseAnswerIsLostIsRepeatedByteForByte(t *testing.T) {
 		bodies = append(bodies, decode[api.SendRequest](t, r))
 		switch len(bodies) {
 		case 1:
-			panic(http.ErrAbortHandler) // committed, perhaps; the answer is lost
+			panic(http.ErrAbortHandler) // perhaps committed; the answer is lost
 		case 2:
 			refuse(w, 503, api.CodeUnavailable)
 		default:
@@ -217,7 +217,7 @@ func TestErrorsThatWillNotPassAreNotRepeated(t *testing.T) {
 	m := s.messenger()
 	_, err := m.Profile(t.Context())
 	require.True(t, client.IsCode(err, api.CodeTokenExpired))
-	_, err = m.Login(t.Context(), "alice", "x") // an attempt counts: it is the person's to repeat
+	_, err = m.Login(t.Context(), "alice", "x") // attempts count: only the user may retry
 	require.True(t, client.IsCode(err, api.CodeAtCapacity))
 	require.Equal(t, 2, calls)
 }
@@ -247,7 +247,7 @@ func TestAnAnswerThatIsNoneOfOursStillHasAStatus(t *testing.T) {
 	require.Equal(t, http.StatusTeapot, answered.Status)
 }
 
-// memory is a cursor store that a test looks into.
+// memory is a cursor store that a test can inspect.
 type memory struct {
 	at    client.Cursor
 	saved []client.Cursor
@@ -261,7 +261,7 @@ func (m *memory) Save(_, to client.Cursor) error {
 	return nil
 }
 
-// inbox seals messages for Alice, at positions.
+// inbox seals messages for Alice, at the given positions.
 func (s *script) inbox(positions ...int64) []api.Message {
 	var list []api.Message
 	for _, p := range positions {
@@ -274,7 +274,7 @@ func (s *script) inbox(positions ...int64) []api.Message {
 	return list
 }
 
-// polls answers polls one after the other, and holds each to the cursor it must come with.
+// polls answers the polls one after the other, each of which must come with the expected cursor.
 func (s *script) polls(steps ...func(w http.ResponseWriter, after string)) {
 	n := 0
 	s.on("GET /api/messages/poll", func(w http.ResponseWriter, r *http.Request) {
@@ -287,7 +287,7 @@ func (s *script) polls(steps ...func(w http.ResponseWriter, after string)) {
 	})
 }
 
-// receive runs Receive to the end of the script and returns what was handed over.
+// receive runs Receive to the end of the script and returns the messages it delivered.
 func receive(t *testing.T, m *client.Messenger, cursors client.Cursors) []string {
 	var got []string
 	err := m.Receive(t.Context(), cursors, func(_ context.Context, in client.Incoming) error {

@@ -14,41 +14,40 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-// maxWraps bounds how often one message is wrapped anew because keys were rotated meanwhile.
+// maxWraps bounds how often a message is wrapped again because keys were rotated meanwhile.
 const maxWraps = 5
 
-// Messenger sends and receives as a user whose keys it holds. It may be used concurrently.
+// Messenger sends and receives as a user, with that user's keys. It may be used concurrently.
 type Messenger struct {
 	*Client
 	Username string
-	// Keys are those to begin with: others may take their place as the user's keys are rotated.
+	// Keys are the initial keys. Messenger replaces them when the user's keys are rotated.
 	Keys *keyfile.Ring
-	// Reload returns the keys as they are kept now, nil if they are the same as before. It is asked when a message comes that
-	// cannot be opened, and when the server knows of a newer key: another process may have rotated it. It may be nil.
+	// Reload returns the stored keys, or nil if they have not changed. It is called when a message cannot be opened, and when the
+	// server knows a newer key: another process may have rotated it. It may be nil.
 	Reload func() (*keyfile.Ring, error)
-	// Pins are the keys of others that the user has come to trust.
+	// Pins are the keys of others that the user trusts.
 	Pins Pins
 
 	// mu guards Keys and elsewhere.
 	mu sync.Mutex
-	// elsewhere means that the server gives out a key that is not held here, of another machine of the user.
+	// elsewhere means that the server gives out a key that is not held here, from another machine of the user.
 	elsewhere bool
 }
 
-// Incoming is a message that the user received, opened.
+// Incoming is a received and opened message.
 type Incoming struct {
 	api.Message
-	// Plaintext is nil if Fault says why the message cannot be opened.
+	// Plaintext is nil if the message cannot be opened; then Fault says why.
 	Plaintext []byte
 	Fault     error
 }
 
-// NewMessageID makes an id under which a message can be sent again and again and comes once.
+// NewMessageID makes an id under which a message can be sent repeatedly and is delivered once.
 func NewMessageID() string { return rand.Text() }
 
 // Send seals plaintext for the recipients, and for the user itself so that its own history can be read, and sends it.
-// With the same id it can be called again until it succeeds only if it has not sealed anything yet: see Seal and
-// SendSealed for more control.
+// Each call is a new message: to repeat one whose outcome is unknown, use Seal once and SendSealed for each try.
 func (m *Messenger) Send(ctx context.Context, plaintext []byte, to ...string) (api.SendResponse, error) {
 	sealed, err := m.Seal(ctx, plaintext, NewMessageID(), to...)
 	if err != nil {
@@ -57,8 +56,8 @@ func (m *Messenger) Send(ctx context.Context, plaintext []byte, to ...string) (a
 	return m.SendWrappingAgain(ctx, sealed, plaintext, to...)
 }
 
-// SendWrappingAgain sends what Seal made. Where keys have been rotated since, which the server tells before it has
-// written anything, it seals again, under the same id, for the new ones, if the pins allow.
+// SendWrappingAgain sends what Seal made. If keys were rotated since, which the server reports before it writes anything, it seals
+// again for the new keys, under the same id, if the pins allow.
 func (m *Messenger) SendWrappingAgain(ctx context.Context, sealed api.SendRequest, plaintext []byte, to ...string) (api.SendResponse, error) {
 	for range maxWraps {
 		answer, err := m.SendSealed(ctx, sealed)
@@ -75,7 +74,7 @@ func (m *Messenger) SendWrappingAgain(ctx context.Context, sealed api.SendReques
 	return api.SendResponse{}, errors.New("the recipients' keys change faster than the message can be wrapped for them")
 }
 
-// Seal looks the recipients' keys up, holds them against the pins, and seals plaintext for them and for the user.
+// Seal looks up the recipients' keys, checks them against the pins, and seals plaintext for them and for the user.
 func (m *Messenger) Seal(ctx context.Context, plaintext []byte, id string, to ...string) (api.SendRequest, error) {
 	keys, versions := map[string]*rsa.PublicKey{}, map[string]int{}
 	for _, name := range to {
@@ -102,8 +101,8 @@ func (m *Messenger) Seal(ctx context.Context, plaintext []byte, id string, to ..
 	}, nil
 }
 
-// TrustedKey asks the server for a user's key. A key that is seen for the first time is pinned; one that differs from
-// the pinned one is a *KeyChangedError, until the user accepts it.
+// TrustedKey asks the server for a user's key. It pins a key that it sees for the first time. A key that differs from the pinned
+// one is a *KeyChangedError, until the user accepts it.
 func (m *Messenger) TrustedKey(ctx context.Context, username string) (*rsa.PublicKey, api.UserKeyResponse, error) {
 	found, err := m.UserKey(ctx, username)
 	if err != nil {
@@ -119,7 +118,7 @@ func (m *Messenger) TrustedKey(ctx context.Context, username string) (*rsa.Publi
 	return public, found, m.checkPin(found.Username, fingerprint)
 }
 
-// readKey reads a key that the server gave. The fingerprint is computed here: the server's word for it is no proof.
+// readKey parses a key from the server. It computes the fingerprint, because the server's is no proof.
 func readKey(found api.UserKeyResponse) (*rsa.PublicKey, string, error) {
 	public, err := envelope.ParsePublicKey(found.PublicKey)
 	if err != nil {

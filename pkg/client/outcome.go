@@ -14,14 +14,14 @@ import (
 )
 
 var (
-	// ErrOutcomeUnknown means that the server may have done what it was asked for, or may do it yet: its answer was lost on the
-	// way, or what came is not its own. Nothing that would be needed if it had may be thrown away.
+	// ErrOutcomeUnknown means that the server may have carried out the request, or may yet do so: its answer was lost, or the
+	// answer is not the server's. Nothing that is needed if it was carried out may be discarded.
 	ErrOutcomeUnknown = errors.New("it is not known whether the server has done it")
-	// ErrRegistered means that an account is there and has the caller's key, though no session could be opened for it.
+	// ErrRegistered means that the account exists with the caller's key, but no session could be opened.
 	ErrRegistered = errors.New("the account is there and has your key, but no session could be opened")
 )
 
-// refusals are the answers of the server that say: nothing was done. Each code comes with one status.
+// refusals are the server's answers that mean that nothing was done. Each code comes with one status.
 var refusals = map[api.Code]int{
 	api.CodeInvalidJSON: http.StatusBadRequest, api.CodeMissingField: http.StatusBadRequest, api.CodeInvalidField: http.StatusBadRequest,
 	api.CodeUnknownRecipients: http.StatusBadRequest, api.CodeWeakPassword: http.StatusBadRequest,
@@ -34,8 +34,8 @@ var refusals = map[api.Code]int{
 	api.CodeRateLimited:          http.StatusTooManyRequests,
 }
 
-// refused reports whether err proves that a request was not carried out: it never left, or the server itself says so, in its own
-// shape. What a proxy says proves nothing, for the server may finish behind it; nor does a status of 500 and above.
+// refused reports whether err proves that a request was not carried out: it was never sent, or the server says so in the format of
+// its errors. A proxy's answer proves nothing, because the server may still finish the request; nor does a status of 500 and above.
 func refused(err error) bool {
 	var cause *net.OpError
 	if errors.As(err, &cause) && cause.Op == "dial" {
@@ -45,9 +45,9 @@ func refused(err error) bool {
 	return errors.As(err, &answered) && answered.RequestID != "" && answered.Status != 0 && refusals[answered.Code] == answered.Status
 }
 
-// claim finds out whose a name is that the server says is taken. It may be the caller's: an earlier attempt made the account, and
-// its answer was lost, or something on the way repeated the request. Then it opens a session. The name is somebody else's only if
-// all keys that the account ever had are shown to be others: that something was not found proves nothing.
+// claim finds out who owns a name that the server says is taken. It may be the caller: an earlier attempt made the account and its
+// answer was lost, or an intermediary repeated the request. Then claim opens a session. The name is somebody else's only if all
+// keys that the account ever had are shown to be others: "not found" proves nothing.
 func (c *Client) claim(ctx context.Context, r api.RegisterRequest, taken error) (api.SessionResponse, error) {
 	own, err := envelope.ParsePublicKey(r.PublicKey)
 	if err != nil {
@@ -66,7 +66,7 @@ func (c *Client) claim(ctx context.Context, r api.RegisterRequest, taken error) 
 	return session, err
 }
 
-// HadKey reports whether one of keys is a key of the user, or was one. If not, the server has shown all that the user ever had.
+// HadKey reports whether one of keys is or was a key of the user. False means that the server has shown all keys the user ever had.
 func (c *Client) HadKey(ctx context.Context, username string, keys ...*rsa.PublicKey) (bool, error) {
 	versions, err := c.keyVersions(ctx, username)
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *Client) HadKey(ctx context.Context, username string, keys ...*rsa.Publi
 	return false, nil
 }
 
-// keyVersions are all keys a user has had, by version, as the server says: 1, 2 and so on, none left out.
+// keyVersions returns all keys a user has had, by version, according to the server: 1, 2 and so on, without gaps.
 func (c *Client) keyVersions(ctx context.Context, username string) (map[int]*rsa.PublicKey, error) {
 	history, err := c.KeyHistory(ctx, username)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/envelope"
 )
 
-// publicKey is the n-th of the test's keys as it travels.
+// publicKey is the n-th test key in PEM.
 func publicKey(t *testing.T, n int) string {
 	text, err := envelope.EncodePublicKey(&testKeys()[n].PublicKey)
 	require.NoError(t, err)
 	return text
 }
 
-// says answers with a body as it is.
+// says answers with the given status and body.
 func says(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
@@ -32,7 +32,7 @@ func says(status int, body string) http.HandlerFunc {
 
 func cut(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// answers with a refusal of the server's own.
+// refuses answers with an error in the server's format.
 func refuses(status int, code api.Code) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, code) }
 }
@@ -136,7 +136,7 @@ func TestACallThatIsGivenUpWhileItWaitsToRepeatSaysSo(t *testing.T) {
 	require.ErrorIs(t, err, client.ErrOutcomeUnknown)
 }
 
-// taken has the server say that Alice's name is taken, and whose keys the account has had.
+// taken makes the server say that Alice's name is taken, and answer with the keys the account has had.
 func (s *script) taken(answer http.HandlerFunc) (logins *int) {
 	s.on("POST /api/auth/register", refuses(409, api.CodeUsernameTaken))
 	s.on("GET /api/keys/user/Alice/history", answer)

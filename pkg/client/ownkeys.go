@@ -10,12 +10,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-// RotateKey makes a new key and has the server give it out from now on. save is called before the server learns of it,
-// so that no message can be sealed for a key that is not kept, and again once the server has numbered it.
+// RotateKey makes a new key and asks the server to give it out from now on. It calls save before the server gets the key, so that
+// no message can be sealed for a key that is not stored, and again once the server has numbered it.
 //
-// A key whose rotation fails stays as a candidate: the server may have taken it all the same, or may take it yet (see
-// ErrOutcomeUnknown). The next call goes on with it: if the server gives it out already, that is all there was to do. Whoever
-// shares the place where keys are kept has to keep others out of it from before the keys were loaded: see lockedfile.
+// A key whose rotation fails stays as a candidate: the server may have taken it, or may take it yet (see ErrOutcomeUnknown). The
+// next call continues with it; if the server gives it out already, nothing else is needed. If the key storage is shared, the caller
+// must lock it from before it loads the keys: see lockedfile.
 func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.Ring) error) (version int, err error) {
 	ring, taken, err := m.settle(ctx)
 	if err != nil {
@@ -46,7 +46,7 @@ func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.
 	return answer.Version, m.keep(ring, save)
 }
 
-// SettleKeys finds out which candidates the server has taken. Without candidates it asks nothing.
+// SettleKeys finds out which candidates the server has taken. Without candidates it makes no request.
 func (m *Messenger) SettleKeys(ctx context.Context) error {
 	ring, _, err := m.settle(ctx)
 	if err == nil {
@@ -55,7 +55,8 @@ func (m *Messenger) SettleKeys(ctx context.Context) error {
 	return err
 }
 
-// settle is the ring with the numbers that the server has given to candidates. taken means that it gives one of them out.
+// settle returns the ring with the server's version numbers for candidates. taken means that the server's current key is one of
+// them.
 func (m *Messenger) settle(ctx context.Context) (settled *keyfile.Ring, taken bool, err error) {
 	ring := m.ring()
 	if ring.Candidate() == nil {
@@ -70,11 +71,11 @@ func (m *Messenger) settle(ctx context.Context) (settled *keyfile.Ring, taken bo
 	return settled, ring.Current().Version < latest && settled.Current().Version == latest, nil
 }
 
-// catchUp looks for the user's own key where the server has refused a message because that key has become old.
+// catchUp looks for the user's current key after the server has refused a message because the user's own key is stale.
 func (m *Messenger) catchUp(ctx context.Context, stale error) error {
 	version := m.ownVersion(stale)
 	if version == 0 {
-		return nil // it was about others
+		return nil // only others' keys are stale
 	}
 	if _, err := m.reload(m.ring()); err != nil {
 		return err
@@ -108,8 +109,8 @@ func (m *Messenger) ring() *keyfile.Ring {
 	return m.Keys
 }
 
-// own is the key that the user's own copy of a message is wrapped for, and whether to tell its version. If the server gives out
-// a key of another machine of the user, which has this one, too, it would refuse the version of this one.
+// own returns the key for the user's own copy of a message. tell says whether to send its version: if the server gives out a key
+// of another machine of the user, which holds this key, too, it would refuse this key's version.
 func (m *Messenger) own() (key keyfile.Key, tell bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,7 +133,7 @@ func (m *Messenger) keep(ring *keyfile.Ring, save func(*keyfile.Ring) error) err
 	return err
 }
 
-// reload takes the keys that are kept by now, and reports whether there are others than those that were tried.
+// reload takes over the stored keys, and reports whether there are others than tried.
 func (m *Messenger) reload(tried *keyfile.Ring) (changed bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -17,15 +17,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-// directory is the keys of Alice as the server has them.
+// directory is Alice's keys as the server has them.
 type directory struct {
 	t *testing.T
-	// mu is held by handlers: an answer that is lost ends a call before its handler.
+	// mu is held by handlers: if its answer is lost, a call ends before its handler does.
 	mu   sync.Mutex
 	keys []string
-	// told counts the keys that were handed in.
+	// told counts the keys that were sent.
 	told int
-	// lossy means that the answer to what is handed in gets lost, once it is done.
+	// lossy means that the answer to a key is lost after the server has taken it.
 	lossy atomic.Bool
 }
 
@@ -85,7 +85,7 @@ func (d *directory) sealed() api.Message {
 	}
 }
 
-// keeper is where keys are kept.
+// keeper stores keys.
 type keeper struct{ kept *keyfile.Ring }
 
 func (k *keeper) save(r *keyfile.Ring) error {
@@ -105,7 +105,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	require.NoError(t, m.Open(d.sealed()).Fault)
 
 	again := s.messenger()
-	again.Keys = k.kept // another run, from what was kept
+	again.Keys = k.kept // another run, with the stored keys
 	require.NoError(t, again.Open(d.sealed()).Fault, "the server gives the key out, so it is kept")
 	require.Equal(t, 1, again.Keys.Current().Version)
 	version, err := again.RotateKey(t.Context(), 2048, k.save)
@@ -139,8 +139,8 @@ func TestAKeyThatTheServerHasNotTakenIsHandedInAgain(t *testing.T) {
 func TestAKeyThatIsAnOldOneByNowIsNotMadeCurrentAgain(t *testing.T) {
 	s := newScript(t)
 	d := s.directory(testKeys()[0])
-	d.add(testKeys()[1]) // that rotation was done
-	d.add(testKeys()[2]) // and then there was one on another machine
+	d.add(testKeys()[1]) // that rotation took place
+	d.add(testKeys()[2]) // and then one on another machine
 	m := s.messenger()
 	m.Keys = m.Keys.With(testKeys()[1])
 	k := &keeper{}
@@ -161,7 +161,7 @@ func TestNoKeyIsTheServersBeforeItIsKept(t *testing.T) {
 	require.Len(t, m.Keys.Keys, 1)
 }
 
-// TestAMessageForAKeyThatWasRotatedElsewhereIsOpened, in the next terminal that is.
+// TestAMessageForAKeyThatWasRotatedElsewhereIsOpened: the key was rotated in another terminal.
 func TestAMessageForAKeyThatWasRotatedElsewhereIsOpened(t *testing.T) {
 	s := newScript(t)
 	d := s.directory(testKeys()[0])
@@ -177,7 +177,7 @@ func TestAMessageForAKeyThatWasRotatedElsewhereIsOpened(t *testing.T) {
 	require.NoError(t, m.Open(d.sealed()).Fault)
 	require.NoError(t, m.Open(d.sealed()).Fault)
 	require.Equal(t, 1, reads)
-	d.add(testKeys()[2]) // one that nobody has here
+	d.add(testKeys()[2]) // a key that is not on this machine
 	require.ErrorIs(t, m.Open(d.sealed()).Fault, envelope.ErrCannotOpen)
 
 	gone := errors.New("gone")
@@ -187,7 +187,7 @@ func TestAMessageForAKeyThatWasRotatedElsewhereIsOpened(t *testing.T) {
 	require.ErrorIs(t, fault, gone)
 }
 
-// sends takes messages as the server does: only with the current version of Alice's key, if one is told.
+// sends accepts messages as the server does: only with the current version of Alice's key, if they have a version.
 func (s *script) sends(d *directory) *[]api.SendRequest {
 	sent := &[]api.SendRequest{}
 	s.on("POST /api/messages/send", func(w http.ResponseWriter, r *http.Request) {
@@ -205,7 +205,7 @@ func (s *script) sends(d *directory) *[]api.SendRequest {
 func TestASendGoesOnAfterTheSendersOwnKeyWasRotated(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys func(m *client.Messenger)
-		// told is the version that is told in the end.
+		// told is the version that is finally sent.
 		told int
 	}{
 		"in another terminal": {func(m *client.Messenger) {

@@ -11,17 +11,17 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/lockedfile"
 )
 
-// Pins remembers the fingerprints of other users' keys, as known_hosts does for SSH.
+// Pins stores the fingerprints of other users' keys, as known_hosts does for SSH.
 type Pins interface {
-	// PinFirst remembers a fingerprint for a user who has none yet, and returns the one that is pinned then. To look and to
-	// pin are one step: where several do so at a time, in whatever processes, all are returned what one of them has pinned.
+	// PinFirst stores a fingerprint for a user without one, and returns the one that is then pinned. It is atomic: concurrent
+	// calls, in any process, all return the one fingerprint that was pinned.
 	PinFirst(username, fingerprint string) (pinned string, err error)
-	// Pin remembers a fingerprint, in place of the one there was.
+	// Pin stores a fingerprint in place of the previous one.
 	Pin(username, fingerprint string) error
 }
 
-// KeyChangedError means that the server offers another key for a user than the one that was pinned. The user may have
-// rotated it, or somebody may be trying to read along.
+// KeyChangedError means that the server offers a key for a user that differs from the pinned one. The user may have rotated it, or
+// somebody may be trying to read along.
 type KeyChangedError struct {
 	Username        string
 	Pinned, Offered string
@@ -38,7 +38,7 @@ type FilePins struct{ Path string }
 // PinFirst implements Pins.
 func (p *FilePins) PinFirst(username, fingerprint string) (pinned string, err error) {
 	name := strings.ToLower(username)
-	// A pin that is there needs no lock: the file is only ever replaced as a whole.
+	// Reading an existing pin needs no lock: the file is only ever replaced as a whole.
 	pins := map[string]string{}
 	if err := loadJSON(p.Path, &pins); err != nil || pins[name] != "" {
 		return pins[name], err
@@ -64,7 +64,7 @@ func (p *FilePins) change(f func(pins map[string]string)) error {
 	})
 }
 
-// loadJSON reads a file into v; one that is not there leaves v as it is.
+// loadJSON reads a file into v; if the file does not exist, v stays as it is.
 func loadJSON(path string, v any) error {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,8 +83,8 @@ func decodeJSON(path string, text []byte, v any) error {
 	return nil
 }
 
-// changeJSON replaces what a file holds by what f makes of it, if f says so. No other change comes in between. A file that is
-// not there holds none.
+// changeJSON replaces the value in a file with what f makes of it, if f says so. No other change runs in between. If the file does
+// not exist, f gets none.
 func changeJSON[T any](path string, none T, f func(T) (next T, replace bool)) error {
 	return lockedfile.Change(path, func(old []byte) ([]byte, error) {
 		v := none

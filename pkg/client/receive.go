@@ -17,36 +17,36 @@ import (
 const (
 	receiveLimit = 100
 	receiveWait  = 25 * time.Second
-	// remembered is how many message ids are kept, to know again what comes a second time after a reset.
+	// remembered is how many message ids are kept, to recognize messages that come a second time after a reset.
 	remembered = 10_000
 )
 
-// ErrGap means that an answer of the server leaves positions out. The server has lost messages, or keeps them back.
+// ErrGap means that an answer of the server leaves out positions: the server has lost messages, or withholds them.
 var ErrGap = errors.New("the server's answer has a gap")
 
-// Cursor is how far a reader has come.
+// Cursor is how far a reader has read.
 type Cursor struct {
-	// Text is the server's, to be handed back as it is; "0" is the beginning.
+	// Text is the server's cursor, to be sent back unchanged; "0" is the beginning.
 	Text string `json:"cursor"`
-	// Position is the last one that the reader knows to be accounted for; -1 if it does not know.
+	// Position is the last position that the reader knows to be accounted for; -1 if unknown.
 	Position int64 `json:"position"`
 }
 
-// Cursors keeps a reader's cursor across restarts.
+// Cursors stores a reader's cursor across restarts.
 type Cursors interface {
 	Load() (Cursor, error)
-	// Save keeps to in place of from, which this reader loaded or saved before. If another reader of the inbox has saved one
-	// meanwhile, the one that has come further stays.
+	// Save replaces from, which this reader loaded or saved before, with to. If another reader of the inbox saved a cursor
+	// meanwhile, the one that is further stays.
 	Save(from, to Cursor) error
 }
 
 // FileCursor keeps a cursor in a JSON file, which several processes may share.
 type FileCursor struct{ Path string }
 
-// beginning is where a reader without a cursor begins.
+// beginning is where a reader without a cursor starts.
 var beginning = Cursor{Text: "0"}
 
-// Load implements Cursors. A file that is not there stands for the beginning.
+// Load implements Cursors. A missing file means the beginning.
 func (f FileCursor) Load() (Cursor, error) {
 	c := beginning
 	return c, loadJSON(f.Path, &c)
@@ -57,20 +57,20 @@ func (f FileCursor) Save(from, to Cursor) error {
 	return changeJSON(f.Path, beginning, func(kept Cursor) (Cursor, bool) { return to, kept == from || !kept.beyond(to) })
 }
 
-// beyond reports whether c is known to be further in the same history of the inbox. A cursor begins with the name of the
-// history, the log's epoch. Whoever takes two histories for one, or the other way round, gets messages again, and loses none.
+// beyond reports whether c is known to be further in the same epoch. A cursor begins with the name of its epoch. Taking two epochs
+// for one, or one for two, repeats messages but loses none.
 func (c Cursor) beyond(other Cursor) bool {
 	history, _, _ := strings.Cut(c.Text, ".")
 	others, _, _ := strings.Cut(other.Text, ".")
 	return history == others && other.Position >= 0 && c.Position > other.Position
 }
 
-// Receive hands every message that comes to handle, in order, until ctx ends, handle fails or the session does. The
-// cursor is saved after handle has returned, so a message is handed over again if the process dies in between, and
-// never left out. A connection that is lost is made again, for ever, with pauses that grow.
+// Receive passes every message to handle, in order, until ctx ends, handle fails or the session ends. It saves the cursor after
+// handle has returned. So if the process dies in between, a message is passed again, and never left out. It reconnects forever,
+// with growing pauses.
 //
-// Positions must be contiguous: if they are not, it returns ErrGap. After a reset of the server's log (a restore from a
-// backup) the messages come from the beginning again; those that were handed over before in this call are left out.
+// Positions must be contiguous; otherwise it returns ErrGap. After a reset of the server's log (a restore from a backup) the
+// messages come from the beginning again; those already passed in this call are left out.
 func (m *Messenger) Receive(ctx context.Context, cursors Cursors, handle func(context.Context, Incoming) error) error {
 	at, err := cursors.Load()
 	if err != nil {
@@ -101,7 +101,7 @@ type receiver struct {
 	failed  bool
 }
 
-// poll asks until there is an answer, or an error that will not pass.
+// poll polls until there is an answer, or an error that will not pass.
 func (r *receiver) poll(ctx context.Context) (api.PollResponse, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 15*time.Second
@@ -127,7 +127,7 @@ func (r *receiver) poll(ctx context.Context) (api.PollResponse, error) {
 	}
 }
 
-// take hands an answer's messages over and moves the cursor.
+// take passes an answer's messages to handle and moves the cursor.
 func (r *receiver) take(ctx context.Context, answer api.PollResponse) error {
 	if answer.Type == api.PollReset {
 		return r.move(Cursor{Text: answer.Cursor, Position: 0})
@@ -157,7 +157,7 @@ func (r *receiver) move(to Cursor) error {
 	return r.cursors.Save(from, to)
 }
 
-// follow holds an answer to the promise that every position is accounted for.
+// follow checks that an answer accounts for every position.
 func (r *receiver) follow(answer api.PollResponse) (Cursor, error) {
 	covered := slices.Clone(answer.Skipped)
 	last := int64(0)

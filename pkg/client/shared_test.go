@@ -25,7 +25,7 @@ const (
 	pinsEach       = 25
 )
 
-// pinMany pins keys of users that no other process pins, once its input has ended.
+// pinMany waits for the end of its input, then pins keys of users that no other process pins.
 func pinMany(path string) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	pins := &client.FilePins{Path: path}
@@ -66,7 +66,7 @@ func TestNoPinIsLostWhereProcessesPinSideBySide(t *testing.T) {
 }
 
 func TestOfKeysThatAreSeenAtOnceForTheFirstTimeOneIsTrusted(t *testing.T) {
-	// A server that lies gives each client another key for Bob.
+	// A lying server gives each client another key for Bob.
 	const rounds = 20
 	path := filepath.Join(t.TempDir(), "pins.json")
 	var keys []string
@@ -107,7 +107,7 @@ func TestOfKeysThatAreSeenAtOnceForTheFirstTimeOneIsTrusted(t *testing.T) {
 	require.Len(t, pinned(t, path), rounds)
 }
 
-// TestTheCursorOfTwoReadersDoesNotGoBack: one of them comes late to what the other has read long ago.
+// TestTheCursorOfTwoReadersDoesNotGoBack: one of them processes late what the other has long read.
 func TestTheCursorOfTwoReadersDoesNotGoBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursor.json")
 	kept := func() client.Cursor {
@@ -149,7 +149,7 @@ func readToThree(t *testing.T, path string) []string {
 	return receive(t, s.messenger(), client.FileCursor{Path: path})
 }
 
-// TestACursorGoesBackWithItsOwnReader: the server has reset it, whatever its name.
+// TestACursorGoesBackWithItsOwnReader: after a reset by the server the cursor may go back, whatever the epoch's name.
 func TestACursorGoesBackWithItsOwnReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursor.json")
 	s := newScript(t)

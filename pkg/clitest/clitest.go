@@ -25,12 +25,12 @@ type CommandLine struct {
 	binary, server string
 }
 
-// Build builds the program, for a server at an address.
+// Build builds the program for a server at an address.
 func Build(t *testing.T, server string) *CommandLine {
 	t.Helper()
 	c := &CommandLine{t: t, binary: filepath.Join(t.TempDir(), "sealpost"), Home: t.TempDir(), server: server}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", c.binary, "github.com/sealpost/sealpost/pkg/cmd/sealpost")
-	// With the dependencies of its own module: the test may belong to one that has others.
+	// With its own module's dependencies: the test's module may have others.
 	_, source, _, _ := runtime.Caller(0)
 	build.Dir, build.Env = filepath.Dir(source), append(os.Environ(), "GOWORK=off")
 	out, err := build.CombinedOutput()
@@ -38,7 +38,7 @@ func Build(t *testing.T, server string) *CommandLine {
 	return c
 }
 
-// Command is the program with arguments, not started yet.
+// Command returns the program with arguments, not started yet.
 func (c *CommandLine) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(c.binary, args...)
 	cmd.Env = append(os.Environ(), "SEALPOST_HOME="+c.Home, "SEALPOST_SERVER="+c.server, "SEALPOST_PASSWORD=correct horse")
@@ -51,7 +51,7 @@ func (c *CommandLine) Run(args ...string) (string, error) {
 	return string(out), err
 }
 
-// MustRun is Run of a command that has to succeed.
+// MustRun is Run, and fails the test if the command fails.
 func (c *CommandLine) MustRun(args ...string) string {
 	c.t.Helper()
 	out, err := c.Run(args...)
@@ -69,7 +69,7 @@ type Chat struct {
 	done chan struct{}
 }
 
-// Chat begins a chat of a user with another, which lasts until the test ends.
+// Chat begins a chat of user with peer, which lasts until the test ends.
 func (c *CommandLine) Chat(user, peer string) *Chat {
 	c.t.Helper()
 	s := &Chat{t: c.t, cmd: c.Command("--user", user, "chat", peer, "--wait", "1h"), done: make(chan struct{})}
@@ -97,7 +97,7 @@ func (s *Chat) kill() {
 	_ = s.cmd.Wait()
 }
 
-// Count is how many of the lines seen end with a text.
+// Count returns how many of the lines seen end with a text.
 func (s *Chat) Count(text string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package config fills a struct from the environment. One struct a program, every default in its tags, all faults
-// reported together.
+// Package config fills a struct from the environment: one struct per program, with every default in its tags. It reports all faults
+// together.
 //
 // A field is declared as
 //
@@ -21,12 +21,12 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Secret is a setting that must not be shown: it prints as [redacted] by every route that fmt, slog and encoding/json
-// know. A Secret named X is read from X or, if X_FILE is set instead, from that file.
+// Secret is a setting that must not be shown: fmt, slog and encoding/json always print it as [redacted]. A Secret named X is read
+// from X or, if X_FILE is set instead, from that file.
 type Secret string
 
-// SecretFile is the path of the file that a Secret came from, for who reads it again later; empty if it did not come from a
-// file. It stands beside a Secret named X and is named X_FILE.
+// SecretFile is the path of the file that a Secret was read from, for rereading it later; empty if the Secret was not read from a
+// file. It is a field beside a Secret named X, and is named X_FILE.
 type SecretFile string
 
 const redacted = "[redacted]"
@@ -85,7 +85,7 @@ func Load(dst any, environ []string) error {
 	return errors.Join(fileErr, err, validate(reflect.ValueOf(dst).Elem()))
 }
 
-// readSecretFiles puts the contents of the file named by X_FILE under X, for each Secret X of dst.
+// readSecretFiles stores, for each Secret X of dst, the content of the file named by X_FILE under X.
 func readSecretFiles(dst any, values map[string]string) error {
 	var faults []error
 	for _, v := range Variables(dst) {
@@ -115,7 +115,7 @@ func validate(v reflect.Value) error {
 			faults = append(faults, validate(f))
 		}
 	}
-	// An embedded struct's method is promoted: without this check it would be asked twice.
+	// An embedded struct's method is promoted: without this check it would be called twice.
 	if own, ok := v.Addr().Interface().(Validator); ok && !promoted(v.Type()) {
 		faults = append(faults, own.Validate())
 	}
@@ -149,7 +149,7 @@ func Variables(dst any) []Variable {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Type == secretFileType {
-			continue // the Secret stands for both
+			continue // the Secret describes both
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("env"), ",")
 		if name == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// BenchmarkEvent makes, and reads, the event that carries a message of 400 characters to one of its recipients.
+// BenchmarkEvent encodes and decodes the event that carries a message of 400 characters to one of its recipients.
 func BenchmarkEvent(b *testing.B) {
 	for _, recipients := range []int{1, 20} {
 		item := inbox.Item{

@@ -1,5 +1,5 @@
-// Package delivery is what travels from the node that commits a message to the nodes that hold its readers' polls: a
-// position, and the whole message object as its reader sees it, ready to be sent on.
+// Package delivery defines the events that the node that commits a message sends to the nodes that hold its readers' polls: a position, and
+// the whole message object as its reader sees it, ready to be forwarded.
 package delivery
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// MaxInline is the largest message object an event carries, in bytes. A larger one is read from the store.
+// MaxInline is the largest message object that an event carries, in bytes. Readers get a larger one from the store.
 const MaxInline = 256 << 10
 
-// Kind says what an event tells of its position.
+// Kind says what an event reports about its position.
 type Kind byte
 
 const (
@@ -28,56 +28,53 @@ const (
 	Inline Kind = 'm'
 	// Reference means that there is a message at the position, to be read from the store.
 	Reference Kind = 'r'
-	// Empty means that there is nothing for the inbox's owner at the position: its own send.
+	// Empty means that the position holds nothing for the inbox's owner: it is the owner's own send.
 	Empty Kind = 'e'
-	// Look means that there may be a message at a position that the sender does not know: the store is to be read. Its
-	// Position is 0.
+	// Look means that there may be a message at a position that the sender of the event does not know: read the store. Its Position is 0.
 	Look Kind = 'l'
 )
 
 func (k Kind) known() bool { return k == Inline || k == Reference || k == Empty || k == Look }
 
-// Event tells the holders of a user's polls what stands at a position of the user's inbox. It is sent after the commit.
+// Event tells the nodes that hold a user's polls about one position of the user's inbox. It is sent after the commit.
 type Event struct {
 	Position int64
 	Kind     Kind
 	// AcceptedAt is when the server accepted the send, by the sending node's clock, in milliseconds.
 	AcceptedAt time.Time
-	// ExpiresAt is when the message ceases to be shown, also by who has it in memory.
+	// ExpiresAt is when the message is no longer shown, even from memory.
 	ExpiresAt time.Time
 	// Object is the message's JSON, for Inline.
 	Object JSON
-	// Trace is that of the send, if it is sampled. It travels beside the payload: see package bus.
+	// Trace is the send's trace, if sampled. It travels outside the payload: see package bus.
 	Trace *trace.SpanContext
 }
 
-// JSON is a message object in two parts, one after the other, of which the first may be the same memory for all its readers.
-// Nobody may change either.
+// JSON is a message object in two consecutive parts. All readers may share the memory of the first. Neither may be modified.
 type JSON struct{ Common, Own []byte }
 
-// Len is how many bytes the object has.
+// Len returns the object's length in bytes.
 func (j JSON) Len() int { return len(j.Common) + len(j.Own) }
 
-// AppendTo adds the object to b.
+// AppendTo appends the object to b.
 func (j JSON) AppendTo(b []byte) []byte { return append(append(b, j.Common...), j.Own...) }
 
 // ErrMalformed means that a payload is not an event of this version.
 var ErrMalformed = errors.New("malformed event")
 
-// For makes the event of one entry of a committed message. See Sheet for one with many.
+// For makes the event of one entry of a committed message. Use Sheet for messages with many entries.
 func For(item inbox.Item) Event { return NewSheet(item.Message).For(item.Entry) }
 
-// Stored makes the event of a message that its reader has received, whatever its size, for a node that read it from
-// the store. Receipts are shown to the sender only.
+// Stored makes the event of a received message, whatever its size, for a node that read it from the store. Only the sender sees receipts.
 func Stored(item inbox.Item, receipts []store.ReadReceipt) Event {
 	return NewSheet(item.Message).stored(item.Entry, receipts)
 }
 
-// AppendTo adds the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text,
-// then the object. A payload is one event, or several of one user, one after the other.
+// AppendTo appends the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text, then the object.
+// A payload holds one or more events of one user, one after the other.
 func (e Event) AppendTo(b []byte) []byte { return e.Object.AppendTo(appendHead(b, e, e.Object.Len())) }
 
-// appendHead adds the line of an event whose object has so many bytes.
+// appendHead appends the line of an event whose object has the given number of bytes.
 func appendHead(b []byte, e Event, object int) []byte {
 	b = append(b, byte(e.Kind))
 	for _, n := range [...]int64{e.Position, e.AcceptedAt.UnixMilli(), e.ExpiresAt.UnixMilli(), int64(object)} {
@@ -87,13 +84,13 @@ func appendHead(b []byte, e Event, object int) []byte {
 	return append(b, '\n')
 }
 
-// Encode makes a payload of one event.
+// Encode returns a payload of one event.
 func (e Event) Encode() []byte { return e.AppendTo(make([]byte, 0, e.Object.Len()+headBytes)) }
 
-// headBytes is what an event's line takes, at most.
+// headBytes is the maximum length of an event's line.
 const headBytes = 96
 
-// Decode reads a payload. The events' Objects share the payload's memory. With an error, it returns none.
+// Decode reads a payload. The events' Objects share the payload's memory. On error it returns no events.
 func Decode(payload []byte) ([]Event, error) {
 	var events []Event
 	for {
@@ -141,7 +138,7 @@ func decodeOne(payload []byte) (e Event, rest []byte, err error) {
 	return e, rest[length:], nil
 }
 
-// Object makes the message object that the owner of the entry sees. Receipts are shown to the sender only.
+// Object makes the message object that the owner of the entry sees. Only the sender sees receipts.
 func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
 	m, e := item.Message, item.Entry
 	object := api.Message{
@@ -168,12 +165,12 @@ func Object(item inbox.Item, receipts []store.ReadReceipt) api.Message {
 	return object
 }
 
-// displayName finds the spelling of a name among those of a message, which are in the order of their canonical names.
+// displayName finds the spelling of a name in a message's names, which are sorted by canonical name.
 func displayName(canonical string, names []string) string {
 	return (&speller{names: names}).spell(canonical)
 }
 
-// speller is displayName for many in turn, mostly in the order of the names.
+// speller is displayName for many names in turn, mostly in the order of the names.
 type speller struct {
 	names []string
 	next  int
@@ -193,7 +190,7 @@ func (s *speller) spell(canonical string) string {
 	return s.names[s.next-1]
 }
 
-// unordered is displayName among names of before they had an order.
+// unordered is displayName for messages from before names were sorted.
 func unordered(canonical string, names []string) string {
 	for _, name := range names {
 		if len(name) == len(canonical) && store.Canonical(name) == canonical {

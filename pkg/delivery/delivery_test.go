@@ -106,14 +106,14 @@ func TestSeveralEventsOfOneUserTravelTogether(t *testing.T) {
 	require.Equal(t, second, events[1])
 }
 
-// TestASheetSaysWhatTheObjectSays: there are two ways to the same JSON, one of them for speed.
+// TestASheetSaysWhatTheObjectSays: two code paths make the same JSON, one of them for speed.
 func TestASheetSaysWhatTheObjectSays(t *testing.T) {
 	receipts := []store.ReadReceipt{{User: "Bob", ReadAt: time.UnixMilli(5)}}
 	odd := item("bob", store.Received)
 	odd.Entry.WrappedKey, odd.Message.ClientMessageID, odd.Message.SenderKeyVersion = "\"\\<é\x00\u2028\x7f", "c<1>", 4
 	read := item("bob", store.Received)
 	read.Entry.ReadAt, read.Entry.KeyVersion = time.UnixMilli(9), 0
-	gone := item("carol", store.Received) // not among the names: shown by the canonical one
+	gone := item("carol", store.Received) // not among the names: the canonical name is shown
 	for _, i := range []inbox.Item{item("bob", store.Received), item("alice", store.Received), item("alice", store.Sent), odd, read, gone} {
 		want, err := json.Marshal(delivery.Object(i, receipts))
 		require.NoError(t, err)

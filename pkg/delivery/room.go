@@ -9,36 +9,36 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Room is a message with what it looks like to several of its readers: what they share is there once. It travels to all
-// gateways, each of which picks the readers that it holds polls of.
+// Room is one event for several recipients of a message: what they share is stored once. It goes to all gateways, and each picks the
+// recipients whose polls it holds.
 type Room struct {
 	AcceptedAt, ExpiresAt time.Time
-	// common is the beginning of the message object; empty if no member's event carries it.
+	// common is the shared part of the message object; empty if no member's event carries it.
 	common []byte
-	// members are encoded, one after the other.
+	// members are the encoded members, one after the other.
 	members []byte
 }
 
-// Member is a reader of a Room's message. What it holds is the payload's memory.
+// Member is a reader of a Room's message. It shares the payload's memory.
 type Member struct {
-	// User is the canonical name of whose inbox the event is.
+	// User is the canonical name of the inbox's owner.
 	User []byte
 	Kind Kind
 	own  own[[]byte]
 }
 
 const (
-	// endOfRoom stands where the kind of another member would.
+	// endOfRoom stands in place of the next member's kind.
 	endOfRoom = 0
-	// ownBytes is about what a reader's part of an object has beside its name, twice, and its key.
+	// ownBytes is roughly the size of a reader's part of an object, without its name, which occurs twice, and its key.
 	ownBytes = 96
-	// What is told of a member whose event carries the message. spelled: its name is not the canonical one.
+	// Flags of a member whose event carries the message. spelled: its name differs from the canonical one.
 	unread  = 1 << 0
 	sender  = 1 << 1
 	spelled = 1 << 2
 )
 
-// MemberBytes is about how many bytes an entry takes in a room, which carries the message if it is whole.
+// MemberBytes is roughly the size of an entry in a room that carries the message (whole) or does not.
 func MemberBytes(e *store.Entry, whole bool) int {
 	if !whole {
 		return len(e.User) + 8
@@ -46,13 +46,13 @@ func MemberBytes(e *store.Entry, whole bool) int {
 	return len(e.User) + len(e.WrappedKey) + 12
 }
 
-// AppendRoom adds a room of the first of the message's entries to a payload, and returns how many those are: as many as fit into
-// limit bytes with what is there already, but at least one. Their events are those that For makes; if not whole, that Reference does.
+// AppendRoom appends a room to a payload and returns how many of the message's entries it took: from the first on, as many as fit into
+// limit bytes including the payload so far, but at least one. It stops at an entry with another expiry. Members get the events that For
+// makes; if not whole, those that Reference makes.
 //
-// All numbers are variable-length integers, and texts have their lengths before them: the common part, acceptance and expiry in
-// milliseconds, then the members. A member is its kind, position and user; if its event carries the message also its flags, the
-// spelling of its name where that is another than the user's, key version and wrapped key. A zero ends the room. A payload is one
-// room, or several, one after the other.
+// All numbers are variable-length integers, and texts are preceded by their length: the common part, acceptance and expiry in milliseconds,
+// then the members. A member is its kind, position and user; if its event carries the message also its flags, the spelling of its name if
+// it differs from the user's, key version and wrapped key. A zero ends the room. A payload holds one or more rooms, one after the other.
 func (s *Sheet) AppendRoom(b []byte, entries []store.Entry, whole bool, limit int) (payload []byte, taken int) {
 	var common []byte
 	if whole && len(s.common) <= MaxInline {
@@ -109,7 +109,7 @@ func appendText[T string | []byte](b []byte, text T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))), text...)
 }
 
-// DecodeRooms reads a payload. With an error, it returns none.
+// DecodeRooms reads a payload. On error it returns no rooms.
 func DecodeRooms(payload []byte) ([]Room, error) {
 	var rooms []Room
 	in := reader{rest: payload}
@@ -125,7 +125,7 @@ func DecodeRooms(payload []byte) ([]Room, error) {
 	}
 }
 
-// Members yields the room's members, in their order.
+// Members yields the room's members, in order.
 func (r Room) Members() iter.Seq[Member] {
 	return func(yield func(Member) bool) {
 		for in := (reader{rest: r.members}); len(in.rest) > 0; {
@@ -136,11 +136,11 @@ func (r Room) Members() iter.Seq[Member] {
 	}
 }
 
-// Common returns the room's common part in memory of its own, for the events of all members that are kept.
+// Common returns a copy of the room's common part, to be shared by the events of all members that are kept.
 func (r Room) Common() []byte { return append([]byte(nil), r.common...) }
 
-// Event makes the event of a member. Its object is made of common, which is what Common returned, and of memory of its own: whoever
-// keeps it does not keep the payload.
+// Event makes the event of a member. Its object consists of common, which Common returned, and newly allocated memory: keeping it does not
+// keep the payload.
 func (r Room) Event(m Member, common []byte) Event {
 	e := Event{Position: m.own.position, Kind: m.Kind, AcceptedAt: r.AcceptedAt, ExpiresAt: r.ExpiresAt}
 	if m.Kind != Inline {
@@ -153,13 +153,13 @@ func (r Room) Event(m Member, common []byte) Event {
 	return e
 }
 
-// reader takes a payload apart. Once it has failed, what it returns means nothing.
+// reader parses a payload. Once failed is set, its results are meaningless.
 type reader struct {
 	rest   []byte
 	failed bool
 }
 
-// room takes one room, all of whose members it checks.
+// room reads one room and checks all its members.
 func (in *reader) room() Room {
 	r := Room{common: in.text()}
 	r.AcceptedAt, r.ExpiresAt = time.UnixMilli(in.integer()), time.UnixMilli(in.integer())
@@ -214,7 +214,7 @@ func (in *reader) byte() byte {
 	return b
 }
 
-// number is one from 0 to most.
+// number reads a number from 0 to most.
 func (in *reader) number(most uint64) int64 {
 	n, length := binary.Uvarint(in.rest)
 	if length <= 0 || n > most {

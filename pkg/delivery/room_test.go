@@ -14,10 +14,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// whole is a limit that no room of these tests comes to.
+// whole is a limit that no room of these tests reaches.
 const whole = 1 << 20
 
-// opened are the events in a payload of rooms, by user.
+// opened returns the events in a payload of rooms, by user.
 func opened(t testing.TB, payload []byte) map[string]delivery.Event {
 	t.Helper()
 	rooms, err := delivery.DecodeRooms(payload)
@@ -33,7 +33,7 @@ func opened(t testing.TB, payload []byte) map[string]delivery.Event {
 	return events
 }
 
-// crowd is a message whose entries are of every kind.
+// crowd is a message with entries of every kind.
 func crowd() (store.Message, []store.Entry) {
 	m := item("", store.Received).Message
 	m.Recipients = []string{"Alice", "Bob", "carol", "Dave"}
@@ -47,7 +47,7 @@ func crowd() (store.Message, []store.Entry) {
 	}
 }
 
-// TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell, to the byte, and what they share is the same memory.
+// TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell: byte for byte, and the common part is shared memory.
 func TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell(t *testing.T) {
 	m, entries := crowd()
 	sheet := delivery.NewSheet(m)
@@ -80,7 +80,7 @@ func TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell(t *testing.T) {
 	}
 }
 
-// TestAnEventOfARoomDoesNotKeepThePayload, which is its publisher's again.
+// TestAnEventOfARoomDoesNotKeepThePayload: the publisher reuses it.
 func TestAnEventOfARoomDoesNotKeepThePayload(t *testing.T) {
 	m, entries := crowd()
 	sheet := delivery.NewSheet(m)
@@ -107,8 +107,8 @@ func TestALargeMessageIsAReferenceInARoom(t *testing.T) {
 	}
 }
 
-// TestRoomsAreBounded: what does not fit goes into the next, and each holds one member at least. Entries that expire at another time
-// have a room of their own.
+// TestRoomsAreBounded: what does not fit goes into the next room, and each holds at least one member. Entries with another expiry get a
+// room of their own.
 func TestRoomsAreBounded(t *testing.T) {
 	m, _ := crowd()
 	m.Recipients = nil
@@ -157,7 +157,7 @@ func TestSeveralRoomsTravelTogether(t *testing.T) {
 	require.NotContains(t, string(opened(t, payload)["bob"].Object.AppendTo(nil)), "another")
 }
 
-// TestWhatIsNoRoomIsRefused: every payload that is cut short, and one with a byte too many.
+// TestWhatIsNoRoomIsRefused: every truncated payload, and one with a byte too many.
 func TestWhatIsNoRoomIsRefused(t *testing.T) {
 	m, entries := crowd()
 	good, _ := delivery.NewSheet(m).AppendRoom(nil, entries, true, whole)
@@ -183,7 +183,7 @@ func TestWhatIsNoRoomIsRefused(t *testing.T) {
 	require.NoError(t, err, "these are wrong by what they are said to be wrong by")
 }
 
-// FuzzDecodeRooms: what is not refused yields members whose events can be sent on.
+// FuzzDecodeRooms: every accepted payload yields members whose events can be forwarded.
 func FuzzDecodeRooms(f *testing.F) {
 	m, entries := crowd()
 	payload, _ := delivery.NewSheet(m).AppendRoom(nil, entries, true, whole)
@@ -214,7 +214,7 @@ func FuzzDecodeRooms(f *testing.F) {
 	})
 }
 
-// BenchmarkRoom makes, and reads, the room of a message of 400 characters, all of whose members have a mailbox.
+// BenchmarkRoom encodes and decodes the room of a message of 400 characters, all of whose members have a mailbox.
 func BenchmarkRoom(b *testing.B) {
 	for _, recipients := range []int{20, 1024} {
 		m := store.Message{Sender: "Alice", Content: fmt.Sprintf("%0400d", 1), IV: "000000000000000000000000", CreatedAt: time.Now()}

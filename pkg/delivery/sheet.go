@@ -8,18 +8,18 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Sheet is a message as JSON but for what differs between its readers, which For and AppendFor put in. A message to a
-// thousand recipients is encoded once.
+// Sheet is a message as JSON without the parts that differ between readers, which For and AppendFor add. So a message to a thousand
+// recipients is encoded once.
 type Sheet struct {
 	message store.Message
-	// sender is its canonical name.
+	// sender is the sender's canonical name.
 	sender string
-	// common is the object's beginning, up to and without the first member that is a reader's own. The names and forms of its
-	// members are those of api.Message; a test holds the two together.
+	// common is the beginning of the object, up to the first reader-specific JSON member. Names and formats are those of api.Message; a
+	// test compares the two.
 	common []byte
 }
 
-// NewSheet encodes what is common.
+// NewSheet encodes the common part.
 func NewSheet(m store.Message) *Sheet {
 	size := 256 + len(m.Content) + len(m.IV) + len(m.ClientMessageID)
 	for _, name := range m.Recipients {
@@ -52,10 +52,10 @@ func NewSheet(m store.Message) *Sheet {
 	return &Sheet{message: m, sender: store.Canonical(m.Sender), common: b}
 }
 
-// Size is about how many bytes an event with the message has.
+// Size is roughly the size in bytes of an event with the message.
 func (s *Sheet) Size() int { return len(s.common) }
 
-// Reference makes the event that only tells where one of the message's entries stands, if that is known.
+// Reference makes the event that only gives an entry's position, or Look if that is unknown.
 func (s *Sheet) Reference(e store.Entry) Event {
 	if e.Position == 0 {
 		return Event{Kind: Look, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
@@ -67,7 +67,7 @@ func (s *Sheet) Reference(e store.Entry) Event {
 	return event
 }
 
-// For makes the event of one of the message's entries, as it is sent after the commit.
+// For makes the event of an entry as sent after the commit.
 func (s *Sheet) For(e store.Entry) Event {
 	if !s.inline(e) {
 		return s.Reference(e)
@@ -79,7 +79,7 @@ func (s *Sheet) For(e store.Entry) Event {
 	return event
 }
 
-// AppendFor adds the event of one of the message's entries to a payload, as For and AppendTo would.
+// AppendFor appends the event of an entry to a payload, like For and AppendTo.
 func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
 	var few [1024]byte
 	var own []byte
@@ -94,27 +94,27 @@ func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
 	return append(b, own...)
 }
 
-// inline reports whether the event of an entry may carry the message.
+// inline reports whether an entry's event may carry the message.
 func (s *Sheet) inline(e store.Entry) bool {
 	return e.Position != 0 && e.Kind == store.Received && len(s.common) <= MaxInline
 }
 
-// stored makes the event of an entry, whatever its size.
+// stored makes the event of an entry with the message, whatever its size.
 func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) Event {
 	object := make([]byte, 0, len(s.common)+len(e.WrappedKey)+2*len(e.User)+192)
 	object = s.own(e).appendTo(append(object, s.common...), receipts)
 	return Event{Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: JSON{Own: object}}
 }
 
-// own is what the message looks like to one reader only.
+// own is the part of the object for one reader.
 type own[T string | []byte] struct {
 	position         int64
 	unread, received bool
-	// name is the reader's, as the message spells it; key is wrapped for that version, 0 if it is not known. They are those of who
-	// has received the message.
+	// name and key are set if the reader received the message: name as the message spells it, key wrapped for version of the reader's key,
+	// which is 0 if unknown.
 	name, key T
 	version   int
-	// sender: the reader has sent the message, and sees who has read it.
+	// sender: the reader sent the message and sees who has read it.
 	sender bool
 }
 
@@ -133,7 +133,7 @@ func (s *Sheet) spelled(e store.Entry, names *speller) own[string] {
 	return o
 }
 
-// appendTo adds the reader's members, and the object's end.
+// appendTo appends the reader's JSON members and the end of the object.
 func (o own[T]) appendTo(b []byte, receipts []store.ReadReceipt) []byte {
 	b = append(b, `,"seq":`...)
 	b = strconv.AppendInt(b, o.position, 10)
@@ -168,7 +168,7 @@ func (o own[T]) appendTo(b []byte, receipts []store.ReadReceipt) []byte {
 	return append(b, '}')
 }
 
-// appendNames adds a list, or null for none, as encoding/json does.
+// appendNames appends a list, or null for nil, like encoding/json.
 func appendNames(b []byte, names []string) []byte {
 	if names == nil {
 		return append(b, "null"...)

@@ -1,4 +1,4 @@
-// Package heapfloor keeps the garbage collector from running again and again over a small heap.
+// Package heapfloor keeps the garbage collector from running too often on a small heap.
 package heapfloor
 
 import (
@@ -8,17 +8,17 @@ import (
 	"runtime/metrics"
 )
 
-// Bytes is the size below which a heap is not collected. A server that holds little and is busy would fill what Go's own
-// percentage allows several times a second, and each collection costs the same roots and stacks.
+// Bytes is the size below which the heap is not collected. A busy server with a small heap would fill what Go's percentage allows
+// several times a second, and each collection has the same cost of scanning roots and stacks.
 const Bytes = 96 << 20
 
-// most is the highest percentage. What is live may grow by much in one collection, and the next percentage is set only when the
-// runtime has swept, which a busy machine puts off: until then the heap may grow to six times what is live, and not to twenty.
+// most is the highest percentage. Live memory may grow a lot in one cycle, and the next percentage is set only when the runtime has
+// swept, which a busy machine delays: until then the heap may grow to six times the live memory, not to twenty.
 const most = 500
 
-// Set has the heap grow to Bytes before it is collected, as far as that is no more than six times what is live, and beyond that
-// by percent of what is live. A process that is idle gives back what it does not need. GOMEMLIMIT holds all the same. With GOGC in the
-// environment, Set does nothing: the operator has decided. It is to be called once.
+// Set lets the heap grow to Bytes before a collection, but at most to six times the live memory, and above Bytes by percent of the
+// live memory. An idle process returns memory that it does not need. GOMEMLIMIT still applies. If GOGC is set in the environment,
+// Set does nothing: the operator has decided. Call it once.
 func Set(percent int) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -29,17 +29,17 @@ func Set(percent int) {
 	newIdler().watch()
 }
 
-// floor turns a size into the percentage that the collector takes.
+// floor computes the collector's percentage from a size.
 type floor struct {
 	least int
 	bytes uint64
-	// current is the percentage that was set last.
+	// current is the percentage set last.
 	current int
-	// adjusted, if set, is called after each time.
+	// adjusted, if set, is called after each adjustment.
 	adjusted func(percent int)
 }
 
-// sentinel is garbage as soon as it is made: that it is found to be tells of the end of a collection.
+// sentinel is garbage as soon as it is made: its cleanup signals the end of a collection.
 type sentinel struct{ _ *floor }
 
 func (f *floor) arm() {
@@ -49,7 +49,7 @@ func (f *floor) arm() {
 	}, f)
 }
 
-// adjust sets the percentage for what is live now. It stops the world for a moment, so small changes are left.
+// adjust sets the percentage for the current live memory. That stops the world for a moment, so it skips small changes.
 func (f *floor) adjust() {
 	percent := f.percent(live())
 	if change := percent - f.current; f.current == 0 || max(change, -change) > f.current/8 {
@@ -61,16 +61,16 @@ func (f *floor) adjust() {
 	}
 }
 
-// percent is by how much the heap may grow over what is live, so that it reaches the floor.
+// percent returns how far the heap may grow over live, so that it reaches the floor.
 func (f *floor) percent(live uint64) int {
 	if live >= f.bytes {
 		return f.least
 	}
-	live = max(live, 1<<20) // at the start nothing has been counted
+	live = max(live, 1<<20) // at the start nothing has been measured
 	return max(f.least, min(most, int((f.bytes-live)*100/live)))
 }
 
-// live is what the last collection marked, and what it scans besides: the collector counts its percentage of both.
+// live returns what the last collection marked plus stacks and globals: the collector applies its percentage to the sum.
 func live() (sum uint64) {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},

@@ -7,19 +7,19 @@ import (
 )
 
 const (
-	// idleEvery is how often it is seen whether the process is idle.
+	// idleEvery is how often the process is checked for being idle.
 	idleEvery = 5 * time.Second
-	// idleBytes is what a process allocates at most meanwhile that is idle: at that rate the heap would not be collected for minutes.
+	// idleBytes is the most that an idle process allocates in that time: at that rate the heap would not be collected for minutes.
 	idleBytes = 4 << 20
-	// worthwhile is how much there has to be to give back, besides a quarter of what is live, for a collection of its own.
+	// worthwhile is how much memory must be returnable, plus a quarter of the live memory, to justify an extra collection.
 	worthwhile = 8 << 20
 )
 
-// usage is what the runtime tells of the heap, in bytes.
+// usage is the runtime's view of the heap, in bytes.
 type usage struct {
-	// allocated is all that has been since the start.
+	// allocated is the total since the start.
 	allocated uint64
-	// live is what the last collection found; garbage is, at most, what the next one frees, and free what is not given back to the
+	// live is what the last collection found; garbage is at most what the next one frees; free is memory not returned to the
 	// system.
 	live, garbage, free uint64
 }
@@ -37,12 +37,12 @@ func measure() usage {
 	return u
 }
 
-// idler gives memory back once a process that was busy has become idle: what it has filled up to the floor would stay its own, and
-// an idle poll would seem to take twice what it does.
+// idler returns memory once a busy process has become idle. Otherwise the process would keep what it filled up to the floor, and an
+// idle poll would seem to take twice its memory.
 type idler struct {
 	last    usage
 	measure func() usage
-	// giveBack collects the heap and gives what is free to the system.
+	// giveBack collects the heap and returns free memory to the system.
 	giveBack func()
 }
 
@@ -50,7 +50,7 @@ func newIdler() *idler {
 	return &idler{last: measure(), measure: measure, giveBack: debug.FreeOSMemory}
 }
 
-// look sees what has happened since it looked before.
+// look returns memory if the process has been idle since the last look.
 func (i *idler) look() {
 	now := i.measure()
 	if now.allocated-i.last.allocated <= idleBytes && now.garbage+now.free >= worthwhile+now.live/4 {
@@ -60,7 +60,7 @@ func (i *idler) look() {
 	i.last = now
 }
 
-// watch looks again and again, for as long as the process lives.
+// watch calls look regularly, for the life of the process.
 func (i *idler) watch() {
 	time.AfterFunc(idleEvery, func() {
 		i.look()

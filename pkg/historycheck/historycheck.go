@@ -1,6 +1,5 @@
-// Package historycheck judges a run of the system from the outside: from what senders were answered and what readers
-// were given, and nothing else. It proves, or refutes, that what was acknowledged was delivered once to each recipient
-// and that positions mean the same to everybody.
+// Package historycheck judges a run of the system from the outside: only from the answers to senders and readers. It checks that every
+// acknowledged message was delivered once to each recipient, and that positions mean the same to everybody.
 package historycheck
 
 import (
@@ -13,7 +12,7 @@ type Attempt struct {
 	Sender string
 	// Key is the client message id.
 	Key string
-	// Content tells the message from all others.
+	// Content is unique to the message.
 	Content    string
 	Recipients []string
 	// Began and Ended order attempts in real time; any unit.
@@ -21,9 +20,9 @@ type Attempt struct {
 	// Acknowledged means that the answer was 200 or 201, and MessageID is from it.
 	Acknowledged bool
 	MessageID    string
-	// GoneAfter is from when on the message may be gone: readers may then be told that its position holds nothing. 0 for never.
+	// GoneAfter is when the message may be gone: from then on readers may be told that its position is empty. 0 for never.
 	GoneAfter int64
-	// Committed is when it was committed, if somebody looked inside; else 0, and what is known is that it was not before Began.
+	// Committed is when it was committed, if somebody looked inside; else 0: it was not before Began.
 	Committed int64
 }
 
@@ -38,33 +37,33 @@ type Seen struct {
 // Answer is one answer to one poll of a reader that kept its cursor.
 type Answer struct {
 	Reader string
-	// After is the position that the poll asked for what is after; Cursor is the one that the answer told to go on from.
+	// After is the position after which the poll asked; Cursor is the one to go on from, as answered.
 	After, Cursor int64
 	Messages      []Seen
 	Skipped       []int64
-	// At is when it was answered, in the unit of Attempt; 0 if nothing is ever gone and nobody begins at the head.
+	// At is the time of the answer, in the unit of Attempt; 0 if nothing is ever gone and nobody begins at the head.
 	At int64
-	// FromHead means that the poll asked for what is after the head of the inbox, which turned out to be After.
+	// FromHead means that the poll asked for messages after the head of the inbox, which was at After.
 	FromHead bool
 }
 
-// Report is the verdict. The run was right if there are no Faults.
+// Report is the verdict. The run was correct if there are no Faults.
 type Report struct {
 	Attempts, Acknowledged, Messages, Deliveries, Answers int
 	Faults                                                []string
 }
 
-// maxFaults keeps a run that went thoroughly wrong readable.
+// maxFaults keeps the report of a badly failed run readable.
 const maxFaults = 20
 
-// Check judges a run. The readers must have read on after the last send, until nothing more came.
+// Check judges a run. The readers must have read on after the last send until nothing more came.
 func Check(attempts []Attempt, answers []Answer) Report {
 	c := check(attempts, answers)
 	c.order()
 	return c.report
 }
 
-// CheckUnordered is Check without the order of messages in an inbox, for a run in which two sequencers served at a time.
+// CheckUnordered is Check without the order of messages in an inbox, for a run with two sequencers at the same time.
 func CheckUnordered(attempts []Attempt, answers []Answer) Report {
 	return check(attempts, answers).report
 }
@@ -92,24 +91,24 @@ func check(attempts []Attempt, answers []Answer) *checker {
 	return c
 }
 
-// send is all attempts with one sender and key.
+// send merges all attempts with one sender and key.
 type send struct {
 	Attempt
 	acknowledgedAt int64
 }
 
-// inbox is what all answers to one reader say.
+// inbox merges all answers to one reader.
 type inbox struct {
-	// at is what stands at each position; an empty id stands for a skipped one.
+	// at is what stands at each position; an empty id means skipped.
 	at map[int64]Seen
-	// of is where each message stands.
+	// of is the position of each message.
 	of map[string]int64
-	// skipped is when a position was first told to hold nothing.
+	// skipped is when a position was first reported as empty.
 	skipped map[int64]int64
 }
 
 type checker struct {
-	// end is when the last answer came.
+	// end is the time of the last answer.
 	end       int64
 	sends     map[string]*send
 	byContent map[string]*send
@@ -147,8 +146,7 @@ func (c *checker) attempt(a Attempt) {
 	s.Acknowledged, s.MessageID, s.acknowledgedAt = true, a.MessageID, min(s.acknowledgedAt, a.Ended)
 }
 
-// answer holds an answer to its own promise, that every position up to its cursor is accounted for, and to what other
-// answers have said.
+// answer checks that an answer accounts for every position up to its cursor, and agrees with the other answers.
 func (c *checker) answer(a Answer) {
 	box := c.inboxes[a.Reader]
 	if box == nil {
@@ -207,7 +205,7 @@ func (c *checker) place(reader string, box *inbox, m Seen, at int64) {
 	}
 }
 
-// wasGone reports whether of a message and nothing, told of one position, nothing may have been told because the message was gone.
+// wasGone reports whether one of two answers for a position is a message, the other is empty, and the message may have been gone by then.
 func (c *checker) wasGone(box *inbox, a, b Seen) bool {
 	if a.MessageID == "" {
 		a = b
@@ -218,8 +216,8 @@ func (c *checker) wasGone(box *inbox, a, b Seen) bool {
 	return s != nil && s.GoneAfter != 0 && box.skipped[a.Position] >= s.GoneAfter
 }
 
-// fromHead requires that nothing stands below where a reader began at the head, that was committed only later: the reader is
-// never given it. What may have been gone by then is not looked for there.
+// fromHead requires that no message stands below a reader's start at the head that was committed only later: the reader never gets it.
+// Messages that may have been gone by then are not checked.
 func (c *checker) fromHead(a Answer) {
 	box := c.inboxOf(a.Reader)
 	for _, p := range sorted(box.at) {
@@ -233,7 +231,7 @@ func (c *checker) fromHead(a Answer) {
 	}
 }
 
-// belongs requires that somebody sent m, as it is, to the reader.
+// belongs requires that somebody sent m, unchanged, to the reader.
 func (c *checker) belongs(reader string, m Seen) {
 	s := c.byContent[m.Content]
 	switch {
@@ -246,7 +244,7 @@ func (c *checker) belongs(reader string, m Seen) {
 	}
 }
 
-// judge requires that a send reached all its recipients once, if it was acknowledged, and else all or none.
+// judge requires that a send reached all its recipients once if it was acknowledged, and else all or none.
 func (c *checker) judge(s *send) {
 	reached := map[string]string{}
 	for _, reader := range s.Recipients {
@@ -283,13 +281,11 @@ func (c *checker) inboxOf(reader string) *inbox {
 	return &inbox{}
 }
 
-// order requires that of two messages in one inbox, one acknowledged before the other was first tried, the former
-// stands first.
+// order requires that in each inbox a message acknowledged before another was first tried stands before it.
 func (c *checker) order() {
 	for _, reader := range sorted(c.inboxes) {
 		box := c.inboxes[reader]
-		// Walking from the newest position down, the earliest acknowledgement seen so far must not precede the
-		// beginning of what stands lower.
+		// Walking down from the newest position, the earliest acknowledgement seen so far must not precede the beginning of a lower one.
 		earliest := int64(1<<63 - 1)
 		var of Seen
 		for _, p := range slices.Backward(sorted(box.at)) {
@@ -316,7 +312,7 @@ func sorted[K int64 | string, V any](m map[K]V) []K {
 	return keys
 }
 
-// String sums a report up in one line, and lists its faults.
+// String summarizes a report in one line, and lists its faults.
 func (r Report) String() string {
 	text := fmt.Sprintf("%d attempts, %d sends acknowledged, %d messages delivered, %d deliveries, %d poll answers, %d faults",
 		r.Attempts, r.Acknowledged, r.Messages, r.Deliveries, r.Answers, len(r.Faults))

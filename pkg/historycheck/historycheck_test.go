@@ -9,7 +9,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/historycheck"
 )
 
-// run is a small run that is right: alice sends two messages, the first of them in two attempts.
+// run is a small correct run: alice sends two messages, the first in two attempts.
 func run() (attempts []historycheck.Attempt, answers []historycheck.Answer) {
 	attempts = []historycheck.Attempt{
 		{Sender: "alice", Key: "k1", Content: "one", Recipients: []string{"bob", "carol"}, Began: 1, Ended: 2},

@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Admin is the admin port of a process: /livez, /readyz, /metrics and /debug/pprof. It can serve before there is
-// anything else, to tell what the process waits for.
+// Admin is the admin port of a process: /livez, /readyz, /metrics and /debug/pprof. It can serve before anything else exists, to
+// report what the process waits for.
 type Admin struct {
 	server   *http.Server
 	listener net.Listener
@@ -43,10 +43,10 @@ func NewAdmin(ctx context.Context, cfg Config, reg *prometheus.Registry, checks 
 	return a, nil
 }
 
-// Address is where the port listens.
+// Address is the address of the port.
 func (a *Admin) Address() string { return a.listener.Addr().String() }
 
-// Serve answers until Close. It may be called more than once, and then waits for the first call to end.
+// Serve answers until Close. A further call waits for the first to end.
 func (a *Admin) Serve() error { return a.serving() }
 
 // Close ends Serve.
@@ -79,7 +79,7 @@ func (a *Admin) readyz(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 }
 
-// readiness is readyz for metrics.
+// readiness is readyz as a metric.
 func (a *Admin) readiness() float64 {
 	if a.ready(context.Background()) != nil {
 		return 0
@@ -90,7 +90,7 @@ func (a *Admin) readiness() float64 {
 // errDraining means that the process is about to stop.
 var errDraining = errors.New("draining")
 
-// readyTimeout bounds asking what start-up waits for.
+// readyTimeout bounds the checks of what start-up waits for.
 const readyTimeout = 2 * time.Second
 
 func (a *Admin) ready(ctx context.Context) error {

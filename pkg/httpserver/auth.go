@@ -11,12 +11,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// TokenChecker says whose a token is, or why it is not good, with one of the sentinels of package token.
+// TokenChecker returns whose token it is, or why it is invalid, as one of the errors of package token.
 type TokenChecker interface {
 	Check(ctx context.Context, raw string) (token.Identity, error)
 }
 
-// TokenErrors are the rows every service shares: how a token that is not good is answered.
+// TokenErrors are the rows that every service shares: the answers to invalid tokens.
 func TokenErrors() ErrorTable {
 	return ErrorTable{
 		{token.ErrExpired, Always(http.StatusUnauthorized, api.CodeTokenExpired, "the token has expired: log in again")},
@@ -26,7 +26,7 @@ func TokenErrors() ErrorTable {
 	}
 }
 
-// RequireToken lets requests with a good bearer token pass and answers the others.
+// RequireToken lets requests with a valid bearer token pass and answers the others.
 func RequireToken(checker TokenChecker) gin.HandlerFunc {
 	tokenErrors := TokenErrors()
 	return func(c *gin.Context) {
@@ -45,8 +45,8 @@ func RequireToken(checker TokenChecker) gin.HandlerFunc {
 	}
 }
 
-// Caller is the identity that RequireToken established. It panics on a route without RequireToken, which is a
-// programming error that must not become an answer to nobody in particular.
+// Caller returns the identity that RequireToken found. It panics on a route without RequireToken: that is a programming error, and
+// must not become an answer without a user.
 func Caller(c *gin.Context) token.Identity {
 	e := exchangeIn(c.Request.Context())
 	if e == nil || !e.known {
@@ -55,7 +55,7 @@ func Caller(c *gin.Context) token.Identity {
 	return e.caller
 }
 
-// Bearer returns the token of the Authorization header (RFC 6750), if there is one.
+// Bearer returns the token of the Authorization header (RFC 6750), if present.
 func Bearer(r *http.Request) (raw string, ok bool) {
 	scheme, raw, found := strings.Cut(r.Header.Get("Authorization"), " ")
 	raw = strings.TrimSpace(raw)

@@ -6,11 +6,11 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// sharers is how many users it takes to use a Budget up.
+// sharers is how many users it takes to exhaust a Budget.
 const sharers = 8
 
-// Budget bounds what requests under way take together, of whatever it counts, and what those of one user take of it: nobody
-// can use it up alone. Its methods may be called concurrently.
+// Budget bounds what all requests under way take together, in whatever unit, and what those of one user take of it, so that no user
+// can exhaust it alone. Its methods may be called concurrently.
 type Budget struct {
 	all, share int64
 
@@ -19,13 +19,13 @@ type Budget struct {
 	by    map[string]int64
 }
 
-// NewBudget makes a Budget of all, of which one user may have an eighth, or least if that is more.
+// NewBudget makes a Budget of all. One user may take an eighth of it, or least if that is more.
 func NewBudget(all, least int64) *Budget {
 	return &Budget{all: all, share: min(all, max(all/sharers, least)), by: map[string]int64{}}
 }
 
-// TryTake takes n for a user, if there is room. Who has nothing yet is not refused for the size of n alone, unless it is more
-// than there is.
+// TryTake takes n for a user if there is room. A user that holds nothing is not refused for the size of n alone, unless n exceeds
+// the whole budget.
 func (b *Budget) TryTake(user string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,7 +37,7 @@ func (b *Budget) TryTake(user string, n int64) bool {
 	return true
 }
 
-// Give gives n of a user's back.
+// Give returns n of a user.
 func (b *Budget) Give(user string, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -47,7 +47,7 @@ func (b *Budget) Give(user string, n int64) {
 	}
 }
 
-// subject is the caller of a request; empty if its route asks for no token.
+// subject returns the caller of a request; empty if its route requires no token.
 func subject(c *gin.Context) string {
 	if e := exchangeIn(c.Request.Context()); e != nil {
 		return e.caller.Subject

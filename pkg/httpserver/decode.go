@@ -19,15 +19,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// DefaultBodyBytes is the largest body a route takes unless it says otherwise with LimitBody.
+// DefaultBodyBytes is the largest body a route accepts unless LimitBody sets another limit.
 const DefaultBodyBytes = 64 << 10
 
 const (
-	// leastBodyTime is how long a client may take to send a body of any size, and slowestBody what it has to send in a second
-	// beyond that, in bytes.
+	// leastBodyTime is how long a client may take to send a body of any size; slowestBody is the minimum rate beyond that, in bytes
+	// per second.
 	leastBodyTime = 10 * time.Second
 	slowestBody   = 128 << 10
-	// unreadBodyTime is for how long the rest of a body that nobody wants is waited for, so that the connection can serve on.
+	// unreadBodyTime is how long to wait for the rest of an unwanted body, so that the connection can be reused.
 	unreadBodyTime = time.Second
 )
 
@@ -36,8 +36,8 @@ func bodyTime(n int64) time.Duration {
 	return leastBodyTime + time.Duration(n)*time.Second/slowestBody
 }
 
-// boundBody bounds how long a body is waited for, whether a handler reads it or not: the server reads on to its end before it
-// writes the answer.
+// boundBody sets a deadline for the body, whether or not a handler reads it: the server reads it to its end before it writes the
+// answer.
 func boundBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
@@ -45,7 +45,7 @@ func boundBody(next http.Handler) http.Handler {
 			return
 		}
 		rc := http.NewResponseController(w)
-		// Errors mean that the connection has no deadlines to set (in a test, say): then there is nothing to bound.
+		// An error means that the connection has no deadlines (in a test, say): then there is nothing to bound.
 		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(DefaultBodyBytes)))
 		body := &endingBody{ReadCloser: r.Body}
 		r.Body = body
@@ -56,7 +56,7 @@ func boundBody(next http.Handler) http.Handler {
 	})
 }
 
-// endingBody knows whether it has been read to its end.
+// endingBody records whether it has been read to its end.
 type endingBody struct {
 	io.ReadCloser
 	ended bool
@@ -69,17 +69,16 @@ func (b *endingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// LimitBody lets DecodeJSON take bodies of up to n bytes on the routes it stands before. The others take
-// DefaultBodyBytes.
+// LimitBody lets DecodeJSON accept bodies of up to n bytes on the routes it precedes. Other routes accept DefaultBodyBytes.
 func LimitBody(n int64) gin.HandlerFunc {
 	return func(c *gin.Context) { exchangeOf(c).bodyLimit = n }
 }
 
 var errBodyTooLarge = api.New(http.StatusRequestEntityTooLarge, api.CodeBodyTooLarge, "the request body is too large")
 
-// DecodeJSON reads the request's body into dst, a pointer to a struct. It refuses, as an *api.Error, a body that is not
-// declared as JSON, too large, no single JSON object in valid UTF-8, or has a field of another type, and strings with
-// a NUL. Fields that dst does not have are ignored.
+// DecodeJSON decodes the request's body into dst, a pointer to a struct. It refuses, with an *api.Error, a body that is not
+// declared as JSON, is too large, is not a single JSON object in valid UTF-8, has a field of a wrong type, or has a string with a
+// NUL. It ignores fields that dst does not have.
 func DecodeJSON(c *gin.Context, dst any) error {
 	if err := requireJSON(c.Request); err != nil {
 		return err
@@ -113,11 +112,11 @@ func DecodeJSON(c *gin.Context, dst any) error {
 	return nil
 }
 
-// commonDecoder is what reads its usual form by itself. False means that encoding/json is to read it, or to say what is
-// wrong with it.
+// commonDecoder is implemented by types that can decode their usual form without encoding/json. False means that encoding/json must
+// decode the body or report what is wrong with it.
 type commonDecoder interface{ DecodeCommon(text string) bool }
 
-// bodies are buffers for bodies, which nobody keeps: what is decoded is copied. Only small ones come back.
+// bodies are buffers for bodies. Nothing retains them: decoding copies. Only small ones are returned to the pool.
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 const pooledBody = 64 << 10
@@ -141,7 +140,7 @@ func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 		limit = n
 	}
 	if c.Request.ContentLength > limit {
-		// What is not read cannot be skipped cheaply, so this connection serves no further request.
+		// Skipping an unread body is not cheap, so this connection serves no further request.
 		c.Header("Connection", "close")
 		return nil, errBodyTooLarge
 	}
@@ -150,11 +149,11 @@ func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 		size = c.Request.ContentLength
 	}
 	rc := http.NewResponseController(c.Writer)
-	if size > DefaultBodyBytes { // for others boundBody has allowed as much
+	if size > DefaultBodyBytes { // for smaller ones boundBody's deadline suffices
 		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(size)))
 	}
 	reader := io.Reader(c.Request.Body)
-	if c.Request.ContentLength < 0 { // else net/http reads no further
+	if c.Request.ContentLength < 0 { // otherwise net/http reads no further than that
 		reader = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
 	}
 	body, err := appendAll(buffer, reader, size)
@@ -168,14 +167,14 @@ func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 	case err != nil:
 		return nil, api.InvalidJSON("could not be read to its end")
 	}
-	_ = rc.SetReadDeadline(time.Time{}) // the connection is watched meanwhile: its client has not gone
+	_ = rc.SetReadDeadline(time.Time{}) // net/http still reads the connection: a timeout would look like a client that has gone
 	return body, nil
 }
 
-// appendAll reads r to its end. It is told how much there is, at most, but makes no room for more than a small body before
-// it has come: whoever announces a large one takes no memory by that.
+// appendAll reads r to its end. size is the maximum to expect, but it grows the buffer beyond that of a small body only as data
+// arrives: announcing a large body takes no memory.
 func appendAll(b []byte, r io.Reader, size int64) ([]byte, error) {
-	b = slices.Grow(b, int(min(size, pooledBody-1))+1) // one more, so that the end is found by the same read
+	b = slices.Grow(b, int(min(size, pooledBody-1))+1) // one more, so that the same read finds the end
 	for {
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
@@ -202,7 +201,7 @@ func jsonFault(err error) error {
 	return api.InvalidJSON("is not well-formed JSON")
 }
 
-// fieldWithNUL returns the JSON name of the first field of v that has a NUL in its text, or "".
+// fieldWithNUL returns the JSON name of the first field of v whose text has a NUL, or "".
 func fieldWithNUL(v reflect.Value) string {
 	for i := range v.NumField() {
 		if hasNUL(v.Field(i)) {

@@ -16,27 +16,27 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
-// Detached is a request whose handler returns before it is answered: its connection has been taken over, and the answer
-// is written there later. There may be many, so it keeps only what is needed for that.
+// Detached is a request whose handler returns before it is answered: its connection has been taken over, and the answer is written
+// there later. There may be many, so it keeps only what that needs.
 type Detached struct {
 	endpoint *endpoint
-	// began is counted from the start of the metrics.
+	// began is relative to the start of the metrics.
 	began time.Duration
-	// common are header lines that most requests have alike; own are this one's.
+	// common are header lines that most requests share; own are specific to this request.
 	common unique.Handle[string]
 	own    string
 	id     string
-	// trace is that of the request's span, which has ended; nil unless it is sampled.
+	// trace is the context of the request's span, which has ended; nil unless sampled.
 	trace *trace.SpanContext
-	// close: the client wants the connection to end.
+	// close: the client wants the connection closed.
 	close bool
 }
 
 // ownHeaders differ from request to request.
 var ownHeaders = []string{requestIDHeader, rateLimitHeader}
 
-// Detach is called once the connection of c has been taken over. Done then counts and logs the request, in place of the
-// middleware. The answer has the headers that are set in c.
+// Detach is called once the connection of c has been taken over. Done then counts and logs the request, instead of the middleware.
+// The answer has the headers that are set in c.
 func Detach(c *gin.Context) Detached {
 	d := detach(c)
 	h := c.Writer.Header()
@@ -46,12 +46,12 @@ func Detach(c *gin.Context) Detached {
 	}
 	d.common, d.own = d.endpoint.head(h)
 	if at := strings.LastIndex(d.own, d.id); at >= 0 {
-		d.id = d.own[at:][:len(d.id)] // one text to keep, not two
+		d.id = d.own[at:][:len(d.id)] // share one string instead of keeping two
 	}
 	return d
 }
 
-// DetachBegun is Detach for an answer whose beginning is out: what is left to write is its body.
+// DetachBegun is Detach for an answer whose head is already written: only its body is left.
 func DetachBegun(c *gin.Context) Detached {
 	d := detach(c)
 	d.close = d.close || c.Writer.Header().Get("Connection") == "close"
@@ -67,13 +67,13 @@ func detach(c *gin.Context) Detached {
 	return d
 }
 
-// head writes headers as text, in two parts. Nearly always the common ones are those that stand on every answer.
+// head writes headers as text, in two parts. The common part is nearly always just the standing headers, which every answer has.
 func (e *endpoint) head(h http.Header) (common unique.Handle[string], own string) {
 	if e == nil || !e.metrics.onlyStanding(h) {
 		return head(h)
 	}
 	text := make([]byte, 0, 192)
-	for i := len(ownHeaders) - 1; i >= 0; i-- { // as they are sorted
+	for i := len(ownHeaders) - 1; i >= 0; i-- { // in sorted order
 		if values := h[ownHeaders[i]]; len(values) > 0 {
 			text = append(append(append(append(text, ownHeaders[i]...), ": "...), values[0]...), "\r\n"...)
 		}
@@ -81,7 +81,7 @@ func (e *endpoint) head(h http.Header) (common unique.Handle[string], own string
 	return e.metrics.standing.text, string(text)
 }
 
-// standingHeaders are those of securityHeaders, and their text.
+// standingHeaders are the headers of securityHeaders, and their text.
 type standingHeaders struct {
 	headers http.Header
 	text    unique.Handle[string]
@@ -93,7 +93,7 @@ func newStanding() standingHeaders {
 	return standingHeaders{headers, text}
 }
 
-// onlyStanding reports whether h holds nothing but those, and what is the request's own.
+// onlyStanding reports whether h holds only the standing headers and the request's own.
 func (m *httpMetrics) onlyStanding(h http.Header) bool {
 	own := 0
 	for _, name := range ownHeaders {
@@ -114,7 +114,7 @@ func (m *httpMetrics) onlyStanding(h http.Header) bool {
 	return true
 }
 
-// head is that for headers of all kinds.
+// head does the same for arbitrary headers.
 func head(h http.Header) (common unique.Handle[string], own string) {
 	h = h.Clone()
 	mine := make(http.Header, len(ownHeaders))
@@ -132,22 +132,22 @@ func head(h http.Header) (common unique.Handle[string], own string) {
 	return common, strings.Clone(text.String())
 }
 
-// KeepAlive reports whether the client lets the connection live on after the answer.
+// KeepAlive reports whether the client lets the connection stay open after the answer.
 func (d *Detached) KeepAlive() bool { return !d.close }
 
-// OK makes the head of a 200 with a JSON body of so many bytes, which follows it.
+// OK returns the head of a 200 with a JSON body of size bytes, which must follow it.
 func (d *Detached) OK(size int, keepAlive bool) []byte {
 	return d.head(http.StatusOK, nil, size, keepAlive)
 }
 
-// Failure makes the text of the answer that t has for err, and logs it as Write does.
+// Failure returns the text of t's answer to err, and logs it as Write does.
 func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int, response []byte) {
 	e := t.find(err)
 	e.RequestID = d.id
 	if d.endpoint != nil {
 		logFailure(d.context(), d.endpoint.metrics.log, d.endpoint.route, e, err)
 	}
-	body, _ := json.Marshal(e) // texts and numbers: it cannot fail
+	body, _ := json.Marshal(e) // strings and numbers: it cannot fail
 	return e.Status, append(d.head(e.Status, errorHeaders(e), len(body), keepAlive), body...)
 }
 
@@ -180,10 +180,10 @@ func (d *Detached) head(status int, headers map[string]string, size int, keepAli
 	return append(b, "\r\n\r\n"...)
 }
 
-// Trace is what tells of the request's span; nil unless it is sampled.
+// Trace is the context of the request's span; nil unless it is sampled.
 func (d *Detached) Trace() *trace.SpanContext { return d.trace }
 
-// Done counts and logs the request once it has been answered, or its client has gone. size is that of the answer's body.
+// Done counts and logs the request once it has been answered, or its client has gone. size is the size of the answer's body.
 func (d *Detached) Done(status, size int) {
 	if d.endpoint == nil {
 		return

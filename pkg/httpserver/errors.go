@@ -16,36 +16,36 @@ import (
 	"github.com/sealpost/sealpost/pkg/logging"
 )
 
-// HandlerFunc answers a request, or returns why it cannot; then nothing has been written.
+// HandlerFunc answers a request, or returns an error; then it has written nothing.
 type HandlerFunc func(c *gin.Context) error
 
-// ErrorRow says how one sentinel error of a domain is answered.
+// ErrorRow says how to answer one sentinel error of a domain.
 type ErrorRow struct {
 	Err    error
 	Answer func(err error) *api.Error
 }
 
-// ErrorTable is a service's one table from error to answer. The first row that errors.Is matches decides.
+// ErrorTable is a service's one table from errors to answers. The first row that errors.Is matches applies.
 type ErrorTable []ErrorRow
 
-// Always makes an Answer that does not depend on the error.
+// Always returns an Answer that does not depend on the error.
 func Always(status int, code api.Code, message string) func(error) *api.Error {
 	return func(error) *api.Error { return api.New(status, code, message) }
 }
 
-// Away makes the Answer for a dependency that is not available: 503 with a jittered Retry-After.
+// Away returns the Answer for an unavailable dependency: 503 with a jittered Retry-After.
 func Away(what string) func(error) *api.Error {
 	return func(error) *api.Error { return api.Unavailable(what, RetryAfter(2*time.Second)) }
 }
 
-// RetryAfter spreads retries: it returns whole seconds, as the header tells them, from base to four times base. Clients that
-// were refused together come back one after the other, not in the same second.
+// RetryAfter spreads retries: it returns whole seconds, the unit of the header, from base to four times base. Clients that were
+// refused together do not come back in the same second.
 func RetryAfter(base time.Duration) time.Duration {
 	seconds := max(1, int64((base+time.Second-1)/time.Second))
 	return time.Duration(seconds+rand.Int64N(3*seconds+1)) * time.Second
 }
 
-// Handle makes a gin handler of h that answers the error h returns.
+// Handle makes a gin handler that answers the error that h returns.
 func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		if err := h(c); err != nil {
@@ -54,36 +54,36 @@ func (t ErrorTable) Handle(h HandlerFunc) gin.HandlerFunc {
 	}
 }
 
-// Write answers with err and ends the handler chain. An *api.Error in err's chain is written as it is; otherwise the
-// table decides; an error the table does not know is an opaque 500.
+// Write answers with err and ends the handler chain. An *api.Error in err's chain is written as it is; otherwise the table applies;
+// an error that is not in the table is an opaque 500.
 func (t ErrorTable) Write(c *gin.Context, err error) {
 	writeError(c, t.judge(c, err))
 }
 
-// Abort is Write for an answer that is out in part: it must not look like a whole one, so the connection is cut. The log and the
-// metrics tell of the error as if it had been answered.
+// Abort is Write for an answer that is partly written: it cuts the connection, so that the answer does not look complete. The log
+// and the metrics report the error as if it had been answered.
 func (t ErrorTable) Abort(c *gin.Context, err error) {
 	abort(c, t.judge(c, err).Status)
 }
 
-// abort cuts the connection of a request that counts as answered with status.
+// abort cuts the connection of a request that is counted with status.
 func abort(c *gin.Context, status int) {
 	exchangeOf(c).aborted = status
 	panic(http.ErrAbortHandler)
 }
 
-// judge finds the answer to err, and logs what is the server's fault.
+// judge finds the answer to err, and logs faults of the server.
 func (t ErrorTable) judge(c *gin.Context, err error) *api.Error {
 	answer := t.find(err)
 	if errors.Is(err, context.Canceled) && errors.Is(c.Request.Context().Err(), context.Canceled) {
-		// Nobody is there to read the answer, and nothing has failed: it must not count against the service.
+		// Nobody reads the answer, and nothing failed: it must not count against the service.
 		answer = api.New(StatusClientGone, api.CodeUnavailable, "the client has gone")
 	}
 	logFailure(c.Request.Context(), logger(c), c.FullPath(), answer, err)
 	return answer
 }
 
-// StatusClientGone is what log lines and metrics say of a request whose client has gone away: nginx's 499. Nobody is told.
+// StatusClientGone is the status in logs and metrics of a request whose client has gone: nginx's 499. It is never sent.
 const StatusClientGone = 499
 
 func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
@@ -120,7 +120,7 @@ func writeError(c *gin.Context, e *api.Error) {
 	c.AbortWithStatusJSON(e.Status, e)
 }
 
-// errorHeaders are what an error's status asks for.
+// errorHeaders are the headers that an error requires.
 func errorHeaders(e *api.Error) map[string]string {
 	h := make(map[string]string)
 	retryAfter := e.RetryAfter

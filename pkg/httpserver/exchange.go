@@ -10,21 +10,21 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// exchange is what the shell knows of a request while it is under way. It is the request's context, or that of which it was
-// made: so that it takes one allocation, and no map.
+// exchange is this package's state of a request under way. It is the request's context, or an ancestor of that, so that it takes
+// one allocation and no map.
 type exchange struct {
 	context.Context
 	id      string
 	metrics *httpMetrics
 	began   time.Time
-	// caller is who RequireToken found; known says that it has.
+	// caller is the identity that RequireToken found; known reports that it did.
 	caller token.Identity
 	known  bool
-	// bodyLimit is what LimitBody has set; 0 if it has not.
+	// bodyLimit is the limit set by LimitBody; 0 if none.
 	bodyLimit int64
 	// detached: the answer comes after the handler has returned.
 	detached bool
-	// aborted is the status that would have been told of an answer that was cut off; 0 for others.
+	// aborted is the status to report for an answer that was cut off; 0 for others.
 	aborted int
 }
 
@@ -41,7 +41,7 @@ func (e *exchange) Value(key any) any {
 	return e.Context.Value(key)
 }
 
-// exchangeOf is that of a request. One that did not come through a Server is given an exchange that nobody else looks at.
+// exchangeOf returns the exchange of a request. A request that did not come through a Server gets a new one.
 func exchangeOf(c *gin.Context) *exchange {
 	if e := exchangeIn(c.Request.Context()); e != nil {
 		return e
@@ -51,7 +51,7 @@ func exchangeOf(c *gin.Context) *exchange {
 	return e
 }
 
-// exchangeIn is nil if there is none.
+// exchangeIn may return nil.
 func exchangeIn(ctx context.Context) *exchange {
 	e, _ := ctx.Value(exchangeKey{}).(*exchange)
 	return e

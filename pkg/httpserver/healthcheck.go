@@ -12,8 +12,8 @@ import (
 // healthTimeout bounds a health check.
 const healthTimeout = 5 * time.Second
 
-// Healthcheck asks the admin port of the process that runs on this machine, which listens at address, whether it is
-// ready. It is for containers that hold nothing but the service.
+// Healthcheck asks the admin port of the local process that listens at address whether it is ready. It is for containers that hold
+// nothing but the service.
 func Healthcheck(ctx context.Context, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

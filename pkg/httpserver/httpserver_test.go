@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rig is a server with a few routes, and what it logged.
+// rig is a server with a few routes, and its log.
 type rig struct {
 	t      *testing.T
 	server *httpserver.Server
@@ -258,7 +258,7 @@ func TestPagesOfOtherOriginsMayCallOnlyIfSet(t *testing.T) {
 	require.Equal(t, "authorization", preflight(open).Get("Access-Control-Allow-Headers"))
 }
 
-// door lets tokens pass as a test says.
+// door accepts or refuses tokens as a test sets.
 type door map[string]error
 
 func (d door) Check(_ context.Context, raw string) (token.Identity, error) {
@@ -286,7 +286,7 @@ func TestABearerTokenIsRequired(t *testing.T) {
 	}
 }
 
-// quota gives one decision.
+// quota always returns the same decision.
 type quota struct {
 	result ratelimit.Result
 	err    error
@@ -308,7 +308,7 @@ func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
 	}
 }
 
-// TestAnAnswerThatIsCutOffIsToldOf in the log and in the metrics, as the failure that it is; its client sees that it is no whole one.
+// TestAnAnswerThatIsCutOffIsToldOf: the log and the metrics report the failure, and the client sees that the answer is incomplete.
 func TestAnAnswerThatIsCutOffIsToldOf(t *testing.T) {
 	table := httpserver.ErrorTable{{Err: errDomain, Answer: httpserver.Away("the store")}}
 	begin := func(c *gin.Context) {
@@ -462,7 +462,7 @@ func TestANumberInTheQueryIsHeldToItsBounds(t *testing.T) {
 	}
 }
 
-// TestABodyThatNeverComesHoldsNoConnection: neither where a handler waits for it, nor where nobody reads it.
+// TestABodyThatNeverComesHoldsNoConnection, whether a handler waits for it or nobody reads it.
 func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
 	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
 		r.POST("/read", httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
@@ -476,7 +476,7 @@ func TestABodyThatNeverComesHoldsNoConnection(t *testing.T) {
 		require.NoError(t, err)
 		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n", path)
 		require.NoError(t, err)
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(45*time.Second))) // it used to be for ever
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(45*time.Second))) // it used to hang forever
 		answer, err := io.ReadAll(conn)
 		require.NoError(t, err, "%s: the connection stays", path)
 		require.Contains(t, string(answer), "HTTP/1.1 "+status)

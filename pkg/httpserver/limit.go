@@ -12,12 +12,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 )
 
-// rateLimitHeader is RateLimit as net/http spells it.
+// rateLimitHeader is RateLimit in net/http's spelling.
 const rateLimitHeader = "Ratelimit"
 
 var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, Away("the rate limiter")}}
 
-// LimitUser bounds how often each user calls the routes it stands before. It comes after RequireToken.
+// LimitUser bounds how often each user calls the routes it precedes. It must come after RequireToken.
 func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		r, err := l.Allow(c.Request.Context(), Caller(c).Subject)
@@ -30,9 +30,9 @@ func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {
 	}
 }
 
-// ApplyRateLimit tells the client how much of its quota is left, in the RateLimit header (draft-ietf-httpapi-ratelimit-
-// headers-07: limit, remaining, seconds to reset), and returns the 429 if there is nothing left. A Result without a
-// Limit (limits are off) sets no header.
+// ApplyRateLimit tells the client how much of its quota is left, in the RateLimit header (draft-ietf-httpapi-ratelimit-headers-07:
+// limit, remaining, seconds to reset), and returns the 429 if nothing is left. A Result without a Limit (limits are off) sets no
+// header.
 func ApplyRateLimit(c *gin.Context, r ratelimit.Result) error {
 	if r.Limit > 0 {
 		b := append(make([]byte, 0, 64), "limit="...)
@@ -47,7 +47,7 @@ func ApplyRateLimit(c *gin.Context, r ratelimit.Result) error {
 		return nil
 	}
 	e := api.New(http.StatusTooManyRequests, api.CodeRateLimited, "too many requests: try again later")
-	// The wait is the truth; the jitter keeps all who were refused together from coming back together.
+	// The client must wait RetryAfter; the jitter keeps clients that were refused together from returning together.
 	e.RetryAfter = max(r.RetryAfter, time.Second) + RetryAfter(time.Second) - time.Second
 	return e
 }

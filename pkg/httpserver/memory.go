@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// errBusy means that the requests under way have as much memory as they may.
+// errBusy means that the requests under way use all the memory they may.
 var errBusy = errors.New("too much is under way")
 
 var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
@@ -20,13 +20,12 @@ var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
 	return e
 }}}
 
-// BodyCopies is how often a body is in memory until its request is answered: as it came, decoded, and on its way into the
-// store.
+// BodyCopies is how many copies of a body are in memory until its request is answered: raw, decoded, and on the way into the store.
 const BodyCopies = 3
 
-// LimitBodies bounds the memory that bodies of requests take together on the routes it stands before, in bytes: those of one
-// user, of up to largest bytes each, an eighth of it. A body counts as it arrives, so that one that has not come yet keeps
-// nobody out. What does not fit is answered 503.
+// LimitBodies bounds the memory in bytes that all request bodies take together on the routes it precedes, and those of one user to
+// an eighth of it; each body has up to largest bytes. A body counts as it arrives, so that a body that has not arrived yet blocks
+// nobody. What does not fit is answered 503.
 func LimitBodies(bytes, largest int64) gin.HandlerFunc {
 	memory := NewBudget(bytes, largest*BodyCopies)
 	return func(c *gin.Context) {
@@ -58,8 +57,8 @@ func (b *countedBody) Read(p []byte) (int, error) {
 
 func (b *countedBody) release() { b.memory.Give(b.user, b.taken) }
 
-// LimitAtOnce bounds how many requests are under way at once on the routes it stands before, and how many of them one user's:
-// an eighth. What is too much is answered 503.
+// LimitAtOnce bounds how many requests are under way at once on the routes it precedes, and those of one user to an eighth. Further
+// requests are answered 503.
 func LimitAtOnce(requests int64) gin.HandlerFunc {
 	room := NewBudget(requests, 1)
 	return func(c *gin.Context) {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 )
 
-// busy requires the answer of a server that has too much to do.
+// busy requires the answer of an overloaded server.
 func busy(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	require.Equal(t, api.CodeAtCapacity, fault(t, w).Code)
@@ -23,7 +23,7 @@ func busy(t *testing.T, w *httptest.ResponseRecorder) {
 	require.NotEmpty(t, w.Header().Get("Retry-After"))
 }
 
-// TestBodiesUnderWayHaveABoundTogether: they count from when they arrive until their requests are answered.
+// TestBodiesUnderWayHaveABoundTogether: they count from their arrival until their requests are answered.
 func TestBodiesUnderWayHaveABoundTogether(t *testing.T) {
 	const size = 1000
 	hold, held := make(chan struct{}), make(chan struct{})

@@ -22,12 +22,12 @@ type httpMetrics struct {
 	// tracer is nil with tracing off.
 	tracer trace.Tracer
 	log    *slog.Logger
-	// standing are the headers of every answer.
+	// standing are the headers that every answer has.
 	standing standingHeaders
-	// endpoints are those that were asked for. A map is not changed, but replaced, under mu.
+	// endpoints are those requested so far. The map is never changed, but replaced, under mu.
 	endpoints atomic.Pointer[map[endpointKey]*endpoint]
 	mu        sync.Mutex
-	// date is the last text of a Date header, and the second that it is for.
+	// date is the last text of a Date header, and its second.
 	date atomic.Pointer[date]
 }
 
@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, log *slog.Logger) *httpMetrics {
 	return m
 }
 
-// expect makes the series of routes there before they are asked for, so that the first failure is seen as an increase.
+// expect creates the series of all routes before the first request, so that the first failure is seen as an increase.
 func (m *httpMetrics) expect(routes gin.RoutesInfo) {
 	for _, r := range routes {
 		for _, status := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable} {
@@ -65,21 +65,21 @@ func (m *httpMetrics) expect(routes gin.RoutesInfo) {
 	}
 }
 
-// endpoint is what all requests with one route and method have in common. There is one of each.
+// endpoint is what all requests with one route and method share.
 type endpoint struct {
 	metrics *httpMetrics
 	endpointKey
 	duration prometheus.Observer
-	// counts are the counters of the statuses that were answered.
+	// counts are the counters by status.
 	counts [statuses]atomic.Pointer[prometheus.Counter]
 }
 
 type endpointKey struct{ route, method string }
 
-// firstStatus and statuses are those of HTTP.
+// firstStatus and statuses are the range of HTTP statuses.
 const firstStatus, statuses = 100, 500
 
-// endpoint finds that of a request. There are as many as there are routes and methods, and those who match none.
+// endpoint finds the endpoint of a request. There is one for each route and method, and one for each method without a route.
 func (m *httpMetrics) endpoint(c *gin.Context) *endpoint {
 	key := endpointKey{c.FullPath(), methodLabel(c.Request.Method)}
 	if key.route == "" {
@@ -100,7 +100,7 @@ func (m *httpMetrics) endpoint(c *gin.Context) *endpoint {
 	return e
 }
 
-// count is the counter of a status.
+// count returns the counter of a status.
 func (e *endpoint) count(status int) prometheus.Counter {
 	at := status - firstStatus
 	if at >= 0 && at < statuses {
@@ -115,7 +115,7 @@ func (e *endpoint) count(status int) prometheus.Counter {
 	return counter
 }
 
-// now is the time as the Date header tells it (RFC 9110, section 5.6.7).
+// now is the current time in the format of the Date header (RFC 9110, section 5.6.7).
 func (m *httpMetrics) now() string {
 	now := time.Now()
 	if d := m.date.Load(); d != nil && d.second == now.Unix() {

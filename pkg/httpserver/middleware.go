@@ -22,8 +22,7 @@ import (
 
 const requestIDHeader = "X-Request-Id"
 
-// acceptable reports whether an id is one that we take over from a client. Anything else could forge log lines, or be used
-// to fill them.
+// acceptable reports whether a client's request id may be used. Other ids could forge or flood log lines.
 func acceptable(id string) bool {
 	if id == "" || len(id) > 64 {
 		return false
@@ -45,7 +44,7 @@ func logger(c *gin.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// begin makes the exchange of a request, under its id.
+// begin makes the exchange of a request, and sets its id.
 func (m *httpMetrics) begin(c *gin.Context) {
 	id := c.GetHeader(requestIDHeader)
 	if !acceptable(id) {
@@ -57,8 +56,8 @@ func (m *httpMetrics) begin(c *gin.Context) {
 	c.Request = c.Request.WithContext(&exchange{Context: c.Request.Context(), id: id, metrics: m, began: time.Now()})
 }
 
-// securityHeaders: the answers are data for programs; nothing in them may be rendered, framed, sniffed or stored. Their values
-// are shared by all answers: whoever wants another one sets it, and must not change what it finds.
+// securityHeaders: answers are data for programs; nothing in them may be rendered, framed, sniffed or stored. All answers share the
+// header values: a handler that needs another value must set it, and not modify the shared one.
 func securityHeaders(headers http.Header) gin.HandlerFunc {
 	return func(c *gin.Context) { maps.Copy(c.Writer.Header(), headers) }
 }
@@ -75,8 +74,8 @@ func standing() http.Header {
 	}
 }
 
-// writeTimeout bounds how long a client may take to read an ordinary answer. Polls and streams set their own
-// deadline when they write.
+// writeTimeout bounds how long a client may take to read an ordinary answer. Polls and streams set another deadline when they
+// write.
 const writeTimeout = 90 * time.Second
 
 func boundWrite(c *gin.Context) {
@@ -104,7 +103,7 @@ func recoverPanic(c *gin.Context) {
 
 func (m *httpMetrics) observe(c *gin.Context) {
 	e := exchangeOf(c)
-	defer func() { // also for a handler that cuts its answer off, by a panic
+	defer func() { // also if a handler cuts its answer off, by a panic
 		if e.detached {
 			return
 		}
@@ -125,7 +124,7 @@ func (e *endpoint) answered(ctx context.Context, began time.Time, status, size i
 	}
 }
 
-// methodLabel keeps the label bounded: a method is whatever text a stranger sends.
+// methodLabel bounds the label's values: a client can send any text as method.
 func methodLabel(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodPost, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete, http.MethodPatch:

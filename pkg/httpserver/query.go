@@ -9,7 +9,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// QueryInt reads a whole number from least to most out of the query; absent, if it is not there. Anything else is an
+// QueryInt reads a whole number from least to most from the query; without the parameter it returns absent. Anything else is an
 // *api.Error that names it.
 func QueryInt(c *gin.Context, name string, absent, least, most int64) (int64, error) {
 	text, given := c.GetQuery(name)

@@ -1,5 +1,5 @@
-// Package httpserver is the HTTP shell that every service wears: listeners, middleware, error answers, token checks,
-// the admin port. What a route does is the services' business.
+// Package httpserver is the HTTP layer that all services share: listeners, middleware, error answers, token checks, the admin port.
+// The services define what routes do.
 package httpserver
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
-// Config is what an operator sets.
+// Config is the operator's configuration.
 type Config struct {
 	AdminAddress   string        `env:"ADMIN_ADDRESS" envDefault:"127.0.0.1:9301" desc:"host:port of /livez, /readyz, /metrics and /debug/pprof; never expose it"`
 	CORSOrigins    []string      `env:"CORS_ORIGINS" desc:"comma-separated origins whose pages may call the API; * for all; none by default"`
@@ -57,35 +57,35 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Check asks whether something that start-up waits for is there.
+// Check tests whether something that start-up waits for is ready.
 type Check struct {
 	Name  string
 	Ready func(ctx context.Context) error
 }
 
-// Options are what a service hands in.
+// Options are what a service passes in.
 type Options struct {
 	// Address is the public host:port; port 0 takes a free one.
 	Address  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	// Tracer makes spans of requests; nil makes none.
+	// Tracer makes spans of requests; nil turns tracing off.
 	Tracer trace.Tracer
-	// Checks are asked by /readyz, unless there is an Admin already.
+	// Checks are run by /readyz, unless Admin is set.
 	Checks []Check
-	// Admin is the admin port, if it serves already; nil has one made.
+	// Admin is the admin port, if it serves already; if nil, New makes one.
 	Admin *Admin
-	// Connections tells how many polls and streams are open, for /api/health. Nil means none.
+	// Connections returns how many polls and streams are open, for /api/health. Nil means none.
 	Connections func() int64
-	// Keeper, unless nil, takes connections over from the public port and gives them back.
+	// Keeper, unless nil, takes over connections from the public port and gives them back.
 	Keeper Keeper
 }
 
-// Keeper takes connections over, by http.Hijacker, and gives them back.
+// Keeper takes connections over, with http.Hijacker, and gives them back.
 type Keeper interface {
-	// ConnContext is http.Server's.
+	// ConnContext is used as http.Server.ConnContext.
 	ConnContext(ctx context.Context, c net.Conn) context.Context
-	// Returned is where the connections come back. It is served as the public port is.
+	// Returned is where connections come back. It is served like the public port.
 	Returned() net.Listener
 }
 
@@ -98,10 +98,10 @@ type Server struct {
 	publicL net.Listener
 	admin   *Admin
 	started time.Time
-	// leaving: connections are to end with their next answer.
+	// leaving: connections end with their next answer.
 	leaving atomic.Bool
 	metrics *httpMetrics
-	// expected: all routes are there, and so are their metrics.
+	// expected creates the metrics of all routes, once they are registered.
 	expected sync.Once
 }
 
@@ -181,19 +181,19 @@ func (s *Server) closeLeaving(c *gin.Context) {
 	}
 }
 
-// Routes is where services put their routes. Bodies are limited to DefaultBodyBytes unless a route says otherwise.
+// Routes is where services add their routes. Bodies are limited to DefaultBodyBytes unless a route sets another limit.
 func (s *Server) Routes() gin.IRouter { return s.engine }
 
-// Handler answers as the public port does.
+// Handler answers like the public port.
 func (s *Server) Handler() http.Handler { return s.public.Handler }
 
-// AdminHandler answers as the admin port does.
+// AdminHandler answers like the admin port.
 func (s *Server) AdminHandler() http.Handler { return s.admin.server.Handler }
 
-// Address is where the public port listens.
+// Address is the public port's address.
 func (s *Server) Address() string { return s.publicL.Addr().String() }
 
-// AdminAddress is where the admin port listens.
+// AdminAddress is the admin port's address.
 func (s *Server) AdminAddress() string { return s.admin.Address() }
 
 // Serve answers on both ports until Shutdown, or until one of them fails.
@@ -213,7 +213,7 @@ func (s *Server) Serve() error {
 
 func (s *Server) expect() { s.metrics.expect(s.engine.Routes()) }
 
-// expecting reads the routes before h changes how it keeps them, which it does with the first request.
+// expecting reads the routes before the first request: with it, h changes how it stores them.
 func (s *Server) expecting(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.expected.Do(s.expect)
@@ -221,8 +221,8 @@ func (s *Server) expecting(h http.Handler) http.Handler {
 	})
 }
 
-// Drain makes the server unready and goes on serving for the lame-duck time, so that load balancers take it out.
-// From then on every answer ends its connection.
+// Drain makes the server unready and keeps serving for the lame-duck time, so that load balancers remove it. After that, every
+// answer closes its connection.
 func (s *Server) Drain(ctx context.Context) error {
 	s.admin.draining.Store(true)
 	defer s.leaving.Store(true)
@@ -234,8 +234,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
-// Shutdown stops accepting, waits for the requests that are under way, and closes both ports. What is left when ctx
-// ends is cut.
+// Shutdown stops accepting, waits for the requests under way, and closes both ports. When ctx ends, it cuts what is left.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.public.Shutdown(ctx)
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 // tracer makes a span of each request.
 type tracer struct {
 	trace.Tracer
-	// trusting: a client's trace is gone on with.
+	// trusting: a client's trace is continued.
 	trusting bool
 }
 
-// span stands before everything that is to be part of the request's trace. What is not sampled is not told of it.
+// span must run before all handlers that belong to the request's trace. It leaves the context of an unsampled request unchanged.
 func (t *tracer) span(c *gin.Context) {
 	route, method := c.FullPath(), methodLabel(c.Request.Method)
 	if route == "/api/health" {

@@ -27,7 +27,7 @@ const (
 	strangersHeader = "00-" + strangersTrace + "-" + strangersSpan + "-01"
 )
 
-// traced is a server whose spans are kept. It is asked without a connection.
+// traced is a server that records its spans. It is called without a connection.
 type traced struct {
 	t      *testing.T
 	server *httpserver.Server
@@ -52,7 +52,7 @@ func newTraced(t *testing.T, cfg httpserver.Config, sampler sdk.Sampler, handler
 	return r
 }
 
-// get asks for a path, as who brings a trace along.
+// get requests a path, with a client's trace header.
 func (r *traced) get(path, header string) tracetest.SpanStubs {
 	r.spans.Reset()
 	req := httptest.NewRequest(http.MethodGet, path, nil)
@@ -94,7 +94,7 @@ func TestTheLogAndTheHistogramNameTheTrace(t *testing.T) {
 	require.Contains(t, w.Body.String(), `# {trace_id="`+sc.TraceID().String()+`"}`)
 }
 
-// TestAStrangersTraceIsLinkedTo: whoever calls decides neither what is sampled nor under which id.
+// TestAStrangersTraceIsLinkedTo: the caller decides neither what is sampled nor the trace id.
 func TestAStrangersTraceIsLinkedTo(t *testing.T) {
 	r := newTraced(t, httpserver.Config{}, sdk.ParentBased(sdk.AlwaysSample()), fine)
 	for _, header := range []string{strangersHeader, strangersHeader[:53] + "00"} {
@@ -131,7 +131,7 @@ func TestAFailureIsRecordedAndARefusalIsNot(t *testing.T) {
 	require.Equal(t, codes.Error, panics.get("/things/alice", "")[0].Status.Code)
 }
 
-// TestWithTracingOffARequestCostsWhatItDid: not an allocation more, whatever header comes with it.
+// TestWithTracingOffARequestCostsWhatItDid: no additional allocation, whatever the header.
 func TestWithTracingOffARequestCostsWhatItDid(t *testing.T) {
 	r := newTraced(t, httpserver.Config{}, nil, fine)
 	allocations := func(header string) float64 {
@@ -139,7 +139,7 @@ func TestWithTracingOffARequestCostsWhatItDid(t *testing.T) {
 		req.Header.Set("X-Request-ID", "fixed")
 		req.Header.Set("traceparent", header)
 		w := httptest.NewRecorder()
-		// Many together: under the race detector a sync.Pool loses some of what it is given, by chance.
+		// Many together: under the race detector a sync.Pool randomly drops some values.
 		const requests = 4000
 		return testing.AllocsPerRun(5, func() {
 			for range requests {

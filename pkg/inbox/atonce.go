@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
-// atOnce writes sends in one step, where the store can: positions, entries and message in one batch, with one wait. Whatever is in
-// a send's way is dealt with by the two steps, which go on with the positions that it has taken.
+// atOnce writes sends in one step, where the store can: positions, entries and message in one batch, with one wait. If anything prevents
+// that, the send goes on in two steps, with the positions that it has taken.
 type atOnce struct {
 	store     store.Committer
 	positions *positions
@@ -20,16 +20,16 @@ type atOnce struct {
 	sends     *batch.Batcher[store.Send, outcome]
 }
 
-// outcome is what became of a send in its batch.
+// outcome is the result of a send in its batch.
 type outcome struct {
-	// entries have the positions that the send has taken; 0 where the counter is not known.
+	// entries carry the positions that the send has taken; 0 where the counter is not known.
 	entries []store.Entry
-	// tried means that the send was handed to the store, which answered result.
+	// tried means that the send was passed to the store, which answered result.
 	tried  bool
 	result store.SendResult
 }
 
-// newAtOnce returns nil for a store that cannot.
+// newAtOnce returns nil if the store is no Committer.
 func newAtOnce(cfg Config, p *positions) *atOnce {
 	committer, ok := cfg.Store.(store.Committer)
 	if !ok {
@@ -54,7 +54,7 @@ func (a *atOnce) stop() {
 	}
 }
 
-// commit is one batch. The sends are its own to change.
+// commit writes one batch. It may modify the sends.
 func (a *atOnce) commit(ctx context.Context, sends []store.Send) ([]outcome, error) {
 	if err := a.take(ctx, sends); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (a *atOnce) commit(ctx context.Context, sends []store.Send) ([]outcome, err
 	return outcomes, nil
 }
 
-// take takes positions for the entries that have none yet, as far as the counters know them. A sequencer that fails leaves them out.
+// take takes positions for the entries without one, where the counters are known. If the sequencer fails, they stay without.
 func (a *atOnce) take(ctx context.Context, sends []store.Send) error {
 	var wants []Want
 	var missing []*store.Entry
@@ -118,12 +118,12 @@ func positioned(entries []store.Entry) bool {
 	return true
 }
 
-// commitAtOnce writes a send in one step. done means that its fate is known; else the send goes on in two steps, and its entries have
-// the positions that are taken.
+// commitAtOnce writes a send in one step. done means that its outcome is known. Otherwise the send goes on in two steps, with the positions
+// that its entries have.
 func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []store.Entry) (_ Receipt, done bool, err error) {
 	ctx, span := tracing.Start(ctx, "inbox commit", trace.SpanKindInternal)
 	defer func() { tracing.End(span, err) }()
-	if w.cfg.Failpoint != nil { // in a batch there is nothing between the two
+	if w.cfg.Failpoint != nil { // a batch has no point between the two steps
 		if err = w.takeMissing(ctx, entries); err == nil {
 			err = w.failpoint(ctx, StepPositions)
 		}
@@ -132,10 +132,10 @@ func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []st
 			return receipt, true, err
 		}
 	}
-	for range 2 { // once more with the positions of inboxes whose counters were not known
+	for range 2 { // the second time with positions for the inboxes whose counters were not known
 		outcomes, err := w.atOnce.sends.Do(ctx, []store.Send{{Message: m, Entries: append([]store.Entry(nil), entries...)}})
 		if err != nil {
-			receipt, err := w.failed(ctx, m, !errors.Is(err, ErrOverloaded), err) // it may have been written, or may be yet
+			receipt, err := w.failed(ctx, m, !errors.Is(err, ErrOverloaded), err) // it may have been written, or may still be
 			return receipt, true, err
 		}
 		o := outcomes[0]
@@ -165,7 +165,7 @@ func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []st
 	return Receipt{}, false, nil
 }
 
-// takeMissing takes positions for the entries that have none. Those of a sequencer that is away stay without.
+// takeMissing takes positions for the entries without one. While the sequencer is away they stay without.
 func (w *Writer) takeMissing(ctx context.Context, entries []store.Entry) error {
 	var users []string
 	var missing []*store.Entry
@@ -184,7 +184,7 @@ func (w *Writer) takeMissing(ctx context.Context, entries []store.Entry) error {
 	return err
 }
 
-// closeFree closes the positions that a send has taken and does not need.
+// closeFree writes holes into the positions that a send has taken and does not need.
 func (w *Writer) closeFree(ctx context.Context, o outcome) {
 	unused := make([]store.Entry, 0, len(o.entries))
 	for i, e := range o.entries {

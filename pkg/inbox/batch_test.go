@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// rowStore writes what comes under an even key.
+// rowStore reports entries with an even WrappedKey as written.
 type rowStore struct {
 	store.Log
 	rows []store.Entry
@@ -28,7 +28,7 @@ func (s *rowStore) InsertEntries(_ context.Context, entries []store.Entry) ([]bo
 
 func isEven(number string) bool { return strings.ContainsAny(number[len(number)-1:], "02468") }
 
-// TestOfEntriesAtOnePositionOneIsInserted: the others learn that it is taken, and each result is that of its entry.
+// TestOfEntriesAtOnePositionOneIsInserted: the others are reported as refused, and each result belongs to its entry.
 func TestOfEntriesAtOnePositionOneIsInserted(t *testing.T) {
 	for name, users := range map[string]string{
 		"none twice": "abc", "the last": "aa", "the first": "aabc", "several": "abacbca", "all": "aaaa", "far apart": "abcdea",

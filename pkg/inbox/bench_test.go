@@ -14,8 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// BenchmarkAppend sends from many goroutines at once: each send is durable, on Pebble with a sync, when it
-// returns.
+// BenchmarkAppend sends from many goroutines at once. Each send is durable when it returns: Pebble syncs it.
 func BenchmarkAppend(b *testing.B) {
 	for _, recipients := range []int{1, 20} {
 		b.Run(fmt.Sprint("recipients=", recipients), func(b *testing.B) {

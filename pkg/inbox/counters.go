@@ -7,25 +7,24 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/internal/recent"
 )
 
-// Counters hands out positions, and gives none of a counter that may have gone back: the next position of such a counter
-// may be free though later ones were acknowledged.
+// Counters hands out positions, but not from a counter that may have gone back: that counter's next position may be free although later
+// positions were acknowledged.
 //
-// It is what Sequencer is, with the judgment which counters to believe, and it can be told by whom that is known best. Two
-// things make a counter doubtful: that it stands on another server, or in other data, than when it was last compared with the
-// log; and that positions which were handed out before that may still be on their way into the log. So a counter is believed
-// once it was compared with a tail that was read when nothing from before could be under way any more. Until then each want
-// brings a tail of its own.
+// It is a Sequencer that also decides which counters to trust: the implementation knows best. A counter is doubtful if it is on another
+// server, or in other data, than when it was last compared with the log, or if positions handed out before that comparison may still be on
+// their way into the log. So a counter is trusted once it was compared with a tail that was read when nothing from before could be under
+// way any more. Until then each Want must bring a tail.
 type Counters interface {
-	// Take takes the next position of each want, in a round trip or two. 0 is for a want without a tail, of a counter that
-	// is missing or doubtful: it is to come again with the tail. A want with a tail gets a position above it.
+	// Take takes the next position of each want, in a round trip or two. It returns 0 for a want without a tail whose counter is missing or
+	// doubtful: the caller retries with the tail. A want with a tail gets a position above it.
 	Take(ctx context.Context, wants []Want) ([]int64, error)
 }
 
 // Want asks for one position.
 type Want struct {
 	User string
-	// Tail is a position that the inbox's tail had at ReadAt; not known while ReadAt is zero. It was read after the send began
-	// that wants the position, so that what was acknowledged before the send is not above it.
+	// Tail is a tail of the inbox as read at ReadAt; a zero ReadAt means unknown. It was read after the send that wants the position began,
+	// so everything acknowledged before the send is at or below it.
 	Tail   int64
 	ReadAt time.Time
 	// RaiseOnly makes the counter pass the tail and takes no position: the answer is 0.
@@ -35,26 +34,26 @@ type Want struct {
 // HasTail reports whether the want brings a tail.
 func (w Want) HasTail() bool { return !w.ReadAt.IsZero() }
 
-// sequenced makes Counters of a Sequencer. It is called by one at a time.
+// sequenced implements Counters on a Sequencer. Not safe for concurrent use.
 type sequenced struct {
 	Sequencer
-	// believed holds of each user the incarnation in which its counter was found right, plus one.
+	// believed holds, per user, the incarnation in which its counter was confirmed, plus one.
 	believed *recent.Users
-	// settling is for how long positions of before may be on their way after the counters have changed.
+	// settling is how long old positions may still be under way after the counters have changed.
 	settling time.Duration
-	// since is when the incarnation was seen first.
+	// since is when this incarnation was first seen.
 	incarnation uint64
 	since       time.Time
 }
 
-// countersOf are what a Config names.
+// countersOf returns the Counters that a Config names.
 func countersOf(cfg Config) Counters {
 	if cfg.Counters != nil {
 		return cfg.Counters
 	}
 	s := &sequenced{Sequencer: cfg.Sequencer, believed: recent.NewUsers(), settling: cfg.WriteTimeout}
 	if !cfg.AloneSince.IsZero() {
-		s.settling = 0 // there is no other writer, and those of before are gone
+		s.settling = 0 // there is no other writer, and earlier ones are gone
 	}
 	s.observe()
 	return s
@@ -96,7 +95,7 @@ func (s *sequenced) Take(ctx context.Context, wants []Want) ([]int64, error) {
 	return positions, nil
 }
 
-// observe asks for the incarnation and notes when it is another one.
+// observe reads the incarnation and notes when it changes.
 func (s *sequenced) observe() uint64 {
 	if now := s.Incarnation(); now != s.incarnation || s.since.IsZero() {
 		s.incarnation, s.since = now, time.Now()
@@ -104,8 +103,8 @@ func (s *sequenced) observe() uint64 {
 	return s.incarnation
 }
 
-// judge refuses positions that are not above the tails they were wanted with, for the counter has gone back since it was
-// raised, and believes the other counters whose tails can vouch for them.
+// judge refuses positions that are not above their tails, because the counter went back after it was raised. It marks the other counters as
+// trusted if their tails were read late enough.
 func (s *sequenced) judge(wants []Want, positions []int64) {
 	for i, w := range wants {
 		switch {

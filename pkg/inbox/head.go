@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// headWindow is how many positions below the tail Head looks at first. It doubles.
+	// headWindow is how many positions below the tail Head reads first. It doubles with each step.
 	headWindow = 32
-	// underWay is how old the last entry must be, by its writer's clock, for nothing below it to be under way: more than a
-	// send may take, a process may stand still without losing its connections, and clocks be apart.
+	// underWay is the age, by the writer's clock, of an entry below which no send can be under way. It exceeds a send's timeout, the
+	// longest time a process can stall without losing its connections, and the clock skew.
 	underWay = 10 * time.Minute
 )
 
-// Head returns the position up to which everything is decided. What is acknowledged from now on stands above it. The tail
-// will not do: sends that are under way may stand below it.
+// Head returns the position up to which everything is decided. Sends acknowledged from now on have higher positions. The tail would be
+// wrong: sends still under way may be below it.
 func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
 	tail, err := r.tail(ctx, user)
@@ -46,7 +46,7 @@ func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 	return head, nil
 }
 
-// decidedUpTo returns the position before the first above bottom that is missing, or whose message is not decided for good.
+// decidedUpTo returns the position before the first one above bottom that is missing or whose message is undecided.
 func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom int64) (int64, error) {
 	now := r.cfg.Now()
 	keptUntil, err := r.cfg.Store.Decided(ctx, claims(entries, now))
@@ -66,7 +66,7 @@ func (r *Reader) decidedUpTo(ctx context.Context, entries []store.Entry, bottom 
 	return at, nil
 }
 
-// keepPassed makes what decides against entries outlive them, as a walk does: those whose messages go before them.
+// keepPassed makes the messages and tombstones that decide against entries outlive those entries, as a walk does.
 func (r *Reader) keepPassed(ctx context.Context, entries []store.Entry, keptUntil map[store.MessageID]time.Time) error {
 	c := chunk{}
 	for _, e := range entries {

@@ -10,15 +10,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Window is a stretch of positions of an inbox: those above Above up to and including Top.
+// Window is a range of positions of an inbox: above Above, up to and including Top.
 type Window struct {
 	User       string
 	Above, Top int64
-	// First and Head are the lowest and the highest position that the inbox holds; both 0 if it holds none.
+	// First and Head are the lowest and highest positions in the inbox; both 0 if it is empty.
 	First, Head int64
 }
 
-// Total estimates how many messages the inbox holds. It counts positions, some of which may hold nothing.
+// Total estimates how many messages the inbox holds. It counts positions, some of which may be empty.
 func (w Window) Total() int64 {
 	if w.Head == 0 {
 		return 0
@@ -29,8 +29,7 @@ func (w Window) Total() int64 {
 // Whole reports whether the window covers the whole inbox.
 func (w Window) Whole() bool { return w.Above < max(w.First, 1) && w.Top >= w.Head }
 
-// Page finds the window of a page of limit positions, pages counting from 1 at the newest. It costs the same for every
-// page.
+// Page returns the window of a page of limit positions; page 1 is the newest. Every page costs the same.
 func (r *Reader) Page(ctx context.Context, user string, page, limit int64) (Window, error) {
 	w, err := r.bounds(ctx, user)
 	if err != nil {
@@ -41,7 +40,7 @@ func (r *Reader) Page(ctx context.Context, user string, page, limit int64) (Wind
 	return w, nil
 }
 
-// PageBefore finds the window of the limit positions below before.
+// PageBefore returns the window of the limit positions below before.
 func (r *Reader) PageBefore(ctx context.Context, user string, before, limit int64) (Window, error) {
 	w, err := r.bounds(ctx, user)
 	if err != nil {
@@ -64,7 +63,7 @@ func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
 	return w, err
 }
 
-// Messages walks the committed messages of a window, newest first: those the user received and those it sent.
+// Messages iterates over the committed messages of a window, newest first: both received and sent ones.
 func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		if w.Top <= w.Above {
@@ -88,7 +87,7 @@ func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] 
 	}
 }
 
-// Message finds a message the user sent or received, or returns ErrNotFound.
+// Message returns a message that the user sent or received, or ErrNotFound.
 func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (Item, error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("message").Inc()
 	messages, err := r.cfg.Store.Messages(ctx, []store.MessageID{id})
@@ -97,7 +96,7 @@ func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (
 	}
 	m := messages[id]
 	position := m.PositionOf(user)
-	if position == 0 { // so it is of others, or of nobody any more
+	if position == 0 { // the user is neither sender nor recipient, or the message is gone
 		return Item{}, ErrNotFound
 	}
 	entries, err := r.cfg.Store.EntriesAt(ctx, []store.Place{{User: user, Position: position}})
@@ -110,7 +109,7 @@ func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (
 	return Item{Entry: entries[0], Message: m}, nil
 }
 
-// MarkRead records that the user has read a message, the first time. For a message the user only sent it does nothing.
+// MarkRead records when the user first read a message. It does nothing for a message that the user only sent.
 func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) error {
 	item, err := r.Message(ctx, user, id)
 	if err != nil || !item.Unread() {
@@ -123,13 +122,13 @@ func (r *Reader) MarkRead(ctx context.Context, user string, id store.MessageID) 
 	return err
 }
 
-// Receipts returns who has read a message, in the order of its recipients, by display name.
+// Receipts returns who has read a message, by display name, in the order of its recipients.
 func (r *Reader) Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error) {
 	receipts, err := r.ReceiptsOf(ctx, []store.Message{m})
 	return receipts[m.ID], err
 }
 
-// ReceiptsOf is Receipts for many messages, in one call of the store.
+// ReceiptsOf is Receipts for many messages, in one store call.
 func (r *Reader) ReceiptsOf(ctx context.Context, messages []store.Message) (map[store.MessageID][]store.ReadReceipt, error) {
 	if len(messages) == 0 {
 		return nil, nil
@@ -153,7 +152,7 @@ func (r *Reader) ReceiptsOf(ctx context.Context, messages []store.Message) (map[
 	return receipts, nil
 }
 
-// received are the places of a message's recipients, in their order.
+// received returns the places of a message's recipients, in their order.
 func received(m store.Message) []store.Place {
 	return m.Places()[:min(len(m.Recipients), len(m.Positions))]
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// hole makes the tombstone that stands at a position where nothing will ever be.
+// hole makes the entry that says that a position is empty for good.
 func (c *Config) hole(user string, position int64) store.Entry {
 	now := c.Now().UTC().Truncate(time.Millisecond)
 	return store.Entry{
@@ -16,7 +16,7 @@ func (c *Config) hole(user string, position int64) store.Entry {
 	}
 }
 
-// write writes tombstones and counts how many there were room for. Where an entry stands already, it stays.
+// write writes holes and returns how many positions were free. An entry that is already there stays.
 func (c *Config) write(ctx context.Context, holes []store.Entry) (written int, err error) {
 	done, err := c.Store.InsertEntries(ctx, holes)
 	for _, ok := range done {
@@ -27,8 +27,7 @@ func (c *Config) write(ctx context.Context, holes []store.Entry) (written int, e
 	return written, err
 }
 
-// close writes tombstones into positions that a send has taken and does not need. If that fails, a reader does it once they
-// are old.
+// close writes holes into positions that a send has taken and does not need. If that fails, a reader does it once they are old.
 func (c *Config) close(ctx context.Context, unused []store.Entry) {
 	if len(unused) == 0 {
 		return

@@ -10,8 +10,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// clientMessageID derives the id of a message from who sends it, the client's own id for it, and how often that has
-// failed before: so the store's write-once message id is the idempotency, with no other index.
+// clientMessageID derives the message id from the sender, the client's id and the number of failed attempts before. The store's write-once
+// message id then makes sends idempotent, without another index.
 func clientMessageID(sender, clientID string, attempt int) store.MessageID {
 	f := newFields()
 	f.add(store.Canonical(sender))
@@ -20,8 +20,8 @@ func clientMessageID(sender, clientID string, attempt int) store.MessageID {
 	return store.MessageID(f.sum()[:len(store.MessageID{})])
 }
 
-// digest tells one send's content from another's: the ciphertext, the iv, and who is given which wrapped key. d's
-// recipients are in canonical order.
+// digest identifies a send's content: the ciphertext, the iv, and each recipient with its wrapped key. d's recipients must be in canonical
+// order.
 func digest(d Draft) store.Digest {
 	f := newFields()
 	f.add(d.Content)
@@ -33,18 +33,18 @@ func digest(d Draft) store.Digest {
 	return store.Digest(f.sum()[:len(store.Digest{})])
 }
 
-// fields hashes texts (SHA-256). They are gathered, so that few small ones do not make many calls, and copies.
+// fields hashes texts (SHA-256). It buffers them to avoid many small writes and copies.
 type fields struct {
 	hash     hash.Hash
 	gathered []byte
 }
 
-// gatherFields is how much is gathered, and kept in memory.
+// gatherFields is the size of that buffer in bytes.
 const gatherFields = 4 << 10
 
 func newFields() *fields { return &fields{sha256.New(), make([]byte, 0, gatherFields)} }
 
-// add writes a length before the text, so that no two lists of fields hash alike.
+// add writes the length before the text, so that different lists of fields never hash the same input.
 func (f *fields) add(text string) {
 	if len(f.gathered)+8 > gatherFields {
 		f.flush()
@@ -61,7 +61,7 @@ func (f *fields) add(text string) {
 }
 
 func (f *fields) flush() {
-	_, _ = f.hash.Write(f.gathered) // a hash takes everything
+	_, _ = f.hash.Write(f.gathered) // hash.Hash never fails
 	f.gathered = f.gathered[:0]
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// TestDigestsAreThoseOfTheFieldsOneAfterTheOther, whatever their lengths: they are in the store.
+// TestDigestsAreThoseOfTheFieldsOneAfterTheOther: for any field lengths. Stored digests depend on it.
 func TestDigestsAreThoseOfTheFieldsOneAfterTheOther(t *testing.T) {
 	text := strings.Repeat("0123456789abcdef", 3*gatherFields/16)
 	for _, n := range []int{0, 1, 500, gatherFields - 17, gatherFields - 16, gatherFields - 9, gatherFields - 8, gatherFields - 7, gatherFields, gatherFields + 1, 2 * gatherFields, len(text)} {

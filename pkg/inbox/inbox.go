@@ -14,21 +14,21 @@ var (
 	ErrNotFound = errors.New("message not found")
 	// ErrIdempotencyMismatch means that the client message id was used before with other content.
 	ErrIdempotencyMismatch = errors.New("client message id used with other content")
-	// ErrNotCommitted means that the send failed for all recipients, or that its fate is not known; either way a retry
-	// with the same client message id is safe.
+	// ErrNotCommitted means that the send failed for all recipients, or that its outcome is unknown. Either way a retry with the same
+	// client message id is safe.
 	ErrNotCommitted = errors.New("message not committed")
 	// ErrOverloaded means that more sends are waiting than the queue holds; nothing was written.
 	ErrOverloaded = batch.ErrFull
 )
 
-// Sequencer hands out positions. It may forget, repeat or skip them: the store refuses what is taken.
+// Sequencer hands out positions. It may forget, repeat or skip them: the store refuses a position that is taken.
 type Sequencer interface {
-	// Next reserves the next position of each user, in one round trip; 0 for a user whose counter is missing. A user
-	// who is listed twice gets two positions.
+	// Next reserves the next position of each user, in one round trip. It returns 0 for a user whose counter is missing. A user listed
+	// twice gets two positions.
 	Next(ctx context.Context, users []string) ([]int64, error)
-	// Raise makes each user's counter at least the given position, creating it if need be, so that Next gives a higher one.
+	// Raise makes each user's counter at least the given position, and creates it if missing, so that Next returns a higher one.
 	Raise(ctx context.Context, floors map[string]int64) error
-	// Incarnation is another number than before once the counters may have gone back. It is asked before and after Next.
+	// Incarnation returns a different number once the counters may have gone back. Callers compare it before and after Next.
 	Incarnation() uint64
 }
 
@@ -57,8 +57,7 @@ type Draft struct {
 // Receipt is what a successful send leaves behind.
 type Receipt struct {
 	Message store.Message
-	// Entries are the entries of all inboxes that hold the message, the sender's own included; none of a message that has
-	// expired.
+	// Entries are the message's entries in all inboxes, the sender's own included. Empty if the message has expired.
 	Entries []store.Entry
 	// Duplicate means that the message had been committed before, by a send with the same client message id.
 	Duplicate bool
@@ -80,7 +79,7 @@ type Step string
 const (
 	StepPositions Step = "positions" // positions are taken, nothing is written
 	StepEntries   Step = "entries"   // the entries are prepared, the message is not there
-	StepCommit    Step = "commit"    // the message is committed, nobody has been told
+	StepCommit    Step = "commit"    // the message is committed, nobody is notified yet
 )
 
 // Failpoint is called after each step of a send. In production it is nil; tests make it die or fail there. An error
@@ -96,19 +95,19 @@ type Config struct {
 	Metrics  *Metrics
 	// Retention is how long entries are kept, and messages at most.
 	Retention time.Duration
-	// PurgeMargin is by how much entries, and tombstones of messages, outlive the messages of their time, whatever the order in
-	// which a store removes what is due, and clocks apart. A repeat that met a message and none of its entries would deliver it once
-	// more; one that met the entries of a failed attempt and not its tombstone would commit that.
+	// PurgeMargin is how much longer entries and tombstones are kept than the messages of the same time. It covers clock differences and
+	// any order in which a store removes what is due. Without it, a repeat that finds a message but no entries would deliver it again, and
+	// one that finds the entries of a failed attempt but no tombstone would commit that attempt.
 	PurgeMargin time.Duration
 	// WriteTimeout is when a send gives up. It must be shorter than HoleTimeout.
 	WriteTimeout time.Duration
 	// HoleTimeout is how long a position may stay undecided before a reader decides it.
 	HoleTimeout time.Duration
-	// MaxClockSkew is how far the clocks of two nodes may be apart. An undecided position that this reader has not
-	// itself watched for HoleTimeout counts as old only if the writer's clock says so by this much more.
+	// MaxClockSkew is how far the clocks of two nodes may be apart. A reader aborts an undecided position that it has not watched for
+	// HoleTimeout only if the position's age by the writer's clock is at least HoleTimeout plus MaxClockSkew.
 	MaxClockSkew time.Duration
-	// AloneSince is set where this process is the only writer there is: whatever was written before that moment and is
-	// undecided was left by a process that is gone, and need not be waited for.
+	// AloneSince is set where this process is the only writer. Undecided positions from before that moment belong to a process that is
+	// gone; readers do not wait for them.
 	AloneSince time.Time
 	// QueueLength is how many sends may wait for a group commit.
 	QueueLength int

@@ -15,7 +15,7 @@ type Metrics struct {
 	positionConflicts  prometheus.Counter
 	sequencerFallbacks prometheus.Counter
 	batchSize          *prometheus.HistogramVec
-	// entriesBatch and the others are those of batchSize.
+	// entriesBatch, messagesBatch and sendsBatch are batchSize by kind.
 	entriesBatch, messagesBatch, sendsBatch prometheus.Observer
 	batchWait                               *prometheus.HistogramVec
 	storeReads                              *prometheus.CounterVec
@@ -60,7 +60,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Reads of the log from the store, by purpose (poll, history, message).",
 		}, []string{"purpose"}),
 	}
-	// There from the start, so that the first one is seen as an increase.
+	// Create all series now, so that their first event shows as an increase.
 	m.entriesBatch = m.batchSize.WithLabelValues("entries")
 	m.messagesBatch, m.sendsBatch = m.batchSize.WithLabelValues("messages"), m.batchSize.WithLabelValues("sends")
 	for _, kind := range []string{"entries", "messages", "sends"} {
@@ -72,7 +72,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// waited tells of the group commits of a kind how long sends wait for them.
+// waited returns a function that records how long sends wait for the group commits of a kind.
 func (m *Metrics) waited(kind string) func(time.Duration) {
 	wait := m.batchWait.WithLabelValues(kind)
 	return func(d time.Duration) { wait.Observe(d.Seconds()) }

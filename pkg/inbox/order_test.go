@@ -22,14 +22,14 @@ type doomed struct{}
 
 var errDeath = errors.New("killed here")
 
-// nodes are processes with one store and one sequencer, each with its own way to it.
+// nodes are processes with one store and one sequencer; each reaches the sequencer in its own way.
 type nodes struct {
 	t     *testing.T
 	store *slow
 	seq   *memseq.Sequencer
 }
 
-// process is one of them. at, if it is set, is called at each step of its sends.
+// process is one node. If at is set, it is called at each step of its sends.
 type process struct {
 	*inbox.Writer
 	t   *testing.T
@@ -48,7 +48,7 @@ func onNodes(t *testing.T, test func(*testing.T, *nodes)) {
 	})
 }
 
-// start starts a process and lets it believe the counters of Alice, Bob and Dora.
+// start starts a process and waits until it trusts the counters of Alice, Bob and Dora.
 func (n *nodes) start(use func(*process)) {
 	p := &process{t: n.t, seq: &unsteady{Sequencer: n.seq}}
 	p.Writer = inbox.NewWriter(inbox.Config{Store: n.store, Sequencer: p.seq, Failpoint: func(ctx context.Context, s inbox.Step) error {
@@ -82,7 +82,7 @@ func (p *process) send(d inbox.Draft) int64 {
 	return r.Entries[0].Position
 }
 
-// dies sends and is killed at a step.
+// dies sends and dies at a step.
 func (p *process) dies(d inbox.Draft, at inbox.Step) {
 	p.t.Helper()
 	p.steps(func(_ context.Context, s inbox.Step) error {
@@ -96,7 +96,7 @@ func (p *process) dies(d inbox.Draft, at inbox.Step) {
 	p.steps(nil)
 }
 
-// TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow: who still has the sequencer would be given it.
+// TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow: a node that still has the sequencer would take it.
 func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(cut *process) {
@@ -112,7 +112,7 @@ func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
 				})
 				var acknowledged int64
 				var all sync.WaitGroup
-				for i, to := range []string{"Dora", "Bob", "Bob"} { // the last two take their positions together
+				for i, to := range []string{"Dora", "Bob", "Bob"} { // the last two are placed together
 					d, ctx := message(to), t.Context()
 					d.Sender = to
 					if i == 1 {
@@ -133,7 +133,7 @@ func TestWhatIsPlacedWithoutTheSequencerLeavesNothingFreeBelow(t *testing.T) {
 	})
 }
 
-// TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed: its position was handed out by the counters of before.
+// TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed: the old counters handed out its position.
 func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(one *process) {
@@ -172,7 +172,7 @@ func TestWhatWasOnItsWayWhenTheCountersWentBackIsNotPassed(t *testing.T) {
 	})
 }
 
-// TestARepeatThatFindsItsEntryLetsNobodyBelowIt: the entry stands where other counters, or none, had put it.
+// TestARepeatThatFindsItsEntryLetsNobodyBelowIt: the entry is where other counters, or none, had put it.
 func TestARepeatThatFindsItsEntryLetsNobodyBelowIt(t *testing.T) {
 	for what, away := range map[string]bool{"with the sequencer": false, "without the sequencer": true} {
 		t.Run(what, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestARepeatThatFindsItsEntryLetsNobodyBelowIt(t *testing.T) {
 	}
 }
 
-// TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved: it is seen after their answer.
+// TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved: the change shows only after their answer.
 func TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(p *process) {
@@ -221,7 +221,7 @@ func TestCountersThatGoBackWhileTheyAreAskedAreNotBelieved(t *testing.T) {
 	})
 }
 
-// contiguous requires that an inbox holds something at each position up to one.
+// contiguous requires that an inbox has an entry at each position up to upTo.
 func (n *nodes) contiguous(user string, upTo int64) {
 	n.t.Helper()
 	entries, err := n.store.Entries(n.t.Context(), user, 0, upTo)
@@ -229,13 +229,13 @@ func (n *nodes) contiguous(user string, upTo int64) {
 	require.Len(n.t, entries, int(upTo))
 }
 
-// TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed before a send is acknowledged above it.
+// TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed: before a send is acknowledged above it.
 func TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(cut *process) {
 			n.start(func(other *process) {
 				now := time.Now()
-				_, err := n.store.InsertEntries(t.Context(), []store.Entry{{ // of a process that died in the middle of its bulk insert
+				_, err := n.store.InsertEntries(t.Context(), []store.Entry{{ // of a process that died during its bulk insert
 					User: "bob", Position: 8, Kind: store.Received, Message: store.NewMessageID(now), At: now, ExpiresAt: now.Add(time.Hour), PurgeAt: now.Add(time.Hour),
 				}})
 				require.NoError(t, err)
@@ -249,7 +249,7 @@ func TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed(t *testing.
 	})
 }
 
-// TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers that were placed with it.
+// TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers: below sends that were placed together with it.
 func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(p *process) {
@@ -283,7 +283,7 @@ func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
 	})
 }
 
-// TestASendThatLosesTheSequencerHalfWayIsPlacedNevertheless: what it has by then it uses.
+// TestASendThatLosesTheSequencerHalfWayIsPlacedNevertheless: it uses the positions it has by then.
 func TestASendThatLosesTheSequencerHalfWayIsPlacedNevertheless(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
 		n.start(func(p *process) {

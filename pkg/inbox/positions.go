@@ -12,36 +12,35 @@ import (
 )
 
 const (
-	// sequencerPause is how long a sequencer that failed is left alone: sends must not each wait for its timeout.
+	// sequencerPause is how long a sequencer that failed is not asked: otherwise each send would wait for its timeout.
 	sequencerPause = time.Second
-	// sequencerTimeout bounds asking the sequencer once, so that a stalled one leaves a send time enough to do without it.
+	// sequencerTimeout bounds one request to the sequencer, so that a stalled one leaves a send time to do without it.
 	sequencerTimeout = 500 * time.Millisecond
-	// sequencerRounds bounds how often one send asks, because the sequencer is another one again.
+	// sequencerRounds bounds how often one send asks because the incarnation has changed again.
 	sequencerRounds = 4
-	// sequencerBatch is how many positions are asked for at once, at most: those of two of the largest sends.
+	// sequencerBatch is the most positions requested at once: those of two of the largest sends.
 	sequencerBatch = 2050
 )
 
-// errSequencerAway marks the failure of a sequencer, as against that of the store.
+// errSequencerAway marks a failure of the sequencer, as opposed to one of the store.
 var errSequencerAway = errors.New("sequencer away")
 
-// positions takes positions from the sequencer. While it is away they are those after the log's tails.
+// positions takes positions from the sequencer. While the sequencer is away, entries are placed after the log's tails.
 //
-// What it must not do is hand out a position below one that was acknowledged before: if nobody has it (its sender died, say), the
-// store would take it, and a message would stand before an older one. A counter that has lost nothing is never below, unless others
-// did without it: those leave nothing free below what they place (see tails), so that a counter which hands out such a position is
-// refused and passes the tail. A counter that may have gone back is not believed: Counters does not hand out its positions but above
-// a tail that was read since.
+// It must not hand out a position below one that was acknowledged before: if that position is free, for example because its sender died,
+// the store would accept it, and a message would come before an older one. A counter that lost nothing is never below, unless other nodes
+// worked without it. Those leave no position free below what they place (see tails), so such a counter's position is refused and the
+// counter is raised past the tail. Counters does not trust a counter that may have gone back: it hands out only positions above a tail read
+// since.
 //
-// Sends that come together take their positions together, in one round trip. It stands before nobody: the tails that some of them
-// need are read outside of it.
+// Concurrent sends take their positions in one round trip. Sends that need tails do not hold it up: tails are read outside of it.
 type positions struct {
 	counters Counters
 	tails    *tails
 	metrics  *Metrics
 	sequencer
 	together *batch.Batcher[Want, int64]
-	// asking is held by who asks the counters: they are asked by one at a time.
+	// asking is held while the counters are asked: one request at a time.
 	asking sync.Mutex
 }
 
@@ -53,13 +52,13 @@ func newPositions(cfg Config) *positions {
 	return p
 }
 
-// stop waits for what is under way.
+// stop waits for the requests under way.
 func (p *positions) stop() {
 	p.tails.stop()
 	p.together.Stop()
 }
 
-// ask asks the sequencer for several sends, within its own short time.
+// ask asks the sequencer for several sends, with a short timeout of its own.
 func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sequencerTimeout)
 	defer cancel()
@@ -71,7 +70,7 @@ func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)
 	}
 	for i, w := range wants {
-		if w.HasTail() || taken[i] > 0 { // else it may not have been asked at all
+		if w.HasTail() || taken[i] > 0 { // else the sequencer may not have been asked at all
 			p.answered()
 			break
 		}
@@ -79,8 +78,8 @@ func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 	return taken, nil
 }
 
-// next takes a position for each user; none is listed twice. 0 stands for the position after the tail, because the sequencer is
-// away. Counters that lag are to be raised past the tails first.
+// next takes a position for each user; no user may be listed twice. 0 means that the sequencer is away and the entry is to be placed after
+// the tail. If lagging, the counters are raised past the tails first.
 func (p *positions) next(ctx context.Context, users []string, lagging bool) ([]int64, error) {
 	taken := make([]int64, len(users))
 	wants, at := make([]Want, len(users)), make([]int, len(users))
@@ -119,22 +118,21 @@ func (p *positions) next(ctx context.Context, users []string, lagging bool) ([]i
 	return taken, nil
 }
 
-// leave tells the counters of tails that nobody waits for any more, so that the next send finds them known.
+// leave passes tails of sends that gave up to the counters, so that the next send finds them known.
 func (p *positions) leave(ctx context.Context, wants []Want) {
 	if !p.away() {
-		_, _ = p.together.Do(ctx, wants) // else the next one finds them itself
+		_, _ = p.together.Do(ctx, wants) // on failure the next send reads them itself
 	}
 }
 
-// sequencer is whether a sequencer is there.
+// sequencer tracks whether the sequencer answers.
 type sequencer struct {
 	began time.Time
-	// awayUntil is 0 while it answers; else until when it is left alone, in nanoseconds since began.
+	// awayUntil is 0 while the sequencer answers; otherwise it is not asked until then, in nanoseconds since began.
 	awayUntil atomic.Int64
 }
 
-// may reports whether the sequencer may be asked. Of those who want to when it has been left alone for long enough, one may try: the
-// others do not wait for what comes of that.
+// may reports whether the sequencer may be asked. After the pause, one caller may try; the others do not wait for the result.
 func (s *sequencer) may() (may, trying bool) {
 	until := s.awayUntil.Load()
 	if until == 0 {

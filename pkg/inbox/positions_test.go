@@ -19,12 +19,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// slow is a store that takes its time to read tails.
+// slow is a store that delays Tails.
 type slow struct {
 	store.Log
-	took  atomic.Int64 // nanoseconds a call,
-	each  atomic.Int64 // and a user
-	tails atomic.Int64 // how many calls, and of how many users
+	took  atomic.Int64 // nanoseconds per call,
+	each  atomic.Int64 // and per user
+	tails atomic.Int64 // the number of calls, and of users in them
 	users atomic.Int64
 }
 
@@ -45,13 +45,13 @@ func (s *slow) Tails(ctx context.Context, users []string) (map[string]store.Tail
 	}
 }
 
-// unsteady is a sequencer that can be away, or hang, and keeps its counters.
+// unsteady is a sequencer that can fail or hang, and keeps its counters.
 type unsteady struct {
 	*memseq.Sequencer
 	away, hangs atomic.Bool
 	asked       atomic.Int64
 	incarnation atomic.Uint64
-	onNext      func() // before the next one
+	onNext      func() // called before the next Next
 }
 
 func (u *unsteady) trouble(ctx context.Context) error {
@@ -86,7 +86,7 @@ func (u *unsteady) Raise(ctx context.Context, floors map[string]int64) error {
 
 func (u *unsteady) Incarnation() uint64 { return u.incarnation.Load() }
 
-// node is a writer over a store whose tails take 50 ms, and an unsteady sequencer.
+// node is a writer over a store whose Tails takes 50 ms, and an unsteady sequencer.
 type node struct {
 	*inbox.Writer
 	store *slow
@@ -106,7 +106,7 @@ func onANode(t *testing.T, test func(*testing.T, *node)) {
 	})
 }
 
-// message is a draft of Alice to some users.
+// message is a draft from Alice.
 func message(to ...string) inbox.Draft {
 	d := inbox.Draft{Sender: "Alice", Content: "c", IV: "iv"}
 	for _, name := range to {
@@ -135,7 +135,7 @@ func (n *node) sent(t *testing.T, d inbox.Draft) time.Duration {
 // pass lets virtual time pass.
 func pass(d time.Duration) { <-time.After(d) }
 
-// settled lets a node's counters be believed.
+// settled waits until a node's counters are trusted.
 func (n *node) settled(t *testing.T, names ...string) {
 	pass(inbox.DefaultWriteTimeout)
 	for range 2 {
@@ -195,11 +195,11 @@ func TestASendToBelievedCountersWaitsForNoTail(t *testing.T) {
 	})
 }
 
-// TestWhatWasReadForASendThatGaveUpStaysKnown: a send that is tried again goes on from where it was.
+// TestWhatWasReadForASendThatGaveUpStaysKnown: the retry of the send continues from there.
 func TestWhatWasReadForASendThatGaveUpStaysKnown(t *testing.T) {
 	onANode(t, func(t *testing.T, n *node) {
 		n.settled(t, "Bob")
-		n.store.took.Store(int64(2 * time.Second)) // each of the two rounds of chunks
+		n.store.took.Store(int64(2 * time.Second)) // for each of the two rounds of chunks
 		many := broadcast("u")
 		for i := range 2000 {
 			many.Recipients = append(many.Recipients, inbox.Recipient{Username: fmt.Sprint("v", i), WrappedKey: "k"})
@@ -220,7 +220,7 @@ func TestManyUsersTailsAreReadTogether(t *testing.T) {
 	})
 }
 
-// TestManyInboxesCostNoTailOnceTheyAreKnown: what is known of a user does not make way for that of others.
+// TestManyInboxesCostNoTailOnceTheyAreKnown: many users do not evict each other's counters.
 func TestManyInboxesCostNoTailOnceTheyAreKnown(t *testing.T) {
 	onANode(t, func(t *testing.T, n *node) {
 		n.store.Log = blank{}
@@ -234,7 +234,7 @@ func TestManyInboxesCostNoTailOnceTheyAreKnown(t *testing.T) {
 	})
 }
 
-// blank is a store that takes everything and keeps nothing.
+// blank is a store that accepts everything and keeps nothing.
 type blank struct{ store.Log }
 
 func (blank) Tails(context.Context, []string) (map[string]store.Tail, error) {
@@ -249,7 +249,7 @@ func (blank) InsertMessages(_ context.Context, messages []store.Message) ([]bool
 	return slices.Repeat([]bool{true}, len(messages)), nil
 }
 
-// holding is a store that holds bulk inserts of many entries back until it is told to let go.
+// holding is a store that holds bulk inserts of many entries until goOn is closed.
 type holding struct {
 	store.Log
 	held, goOn chan struct{}
@@ -263,7 +263,7 @@ func (h *holding) InsertEntries(ctx context.Context, entries []store.Entry) ([]b
 	return h.Log.InsertEntries(ctx, entries)
 }
 
-// TestABroadcastStopsNobodyElse: while the entries of a send to 1,024 are written, others are written, too, and nobody's wait for them.
+// TestABroadcastStopsNobodyElse: while the entries of a send to 1,024 are written, other sends are written without waiting.
 func TestABroadcastStopsNobodyElse(t *testing.T) {
 	onANode(t, func(t *testing.T, n *node) {
 		h := &holding{Log: n.store.Log, held: make(chan struct{}), goOn: make(chan struct{})}
@@ -285,7 +285,7 @@ func TestABroadcastStopsNobodyElse(t *testing.T) {
 	})
 }
 
-// TestOneSendAtATimeTriesASequencerThatIsAway: the others do not wait for what comes of it.
+// TestOneSendAtATimeTriesASequencerThatIsAway: the others do not wait for the result.
 func TestOneSendAtATimeTriesASequencerThatIsAway(t *testing.T) {
 	onANode(t, func(t *testing.T, n *node) {
 		n.settled(t, "Bob")
@@ -311,7 +311,7 @@ func TestOneSendAtATimeTriesASequencerThatIsAway(t *testing.T) {
 		n.seq.hangs.Store(false)
 		pass(time.Minute)
 		reads := n.store.tails.Load()
-		n.sent(t, message("Bob")) // is refused, and passes the tail
+		n.sent(t, message("Bob")) // is refused, and raises the counter past the tail
 		n.sent(t, message("Bob"))
 		require.LessOrEqual(t, n.store.tails.Load(), reads+1)
 	})

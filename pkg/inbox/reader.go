@@ -12,32 +12,31 @@ import (
 )
 
 const (
-	// scanWindow is the least number of positions looked at in one read, so that a small limit does not make a read
-	// blind to what stands a little further on.
+	// scanWindow is the least number of positions that one read looks at, so that a read with a small limit still sees what follows shortly
+	// after.
 	scanWindow = 128
-	// maxFill is how many missing positions are filled with tombstones at a time.
+	// maxFill is how many missing positions are filled with holes at a time.
 	maxFill = 1024
-	// maxGap is how far below an entry a position may be missing and still be filled: as many as one node has under way.
-	// What is missing further down was removed by retention, most likely; it is skipped, but no sooner than it could be
-	// filled.
+	// maxGap is how far below an entry a missing position is still filled: the number of sends that one node has under way at most. What is
+	// missing further down was most likely removed by retention. It is skipped, but no sooner than it could be filled.
 	maxGap = DefaultQueueLength
-	// longPast is the age of an entry below which nothing is under way any more. What is missing there was removed by
-	// retention, or never came: it is skipped at once, and nothing is written.
+	// longPast is the age of an entry below which nothing is under way any more. What is missing there was removed by retention or never
+	// written: readers skip it at once and write nothing.
 	longPast = 24 * time.Hour
 	// maxSkipped bounds the positions that one read reports as skipped.
 	maxSkipped = 10_000
-	// contentBudget bounds the bytes of content that one read returns, and that a walk holds at a time, but for a single
-	// message that is larger.
+	// contentBudget bounds the bytes of content that one read returns and that a walk holds at a time. A single larger message may exceed
+	// it.
 	contentBudget = 4 << 20
-	// unknownSize is what a message counts whose entry does not tell its size.
+	// unknownSize is what a message counts if its entry has no size.
 	unknownSize = contentBudget / 16
-	// aheadWindow is how far a read looks for other undecided positions when it meets one that nobody has watched yet.
+	// aheadWindow is how far a read looks for other undecided positions when it meets one that is not watched yet.
 	aheadWindow = 1024
-	// maxSettles bounds how often one read decides positions and looks again. What is undecided here and there is decided one after the other.
+	// maxSettles bounds how often one read decides positions and looks again. Each round decides one run of undecided positions.
 	maxSettles = 64
 )
 
-// Reader reads inboxes and settles what dead writers left undecided. Its methods may be called concurrently.
+// Reader reads inboxes and decides what dead writers left undecided. Its methods may be called concurrently.
 type Reader struct {
 	cfg   Config
 	stuck *watch
@@ -49,22 +48,21 @@ func NewReader(cfg Config) *Reader {
 	return &Reader{cfg: cfg, stuck: newWatch(cfg)}
 }
 
-// Batch is a contiguous stretch of an inbox: each position after the one asked for, up to Next, is either that of an
-// item or in Skipped.
+// Batch is a contiguous range of an inbox: each position after the requested one, up to Next, is either in Items or in Skipped.
 type Batch struct {
 	Items   []Item
 	Skipped []int64
 	Next    int64
-	// Blocked means that the stretch ends before a position that is not decided yet: look again shortly.
+	// Blocked means that the range ends before an undecided position: look again shortly.
 	Blocked bool
-	// More means that the stretch ends at a bound of the read, not at the head of the inbox.
+	// More means that the range ends at a limit of the read, not at the head of the inbox.
 	More bool
-	// PastHead means that the position asked for is beyond all the inbox ever held, so it comes from another history.
+	// PastHead means that the requested position is beyond everything the inbox ever held: it comes from another epoch.
 	PastHead bool
 }
 
-// Read returns what stands after a position, up to limit items: the contiguous run that is decided. Positions that
-// have been undecided for too long are decided here, by a write-once race with their writer.
+// Read returns the decided positions after a position, without gaps, up to limit items. It decides positions that have been undecided for
+// too long; the store's write-once rule decides the race with their writer.
 func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) (_ Batch, err error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
 	ctx, span := tracing.Start(ctx, "inbox read", trace.SpanKindInternal)
@@ -90,14 +88,14 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 	return batch, nil
 }
 
-// followedBy is one stretch of two, the second of which begins where the first ends.
+// followedBy joins two ranges; next begins where b ends.
 func (b Batch) followedBy(next Batch) Batch {
-	next.PastHead = next.PastHead && len(b.Skipped) == 0 // what has just been skipped was there
+	next.PastHead = next.PastHead && len(b.Skipped) == 0 // the positions just skipped existed
 	next.Items, next.Skipped = append(b.Items, next.Items...), append(b.Skipped, next.Skipped...)
 	return next
 }
 
-// orFail is what has been read before an error, or else the error.
+// orFail returns what was read before the error, or the error if nothing was.
 func (b Batch) orFail(after int64, err error) (Batch, error) {
 	if b.Next > after {
 		b.More = true
@@ -113,7 +111,7 @@ type undecided struct {
 	prepared *store.Entry
 }
 
-// key names it among what is watched.
+// key is its key in the watch.
 func (u *undecided) key(user string) string {
 	if u.prepared != nil {
 		return u.prepared.Message.String()
@@ -124,7 +122,7 @@ func (u *undecided) key(user string) string {
 func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) (Batch, *undecided, error) {
 	batch := Batch{Next: after}
 	window := int64(max(limit, scanWindow))
-	// The entry at after itself is read along: while it is there, after is not past the head.
+	// The read includes the entry at after: if it exists, after is not past the head.
 	entries, err := r.cfg.Store.Entries(ctx, user, after-1, after+window)
 	if err != nil {
 		return batch, nil, err
@@ -148,7 +146,7 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	case batch.More || batch.Next == after+window:
 		batch.More = true
 	default:
-		// Something may stand further on, also behind a hole that begins within the window.
+		// There may be more further on, even behind a hole that begins within the window.
 		var beyond int64
 		beyond, err = r.cfg.Store.FirstAfter(ctx, user, batch.Next)
 		batch.More = beyond > 0
@@ -156,9 +154,9 @@ func (r *Reader) scan(ctx context.Context, user string, after int64, limit int) 
 	return batch, open, err
 }
 
-// watchAhead begins to watch what is undecided after a position at which a read has stopped, so that what dead writers left one
-// behind the other is waited for together, not in turn. It looks at the entries that were read and, when the read is the first to stop
-// there, further ahead.
+// watchAhead starts to watch undecided positions beyond the one at which a read stopped, so that readers wait for all that dead writers
+// left at the same time, not one after the other. It checks the entries that were read. If no read has stopped at this position before, it
+// reads further ahead.
 func (r *Reader) watchAhead(ctx context.Context, user string, entries []store.Entry, position int64, open *undecided) (err error) {
 	if !r.stuck.watches(open.key(user)) {
 		if entries, err = r.cfg.Store.Entries(ctx, user, position, position+aheadWindow); err != nil {
@@ -190,10 +188,10 @@ func (r *Reader) watchAhead(ctx context.Context, user string, entries []store.En
 	return nil
 }
 
-// holeKey names a run of missing positions by its first.
+// holeKey is the key of a run of missing positions: its first position.
 func holeKey(user string, first int64) string { return fmt.Sprintf("%s/%d", user, first) }
 
-// scanGap looks beyond the window when there is nothing in it.
+// scanGap looks beyond an empty window.
 func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bool) (Batch, *undecided, error) {
 	first, err := r.cfg.Store.FirstAfter(ctx, user, batch.Next)
 	if err != nil {
@@ -206,20 +204,20 @@ func (r *Reader) scanGap(ctx context.Context, user string, batch Batch, known bo
 		return r.scanEnd(ctx, user, batch)
 	}
 	if first == batch.Next+1 {
-		batch.More = true // it came between the two reads
+		batch.More = true // it was written between the two reads
 		return batch, nil, nil
 	}
 	entries, err := r.cfg.Store.Entries(ctx, user, first-1, first)
 	if err != nil || len(entries) == 0 {
-		batch.Blocked = true // gone between the two reads: look again
+		batch.Blocked = true // it was removed between the two reads: look again
 		return batch, nil, err
 	}
 	batch, open := r.passGap(batch, user, entries[0])
 	return batch, open, nil
 }
 
-// scanEnd is for a position at which no entry stands, with none above it: retention has removed what was there, a writer died
-// before it wrote what it had announced, or the position is beyond all that ever was.
+// scanEnd handles a position without an entry at or above it: retention removed what was there, a writer died before it wrote what it had
+// announced, or the position is beyond everything that ever existed.
 func (r *Reader) scanEnd(ctx context.Context, user string, batch Batch) (Batch, *undecided, error) {
 	tail, err := r.tail(ctx, user)
 	switch {
@@ -237,7 +235,7 @@ func (r *Reader) scanEnd(ctx context.Context, user string, batch Batch) (Batch, 
 	if batch.More = false; batch.Next == tail.Position {
 		return batch, nil, nil
 	}
-	// Nobody knows how old the last positions are: they are missing since they were first seen to be.
+	// The age of the last positions is unknown. They count as missing since a reader first noticed.
 	batch, open := r.passGap(batch, user, store.Entry{User: user, Position: tail.Position + 1, At: r.cfg.Now()})
 	return batch, open, nil
 }
@@ -247,8 +245,7 @@ func (r *Reader) tail(ctx context.Context, user string) (store.Tail, error) {
 	return tails[user], err
 }
 
-// passGap goes on over the positions that are missing below an entry, as far as nothing can come there any more. What is
-// left is undecided.
+// passGap skips the positions missing below an entry as far as nothing can be written there any more. The rest is undecided.
 func (r *Reader) passGap(batch Batch, user string, neighbor store.Entry) (Batch, *undecided) {
 	before := neighbor.Position - 1
 	if r.cfg.Now().Sub(neighbor.At) >= longPast {
@@ -267,7 +264,7 @@ func (r *Reader) passGap(batch Batch, user string, neighbor store.Entry) (Batch,
 	return batch, &undecided{holes: missing(batch.Next, min(neighbor.Position, batch.Next+maxFill+1)), neighbor: neighbor}
 }
 
-// skip goes on over positions up to one, as far as one read reports, and there is more then.
+// skip skips positions up to upTo, at most maxSkipped per read, and sets More.
 func (b Batch) skip(upTo int64) Batch {
 	for b.Next < upTo && len(b.Skipped) < maxSkipped {
 		b.Next++
@@ -277,7 +274,7 @@ func (b Batch) skip(upTo int64) Batch {
 	return b
 }
 
-// missing lists the positions between two others.
+// missing lists the positions between after and before.
 func missing(after, before int64) []int64 {
 	var list []int64
 	for p := after + 1; p < before; p++ {
@@ -286,7 +283,7 @@ func missing(after, before int64) []int64 {
 	return list
 }
 
-// scanRun walks entries in order and stops at the first position that is not decided, or at a bound.
+// scanRun walks entries in order and stops at the first undecided position or at a limit.
 func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry, limit int) (Batch, *undecided, error) {
 	bytes, last := 0, entries[len(entries)-1].Position
 	for resolved, err := range r.walk(ctx, entries, limit) {
@@ -332,8 +329,8 @@ func (r *Reader) settle(ctx context.Context, user string, u *undecided) (bool, e
 	return r.settleHoles(ctx, user, u)
 }
 
-// settleHoles writes tombstones into missing positions. Where that loses, the entry is there after all; where it
-// wins, the late writer is refused and takes another position.
+// settleHoles writes holes into missing positions. Where an entry is there after all, the entry stays. Where the hole is written, the late
+// writer is refused and takes another position.
 func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bool, error) {
 	key := u.key(user)
 	if !r.stuck.tooLong(key, u.neighbor.At) {
@@ -342,14 +339,14 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	tombstones := make([]store.Entry, len(u.holes))
 	for i, p := range u.holes {
 		tombstones[i] = r.cfg.hole(user, p)
-		// It goes no later than what stands above it, so that what is left of an inbox tells where its end was.
+		// The hole must not outlive the entry above it: the highest remaining entry shows where the inbox ended.
 		if above := u.neighbor.PurgeAt; !above.IsZero() && above.Before(tombstones[i].PurgeAt) {
 			tombstones[i].PurgeAt = above
 		}
 	}
 	written, err := r.cfg.write(ctx, tombstones)
 	if err != nil {
-		// A part may have been written. What is still missing then begins at other positions, and has been missing for as long.
+		// Part of the holes may be written. The runs still missing then start at other positions, and keep the same age.
 		for _, p := range u.holes[1:] {
 			r.stuck.extend(key, holeKey(user, p))
 		}
@@ -357,14 +354,14 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	}
 	r.cfg.Metrics.holesFilled.Add(float64(written))
 	if above := u.holes[len(u.holes)-1] + 1; above < u.neighbor.Position {
-		r.stuck.carry(key, holeKey(user, above)) // it is missing below the same entry, for as long
+		r.stuck.carry(key, holeKey(user, above)) // the rest is missing below the same entry, for as long
 	}
 	r.stuck.decided(key)
 	return true, nil
 }
 
-// settlePrepared writes a tombstone in the place of a message that was prepared and never came. Where that loses, the
-// message is committed; where it wins, the send has failed for all its recipients at once.
+// settlePrepared inserts a tombstone for a prepared message that never came. If the message is there already, it is committed. If the
+// tombstone is written, the send has failed for all its recipients at once.
 func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error) {
 	key := e.Message.String()
 	if !r.stuck.tooLong(key, e.At) {
@@ -381,7 +378,7 @@ func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error
 	return true, nil
 }
 
-// claims are the messages of entries that count only if their message is there.
+// claims returns the messages of entries that count only if their message is there.
 func claims(entries []store.Entry, now time.Time) (ids []store.MessageID) {
 	for _, e := range entries {
 		if claimed(e, now) {

@@ -15,8 +15,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo: a send died after it had prepared its entries, and is repeated shortly
-// before they expire. It was acknowledged, and was gone a moment later.
+// TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo: a send died after it had prepared its entries, and was repeated shortly before they
+// expired. The repeat was acknowledged, and its message was gone a moment later.
 func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestARepeatDoesNotCommitOverEntriesThatAreAboutToGo(t *testing.T) {
 	require.Len(t, batch.Items, 1, "acknowledged two seconds ago, with a lifetime of a day")
 }
 
-// late is a log whose clock the test moves, with a retention of a day.
+// late is a log with a retention of a day, whose clock the test moves.
 type late struct {
 	t     *testing.T
 	store *pebble.Store
@@ -68,7 +68,7 @@ func newLate(t *testing.T) *late {
 	return l
 }
 
-// failedLongAgo is one in which a first attempt has died before its commit, and a reader has decided that it failed.
+// failedLongAgo returns one in which a first attempt died before its commit and a reader aborted it.
 func failedLongAgo(t *testing.T) *late {
 	l := newLate(t)
 	_, err := l.send(inbox.StepEntries)
@@ -78,7 +78,7 @@ func failedLongAgo(t *testing.T) *late {
 	return l
 }
 
-// send sends the draft, by a writer of its own that dies at a step, if one is named.
+// send sends the draft with a new writer, which dies at the given steps.
 func (l *late) send(dies ...inbox.Step) (inbox.Receipt, error) {
 	return l.sendBy(func(_ context.Context, step inbox.Step) error {
 		if slices.Contains(dies, step) {
@@ -108,8 +108,8 @@ func (l *late) at(after time.Duration) {
 	require.NoError(l.t, err)
 }
 
-// TestATombstoneOutlivesTheMessageItIsPassedFor: a repeat at the end of the retention is committed under the next id. The first id was
-// free again an hour later, and another repeat delivered the message once more.
+// TestATombstoneOutlivesTheMessageItIsPassedFor: a repeat at the end of the retention is committed under the next id. The first id was free
+// again an hour later, and another repeat delivered the message again.
 func TestATombstoneOutlivesTheMessageItIsPassedFor(t *testing.T) {
 	l := failedLongAgo(t)
 	l.at(24 * time.Hour)
@@ -124,8 +124,9 @@ func TestATombstoneOutlivesTheMessageItIsPassedFor(t *testing.T) {
 	require.Len(t, l.read().Items, 1)
 }
 
-// TestAMessageOutlivesTheEntryItIsPassedFor: a repeat at the end of the retention is slow. Its entry has been passed, because the message names
-// the first attempt's, when the message goes. The repeat committed it anew, naming a position that nobody looks at again.
+// TestAMessageOutlivesTheEntryItIsPassedFor: a repeat at the end of the retention is slow. Readers have passed its entry, because the
+// message names the first attempt's entry. Then the message was purged, and the repeat committed it again at a position that readers had
+// passed.
 func TestAMessageOutlivesTheEntryItIsPassedFor(t *testing.T) {
 	for name, pass := range map[string]func(*late) int64{
 		"read": func(l *late) int64 { return l.read().Next },
@@ -165,11 +166,11 @@ func TestAMessageOutlivesTheEntryItIsPassedFor(t *testing.T) {
 	}
 }
 
-// TestATombstoneOutlivesTheEntryItIsPassedFor: a repeat that came an hour after the first attempt had been settled as failed died, too, before it knew.
-// When the tombstone had gone, a third was committed over its entry, which readers had passed.
+// TestATombstoneOutlivesTheEntryItIsPassedFor: an hour after the first attempt was aborted, a repeat died before it learned of that. When
+// the tombstone was purged, a third attempt was committed over the repeat's entry, which readers had passed.
 func TestATombstoneOutlivesTheEntryItIsPassedFor(t *testing.T) {
 	l := failedLongAgo(t)
-	l.at(25*time.Hour + time.Second) // the first entry has gone, the tombstone stands for another ten minutes
+	l.at(25*time.Hour + time.Second) // the first entry has gone, the tombstone is kept for another ten minutes
 	_, err := l.send(inbox.StepEntries)
 	require.Error(t, err)
 	l.at(25*time.Hour + 3*time.Minute)

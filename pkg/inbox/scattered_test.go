@@ -13,8 +13,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// TestWhatIsUndecidedHereAndThereIsDecidedInOneRead: a store that wrote every other entry of many tries left forty positions between others. Each
-// took a read of its own, and a gateway pauses before the next: a message behind them came after a minute and a half.
+// TestWhatIsUndecidedHereAndThereIsDecidedInOneRead: a store wrote every other entry of many attempts, which left forty missing positions
+// between others. Each took a read, and a gateway pauses before the next: the message behind them came after a minute and a half.
 func TestWhatIsUndecidedHereAndThereIsDecidedInOneRead(t *testing.T) {
 	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestWhatIsUndecidedHereAndThereIsDecidedInOneRead(t *testing.T) {
 	require.Len(t, batch.Skipped, 2*holes-1)
 }
 
-// far is an inbox with a thousand positions below its only message, and a clock that the test moves.
+// far is an inbox with a thousand positions up to its only message, and a clock that the test moves.
 type far struct {
 	t     *testing.T
 	store *tearing
@@ -53,7 +53,7 @@ type far struct {
 	read  func() (inbox.Batch, error)
 }
 
-// tearing is a store whose next insertion of entries writes every other one and fails.
+// tearing is a store whose next InsertEntries writes every other entry and fails.
 type tearing struct {
 	*pebble.Store
 	tear bool
@@ -76,7 +76,7 @@ func (s *tearing) InsertEntries(ctx context.Context, entries []store.Entry) ([]b
 
 const farPosition = 1000
 
-// newFar makes one in which entries whose messages failed stand at some positions.
+// newFar makes one with entries of aborted messages at the positions that failed selects.
 func newFar(t *testing.T, failed func(position int64) bool) *far {
 	s, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
@@ -108,7 +108,7 @@ func newFar(t *testing.T, failed func(position int64) bool) *far {
 	return f
 }
 
-// comesNow reads on while the clock stands still: nothing is left to be waited for.
+// comesNow reads on while the clock stands still: nothing may be left to wait for.
 func (f *far) comesNow() {
 	f.t.Helper()
 	for range farPosition {
@@ -122,8 +122,8 @@ func (f *far) comesNow() {
 	f.t.Fatal("the message does not come until more time has passed")
 }
 
-// TestWhatIsUndecidedFarAheadIsWaitedForTogether: a read watched what stood within its window of 128 positions, and the next window only once it
-// had come there: five seconds each.
+// TestWhatIsUndecidedFarAheadIsWaitedForTogether: a read watched only its window of 128 positions, and the next window only once it got
+// there: five seconds each.
 func TestWhatIsUndecidedFarAheadIsWaitedForTogether(t *testing.T) {
 	f := newFar(t, func(p int64) bool { return p%2 == 0 })
 	batch, err := f.read()
@@ -133,8 +133,8 @@ func TestWhatIsUndecidedFarAheadIsWaitedForTogether(t *testing.T) {
 	f.comesNow()
 }
 
-// TestTombstonesThatAreWrittenInPartAreNotWaitedForAnew: a thousand empty positions were decided, and every other tombstone was written.
-// What was left was watched as if it had only now been missing, 128 positions at a time: a message behind them came after 100 seconds.
+// TestTombstonesThatAreWrittenInPartAreNotWaitedForAnew: a thousand positions were decided as empty, but only every other hole was written.
+// The rest was watched as if newly missing, 128 positions at a time: the message behind them came after 100 seconds.
 func TestTombstonesThatAreWrittenInPartAreNotWaitedForAnew(t *testing.T) {
 	f := newFar(t, func(int64) bool { return false })
 	batch, err := f.read()

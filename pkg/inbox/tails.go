@@ -13,63 +13,61 @@ import (
 )
 
 const (
-	// tailChunk is how many inboxes are dealt with in one round trip.
+	// tailChunk is how many inboxes are handled in one round trip.
 	tailChunk = 256
-	// tailShare is how many of them are one send's while others wait. A send with more is a large one.
+	// tailShare is how many of them one send may use while others wait. A send with more is a large one.
 	tailShare = 64
-	// tailWorkers is how many chunks are under way at a time, and largeWorkers how many of them may be of large sends.
+	// tailWorkers is how many chunks are under way at a time; largeWorkers is how many of them may be of large sends.
 	tailWorkers  = 8
 	largeWorkers = 6
-	// tailWindow is how many entries are placed after one tail at a time, and how many positions up to it are made sure to be in use.
+	// tailWindow is how many entries are placed after one tail at a time, and how many positions up to the tail are checked for gaps.
 	tailWindow = 16
-	// windowReads is how many inboxes of a chunk are looked at at a time.
+	// windowReads is how many inboxes of a chunk are checked at a time.
 	windowReads = 8
 	// maxTailJobs bounds the memory of what waits: the recipients of 256 of the largest sends.
 	maxTailJobs = 1 << 18
 )
 
-// tails does what is to be done at the ends of inboxes: it reads where they are, and places entries after them while no counter can
-// be had.
+// tails reads the tails of inboxes, and places entries after them while no counter is available.
 //
-// It deals with many inboxes in one round trip, whichever sends they belong to, and has a few such chunks under way at a time. Each
-// inbox is in one of them at a time; what comes meanwhile is done together, next. So a read begins after it was asked for, and
-// sends to one inbox are placed side by side, not one by one. A chunk takes from all large sends that wait, or from small ones
-// alone, and not all chunks are for large ones: so none stands before the others. They have a time of their own: a send that gives
-// up leaves behind what was found out for it.
+// It handles many inboxes of several sends in one round trip, called a chunk, and has a few chunks under way at a time. An inbox is in one
+// chunk at a time; requests that come meanwhile are handled together in its next one. So a read begins after it was requested, and sends to
+// one inbox are placed together, not one by one. A chunk takes either large sends or small ones, and large sends may not use all workers,
+// so neither kind waits behind the other. Chunks have their own timeout: a send that gives up leaves the tails read for it to the counters.
 //
-// Placing must leave nothing free below an entry that stands: a counter that does not know of it would hand that out. So entries
-// take the positions right after the tail, and before any of them is said to stand, whatever is missing shortly below it is closed:
-// what a process that died in the middle of this has left.
+// Placing must leave no position free below an entry: a counter that does not know of the entry would hand that position out. So entries
+// take the positions right after the tail. Before any of them is reported as written, gaps shortly below the tail are filled with holes: a
+// process that died while placing may have left them.
 type tails struct {
 	cfg *Config
 	// insert is the bulk insert of entries.
 	insert func(context.Context, []store.Entry) (written []bool, err error)
-	// leave is told the tails that were read for sends which have given up since.
+	// leave receives the tails that were read for sends that have given up.
 	leave func(context.Context, []Want)
 
 	mu      sync.Mutex
 	lanes   map[string]*lane
-	small   []*group // those that wait
-	large   []*group // those that wait; they take turns
+	small   []*group // waiting
+	large   []*group // waiting; they take turns
 	jobs    int
 	working int
-	// onLarge are those who work on chunks of large ones.
+	// onLarge counts the workers that handle chunks of large sends.
 	onLarge int
-	idle    chan struct{} // closed while nobody works, once quit is closed
+	idle    chan struct{} // closed once quit is closed and no worker runs
 	quit    chan struct{}
 	stopped bool
 }
 
-// lane is what waits for one inbox. It is either in one group or in the chunk of one worker.
+// lane holds the jobs that wait for one inbox. It is either in one group or in the chunk of one worker.
 type lane struct {
 	user string
 	jobs []*job
 }
 
-// group are lanes that came to wait together.
+// group holds the lanes that were enqueued together.
 type group struct{ lanes []*lane }
 
-// visit is what one send wants at the tails.
+// visit is what one send requests from tails.
 type visit struct {
 	ctx  context.Context
 	jobs []job
@@ -77,11 +75,11 @@ type visit struct {
 
 	mu   sync.Mutex
 	left int
-	gone bool // nobody waits for it any more
+	gone bool // its caller has given up
 }
 
-// job is one inbox of a visit: its tail is to be read or, if there is an entry, the entry is to be placed after it. Who waits for
-// the visit reads the rest once it is done.
+// job is one inbox of a visit: read its tail or, if there is an entry, place the entry after the tail. The goroutine that waits for the
+// visit reads the result fields once the visit is done.
 type job struct {
 	visit *visit
 	user  string
@@ -90,7 +88,7 @@ type job struct {
 	tail   int64
 	readAt time.Time
 	read   bool
-	// position is the entry's, if it was written.
+	// position is the entry's position, if it was written.
 	position int64
 	written  bool
 	err      error
@@ -100,7 +98,7 @@ func newTails(cfg *Config) *tails {
 	return &tails{cfg: cfg, lanes: map[string]*lane{}, idle: make(chan struct{}), quit: make(chan struct{})}
 }
 
-// read asks for the tails of the users of wants, and writes them into wants.
+// read reads the tails of the users of wants into wants.
 func (t *tails) read(ctx context.Context, wants []Want) error {
 	v := newVisit(ctx, len(wants))
 	for i := range v.jobs {
@@ -115,11 +113,11 @@ func (t *tails) read(ctx context.Context, wants []Want) error {
 	return nil
 }
 
-// place inserts entries after the tails of their inboxes, writes the positions into them, and reports for each whether it was written.
+// place inserts entries after the tails of their inboxes, sets their positions, and reports for each whether it was written.
 func (t *tails) place(ctx context.Context, entries []store.Entry) (written []bool, err error) {
 	v := newVisit(ctx, len(entries))
 	for i := range v.jobs {
-		e := entries[i] // who gives up goes on to use its own
+		e := entries[i] // the caller goes on to use its own if it gives up
 		v.jobs[i].user, v.jobs[i].entry = e.User, &e
 	}
 	if err := t.do(v); err != nil {
@@ -140,7 +138,7 @@ func newVisit(ctx context.Context, n int) *visit {
 	return v
 }
 
-// do waits until a visit is done. If its ctx ends first, what was not begun is left out, but for reads.
+// do waits until a visit is done. If its ctx ends first, entries not yet begun are not placed; tails are still read.
 func (t *tails) do(v *visit) error {
 	if err := t.enqueue(v); err != nil {
 		return err
@@ -161,8 +159,7 @@ func (t *tails) do(v *visit) error {
 	return nil
 }
 
-// abandon leaves behind the tails that were read for a visit which nobody waits for any more. Those that are still to be read are
-// left behind as they come.
+// abandon passes on the tails that were read for a visit that has given up. Those still to be read are passed on as they come.
 func (t *tails) abandon(v *visit) {
 	v.mu.Lock()
 	v.gone = true
@@ -189,7 +186,7 @@ func (t *tails) abandon(v *visit) {
 	}()
 }
 
-// rest ends somebody's work.
+// rest ends one worker's work.
 func (t *tails) rest() {
 	if t.working--; t.stopped && t.working == 0 {
 		close(t.idle)
@@ -221,7 +218,7 @@ func (t *tails) enqueue(v *visit) error {
 	return nil
 }
 
-// callUp lets a group wait.
+// callUp enqueues a group.
 func (t *tails) callUp(g *group) {
 	if len(g.lanes) == 0 {
 		return
@@ -234,7 +231,7 @@ func (t *tails) callUp(g *group) {
 	t.hire()
 }
 
-// hire begins to work on what waits, if there are not enough who do.
+// hire starts a worker if chunks wait and fewer than tailWorkers run.
 func (t *tails) hire() {
 	if t.working < tailWorkers && t.next() != nil {
 		t.working++
@@ -242,7 +239,7 @@ func (t *tails) hire() {
 	}
 }
 
-// next is the queue that the next chunk is of, nil for none.
+// next returns the queue from which the next chunk comes, or nil.
 func (t *tails) next() *[]*group {
 	large := len(t.large) > 0 && t.onLarge < largeWorkers
 	switch {
@@ -254,7 +251,7 @@ func (t *tails) next() *[]*group {
 	return nil
 }
 
-// stop waits for the chunks under way; who waits for others is told.
+// stop waits for the chunks under way. Visits still waiting fail with ErrStopped.
 func (t *tails) stop() {
 	t.mu.Lock()
 	if !t.stopped {
@@ -268,7 +265,7 @@ func (t *tails) stop() {
 	<-t.idle
 }
 
-// stretch is what a chunk does to one inbox.
+// stretch is one inbox of a chunk.
 type stretch struct {
 	lane *lane
 	jobs []*job
@@ -300,7 +297,7 @@ func (t *tails) work() {
 	}
 }
 
-// release gives back the lanes of a chunk. Those for which something has come meanwhile wait again.
+// release gives back the lanes of a chunk. Lanes that got new jobs meanwhile are enqueued again.
 func (t *tails) release(chunk []stretch) {
 	again := &group{}
 	for _, s := range chunk {
@@ -314,7 +311,7 @@ func (t *tails) release(chunk []stretch) {
 	t.callUp(again)
 }
 
-// cut takes the lanes of the next chunk, some of each group in turn, with what waits for them.
+// cut takes the lanes of the next chunk, some of each group in turn, with their jobs.
 func cut(queue *[]*group) (chunk []stretch) {
 	for len(*queue) > 0 && len(chunk) < tailChunk {
 		g := (*queue)[0]
@@ -333,7 +330,7 @@ func cut(queue *[]*group) (chunk []stretch) {
 	return chunk
 }
 
-// attend does a chunk.
+// attend handles one chunk.
 func (t *tails) attend(chunk []stretch) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.WriteTimeout)
 	defer cancel()
@@ -355,7 +352,7 @@ func (t *tails) attend(chunk []stretch) {
 				s.rows = append(s.rows, j)
 				continue
 			}
-			if gone := j.finish(); gone && j.read && !known { // once is enough
+			if gone := j.finish(); gone && j.read && !known { // once per inbox
 				left, known = append(left, j.want()), true
 			}
 		}
@@ -366,7 +363,7 @@ func (t *tails) attend(chunk []stretch) {
 	}
 }
 
-// finish tells who waits for a visit that one job is done, and reports whether nobody does.
+// finish marks one job of a visit as done, and reports whether the visit has given up.
 func (j *job) finish() (gone bool) {
 	v := j.visit
 	v.mu.Lock()
@@ -381,7 +378,7 @@ func (j *job) finish() (gone bool) {
 // want raises the counter of the job's user past the tail that was read.
 func (j *job) want() Want { return Want{User: j.user, Tail: j.tail, ReadAt: j.readAt, RaiseOnly: true} }
 
-// insertRows inserts the entries of a chunk, and closes what is missing below.
+// insertRows inserts the entries of a chunk, and holes for the gaps below them.
 func (t *tails) insertRows(ctx context.Context, chunk []stretch) {
 	var jobs []*job
 	var rows []store.Entry
@@ -408,7 +405,7 @@ func (t *tails) insertRows(ctx context.Context, chunk []stretch) {
 	}
 }
 
-// missing are tombstones for what is missing among the last positions up to the tails after which entries are placed.
+// missing returns holes for the gaps shortly below the tails after which entries are placed.
 func (t *tails) missing(ctx context.Context, chunk []stretch) ([]store.Entry, error) {
 	found := make([][]store.Entry, len(chunk))
 	reads, ctx := errgroup.WithContext(ctx)
@@ -426,8 +423,7 @@ func (t *tails) missing(ctx context.Context, chunk []stretch) ([]store.Entry, er
 	return slices.Concat(found...), err
 }
 
-// missingBelow looks at the last positions up to one tail, and further down as long as nothing stands there: a tail may be given
-// too high.
+// missingBelow checks the last positions up to one tail, and further down while it finds nothing: a reported tail may be too high.
 func (t *tails) missingBelow(ctx context.Context, user string, tail store.Tail) (holes []store.Entry, err error) {
 	var entries []store.Entry
 	var after int64
@@ -441,7 +437,7 @@ func (t *tails) missingBelow(ctx context.Context, user string, tail store.Tail) 
 		}
 	}
 	if after < tail.Position-tailWindow && len(entries) > 0 {
-		after = entries[len(entries)-1].Position // what is below is further down than is looked at
+		after = entries[len(entries)-1].Position // what is below is further down than is checked
 		entries = nil
 	}
 	after = max(after, tail.Position-maxFill)

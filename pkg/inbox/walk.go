@@ -9,13 +9,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// entryState says what a reader makes of an entry.
+// entryState is how a reader classifies an entry.
 type entryState int
 
 const (
-	// delivered: the entry's message is committed and is for the reader.
+	// delivered: the entry's message is committed and is shown to the reader.
 	delivered entryState = iota
-	// empty: there is nothing at this position and never will be again.
+	// empty: this position is empty for good.
 	empty
 	// prepared: the entry's message is not there yet, and may never be.
 	prepared
@@ -26,13 +26,13 @@ type resolved struct {
 	state entryState
 }
 
-// walk pairs entries with their messages, in order, fetching up to most messages at a time, and no more than contentBudget
-// holds. Positions that are the reader's own sends count as empty, once they are decided.
+// walk pairs entries with their messages, in order. It fetches up to most messages at a time, and no more content than contentBudget. The
+// reader's own sends count as empty once they are decided.
 func (r *Reader) walk(ctx context.Context, entries []store.Entry, most int) iter.Seq2[resolved, error] {
 	return r.walkKinds(ctx, entries, most, func(k store.EntryKind) bool { return k == store.Received })
 }
 
-// walkKinds is walk for the kinds of entries that wanted names.
+// walkKinds is walk for the kinds of entries that wanted accepts.
 func (r *Reader) walkKinds(ctx context.Context, entries []store.Entry, most int, wanted func(store.EntryKind) bool) iter.Seq2[resolved, error] {
 	return func(yield func(resolved, error) bool) {
 		for len(entries) > 0 {
@@ -51,10 +51,10 @@ func (r *Reader) walkKinds(ctx context.Context, entries []store.Entry, most int,
 	}
 }
 
-// chunk is a stretch of entries whose messages are fetched together.
+// chunk is a run of entries whose messages are fetched together.
 type chunk struct {
 	entries []store.Entry
-	// shown are those whose messages are fetched; claims the messages of which it only counts whether they are decided.
+	// shown are the entries whose messages are fetched. claims are messages that only need to be known as decided or not.
 	shown    []store.Entry
 	claims   []store.MessageID
 	messages map[store.MessageID]store.Message
@@ -70,8 +70,8 @@ func (c *chunk) hasClaim(e store.Entry) bool {
 	return e.Kind == store.Sent && !c.wanted(e.Kind) && e.ExpiresAt.After(c.now)
 }
 
-// cut takes entries off the front: as many as may be fetched together, one at least. Their sizes tell before they are
-// fetched.
+// cut takes a chunk off the front: as many entries as may be fetched together, at least one. Entries carry their message's size, so nothing
+// needs to be fetched for this.
 func (r *Reader) cut(entries []store.Entry, most int, wanted func(store.EntryKind) bool) chunk {
 	c := chunk{now: r.cfg.Now(), wanted: wanted, shown: make([]store.Entry, 0, min(most, len(entries)))}
 	bytes := 0
@@ -114,9 +114,9 @@ func (r *Reader) fetch(ctx context.Context, c *chunk) (err error) {
 	return err
 }
 
-// keep makes what decides against an entry outlive it: a tombstone, or a message that names another place, of another attempt. If
-// that went first, the entry's writer, which may only have been slow, could commit its message after all, at a position that nobody
-// looks at again. Entries of one's own sends are not looked at: they are not delivered.
+// keep makes what decides against an entry outlive it: a tombstone, or a message of another attempt that names another place. If that went
+// first, the entry's writer, which may only have been slow, could still commit its message at a position that readers have passed. Entries
+// of the user's own sends do not matter: they are not delivered.
 func (r *Reader) keep(ctx context.Context, c *chunk) error {
 	for _, e := range c.shown {
 		m, there := c.messages[e.Message]
@@ -124,7 +124,7 @@ func (r *Reader) keep(ctx context.Context, c *chunk) error {
 			continue
 		}
 		err := r.cfg.keep(ctx, m, e.ExpiresAt)
-		if errors.Is(err, store.ErrNotFound) { // it has just gone: the entry is undecided again
+		if errors.Is(err, store.ErrNotFound) { // it was just removed: the entry is undecided again
 			delete(c.messages, e.Message)
 			continue
 		}
@@ -135,8 +135,8 @@ func (r *Reader) keep(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// judge says what stands at an entry's position. One's own send is passed only when it is decided: before, a store may
-// still lose the entry, and the position be used again.
+// judge classifies an entry. A user's own send is passed only when it is decided: before that, a store may still lose the entry and the
+// position may be used again.
 func (c *chunk) judge(e store.Entry) resolved {
 	switch {
 	case c.shows(e):
@@ -149,8 +149,8 @@ func (c *chunk) judge(e store.Entry) resolved {
 	return resolved{Item: Item{Entry: e}, state: empty}
 }
 
-// judge pairs an entry with its message. An entry counts only if its message names its place: else another attempt of the same
-// send, or another send under the same client message id, was committed.
+// judge pairs an entry with its message. An entry counts only if its message names its place. Otherwise another attempt of the same send,
+// or another send under the same client message id, was committed.
 func judge(e store.Entry, messages map[store.MessageID]store.Message) resolved {
 	m, there := messages[e.Message]
 	switch {

@@ -6,11 +6,11 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// watched bounds how many undecided positions are watched. One that is forgotten is watched anew.
+// watched bounds how many undecided positions are watched. One that is evicted is watched from the start again.
 const watched = 1 << 16
 
-// watch remembers since when this process has seen something undecided. A position is settled by what the observer has
-// itself seen, so that a clock that runs ahead does not abort the sends of the others.
+// watch remembers since when this process has seen something undecided. A reader goes by what it has seen itself, so that a clock that runs
+// ahead does not abort the sends of others.
 type watch struct {
 	firstSeen *lru.Cache[string, time.Time]
 	now       func() time.Time
@@ -28,8 +28,8 @@ func newWatch(cfg Config) *watch {
 	return &watch{firstSeen: cache, now: cfg.Now, timeout: cfg.HoleTimeout, maxSkew: cfg.MaxClockSkew, aloneSince: cfg.AloneSince}
 }
 
-// tooLong reports whether what key names has been undecided for the timeout: as watched from here or, with the clock
-// skew added, by the clock of the writer who wrote at writtenAt.
+// tooLong reports whether what key names has been undecided for the timeout, as seen by this process, or for the timeout plus the clock
+// skew by the clock of its writer, who wrote at writtenAt.
 func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 	now := w.now()
 	if now.Sub(writtenAt) >= w.timeout+w.maxSkew || writtenAt.Before(w.aloneSince) {
@@ -43,20 +43,20 @@ func (w *watch) tooLong(key string, writtenAt time.Time) bool {
 	return now.Sub(first) >= w.timeout
 }
 
-// notice begins to watch what key names, unless it is watched already.
+// notice starts to watch key, unless it is watched already.
 func (w *watch) notice(key string) { w.firstSeen.ContainsOrAdd(key, w.now()) }
 
-// watches reports whether what key names is watched.
+// watches reports whether key is watched.
 func (w *watch) watches(key string) bool { return w.firstSeen.Contains(key) }
 
-// extend watches another key as well, of a position that has been missing for as long.
+// extend also watches the key to, of a position that has been missing as long as from.
 func (w *watch) extend(from, to string) {
 	if first, seen := w.firstSeen.Get(from); seen {
 		w.firstSeen.Add(to, first)
 	}
 }
 
-// carry goes on watching under another key, of positions that were missing as long.
+// carry replaces the watched key from by to, keeping the time since when it is watched.
 func (w *watch) carry(from, to string) {
 	w.extend(from, to)
 	w.decided(from)

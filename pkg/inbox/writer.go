@@ -17,32 +17,33 @@ import (
 )
 
 const (
-	// maxAttempts bounds how many ids one client message id goes through; each but the last was settled as failed.
+	// maxAttempts bounds how many ids one client message id goes through; each but the last was aborted.
 	maxAttempts = 32
-	// maxRounds bounds how often one send takes new positions. Each round is lost only to somebody else's progress.
+	// maxRounds bounds how often one send takes new positions. A round fails only because another writer made progress.
 	maxRounds = 64
-	// settleTimeout bounds finding out, or deciding, the fate of a send that went wrong.
+	// settleTimeout bounds finding out or deciding the outcome of a send that failed.
 	settleTimeout = 2 * time.Second
 
 	maxBatchDocuments = 4096
 	maxBatchBytes     = 16 << 20
-	// broadcast is how many entries a send has that does not share bulk inserts with smaller ones: they would wait for all of it.
+	// broadcast is how many entries make a send large. Large sends do not share bulk inserts with small ones, which would have to wait for
+	// them.
 	broadcast = 128
 )
 
-// errTombstoned: a reader or an earlier attempt has settled this id as failed; the next id is tried.
+// errTombstoned: a reader or an earlier attempt has aborted this id; the next id is tried.
 var errTombstoned = errors.New("message id holds a tombstone")
 
-// Writer appends to inboxes. Its methods may be called concurrently. Stop it when done.
+// Writer appends to inboxes. Its methods may be called concurrently. Call Stop when done.
 type Writer struct {
 	cfg       Config
 	positions *positions
-	// entries inserts those of small sends, broadcasts those of large ones.
+	// entries inserts the entries of small sends, broadcasts those of large ones.
 	entries, broadcasts *batch.Batcher[store.Entry, bool]
 	messages            *batch.Batcher[store.Message, bool]
 	// atOnce is nil if the store cannot write a send in one step.
 	atOnce *atOnce
-	// underWay counts the sends that have begun and not ended.
+	// underWay counts the sends in progress.
 	underWay atomic.Int64
 }
 
@@ -61,11 +62,11 @@ func NewWriter(cfg Config) *Writer {
 	return w
 }
 
-// entrySize and messageSize are what one counts against the bound of a batch.
+// entrySize and messageSize are the sizes that count against the byte limit of a batch.
 func entrySize(e store.Entry) int     { return len(e.WrappedKey) + len(e.User) + 128 }
 func messageSize(m store.Message) int { return len(m.Content) + 32*len(m.Recipients) + 256 }
 
-// Stop waits for the bulk write under way. Sends that have not been answered by then fail with ErrNotCommitted.
+// Stop waits for the bulk writes under way. Sends not answered by then fail with ErrNotCommitted.
 func (w *Writer) Stop() {
 	w.atOnce.stop()
 	w.positions.stop()
@@ -74,11 +75,11 @@ func (w *Writer) Stop() {
 	w.messages.Stop()
 }
 
-// Append sends d. When it returns without an error, the message is durable in the inbox of every recipient. With
-// ErrNotCommitted it is in none, or will turn out to be in all: a retry with the same client message id is safe.
+// Append sends d. If it returns no error, the message is durable in the inbox of every recipient. With ErrNotCommitted it is in none, or
+// will turn out to be in all: a retry with the same client message id is safe.
 //
-// The caller's going away does not stop a send half way; WriteTimeout does. Above QueueLength sends under way it is
-// ErrOverloaded at once, before anything is taken: a position that is taken and not used makes readers wait.
+// A send does not stop half way if the caller's context ends, only after WriteTimeout. With QueueLength sends under way, Append returns
+// ErrOverloaded before it takes any position: a position taken and not used makes readers wait.
 func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
 	defer w.underWay.Add(-1)
 	if w.underWay.Add(1) > int64(w.cfg.QueueLength) {
@@ -97,8 +98,8 @@ func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
 	return Receipt{}, fmt.Errorf("%w: %d attempts were settled as failed", ErrNotCommitted, maxAttempts)
 }
 
-// Committed finds the message that an earlier send of d, with its client message id, has committed, without sending
-// anything. The receipt holds no entries. ErrIdempotencyMismatch means that it was of other content.
+// Committed finds the message that an earlier send of d with its client message id has committed. It sends nothing. The receipt has no
+// entries. ErrIdempotencyMismatch means that the earlier send had other content.
 func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool, err error) {
 	if d.ClientMessageID == "" {
 		return Receipt{}, false, nil
@@ -154,7 +155,7 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 	return Receipt{Message: message, Entries: entries}, nil
 }
 
-// positionsOf are what a message names: its entries stand in the order of its recipients, the sender's at the end.
+// positionsOf returns the positions that a message names: those of its recipients in order, then the sender's.
 func positionsOf(entries []store.Entry) []int64 {
 	positions := make([]int64, len(entries))
 	for i := range entries {
@@ -163,8 +164,7 @@ func positionsOf(entries []store.Entry) []int64 {
 	return positions
 }
 
-// build makes the message and its entries, without positions yet: one for each recipient, and one for a sender who is
-// not among them.
+// build makes the message and its entries, without positions: one for each recipient, and one for the sender if it is not a recipient.
 func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, []store.Entry) {
 	now := w.cfg.Now().UTC().Truncate(time.Millisecond)
 	lifetime := d.Lifetime
@@ -202,22 +202,22 @@ func (w *Writer) build(d Draft, sum store.Digest, attempt int) (store.Message, [
 	return m, entries
 }
 
-// traced is prepare, and a span of it.
+// traced is prepare with a span.
 func (w *Writer) traced(ctx context.Context, entries []store.Entry) (touched bool, err error) {
 	ctx, span := tracing.Start(ctx, "inbox prepare", trace.SpanKindInternal)
 	defer func() { tracing.End(span, err) }()
 	return w.prepare(ctx, entries)
 }
 
-// prepare gives each entry a position and inserts it. An entry whose position is taken takes another. Positions that entries have
-// been given already are tried first. touched means that, error or not, something may have been written.
+// prepare gives each entry a position and inserts it. An entry whose position is taken gets another. Positions already assigned to entries
+// are tried first. touched means that something may have been written, with or without an error.
 func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bool, err error) {
 	pending := make([]*store.Entry, len(entries))
 	for i := range entries {
 		pending[i] = &entries[i]
 	}
 	for range maxRounds {
-		lagging := touched // these were refused: the counters lag behind the log
+		lagging := touched // entries were refused: the counters lag behind the log
 		if lagging {
 			w.cfg.Metrics.positionConflicts.Add(float64(len(pending)))
 		}
@@ -238,7 +238,7 @@ func (w *Writer) prepare(ctx context.Context, entries []store.Entry) (touched bo
 	return touched, fmt.Errorf("no free position in %d rounds", maxRounds)
 }
 
-// take returns the positions at which entries are to be placed: those that they have been given, which they give back, and new ones.
+// take returns the positions for entries and clears them in the entries: those already assigned, and new ones for the rest.
 func (w *Writer) take(ctx context.Context, entries []*store.Entry, lagging bool) ([]int64, error) {
 	positions := make([]int64, len(entries))
 	users, at := make([]string, 0, len(entries)), make([]int, 0, len(entries))
@@ -257,8 +257,8 @@ func (w *Writer) take(ctx context.Context, entries []*store.Entry, lagging bool)
 	return positions, err
 }
 
-// place inserts entries at the positions taken and returns those whose positions belong to others. After an error it is not known
-// which of them stand; those that do count for nothing, because no message will name them.
+// place inserts entries at the positions taken and returns those whose position was taken by another. After an error it is unknown which
+// were written; they do not count, because no message will name them.
 func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int64) (refused []*store.Entry, err error) {
 	rows := make([]store.Entry, len(entries))
 	for i, e := range entries {
@@ -279,8 +279,8 @@ func (w *Writer) place(ctx context.Context, entries []*store.Entry, taken []int6
 	return refused, nil
 }
 
-// insert inserts entries at their positions, together with those of other sends. Those without a position are placed after the
-// tails of their inboxes, side by side with the others, and have one then.
+// insert inserts entries at their positions, batched with those of other sends. Entries without a position are placed after the tails of
+// their inboxes at the same time, and get their position there.
 func (w *Writer) insert(ctx context.Context, rows []store.Entry) (written []bool, err error) {
 	var at [2][]int // with and without a position
 	for i, row := range rows {
@@ -318,8 +318,8 @@ func (w *Writer) insert(ctx context.Context, rows []store.Entry) (written []bool
 	return written, both.Wait()
 }
 
-// insertEntries is the bulk insert behind the group commit. Entries that meet at one position within the batch (a
-// sequencer may repeat itself) are told apart here, because the port takes no two of them at once.
+// insertEntries is the bulk insert behind the group commit. A sequencer may repeat itself, so two entries of a batch may have the same
+// position. Only the first is sent to the store, which does not accept two entries at one place in a call.
 func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
 	seen := make(map[store.Place]struct{}, len(entries))
 	var again []int
@@ -329,7 +329,7 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]bo
 			again = append(again, i)
 		}
 	}
-	rows := entries // entries are large, and it is nearly always all of them
+	rows := entries // entries are large, and nearly always all are inserted: no copy
 	if len(again) > 0 {
 		rows = make([]store.Entry, 0, len(seen))
 		for i, left := 0, again; i < len(entries); i++ {
@@ -351,15 +351,15 @@ func (w *Writer) insertEntries(ctx context.Context, entries []store.Entry) ([]bo
 	return written, nil
 }
 
-// insertMessages is the bulk insert behind the group commit: the commit point of every send in it. Repeats of one
-// client message id may meet in a batch; the port judges each on its own.
+// insertMessages is the bulk insert behind the group commit: the commit point of every send in it. A batch may contain repeats of one
+// client message id; the store judges each on its own.
 func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
 	w.cfg.Metrics.messagesBatch.Observe(float64(len(messages)))
 	return w.cfg.Store.InsertMessages(ctx, messages)
 }
 
-// failed decides the fate of a send that met cause somewhere between its first write and its commit, so that the
-// sender is told the truth and no reader has to wait: it tries to put a tombstone in the message's place.
+// failed decides the outcome of a send that failed with cause between its first write and its commit: it tries to put a tombstone in the
+// message's place. So the sender gets the true result and no reader has to wait.
 func (w *Writer) failed(ctx context.Context, m store.Message, touched bool, cause error) (Receipt, error) {
 	var injected *failpointError
 	switch {
@@ -384,8 +384,7 @@ func notCommitted(cause error) error {
 	return fmt.Errorf("%w: %w", ErrNotCommitted, cause)
 }
 
-// settle puts a tombstone in the message's place, so that it can never be committed (errTombstoned), or learns that it
-// has been.
+// settle aborts the message with a tombstone, so that it can never be committed (errTombstoned), or finds that it is committed.
 func (w *Writer) settle(ctx context.Context, m store.Message) (Receipt, error) {
 	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
 	if err != nil {
@@ -398,8 +397,8 @@ func (w *Writer) settle(ctx context.Context, m store.Message) (Receipt, error) {
 	return w.resolve(ctx, m)
 }
 
-// resolve is for a message whose id was in use at the commit: by this very send, by a tombstone, or by another content
-// under the same client message id. What stands there names its own entries, which may be others than this attempt has written.
+// resolve handles a message whose id was in use at the commit: by this same send, by a tombstone, or by other content under the same client
+// message id. The stored message names its own entries, which may differ from those of this attempt.
 func (w *Writer) resolve(ctx context.Context, m store.Message) (Receipt, error) {
 	found, err := w.cfg.Store.Messages(ctx, []store.MessageID{m.ID})
 	if err != nil {
@@ -416,7 +415,7 @@ func (w *Writer) resolve(ctx context.Context, m store.Message) (Receipt, error) 
 	}
 	receipt := Receipt{Message: standing, Duplicate: true}
 	if standing.Erased || !standing.ExpiresAt.After(w.cfg.Now()) {
-		return receipt, nil // there is nothing to be told about any more
+		return receipt, nil // there is nothing to notify about any more
 	}
 	if receipt.Entries, err = w.entriesOf(ctx, standing); err != nil {
 		return Receipt{}, notCommitted(err)
@@ -424,7 +423,7 @@ func (w *Writer) resolve(ctx context.Context, m store.Message) (Receipt, error) 
 	return receipt, nil
 }
 
-// entriesOf reads the entries that a message names, in its order. Those that have been removed are missing.
+// entriesOf reads the entries that a message names, in its order. Removed ones are missing.
 func (w *Writer) entriesOf(ctx context.Context, m store.Message) ([]store.Entry, error) {
 	places := m.Places()
 	found, err := w.cfg.Store.EntriesAt(ctx, places)
@@ -444,12 +443,12 @@ func (w *Writer) entriesOf(ctx context.Context, m store.Message) ([]store.Entry,
 	return entries, nil
 }
 
-// passTombstone is for a send that goes on with the next id, because m's holds a tombstone: errTombstoned. The tombstone must not go
-// before the message that will be committed does: a repeat would find this id free, and commit the message once more.
+// passTombstone returns errTombstoned, so that the send goes on with the next id. First it makes the tombstone outlive the message that
+// will be committed: otherwise a repeat would find this id free and commit the message again.
 func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
 	err := w.cfg.keep(ctx, standing, m.PurgeAt)
 	switch {
-	case errors.Is(err, store.ErrNotFound): // it has just gone: the next try begins with this id
+	case errors.Is(err, store.ErrNotFound): // it was just removed: the next try starts with this id
 		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
 	case err != nil:
 		return notCommitted(err)
@@ -457,8 +456,8 @@ func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) e
 	return errTombstoned
 }
 
-// keep makes what stands under an id outlive what it is passed for, by no less than half of PurgeMargin. Most does by itself:
-// tombstones that are younger than that.
+// keep makes the message or tombstone m outlive what was skipped because of it, by at least half of PurgeMargin. Tombstones younger than
+// that usually need no write.
 func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) error {
 	if m.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
 		return nil
@@ -466,8 +465,7 @@ func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) e
 	return c.Store.Keep(ctx, m, outlives.Add(c.PurgeMargin))
 }
 
-// tombstone makes the message that stands where none will ever be. It is kept for longer than the entries that point
-// at it are looked at.
+// tombstone makes the tombstone of a message id. It is kept longer than readers look at the entries of that id.
 func (c Config) tombstone(id store.MessageID) store.Message {
 	now := c.Now().UTC().Truncate(time.Millisecond)
 	return store.Message{
@@ -475,7 +473,7 @@ func (c Config) tombstone(id store.MessageID) store.Message {
 	}
 }
 
-// failpointError marks an error as injected: nothing may be cleaned up after it.
+// failpointError marks an injected error: no clean-up follows it.
 type failpointError struct{ error }
 
 func (e *failpointError) Unwrap() error { return e.error }

@@ -1,4 +1,4 @@
-// Package lifecycle stops what a process has started: last in, first out, each step named, all within one bound.
+// Package lifecycle stops what a process has started: last in, first out, with named steps, all within one timeout.
 package lifecycle
 
 import (
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Stack holds the steps of a shutdown. Push each right after constructing what it tears down. The zero value is not
-// usable: see NewStack.
+// Stack holds the steps of a shutdown. Push each step right after constructing what it stops. The zero value is not usable: see
+// NewStack.
 type Stack struct {
 	log   *slog.Logger
 	mu    sync.Mutex
@@ -26,7 +26,7 @@ type step struct {
 // NewStack makes an empty stack that logs its steps to log.
 func NewStack(log *slog.Logger) *Stack { return &Stack{log: log} }
 
-// Push adds a step, to be taken before those that are there.
+// Push adds a step. It runs before the steps pushed earlier.
 func (s *Stack) Push(name string, stop func(context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *Stack) Go(name string, f func(context.Context)) {
 	})
 }
 
-// Stop takes all steps, even if some fail, and returns what failed. A second call does nothing.
+// Stop runs all steps, even if some fail, and returns the errors. A second call does nothing.
 func (s *Stack) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	steps := s.steps

@@ -1,5 +1,5 @@
-// Package livefile reads files that change while they are in use: certificates, passwords, keys. What cannot be read or
-// understood is told of, and leaves what was read before as it is.
+// Package livefile reads files that change while they are in use: certificates, passwords, keys. It reports a file that cannot be
+// read or parsed, and keeps the previous value.
 package livefile
 
 import (
@@ -13,13 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Reporter tells of files that changed. A nil Reporter tells nobody.
+// Reporter reports changes of files. A nil Reporter does nothing.
 type Reporter struct {
 	log    *slog.Logger
 	failed prometheus.Counter
 }
 
-// NewReporter makes a Reporter, one a process. reg may be nil.
+// NewReporter makes a Reporter, one per process. reg may be nil.
 func NewReporter(log *slog.Logger, reg prometheus.Registerer) *Reporter {
 	return &Reporter{log, promauto.With(reg).NewCounter(prometheus.CounterOpts{
 		Name: "sealpost_reload_failures_total",
@@ -27,15 +27,15 @@ func NewReporter(log *slog.Logger, reg prometheus.Registerer) *Reporter {
 	})}
 }
 
-// Changed tells that what was read from somewhere is in use now.
+// Changed reports that what was read from where is now in use.
 func (r *Reporter) Changed(where string) {
 	if r != nil {
 		r.log.Info("files read again", "from", where)
 	}
 }
 
-// Failed tells that what is to be read from somewhere cannot be used: the log once, unless it is the same as the last time.
-// Err must say nothing of a secret.
+// Failed reports that what was read from where cannot be used. It logs only if again is false, that is, if the fault is new. err
+// must not reveal a secret.
 func (r *Reporter) Failed(where string, err error, again bool) {
 	if r == nil {
 		return
@@ -46,8 +46,8 @@ func (r *Reporter) Failed(where string, err error, again bool) {
 	}
 }
 
-// Value is a T made of the contents of files, which are read each time it is asked for: they are small, and a connection
-// that has to be made costs more. The zero Value is not usable: see Open.
+// Value is a T made from files, which every Get reads: they are small, and the connection that needs them costs more. The zero
+// Value is not usable: see Open.
 type Value[T any] struct {
 	paths    []string
 	parse    func(contents [][]byte) (T, error)
@@ -55,13 +55,13 @@ type Value[T any] struct {
 
 	mu    sync.Mutex
 	value T
-	// good is the sum of what value was made of; last of what was looked at last, so that a fault is told of once.
+	// good is the checksum of what value was made from; last is that of the last read, so that a fault is reported only once.
 	good, last [sha256.Size]byte
-	// fault is what was wrong with the last.
+	// fault is the error of the last read.
 	fault error
 }
 
-// Open reads files and makes a T of their contents, in the order of paths. An error of parse must say nothing of a secret.
+// Open reads files and makes a T of their contents, in the order of paths. An error of parse must not reveal a secret.
 func Open[T any](r *Reporter, parse func(contents [][]byte) (T, error), paths ...string) (*Value[T], error) {
 	v := &Value[T]{paths: paths, parse: parse, reporter: r}
 	contents, sum, err := v.read()
@@ -75,7 +75,7 @@ func Open[T any](r *Reporter, parse func(contents [][]byte) (T, error), paths ..
 	return v, nil
 }
 
-// Get returns what the files hold now, or the last that was good.
+// Get returns the value of the files' current contents, or the last valid value.
 func (v *Value[T]) Get() T {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -96,7 +96,7 @@ func (v *Value[T]) Get() T {
 	return v.value
 }
 
-// take puts what is made of new contents in the place of the value, if they are good.
+// take replaces the value with one made from new contents, if they are valid.
 func (v *Value[T]) take(contents [][]byte, sum [sha256.Size]byte) error {
 	value, err := v.parse(contents)
 	if err != nil {
@@ -109,7 +109,7 @@ func (v *Value[T]) take(contents [][]byte, sum [sha256.Size]byte) error {
 
 func (v *Value[T]) wrap(err error) error { return fmt.Errorf("%s: %w", v.paths[0], err) }
 
-// read returns the contents of the files and a sum of them; of an error the sum of that.
+// read returns the contents of the files and their checksum; after an error, the checksum of the error.
 func (v *Value[T]) read() (contents [][]byte, sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	for _, path := range v.paths {
@@ -117,7 +117,7 @@ func (v *Value[T]) read() (contents [][]byte, sum [sha256.Size]byte, err error) 
 		if err != nil {
 			return nil, sha256.Sum256([]byte(err.Error())), err
 		}
-		_, _ = fmt.Fprintf(h, "%d ", len(text)) // a hash takes everything
+		_, _ = fmt.Fprintf(h, "%d ", len(text)) // a hash accepts all writes
 		_, _ = h.Write(text)
 		contents = append(contents, text)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/livefile"
 )
 
-// joined understands texts that do not say "bad".
+// joined parses texts that do not contain "bad".
 func joined(contents [][]byte) (string, error) {
 	text := string(bytes.Join(contents, []byte("+")))
 	if strings.Contains(text, "bad") {

@@ -15,13 +15,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/measure"
 )
 
-// Processes are some of this machine, with a name for all of them.
+// Processes are processes of this machine, reported under one name.
 type Processes struct {
 	Name string
 	PIDs []int
 }
 
-// ParseProcesses reads NAME=PID,PID…
+// ParseProcesses parses NAME=PID,PID…
 func ParseProcesses(text string) (Processes, error) {
 	name, list, _ := strings.Cut(text, "=")
 	p := Processes{Name: name}
@@ -35,14 +35,14 @@ func ParseProcesses(text string) (Processes, error) {
 	return p, nil
 }
 
-// reading is what had been done, and what each of the processes had used for it, up to a moment.
+// reading is what had been sent and delivered, and the time that each of the Processes had used for it, up to a moment.
 type reading struct {
 	sends, deliveries int64
 	used              []time.Duration
 	err               error
 }
 
-// readingAt reads at a moment.
+// readingAt takes a reading at a moment.
 func (b *bench) readingAt(ctx context.Context, run *check.Run, at time.Time) <-chan reading {
 	read := make(chan reading, 1)
 	go func() {
@@ -55,8 +55,8 @@ func (b *bench) readingAt(ctx context.Context, run *check.Run, at time.Time) <-c
 	return read
 }
 
-// cost reports the processor time of the processes since a reading, divided by what was sent and what arrived since. All that was
-// sent should have arrived by now: else a server that delivers late would seem to send for less.
+// cost reports the processor time of the processes since a reading, divided by the sends and the deliveries since. All that was sent should
+// have arrived by now: else a server that delivers late would seem to be cheap.
 func (b *bench) cost(run *check.Run, before <-chan reading) error {
 	first, last := <-before, b.reading(run)
 	if err := errors.Join(first.err, last.err); err != nil {
@@ -97,7 +97,7 @@ func (b *bench) reportCost(before, after reading) {
 // tick is the unit of processor time in /proc (USER_HZ, the same on every Linux).
 const tick = 10 * time.Millisecond
 
-// process is what /proc tells of one: used is its own time and that of its children that have ended.
+// process is the data of one process in /proc: used is its own time and that of its ended children.
 type process struct {
 	pid, parent int
 	used        time.Duration
@@ -127,9 +127,9 @@ func processes() (procs, error) {
 	return all, err
 }
 
-// parseStat reads /proc/PID/stat (proc_pid_stat(5)).
+// parseStat parses /proc/PID/stat (proc_pid_stat(5)).
 func parseStat(text string) (p process, err error) {
-	const parent, utime, cstime = 1, 11, 14 // after the name, which is in brackets and may hold anything
+	const parent, utime, cstime = 1, 11, 14 // counted after the name, which is in brackets and may contain anything
 	begin, end := strings.IndexByte(text, ' '), strings.LastIndexByte(text, ')')
 	fields := strings.Fields(text[end+1:])
 	if begin < 0 || end < 0 || len(fields) <= cstime {
@@ -147,7 +147,7 @@ func parseStat(text string) (p process, err error) {
 	return p, err
 }
 
-// used is the processor time of some processes and all that descend from them.
+// used is the processor time of some processes and all their descendants.
 func (all procs) used(pids []int) (sum time.Duration, err error) {
 	family := slices.Clone(pids)
 	for i := 0; i < len(family); i++ {

@@ -2,5 +2,5 @@
 
 package load
 
-// ownCPU is 0: this system is not asked.
+// ownCPU is 0: it is not implemented for this system.
 func ownCPU() float64 { return 0 }

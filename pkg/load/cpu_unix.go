@@ -4,7 +4,7 @@ package load
 
 import "syscall"
 
-// ownCPU is how many seconds of processor time this process and its children that have ended have used.
+// ownCPU is the processor time of this process and its ended children, in seconds.
 func ownCPU() float64 {
 	sum := 0.0
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {

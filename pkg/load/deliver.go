@@ -17,22 +17,22 @@ import (
 type Deliver struct {
 	Target
 	Users int
-	// Accounts is how many there are: those beyond Users do nothing.
+	// Accounts is the number of accounts: those beyond Users do nothing.
 	Accounts int
-	// FanOut is to how many users each message goes: a number, or all.
+	// FanOut is the number of users that each message goes to, or "all".
 	FanOut string
-	// Streams has all read by streams instead of polls.
+	// Streams makes all users read by streams instead of polls.
 	Streams bool
 	// Size is the length of a message's content, in characters.
 	Size int
-	// Rate is how many messages are sent a second, by all users together, whatever the server does; 0 for a closed loop,
-	// in which each of Concurrency senders sends again as soon as it is answered.
+	// Rate is how many messages all users together send a second, whatever the server does; 0 for a closed loop, in which each of
+	// Concurrency senders sends again as soon as it is answered.
 	Rate float64
-	// Concurrency is how many sends are under way at once: for a rate, at most.
+	// Concurrency is the number of sends under way at once; with a rate, the maximum.
 	Concurrency int
-	// Warmup is how long there is load before anything is measured, Duration how long it is measured.
+	// Warmup is how long there is load before measuring begins, Duration how long measuring lasts.
 	Warmup, Duration time.Duration
-	// Patience is how long to wait for a message while none arrives, before it is taken for missing.
+	// Patience is how long to wait without any arrival before a message counts as missing.
 	Patience time.Duration
 }
 
@@ -48,7 +48,7 @@ func (d *Deliver) validate() error {
 	return nil
 }
 
-// Run runs it.
+// Run runs the scenario.
 func (d *Deliver) Run(ctx context.Context, scenario string) (*report.Report, error) {
 	if err := d.validate(); err != nil {
 		return nil, err

@@ -16,22 +16,22 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// Inbox is the scenario in which one user's inbox is filled while nobody reads, and sends to it and reads from anywhere in it
-// are measured when it is small and when it is full.
+// Inbox is the scenario that fills one user's inbox while nobody reads. It measures sends to the inbox, and reads from anywhere in it, when
+// it is small and when it is full.
 type Inbox struct {
 	Target
-	// Messages is how many there are in the end. What is measured then has been measured before with fewMessages.
+	// Messages is the number of messages at the end. The same is measured before, with fewMessages.
 	Messages    int
 	Size        int
 	Concurrency int
-	// Polls is how many reads there are each time, one after the other, each of Limit messages after a random position.
+	// Polls is the number of reads each time, one after another, each of Limit messages after a random position.
 	Polls, Limit int
 	// Duration is how long sends are measured each time, in a closed loop.
 	Duration time.Duration
 	Patience time.Duration
 }
 
-// fewMessages is how many messages make an inbox that is small.
+// fewMessages is the size of a small inbox.
 const fewMessages = 1000
 
 func (in *Inbox) validate() error {
@@ -42,18 +42,18 @@ func (in *Inbox) validate() error {
 	return nil
 }
 
-// filling is an Inbox under way.
+// filling is an Inbox scenario in progress.
 type filling struct {
 	*Inbox
 	b      *bench
 	run    *check.Run
 	reader *reader
 	letter *letter
-	// sent is how many messages were accepted.
+	// sent is the number of accepted messages.
 	sent atomic.Int64
 }
 
-// Run runs it.
+// Run runs the scenario.
 func (in *Inbox) Run(ctx context.Context) (*report.Report, error) {
 	if err := in.validate(); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (f *filling) measure(ctx context.Context) (list []*measure.Series, err erro
 	return list, ctx.Err()
 }
 
-// fill sends until so many messages have been accepted; with took, for as long as it is measured.
+// fill sends until upTo messages have been accepted; if took is set, until Duration is over.
 func (f *filling) fill(ctx context.Context, upTo int64, took *measure.Series) {
 	now := time.Now()
 	end := now.Add(f.Duration)

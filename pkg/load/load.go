@@ -1,6 +1,6 @@
-// Package load puts load on a server and tells what came of it: latencies counted from the moment at which something
-// was to happen, throughput, and whether each accepted message arrived once and in order. It encrypts nothing: contents
-// and wrapped keys are random text of the right length, which no server can tell from the real thing.
+// Package load puts load on a server and reports latencies counted from the scheduled moment, throughput, and whether each accepted message
+// arrived once and in order. It encrypts nothing: contents and wrapped keys are random text of the right length, which no server can tell
+// from real ones.
 package load
 
 import (
@@ -26,7 +26,7 @@ const (
 	pollMargin = 15 * time.Second
 	// streamSilence is longer than the time between two heartbeats.
 	streamSilence = 40 * time.Second
-	// pollLimit is what a client asks for that wants few, large answers.
+	// pollLimit is what a client requests that wants few, large answers.
 	pollLimit = 1000
 )
 
@@ -34,18 +34,18 @@ const (
 type Target struct {
 	// Servers are URLs of one deployment; users are spread over them.
 	Servers []string
-	// Metrics are URLs of /metrics of the deployment's processes: what they used is reported.
+	// Metrics are URLs of /metrics of the deployment's processes, whose usage is reported.
 	Metrics []string
-	// Processes are some of this machine: what sends and deliveries cost them is reported.
+	// Processes are processes of this machine; their cost of sends and deliveries is reported.
 	Processes []Processes
-	// Prefix begins the names of the users; empty for one that is new each time. With a prefix that was used before, the
-	// users are logged in instead of registered, if Password is the same.
+	// Prefix is the prefix of the users' names; empty for a new one each time. With a prefix that was used before, the users are logged in
+	// instead of registered, if Password is the same.
 	Prefix, Password string
-	// Progress is where a line about the state of things is written over and over; nil for nowhere.
+	// Progress gets a progress line again and again; nil for none.
 	Progress io.Writer
 }
 
-// bench is what all scenarios stand on.
+// bench is what all scenarios share.
 type bench struct {
 	Target
 	servers []*wire.Server
@@ -77,12 +77,12 @@ func binaryOf(v uint32) []byte { return []byte{byte(v >> 24), byte(v >> 16), byt
 
 func (b *bench) server(i int) *wire.Server { return b.servers[i%len(b.servers)] }
 
-// setting notes what the scenario was run with.
+// setting records a setting of the run.
 func (b *bench) setting(name string, value any) {
 	b.report.Settings = append(b.report.Settings, report.Setting{Name: name, Value: fmt.Sprint(value)})
 }
 
-// finish sums up what all scenarios have in common.
+// finish completes the report with what all scenarios have in common.
 func (b *bench) finish(ctx context.Context, began time.Time, v *check.Verdict, series ...*measure.Series) (*report.Report, error) {
 	b.report.Seconds = time.Since(began).Seconds()
 	for _, s := range series {
@@ -98,7 +98,7 @@ func (b *bench) finish(ctx context.Context, began time.Time, v *check.Verdict, s
 	return &b.report, nil
 }
 
-// outcome is how a send ended: 200 is for one that was repeated after its connection had closed.
+// outcome is the result of a send: 200 answers one that was repeated after its connection closed.
 func outcome(status int, err error) check.Outcome {
 	switch {
 	case err != nil, status >= http.StatusInternalServerError:

@@ -23,11 +23,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// liar is a server that does to the inboxes of others what a test says, and accepts everything.
+// liar is a server that accepts everything, and corrupts the inboxes of others as a test says.
 type liar struct {
 	// put adds a message to an inbox.
 	put func(inbox []api.Message, m api.Message) []api.Message
-	// status answers sends; 201 if it is 0.
+	// status is the answer to sends; 201 if it is 0.
 	status int
 
 	mu      sync.Mutex
@@ -81,7 +81,7 @@ func (l *liar) poll(w http.ResponseWriter, r *http.Request, user string) {
 	answerJSON(w, http.StatusOK, out)
 }
 
-// stream tells what there is and ends, as a server does that drains.
+// stream sends what is there and ends, as a draining server does.
 func (l *liar) stream(w http.ResponseWriter, r *http.Request, user string) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	n, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Query().Get("after"), "e."))

@@ -14,17 +14,17 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// Login is the scenario in which users log in again and again.
+// Login is the scenario in which users log in repeatedly.
 type Login struct {
 	Target
 	Users int
-	// Rate is how many logins there are a second; 0 for a closed loop.
+	// Rate is the number of logins a second; 0 for a closed loop.
 	Rate             float64
 	Concurrency      int
 	Warmup, Duration time.Duration
 }
 
-// Run runs it.
+// Run runs the scenario.
 func (l *Login) Run(ctx context.Context) (*report.Report, error) {
 	if l.Users < 1 || l.Concurrency < 1 || l.Rate < 0 || l.Duration <= 0 || l.Warmup < 0 {
 		return nil, errors.New("users, concurrency and duration must be positive, and rate and warm-up not negative")

@@ -23,34 +23,34 @@ import (
 )
 
 const (
-	// pollsPerUser stays below what a server allows one user.
+	// pollsPerUser is below what a server allows one user.
 	pollsPerUser = 50
-	// pollsPerSource stays far below the ports that an address has: finding a free one among few takes the system long.
+	// pollsPerSource is far below the ports of an address: finding one of the last free ports takes the system long.
 	pollsPerSource = 4_000
-	// again is how long to wait for what nobody expects: the same message once more.
+	// again is how long to wait for an unexpected repeat of a message.
 	again = 500 * time.Millisecond
-	// parkWait is how long idle polls wait: as long as they may.
+	// parkWait is how long idle polls wait: the longest that the API allows.
 	parkWait = api.MaxPollWaitSeconds * time.Second
 )
 
-// Park is the scenario in which many polls are idle; with a Storm, all of them drop and come back.
+// Park is the scenario with many idle polls; with a Storm, all of them drop and come back.
 type Park struct {
 	Target
 	Polls int
-	// Streams are what is idle instead of polls, as many.
+	// Streams replaces the polls by as many streams.
 	Streams bool
-	// Gateways are URLs of what holds the polls; none if that is Servers.
+	// Gateways are URLs of the servers that hold the polls; Servers if empty.
 	Gateways []string
-	// Users share the polls; 0 for one to fifty polls. Probes of them are sent a message each.
+	// Users share the polls; 0 means up to fifty polls each. Probes of them are sent a message each.
 	Users, Probes int
-	// Processes hold the polls, from Sources addresses 127.0.0.x; 0 for as many as the ports demand.
+	// Processes hold the polls, from Sources addresses 127.0.0.x; 0 for as many as the number of ports requires.
 	Processes, Sources int
-	// Ramp is how long it takes until all have been begun; Hold how long the server is idle before its
-	// memory is read, without them and with them.
+	// Ramp is how long opening all polls takes; Hold is how long the server is idle before its memory is read, without the polls and with
+	// them.
 	Ramp, Hold time.Duration
-	// Storm is within which time all drop; 0 for no storm.
+	// Storm is the time within which all polls drop; 0 for no storm.
 	Storm time.Duration
-	// Patience is how long to wait until all are parked, or a message has arrived.
+	// Patience is how long to wait until all polls are parked, or a message has arrived.
 	Patience time.Duration
 	// Worker is the command line of a worker process, which calls fleet.Work.
 	Worker []string
@@ -68,7 +68,7 @@ func (p *Park) validate() error {
 	return nil
 }
 
-// parking is a Park under way.
+// parking is a Park scenario in progress.
 type parking struct {
 	p         *Park
 	b         *bench
@@ -81,7 +81,7 @@ type parking struct {
 	status    *wire.Conn
 }
 
-// Run runs it.
+// Run runs the scenario.
 func (p *Park) Run(ctx context.Context, scenario string) (*report.Report, error) {
 	if err := p.validate(); err != nil {
 		return nil, err
@@ -135,14 +135,14 @@ func (g *parking) prepare(ctx context.Context) (err error) {
 		g.run.Reader(i).Start(g.positions[i%len(g.users)])
 	}
 	g.status = wire.NewConn(g.b.server(0), "")
-	// The memory before is that of a server which is as idle as it will be with the polls: the accounts have left it some garbage.
+	// The memory before is read from a server as idle as it will be with the polls: opening the accounts leaves garbage.
 	if len(g.p.Metrics) > 0 && !measure.Until(ctx, measure.StoppedTimer(), time.Now().Add(g.p.Hold)) {
 		return ctx.Err()
 	}
 	return g.b.metrics.begin(ctx)
 }
 
-// hold has the polls open, and does to them what is to be done.
+// hold opens the polls and runs the steps of the scenario on them.
 func (g *parking) hold(ctx context.Context) (err error) {
 	g.enter("")
 	before := g.b.metrics.before.serverMemory
@@ -200,7 +200,7 @@ func (g *parking) job() fleet.Job {
 	return job
 }
 
-// parked waits until all polls are parked, as the clients see it and as the server does.
+// parked waits until all polls are parked, both for the clients and for the server.
 func (g *parking) parked(ctx context.Context, began time.Time, what string, drops int64) error {
 	waiting, cancel := context.WithTimeout(ctx, g.p.Patience+g.p.Ramp+g.p.Storm)
 	defer cancel()
@@ -241,7 +241,7 @@ func (g *parking) open(ctx context.Context) (int64, error) {
 	return s.Stats.ActiveConnections, err
 }
 
-// memory tells what an idle poll takes.
+// memory reports the memory that an idle poll takes.
 func (g *parking) memory(ctx context.Context, before float64) error {
 	if len(g.p.Metrics) == 0 {
 		return nil
@@ -268,7 +268,7 @@ func (g *parking) storm(ctx context.Context) error {
 	return g.parked(ctx, began, "parked again", int64(g.p.Polls))
 }
 
-// took takes in an answer that came to a poll of a worker.
+// took processes an answer to a poll of a worker.
 func (g *parking) took(a fleet.Arrival) {
 	if a.Poll < 0 || a.Poll >= g.p.Polls {
 		return
@@ -282,7 +282,7 @@ func (g *parking) took(a fleet.Arrival) {
 	}
 }
 
-// probe sends a message to some of the users, one after the other: the next when all polls of the one before have it.
+// probe sends a message to some of the users, one after another: the next when all polls of the one before have it.
 func (g *parking) probe(ctx context.Context) error {
 	g.enter("after the sends: ")
 	s := &senders{b: g.b, run: g.run, accepted: measure.NewSeries("send", time.Now()), from: time.Now()}
@@ -303,14 +303,14 @@ func (g *parking) probe(ctx context.Context) error {
 		if there, err := g.arrived(ctx); err != nil {
 			return err
 		} else if !there {
-			break // the judge tells what is missing
+			break // the judge reports what is missing
 		}
 	}
 	measure.Until(ctx, measure.StoppedTimer(), time.Now().Add(again))
 	return ctx.Err()
 }
 
-// arrived waits, as long as patience lasts, until every message is where it is to be.
+// arrived waits, for at most the patience, until every message has arrived.
 func (g *parking) arrived(ctx context.Context) (bool, error) {
 	waiting, cancel := context.WithTimeout(ctx, g.p.Patience)
 	defer cancel()
@@ -321,7 +321,7 @@ func (g *parking) arrived(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// syncBuffer keeps the beginning of what workers complain about.
+// syncBuffer keeps the beginning of the workers' error output.
 type syncBuffer struct {
 	mu   sync.Mutex
 	text []byte
@@ -343,7 +343,7 @@ func (b *syncBuffer) String() string {
 	return string(b.text)
 }
 
-// OwnWorker is the command that runs this program again, with other arguments.
+// OwnWorker is the command that runs this program with other arguments.
 func OwnWorker(args ...string) ([]string, error) {
 	self, err := os.Executable()
 	return append([]string{self}, args...), err

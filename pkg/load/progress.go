@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// watch writes a line about the state of things over and over, until stop is called.
+// watch writes a progress line again and again, until stop is called.
 func (b *bench) watch(state func() string) (stop func()) {
 	if b.Progress == nil {
 		return func() {}

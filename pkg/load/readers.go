@@ -17,14 +17,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// readers are users that read all the time, as clients do: by polls or by streams.
+// readers are users that read continuously, as clients do: by polls or by streams.
 type readers struct {
 	b        *bench
 	run      *check.Run
 	list     []*reader
 	streams  bool
 	delivery *measure.Series
-	// from and to bound the sends whose deliveries are measured, by the time they were to be made.
+	// from and to bound the sends whose deliveries are measured, by their scheduled times.
 	from, to time.Time
 
 	reading sync.WaitGroup
@@ -40,7 +40,7 @@ type reader struct {
 	cursor string
 }
 
-// newReaders makes readers of the users' inboxes, from where those stand now.
+// newReaders makes readers of the users' inboxes, from their current positions.
 func newReaders(ctx context.Context, b *bench, run *check.Run, users []user) (*readers, error) {
 	positions, err := b.heads(ctx, users)
 	r := &readers{b: b, run: run, list: make([]*reader, len(users))}
@@ -51,7 +51,7 @@ func newReaders(ctx context.Context, b *bench, run *check.Run, users []user) (*r
 	return r, err
 }
 
-// heads finds out where the users' inboxes stand.
+// heads finds the current positions of the users' inboxes.
 func (b *bench) heads(ctx context.Context, users []user) ([]int64, error) {
 	positions := make([]int64, len(users))
 	finding, ctx := errgroup.WithContext(ctx)
@@ -80,7 +80,7 @@ func (b *bench) heads(ctx context.Context, users []user) ([]int64, error) {
 	return positions, finding.Wait()
 }
 
-// start has all of them read until finish.
+// start makes all of them read until finish.
 func (r *readers) start(ctx context.Context) {
 	ctx, r.stop = context.WithCancel(ctx)
 	for _, one := range r.list {
@@ -88,7 +88,7 @@ func (r *readers) start(ctx context.Context) {
 	}
 }
 
-// await waits until everything that was accepted has arrived, or nothing more arrives for as long as patience.
+// await waits until every accepted message has arrived, or nothing has arrived for patience.
 func (r *readers) await(ctx context.Context, patience time.Duration) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -101,7 +101,7 @@ func (r *readers) await(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// finish stops the readers, and has each look once more for what nobody expects.
+// finish stops the readers, and makes each look once more for unexpected messages.
 func (r *readers) finish(ctx context.Context, patience time.Duration) {
 	r.stop()
 	r.reading.Wait()
@@ -113,7 +113,7 @@ func (r *readers) finish(ctx context.Context, patience time.Duration) {
 			return nil
 		})
 	}
-	_ = sweeping.Wait() // what it does not find is judged to be missing
+	_ = sweeping.Wait() // what it does not find counts as missing
 }
 
 // read reads until ctx ends.
@@ -134,7 +134,7 @@ func (r *reader) once(ctx context.Context) (time.Duration, error) {
 	return r.poll(ctx, pollWait)
 }
 
-// sweep reads on until there is nothing more.
+// sweep reads until nothing more comes.
 func (r *reader) sweep(ctx context.Context, patience time.Duration) {
 	r.conn.Mend()
 	defer r.conn.Close()
@@ -151,7 +151,7 @@ func (r *reader) sweep(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// poll makes one poll and takes its answer in. It returns how long the server asks to wait.
+// poll makes one poll and processes the answer. It returns how long the server asks to wait.
 func (r *reader) poll(ctx context.Context, wait time.Duration) (time.Duration, error) {
 	path := fmt.Sprintf("/api/messages/poll?limit=%d&wait=%d&after=%s", pollLimit, int(wait.Seconds()), r.cursor)
 	a, err := r.conn.Do(ctx, wire.Request{Method: http.MethodGet, Path: path, Token: r.user.token, Timeout: wait + pollMargin})
@@ -200,14 +200,14 @@ func (r *reader) stream(ctx context.Context) (time.Duration, error) {
 	return a.RetryAfter, err
 }
 
-// take takes in what an answer or an event has brought.
+// take processes an answer or an event.
 func (r *reader) take(now time.Time) {
 	r.check.Take(r.answer.Messages, r.answer.Skipped, r.answer.Position)
 	r.measure(now)
 	r.cursor = r.answer.Cursor
 }
 
-// measure records how long the messages of an answer have taken.
+// measure records the latencies of the messages of an answer.
 func (r *reader) measure(now time.Time) {
 	if r.of.delivery == nil {
 		return

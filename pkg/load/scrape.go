@@ -13,13 +13,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/report"
 )
 
-// scraper reads what the processes under load use from their /metrics, and what this one uses.
+// scraper reads the usage of the processes under load from their /metrics, and that of this process.
 type scraper struct {
 	urls   []string
 	before usage
 }
 
-// usage is what processes have used up to a moment.
+// usage is the resource usage of processes up to a moment.
 type usage struct {
 	at               time.Time
 	serverCPU        float64 // seconds
@@ -37,7 +37,7 @@ func (s *scraper) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// usage reports what was used since begin.
+// usage reports the usage since begin.
 func (s *scraper) usage(ctx context.Context, r *report.Report) error {
 	if s.before.at.IsZero() {
 		return nil
@@ -70,7 +70,7 @@ func (s *scraper) read(ctx context.Context) (usage, error) {
 	return u, nil
 }
 
-// scrape reads the metrics that have no labels.
+// scrape reads the metrics without labels.
 func scrape(ctx context.Context, url string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -18,10 +18,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// wrappedBytes is how long a message key is that was wrapped for an RSA key of 2048 bits.
+// wrappedBytes is the length of a message key wrapped for an RSA key of 2048 bits.
 const wrappedBytes = 256
 
-// letter is what one user sends, over and over: only the stamp and the client message id change.
+// letter is the message that a user sends repeatedly: only the stamp and the client message id change.
 type letter struct {
 	from   *user
 	to     []int
@@ -73,7 +73,7 @@ type senders struct {
 	end         time.Time
 	concurrency int
 
-	// accepted holds how long sends took, late how late they were begun, for a schedule. from is when measuring begins.
+	// accepted holds how long sends took; late, for a schedule, how late they began. from is when measuring begins.
 	accepted, late *measure.Series
 	from           time.Time
 }
@@ -99,7 +99,7 @@ func newSender(s *senders, i int) *sender {
 	return &sender{senders: s, conn: wire.NewConn(s.b.server(i), ""), timer: measure.StoppedTimer()}
 }
 
-// loop is one sender. In a closed loop it sends one user's letters; on a schedule everybody's in turn.
+// loop is one sender. In a closed loop it sends one user's letters; on a schedule those of all users in turn.
 func (s *senders) loop(ctx context.Context, i int) {
 	one := newSender(s, i)
 	defer one.conn.Close()
@@ -128,7 +128,7 @@ func (s *senders) noteLate(at time.Time) {
 	}
 }
 
-// send sends one letter that was to be sent at a moment, and returns how long the server asks to wait.
+// send sends one letter scheduled at a moment, and returns how long the server asks to wait.
 func (s *sender) send(ctx context.Context, l *letter, at time.Time) time.Duration {
 	n := s.run.Begin(l.to)
 	l.body(&s.body, check.Stamp{Run: s.run.ID, N: n, At: at.UnixNano()})
@@ -146,8 +146,7 @@ func (s *sender) send(ctx context.Context, l *letter, at time.Time) time.Duratio
 	return 0
 }
 
-// letters makes a letter of each user: to fanOut of them, the next ones in the list, and to itself only if it is to
-// all.
+// letters makes a letter for each user: to the next fanOut users in the list, and to itself only if it is to all.
 func letters(users []user, fanOut, content int) ([]*letter, error) {
 	list := make([]*letter, len(users))
 	for i := range users {
@@ -163,7 +162,7 @@ func letters(users []user, fanOut, content int) ([]*letter, error) {
 	return list, nil
 }
 
-// fanOut reads how many users a message goes to.
+// fanOut parses the number of users that a message goes to.
 func fanOut(text string, users int) (int, error) {
 	if text == "all" {
 		return users, nil

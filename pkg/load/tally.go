@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// tally counts answers by what was asked and the status; errors are counted as such.
+// tally counts answers by request and status; errors are counted as such.
 type tally struct {
 	mu sync.Mutex
 	m  map[string]int64
@@ -34,7 +34,7 @@ func (t *tally) counts() map[string]int64 {
 	return maps.Clone(t.m)
 }
 
-// statusKey names a kind of answer.
+// statusKey is a kind of answer.
 type statusKey struct {
 	what   string
 	status int

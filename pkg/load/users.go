@@ -19,22 +19,22 @@ import (
 )
 
 const (
-	// registrations are how many accounts are opened at a time: the server spends its time on hashing their passwords.
+	// registrations is how many accounts are opened concurrently: the server is busy hashing their passwords.
 	registrations = 8
-	// attempts bounds how often one is tried that the server has no room for.
+	// attempts bounds the tries of a request that the server has no room for.
 	attempts = 20
-	// keyBits is the smallest key that a server takes: nothing is encrypted with it.
+	// keyBits is the smallest key that a server accepts: nothing is encrypted with it.
 	keyBits = 2048
 )
 
 // user is an account with a session.
 type user struct {
 	name, token string
-	// cursor is where its inbox stood at the beginning.
+	// cursor is where its inbox was at the beginning.
 	cursor string
 }
 
-// users opens n accounts, once, and a session for each.
+// users opens n accounts, or finds them open, and a session for each.
 func (b *bench) users(ctx context.Context, n int) ([]user, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("%d users are too few", n)
@@ -87,7 +87,7 @@ func (b *bench) user(ctx context.Context, i int, key string) (user, error) {
 	return u, nil
 }
 
-// exchange posts JSON and reads the answer, and waits and tries again while the server has no room.
+// exchange posts JSON and reads the answer; it waits and retries while the server has no room.
 func exchange(ctx context.Context, conn *wire.Conn, path string, in, out any) (int, error) {
 	body, err := json.Marshal(in)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
-// Engines measures what a process asks of the engines it stands on.
+// Engines measures a process's operations on its engines.
 type Engines struct {
 	duration *prometheus.HistogramVec
 	errors   *prometheus.CounterVec
@@ -33,18 +33,18 @@ func NewEngines(reg prometheus.Registerer) *Engines {
 	}
 }
 
-// Observe counts one operation, and makes it a span of the trace of ctx. The name of the operation is one of a small set:
-// a command's, not what it is about.
+// Observe counts one operation, and adds a span to the trace of ctx. The operation is one of a small set of names: the command,
+// without its arguments.
 func (e *Engines) Observe(ctx context.Context, engine, operation string, took time.Duration, failed bool) {
 	tracing.Operation(ctx, engine, operation, took, failed)
 	e.duration.WithLabelValues(engine, operation).Observe(took.Seconds())
-	failures := e.errors.WithLabelValues(engine, operation) // there before the first one, so that this is seen as an increase
+	failures := e.errors.WithLabelValues(engine, operation) // created before the first failure, so that it is seen as an increase
 	if failed {
 		failures.Inc()
 	}
 }
 
-// Of is Observe for one engine. The series of the operations that are named are there from the start.
+// Of is Observe for one engine. It creates the series of the given operations at the start.
 func (e *Engines) Of(engine string, operations ...string) func(ctx context.Context, operation string, took time.Duration, failed bool) {
 	for _, operation := range operations {
 		e.duration.WithLabelValues(engine, operation)

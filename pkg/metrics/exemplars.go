@@ -5,7 +5,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Observe puts a value into a histogram. If the trace that it belongs to is sampled, its id stands there as an example.
+// Observe adds a value to a histogram. If its trace is sampled, the trace id becomes an exemplar.
 func Observe(h prometheus.Observer, value float64, sc trace.SpanContext) {
 	if exemplars, ok := h.(prometheus.ExemplarObserver); ok && sc.IsSampled() {
 		exemplars.ObserveWithExemplar(value, prometheus.Labels{"trace_id": sc.TraceID().String()})

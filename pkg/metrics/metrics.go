@@ -1,4 +1,4 @@
-// Package metrics makes the registry of a process and measures the process itself.
+// Package metrics makes the registry of a process and measures the process.
 package metrics
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// NewRegistry makes a registry with what every process tells: the Go runtime, the process, the build.
+// NewRegistry makes a registry with the metrics of every process: the Go runtime, the process, the build.
 func NewRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
@@ -37,7 +37,7 @@ func Version() string {
 	return "unknown"
 }
 
-// Memory tells how much memory the process uses now. It does not stop the world.
+// Memory returns how much memory the process uses now. It does not stop the world.
 func Memory() api.MemoryUsage {
 	samples := []runtimemetrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},
@@ -48,7 +48,7 @@ func Memory() api.MemoryUsage {
 	return api.MemoryUsage{RSS: residentBytes(), HeapTotal: used + unused, HeapUsed: used}
 }
 
-// residentBytes is 0 on systems without /proc.
+// residentBytes returns 0 on systems without /proc.
 func residentBytes() int64 {
 	if runtime.GOOS != "linux" {
 		return 0

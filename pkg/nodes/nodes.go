@@ -15,13 +15,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
-// Polls tells of the parked polls of a process.
+// Polls counts the polls of a process.
 type Polls interface {
 	Open() int64
 	Capacity() int64
 }
 
-// Announce answers for this process until stop is called. polls is nil in a process that holds none.
+// Announce describes this process to the others until stop is called. polls is nil in a process that holds none.
 func Announce(d bus.Directory, id, service string, polls Polls) (stop func() error, err error) {
 	started := time.Now()
 	return d.Answer(func() []byte {
@@ -29,12 +29,12 @@ func Announce(d bus.Directory, id, service string, polls Polls) (stop func() err
 		if polls != nil {
 			status.ActiveConnections, status.Capacity = polls.Open(), polls.Capacity()
 		}
-		text, _ := json.Marshal(status) // numbers and strings: it cannot fail
+		text, _ := json.Marshal(status) // cannot fail: numbers and strings
 		return text
 	})
 }
 
-// maxAge is how long one look around serves all who ask, so that asking often does not load the others.
+// maxAge is how long the answers are reused, so that frequent calls do not load the other nodes.
 const maxAge = time.Second
 
 // Directory finds the live nodes.
@@ -47,17 +47,17 @@ type Directory struct {
 	at   time.Time
 }
 
-// NewDirectory makes a Directory that looks around on d.
+// NewDirectory makes a Directory that asks on d.
 func NewDirectory(d bus.Directory) *Directory { return &Directory{bus: d, now: time.Now} }
 
-// Stats sums over the live nodes, as of at most a second ago.
+// Stats returns the sums over the live nodes, at most a second old.
 func (d *Directory) Stats(ctx context.Context) (api.StatusStats, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.at.IsZero() && d.now().Sub(d.at) < maxAge {
 		return d.last, nil
 	}
-	answers, err := d.bus.Ask(context.WithoutCancel(ctx)) // others are given what it finds; it ends by itself
+	answers, err := d.bus.Ask(context.WithoutCancel(ctx)) // others get the result too; Ask limits its own time
 	if err != nil {
 		return api.StatusStats{}, err
 	}
@@ -73,7 +73,7 @@ func (d *Directory) Stats(ctx context.Context) (api.StatusStats, error) {
 	return d.last, nil
 }
 
-// Sum adds nodes up.
+// Sum adds up nodes.
 func Sum(found []api.NodeStatus) api.StatusStats {
 	slices.SortFunc(found, func(a, b api.NodeStatus) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.ID, b.ID))

@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/nodes"
 )
 
-// room is a bus on which everybody hears everybody.
+// room is a bus on which every member hears every other.
 type room struct {
 	members []func() []byte
 	asked   int

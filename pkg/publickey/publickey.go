@@ -1,4 +1,4 @@
-// Package publickey judges the public keys that users submit: what it lets pass can be handed to any client.
+// Package publickey checks the public keys that users submit: what it accepts is safe to hand to any client.
 package publickey
 
 import (
@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// MinBits is the least length of the modulus.
+	// MinBits is the minimum length of the modulus.
 	MinBits = 2048
-	// MaxBits is its greatest length.
+	// MaxBits is its maximum length.
 	MaxBits = 8192
 
 	blockType = "PUBLIC KEY"
@@ -28,16 +28,16 @@ const (
 )
 
 var (
-	// ErrInvalid means that a text is no public key that may be used. The errors that wrap it say why, for a person, and
-	// quote nothing of the text.
+	// ErrInvalid means that a text is not an acceptable public key. The errors that wrap it say why, for a person, and quote
+	// nothing of the text.
 	ErrInvalid = errors.New("invalid public key")
-	// ErrPrivateKey means that the text holds a private key, which its owner must take for disclosed. It wraps ErrInvalid.
+	// ErrPrivateKey means that the text holds a private key, which its owner must regard as disclosed. It wraps ErrInvalid.
 	ErrPrivateKey = fmt.Errorf("%w: the text contains a private key; replace that key, it is not private any more", ErrInvalid)
 )
 
-// Key is a public key that may be used.
+// Key is an acceptable public key.
 type Key struct {
-	// PEM is the key's canonical text: one block in lines of 64 characters, with a line end behind it.
+	// PEM is the key's canonical text: one block in lines of 64 characters, with a final line end.
 	PEM string
 	// Fingerprint is the hex SHA-256 of the SPKI DER.
 	Fingerprint string
@@ -45,8 +45,8 @@ type Key struct {
 	Bits int
 }
 
-// Parse reads exactly one PEM block PUBLIC KEY (SPKI, RFC 5280) that holds an RSA key of MinBits to MaxBits, with nothing
-// but white space around it, in at most api.MaxPublicKeyBytes. Its errors wrap ErrInvalid.
+// Parse reads exactly one PEM block PUBLIC KEY (SPKI, RFC 5280) with an RSA key of MinBits to MaxBits, surrounded by nothing but
+// white space, in at most api.MaxPublicKeyBytes. Its errors wrap ErrInvalid.
 func Parse(text string) (Key, error) {
 	der, err := decode(text)
 	if err != nil {
@@ -67,7 +67,7 @@ func Parse(text string) (Key, error) {
 	}, nil
 }
 
-// decode takes the DER out of its PEM.
+// decode extracts the DER from the PEM.
 func decode(text string) ([]byte, error) {
 	switch {
 	case len(text) > api.MaxPublicKeyBytes:
@@ -76,7 +76,7 @@ func decode(text string) ([]byte, error) {
 		return nil, ErrPrivateKey
 	}
 	text = strings.Trim(text, blanks)
-	// The decoder skips what it cannot read until a block that it can: so there must be one beginning, at the beginning.
+	// The decoder skips everything before a block that it can read: so there must be exactly one beginning, at the start.
 	if !strings.HasPrefix(text, "-----BEGIN "+blockType+"-----") || strings.Count(text, "-----BEGIN") != 1 {
 		return nil, fmt.Errorf("%w: it must be exactly one PEM block %s", ErrInvalid, blockType)
 	}
@@ -87,7 +87,7 @@ func decode(text string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// parse reads an RSA key in the one encoding it has: with several it would have several fingerprints.
+// parse reads an RSA key in its only valid encoding: with several encodings it would have several fingerprints.
 func parse(der []byte) (*rsa.PublicKey, error) {
 	parsed, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
@@ -103,8 +103,7 @@ func parse(der []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// check judges the two numbers a key consists of. Exponents above 31 bits are refused by many libraries; even numbers are
-// no RSA key at all.
+// check checks modulus and exponent. Many libraries refuse exponents above 31 bits; even numbers are not RSA keys.
 func check(key *rsa.PublicKey) error {
 	switch bits := key.N.BitLen(); {
 	case bits < MinBits || bits > MaxBits:

@@ -20,7 +20,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/publickey"
 )
 
-// modulus is an odd number of the given length. Nothing here needs its factors, so none are looked for.
+// modulus is an odd number of the given length. These tests do not need its factors, so it is not made of primes.
 func modulus(bits int) *big.Int {
 	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
 	return n.Add(n, big.NewInt(0x10001))
@@ -109,7 +109,7 @@ func TestEverythingElseIsRefused(t *testing.T) {
 	}
 }
 
-// padded is an SPKI whose BIT STRING claims unused bits: another encoding of no other key.
+// padded is an SPKI whose BIT STRING claims unused bits: another encoding of the same key.
 func padded(t *testing.T) []byte {
 	t.Helper()
 	type spki struct {

@@ -9,27 +9,27 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// DefaultMaxKeys is room enough for the keys of a busy hour, in some ten megabytes.
+// DefaultMaxKeys is enough for the keys of a busy hour, in some ten megabytes.
 const DefaultMaxKeys = 1 << 16
 
-// InProcess is a Limiter for a deployment of one process. It is the generic cell rate algorithm (ITU-T I.371, annex A, in
-// the form of virtual scheduling): all it keeps for a key is the time at which the whole quota is there again.
+// InProcess is a Limiter for a deployment of one process. It is the generic cell rate algorithm (ITU-T I.371, annex A, in the form of
+// virtual scheduling): all it keeps for a key is the time at which the whole quota is available again. It is safe for concurrent use.
 //
-// It remembers the keys used last. Somebody who is refused can make it forget that only by using more keys than it
-// holds in the meantime, for being refused is use.
+// It remembers the most recently used keys. A refused event is use too, so a refused client can make it forget its key only by using more
+// keys than it holds in the meantime.
 type InProcess struct {
 	quota Quota
-	// interval is how long it takes to gain one event.
+	// interval is the time to gain one event.
 	interval time.Duration
-	// start is what times are counted from, on the monotonic clock: setting the wall clock grants and refuses nothing.
+	// start is the base of all times, on the monotonic clock: a change of the wall clock has no effect.
 	start time.Time
 
 	mu   sync.Mutex
 	full *simplelru.LRU[string, time.Duration]
 }
 
-// NewInProcess makes a Limiter that remembers up to maxKeys keys; 0 means DefaultMaxKeys. It panics on a quota that is no
-// quota: settings are checked before they get here.
+// NewInProcess makes a Limiter that remembers up to maxKeys keys; 0 means DefaultMaxKeys. It panics on an invalid quota: settings are
+// checked earlier.
 func NewInProcess(q Quota, maxKeys int) *InProcess {
 	if q.Events < 1 || q.Period < time.Duration(q.Events) {
 		panic(fmt.Sprintf("ratelimit: %d events in %s is no quota", q.Events, q.Period))

@@ -18,10 +18,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}, []string{"limit", "decision"})}
 }
 
-// Measure counts what a limiter decides, under the name of its limit, which is one of a small set.
+// Measure counts the decisions of a limiter under name, which must be one of a small set.
 func (m *Metrics) Measure(name string, l Limiter) Limiter {
 	count := func(decision string) prometheus.Counter { return m.decisions.WithLabelValues(name, decision) }
-	// Made now, so that the first refusal is seen as an increase.
+	// Created now, so that the first refusal shows as an increase.
 	return &measured{Limiter: l, allowed: count("allowed"), refused: count("refused"), unavailable: count("unavailable")}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 )
 
-// away is a limiter that cannot tell.
+// away is a limiter that always fails.
 type away struct{}
 
 func (away) Allow(context.Context, string) (ratelimit.Result, error) {

@@ -1,4 +1,4 @@
-// Package ratelimit bounds how often something may happen for a key.
+// Package ratelimit limits how often something may happen for a key.
 package ratelimit
 
 import (
@@ -10,18 +10,18 @@ import (
 // ErrUnavailable means that the limiter could not decide.
 var ErrUnavailable = errors.New("rate limiter unavailable")
 
-// Quota allows Events in any Period, all at once if they come so.
+// Quota allows Events in any Period, even all at once.
 type Quota struct {
 	Events int
 	Period time.Duration
 }
 
-// Result is a decision and what to tell the client about it.
+// Result is a decision, with what to tell the client about it.
 type Result struct {
 	Allowed   bool
 	Limit     int
 	Remaining int
-	// ResetAfter is the time until the whole quota is there again.
+	// ResetAfter is the time until the whole quota is available again.
 	ResetAfter time.Duration
 	// RetryAfter is the time until the next event is allowed; 0 if this one was.
 	RetryAfter time.Duration

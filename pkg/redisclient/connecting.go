@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/tlsfiles"
 )
 
-// keepAlive is how often a connection is asked whether it still stands.
+// keepAlive is the interval of TCP keep-alive probes.
 const keepAlive = 30 * time.Second
 
 type (
@@ -22,7 +22,8 @@ type (
 	credentials func(ctx context.Context) (user, password string, err error)
 )
 
-// connecting returns what makes each connection with the files as they are then. Each is nil where no file matters.
+// connecting returns functions that make each connection with the files' contents at that time. Each is nil if no file is
+// configured for it.
 func (c Config) connecting(base *tls.Config, files *livefile.Reporter) (dialer, credentials, error) {
 	dial, err := c.dialer(base, files)
 	if err != nil || c.URLFile == "" {
@@ -55,7 +56,7 @@ func (c Config) dialer(base *tls.Config, files *livefile.Reporter) (dialer, erro
 	return d.DialContext, nil
 }
 
-// userOf reads a name and a password from a URL.
+// userOf parses a name and a password from a URL.
 func userOf(contents [][]byte) (*url.Userinfo, error) {
 	u, err := url.Parse(strings.TrimRight(string(contents[0]), "\r\n"))
 	if err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") {

@@ -1,4 +1,4 @@
-// Package redisclient connects to Redis: one server, a set watched by Sentinels, or a Cluster.
+// Package redisclient connects to Redis: one server, a set monitored by Sentinels, or a Cluster.
 package redisclient
 
 import (
@@ -23,7 +23,7 @@ const (
 	Cluster  = "cluster"
 )
 
-// Config is what an operator sets.
+// Config is the operator's configuration.
 type Config struct {
 	URL  config.Secret `env:"REDIS_URL,required" desc:"redis://user:password@host:port/0, or rediss:// for TLS; further addresses as ?addr=host:port&addr=…"`
 	Mode string        `env:"REDIS_MODE" envDefault:"single" desc:"single, sentinel (the URL names the Sentinels, and ?master_name= the set) or cluster"`
@@ -31,7 +31,7 @@ type Config struct {
 	Cert string        `env:"REDIS_CERT_FILE" desc:"PEM file of the certificate to show to Redis; none by default; read again at each connection"`
 	Key  string        `env:"REDIS_KEY_FILE" desc:"PEM file of that certificate's private key"`
 
-	// URLFile is read again at each connection, for the name and the password.
+	// URLFile is reread for each connection, for the name and the password.
 	URLFile config.SecretFile `env:"REDIS_URL_FILE"`
 }
 
@@ -51,25 +51,24 @@ const (
 	dialTimeout = 2 * time.Second
 	// ioTimeout bounds one command whose context has no earlier deadline.
 	ioTimeout = 2 * time.Second
-	// maxRetries is how often a command that met a broken connection is sent again. All commands used here may be
-	// repeated.
+	// maxRetries is how often a command is retried after a broken connection. All commands used here may be repeated.
 	maxRetries = 2
-	// clusterReload is after how long a client of a Cluster asks anew who has which slots. It is not told when a master has died:
-	// until then it goes on dialling it.
+	// clusterReload is how often a Cluster's client refreshes its map of slots. It is not told when a master dies, and until the
+	// refresh it keeps dialling it.
 	clusterReload = 5 * time.Second
 )
 
-// Client is a client of whichever servers the Config names.
+// Client is a client of the servers that the Config names.
 type Client struct {
 	redis.UniversalClient
 
 	cluster bool
 }
 
-// Cluster reports whether the servers are a Cluster: a command may then name keys of one slot only.
+// Cluster reports whether the servers are a Cluster: then all keys of a command must be in one slot.
 func (c *Client) Cluster() bool { return c.cluster }
 
-// Open makes a client, and tells files, which may be nil, of files that change. It connects when it is used.
+// Open makes a client. It reports changes of files to files, which may be nil. It connects on first use.
 func Open(c Config, files *livefile.Reporter) (*Client, error) {
 	open := map[string]func(Config, *livefile.Reporter) (redis.UniversalClient, error){Single: openSingle, Sentinel: openSentinel, Cluster: openCluster}[c.Mode]
 	if open == nil {
@@ -124,22 +123,22 @@ func openCluster(c Config, files *livefile.Reporter) (redis.UniversalClient, err
 	return redis.NewClusterClient(o), nil
 }
 
-// LogTo sends what the client library has to say, for all clients of this process, to a log.
+// LogTo sends the messages of the client library, for all clients of this process, to a log.
 func LogTo(log *slog.Logger) { redis.SetLogger(logger{log}) }
 
-// logger implements the library's idea of a logger.
+// logger implements the library's logger interface.
 type logger struct{ *slog.Logger }
 
-// Printf is called with troubles: connections that fail, masters that change.
+// Printf is called with problems: connections that fail, masters that change.
 func (l logger) Printf(ctx context.Context, format string, values ...any) {
 	l.WarnContext(ctx, "redis client", "message", fmt.Sprintf(format, values...))
 }
 
-// observer is a hook that tells of every command.
+// observer is a hook that reports every command.
 type observer func(ctx context.Context, operation string, took time.Duration, failed bool)
 
-// Observe makes a client tell observe of every command or pipeline, and how long it took. Commands that wait for something
-// to happen are left out.
+// Observe makes a client report every command or pipeline and its duration to observe, except commands that block to wait for
+// something.
 func Observe(client redis.UniversalClient, observe func(ctx context.Context, operation string, took time.Duration, failed bool)) {
 	client.AddHook(observer(observe))
 }
@@ -165,7 +164,7 @@ func (o observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 		began := time.Now()
 		err := next(ctx, cmds)
 		took, failed := time.Since(began), failure(err)
-		for _, cmd := range cmds { // err is that of the first which has one, and that may be harmless
+		for _, cmd := range cmds { // err is that of the first failing command, and that may be harmless
 			failed = failed || failure(cmd.Err())
 		}
 		o(ctx, "pipeline", took, failed)
@@ -173,12 +172,12 @@ func (o observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// harmless are the beginnings of answers that the library deals with, which asks servers for what not all of them know, or that say
-// that there is nothing.
+// harmless are the prefixes of error answers that the library handles, because not all servers know all commands it uses, or that
+// mean that nothing was found.
 var harmless = []string{"NOSCRIPT ", "MOVED ", "ASK ", "ERR no such key", "ERR unknown command", "ERR unknown subcommand", "ERR Unknown subcommand"}
 
-// failure reports whether an error is more than an answer such as "there is none". A server that is full, read-only or does not
-// permit a command answers too, and has failed.
+// failure reports whether an error is more than an answer such as "not found". A server that answers that it is full, read-only or
+// does not permit a command has failed.
 func failure(err error) bool {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return false

@@ -40,7 +40,7 @@ func TestAnAddressThatCannotBeIsRefusedAndNotShown(t *testing.T) {
 	}
 }
 
-// TestOperationsAreObserved: what failed is a connection, not an answer such as that there is no such key.
+// TestOperationsAreObserved: a broken connection is a failure, an answer such as "no such key" is not.
 func TestOperationsAreObserved(t *testing.T) {
 	url := enginetest.URL(t, enginetest.Redis)
 	observed := observe(t, url, func(client redis.UniversalClient) {
@@ -54,8 +54,8 @@ func TestOperationsAreObserved(t *testing.T) {
 	require.NotContains(t, observed, "xread", "it waits on purpose")
 }
 
-// TestAnswersThatSayNoAreFailures: a server that is full, read-only, loading or does not permit a command, alone and in the middle of a
-// pipeline.
+// TestAnswersThatSayNoAreFailures: a server that is full, read-only, loading or does not permit a command, for a single command and
+// in the middle of a pipeline.
 func TestAnswersThatSayNoAreFailures(t *testing.T) {
 	for answer, failed := range map[string]bool{
 		"+OK": false, "$-1": false, "-NOSCRIPT No matching script": false, "-ERR no such key": false,
@@ -76,7 +76,7 @@ func TestAnswersThatSayNoAreFailures(t *testing.T) {
 	}
 }
 
-// answering is a server that says OK to everything, but one thing to GET.
+// answering is a server that answers OK to everything except GET.
 func answering(t *testing.T, answer string) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +85,7 @@ func answering(t *testing.T, answer string) (address string) {
 	serve := func(c net.Conn) {
 		defer func() { _ = c.Close() }()
 		for words := bufio.NewScanner(c); words.Scan(); {
-			if !strings.HasPrefix(words.Text(), "*") { // a command begins with the number of its words
+			if !strings.HasPrefix(words.Text(), "*") { // a command begins with its number of words
 				continue
 			}
 			words.Scan()
@@ -135,7 +135,7 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
 
-// observe returns the operations that were observed while use was called, and which of them failed.
+// observe returns the operations observed while use runs, and which of them failed.
 func observe(t *testing.T, url string, use func(redis.UniversalClient)) map[string]bool {
 	t.Helper()
 	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single}, nil)

@@ -18,7 +18,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/redisclient"
 )
 
-// TestAPasswordIsExchangedWithoutAFailedCommand as Redis lets it be done: a user has the old and the new one for a while.
+// TestAPasswordIsExchangedWithoutAFailedCommand: in Redis a user can have the old and the new password for a while.
 func TestAPasswordIsExchangedWithoutAFailedCommand(t *testing.T) {
 	admin := enginetest.EmptyRedis(t)
 	user := "rotated_" + rand.Text()
@@ -58,7 +58,7 @@ func TestAPasswordIsExchangedWithoutAFailedCommand(t *testing.T) {
 			}
 		}
 	})
-	// reconnected waits until the user has connections that were not there.
+	// reconnected closes the user's connections and waits for new ones.
 	reconnected := func() {
 		t.Helper()
 		require.NoError(t, admin.ClientKillByFilter(t.Context(), "USER", user).Err())

@@ -7,32 +7,32 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// meaningful reports whether the record is of one of the two kinds.
+// meaningful reports whether it is about one token or an account.
 func (r Record) meaningful() bool {
 	return r.Subject != "" && (r.TokenID != "") != (r.MinGeneration > 0)
 }
 
-// knowledge is the sum of the records that have not expired.
+// knowledge is all records that have not expired.
 type knowledge struct {
 	// tokens holds the refused tokens by jti.
 	tokens map[string]refusedToken
 	// accounts holds the account-wide refusals by canonical username.
 	accounts map[string]refusal
-	// expiries orders what may be forgotten. One account can stand in it several times.
+	// expiries orders the records by expiry. An account may be in it several times.
 	expiries expiries
 }
 
 type refusedToken struct {
 	subject   string
 	expiresAt time.Time
-	// round is when the log last handed the record over, or took it: see Mirror.Run.
+	// round is when the log last delivered or accepted the record: see Mirror.Run.
 	round int
 }
 
 type refusal struct {
 	minGeneration int64
 	expiresAt     time.Time
-	// round is when the log last handed this very generation over, or took it.
+	// round is when the log last delivered or accepted a record of this very generation.
 	round int
 }
 
@@ -47,8 +47,7 @@ func (k *knowledge) refuses(id token.Identity) bool {
 	return id.Generation < k.accounts[id.Subject].minGeneration
 }
 
-// add takes a record in, which the log has handed over or taken in a round, and reports whether it refuses anything
-// that was not refused before.
+// add adds a record that the log has delivered or accepted in a round, and reports whether it refuses anything new.
 func (k *knowledge) add(r Record, round int, now time.Time) (news bool) {
 	switch {
 	case !r.meaningful() || !r.ExpiresAt.After(now):
@@ -82,7 +81,7 @@ func (k *knowledge) addAccount(r Record, round int) (news bool) {
 	return news
 }
 
-// lose notes that the log does not hold what it has taken.
+// lose notes that the log has lost a record that it had accepted.
 func (k *knowledge) lose(id identity) {
 	if id.tokenID != "" {
 		if t, there := k.tokens[id.tokenID]; there {
@@ -97,7 +96,7 @@ func (k *knowledge) lose(id identity) {
 	}
 }
 
-// missing lists up to limit records that the log has neither handed over nor taken since a round began.
+// missing lists up to limit records that the log has neither delivered nor accepted since a round began.
 func (k *knowledge) missing(since, limit int) (list []Record) {
 	for id, t := range k.tokens {
 		if len(list) == limit {
@@ -118,25 +117,25 @@ func (k *knowledge) missing(since, limit int) (list []Record) {
 	return list
 }
 
-// trim forgets what has expired. Its cost is that of what it forgets.
+// trim forgets expired records. It costs time only for these.
 func (k *knowledge) trim(now time.Time) {
 	for len(k.expiries) > 0 && !k.expiries[0].at.After(now) {
 		e := heap.Pop(&k.expiries).(expiry)
 		if e.tokenID != "" {
 			delete(k.tokens, e.tokenID)
-		} else if !k.accounts[e.subject].expiresAt.After(now) { // a later record may have made it longer
+		} else if !k.accounts[e.subject].expiresAt.After(now) { // a later record may have extended it
 			delete(k.accounts, e.subject)
 		}
 	}
 }
 
-// expiry is when a token's or an account's refusal may be forgotten.
+// expiry is when the refusal of a token or an account may be forgotten.
 type expiry struct {
 	at               time.Time
 	tokenID, subject string
 }
 
-// expiries is a heap, the earliest first.
+// expiries is a heap, earliest first.
 type expiries []expiry
 
 func (e expiries) Len() int           { return len(e) }

@@ -19,12 +19,12 @@ import (
 const (
 	minBackoff = 100 * time.Millisecond
 	maxBackoff = 5 * time.Second
-	// maxRestoreDelay spreads the nodes that give the log back what it lost.
+	// maxRestoreDelay spreads over time the nodes that restore lost records.
 	maxRestoreDelay = 2 * time.Second
 )
 
-// Mirror is a node's copy of the revocation log in memory. What it once knew holds while the log is away; Staleness says
-// how much it may be missing.
+// Mirror is a node's copy of the revocation log in memory. Known revocations hold while the log is unavailable; Staleness tells how old
+// it is. It is safe for concurrent use.
 type Mirror struct {
 	log     Log
 	logger  *slog.Logger
@@ -32,7 +32,7 @@ type Mirror struct {
 
 	ready     chan struct{}
 	readyOnce sync.Once
-	// currentAt is when nothing was missing last; nil until then.
+	// currentAt is when the copy was last complete; nil if never.
 	currentAt atomic.Pointer[time.Time]
 
 	mu    sync.RWMutex
@@ -41,24 +41,24 @@ type Mirror struct {
 	round int
 	mine  unconfirmed
 
-	// watching is held while watchers are called, so that none is called once its stop has returned.
+	// watching is held while watchers are called, so that none is called after its stop has returned.
 	watching sync.Mutex
 	watchers map[int]func(Record)
 	lastID   int
 }
 
-// Option changes how a Mirror is made.
+// Option configures a Mirror.
 type Option func(*Mirror)
 
-// WithLogger makes the Mirror say when it loses the log.
+// WithLogger sets the logger that is told when the log fails.
 func WithLogger(l *slog.Logger) Option { return func(m *Mirror) { m.logger = l } }
 
-// WithRegistry makes the Mirror register its metrics. maxStaleness, above which tokens are refused, is told beside them.
+// WithRegistry registers the Mirror's metrics. One of them is maxStaleness, above which tokens are refused.
 func WithRegistry(reg prometheus.Registerer, maxStaleness time.Duration) Option {
 	return func(m *Mirror) { m.metrics = newMetrics(reg, m, maxStaleness) }
 }
 
-// New makes a Mirror of log. It knows nothing until Run.
+// New makes a Mirror of log. It is empty until Run.
 func New(log Log, opts ...Option) *Mirror {
 	m := &Mirror{
 		log: log, logger: slog.New(slog.DiscardHandler), ready: make(chan struct{}),
@@ -71,8 +71,8 @@ func New(log Log, opts ...Option) *Mirror {
 	return m
 }
 
-// Run follows the log until ctx ends, and starts again, after a pause, whenever the log fails. What the log has lost by
-// then, if it was emptied or set back to an older copy, and is known here, is appended to it again.
+// Run follows the log until ctx ends. When the log fails it pauses and starts again. If the log was emptied or went back to an older
+// copy, Run appends the lost records that are known here again.
 func (m *Mirror) Run(ctx context.Context) {
 	backoff := minBackoff
 	for round := 1; ; round++ {
@@ -92,20 +92,20 @@ func (m *Mirror) Run(ctx context.Context) {
 	}
 }
 
-// follow follows the log once, from its beginning until it fails, and gives it back what it lacks.
+// follow follows the log from its beginning until it fails, and restores lost records.
 func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
 	var restoring sync.WaitGroup
 	defer restoring.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	one := make(chan struct{}, 1) // held by who restores
+	one := make(chan struct{}, 1) // held by the restorer
 	first := true
 	return m.log.Follow(ctx, m.handedOver, func() {
 		reached()
 		if lost := m.current(); lost || (first && round > 1) {
 			restoring.Go(func() {
 				select {
-				case one <- struct{}{}: // one that is under way may have passed what is lost now
+				case one <- struct{}{}: // a restore under way may have passed the record that is lost now
 					m.restore(ctx, round)
 					<-one
 				case <-ctx.Done():
@@ -116,11 +116,11 @@ func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
 	})
 }
 
-// restorePage is how many records are looked up at a time to be appended again.
+// restorePage is how many lost records are looked up at a time.
 const restorePage = 128
 
-// restore appends what is known here and was not handed over in this round. All nodes that know it do so: after a pause
-// of different lengths, so that most find it done. An append that fails is tried again, as the log may be followed all the same.
+// restore appends the known records that the log has not delivered in this round. All nodes that know them do so, after pauses of
+// different lengths, so that most find it done. A failed append is retried, because the log may be followed even then.
 func (m *Mirror) restore(ctx context.Context, round int) {
 	pause, backoff := rand.N(maxRestoreDelay), minBackoff
 	for {
@@ -142,7 +142,7 @@ func (m *Mirror) restore(ctx context.Context, round int) {
 	}
 }
 
-// restoreMissing appends what was not handed over in a round, until an append fails.
+// restoreMissing appends what was not delivered in a round, until an append fails.
 func (m *Mirror) restoreMissing(ctx context.Context, round int) (restored int, err error) {
 	for {
 		lost := m.missing(round)
@@ -172,7 +172,7 @@ func (m *Mirror) begin(round int) {
 	m.round = round
 }
 
-// jittered spreads d over its upper half, so that nodes that lost the log together do not come back together.
+// jittered is random in the upper half of d, so that nodes that lost the log together come back apart.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // Ready is closed once the Mirror has read the whole log.
@@ -185,14 +185,14 @@ func (m *Mirror) Revoked(id token.Identity) bool {
 	return m.known.refuses(id)
 }
 
-// MinGeneration is the lowest generation of the account's tokens that is not known to be refused.
+// MinGeneration returns the lowest generation of the account's tokens that is not known to be refused.
 func (m *Mirror) MinGeneration(subject string) int64 {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.known.accounts[subject].minGeneration
 }
 
-// Staleness is how long ago the Mirror was last certain to miss nothing. Before Ready it is longer than any bound.
+// Staleness returns how long ago the Mirror was last complete. Before Ready it is math.MaxInt64.
 func (m *Mirror) Staleness() time.Duration {
 	at := m.currentAt.Load()
 	if at == nil {
@@ -201,8 +201,8 @@ func (m *Mirror) Staleness() time.Duration {
 	return time.Since(*at)
 }
 
-// Revoke appends a record to the log. When it returns nil the record is durable, holds here, and soon everywhere. Its
-// errors wrap ErrUnavailable, unless the record refuses nothing.
+// Revoke appends a record to the log. When it returns nil the record is durable, holds on this node, and soon on all. Its errors wrap
+// ErrUnavailable, unless the record refuses nothing.
 func (m *Mirror) Revoke(ctx context.Context, r Record) error {
 	if !r.meaningful() || r.ExpiresAt.IsZero() {
 		return errors.New("revocation: the record refuses nothing")
@@ -223,15 +223,14 @@ func (m *Mirror) note(r Record, what func(unconfirmed, Record)) {
 	what(m.mine, r)
 }
 
-// handedOver takes in a record that comes from the log.
+// handedOver adds a record that the log delivers.
 func (m *Mirror) handedOver(r Record) {
 	m.note(r, unconfirmed.end)
 	m.apply(r)
 }
 
-// Watch calls f for each record that is news to this node, after it has come to hold here, until stop is called. f is
-// called by one goroutine at a time, and not any more once stop has returned. It must be quick, and must not call Watch,
-// Revoke or stop.
+// Watch calls f for each record that is new to this node, after the record holds here, until stop is called. Calls of f do not overlap,
+// and none comes after stop has returned. f must be quick, and must not call Watch, Revoke or stop.
 func (m *Mirror) Watch(f func(Record)) (stop func()) {
 	m.watching.Lock()
 	defer m.watching.Unlock()
@@ -245,8 +244,8 @@ func (m *Mirror) Watch(f func(Record)) (stop func()) {
 	}
 }
 
-// apply makes a record hold here. The log hands over all its records each time it is followed anew, and a record that
-// was made here comes back from it: neither is news.
+// apply makes a record hold on this node. The log delivers all records again each time it is followed, and also those that this node
+// appended: neither are news.
 func (m *Mirror) apply(r Record) {
 	m.mu.Lock()
 	news := m.known.add(r, m.round, time.Now())
@@ -264,7 +263,7 @@ func (m *Mirror) tell(r Record) {
 	}
 }
 
-// current notes that nothing is missing here at this moment. lost means that the log lacks what it had taken from here.
+// current notes that the copy is complete at this moment. lost means that the log has lost a record that it accepted from this node.
 func (m *Mirror) current() (lost bool) {
 	now := time.Now()
 	m.currentAt.Store(&now)
@@ -279,7 +278,7 @@ func (m *Mirror) current() (lost bool) {
 	return lost
 }
 
-// size is how many records are known.
+// size returns how many records are known.
 func (m *Mirror) size() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

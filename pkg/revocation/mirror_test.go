@@ -26,7 +26,7 @@ func TestTheLogForTestsKeepsTheContract(t *testing.T) {
 	revocationtest.Run(t, func(*testing.T) revocation.Log { return &revocationtest.Log{} })
 }
 
-// run starts a mirror that ends with the test.
+// run starts a mirror that stops with the test.
 func run(t *testing.T, log revocation.Log, opts ...revocation.Option) *revocation.Mirror {
 	m := revocation.New(log, opts...)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -143,7 +143,7 @@ func TestARevocationThatFailsIsAnErrorAndDoesNotHold(t *testing.T) {
 }
 
 func TestARevocationHoldsHereBeforeRevokeReturns(t *testing.T) {
-	m := revocation.New(&revocationtest.Log{}) // nobody runs it: nothing comes from the log
+	m := revocation.New(&revocationtest.Log{}) // it does not run: the log delivers nothing
 	require.NoError(t, m.Revoke(t.Context(), oneToken("a1")))
 	require.True(t, m.Revoked(holder("alice", "a1", 0)))
 }
@@ -190,7 +190,7 @@ func TestExpiredRecordsAreForgotten(t *testing.T) {
 	})
 }
 
-// requireMetric holds a metric without labels to a value.
+// requireMetric checks the value of a metric without labels.
 func requireMetric(t *testing.T, reg *prometheus.Registry, name string, want float64) {
 	t.Helper()
 	families, err := reg.Gather()
@@ -220,7 +220,7 @@ func TestWatchersAreToldEachPieceOfNewsOnce(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, []string{"alice1", "alice2", "bob"}, told)
 
-		// After a loss the log hands everything over again. That is no news.
+		// After a failure the log delivers all records again. They are not news.
 		log.SetAway(true)
 		<-time.After(time.Second)
 		log.SetAway(false)
@@ -295,7 +295,7 @@ func TestWhatTheLogHasLostIsGivenBackToIt(t *testing.T) {
 		}
 		log.SetAway(true)
 		synctest.Wait()
-		log.Truncate(2) // as after going back to an older copy
+		log.Truncate(2) // as if Redis went back to an older copy
 		log.SetAway(false)
 		<-time.After(time.Minute)
 		records := log.Records()
@@ -310,7 +310,7 @@ func TestWhatTheLogHasLostIsGivenBackToIt(t *testing.T) {
 	})
 }
 
-// forgetful is a log that takes the next record and does not keep it.
+// forgetful is a log that accepts the next record and loses it.
 type forgetful struct {
 	revocationtest.Log
 	next atomic.Bool
@@ -323,8 +323,8 @@ func (l *forgetful) Append(ctx context.Context, r revocation.Record) error {
 	return l.Log.Append(ctx, r)
 }
 
-// TestWhatTheLogLosesBeforeAnybodyHasReadItIsGivenBackToIt: Redis took a logout and was emptied a moment later. All nodes found as many
-// records as before: the logout held at one node, and at no other ever.
+// TestWhatTheLogLosesBeforeAnybodyHasReadItIsGivenBackToIt: Redis accepted a logout and was emptied a moment later. All nodes found as
+// many records as before, so the logout held on one node, and never on any other.
 func TestWhatTheLogLosesBeforeAnybodyHasReadItIsGivenBackToIt(t *testing.T) {
 	for name, r := range map[string]revocation.Record{
 		"a token": {Subject: "alice", TokenID: "a1"}, "an account": {Subject: "alice", MinGeneration: 3},
@@ -348,7 +348,7 @@ func TestWhatTheLogLosesBeforeAnybodyHasReadItIsGivenBackToIt(t *testing.T) {
 	}
 }
 
-// halting is a log that is followed, and takes no record for a number of tries.
+// halting is a log that can be followed, and refuses a number of appends.
 type halting struct {
 	revocationtest.Log
 	refusals atomic.Int32
@@ -361,8 +361,8 @@ func (l *halting) Append(ctx context.Context, r revocation.Record) error {
 	return l.Log.Append(ctx, r)
 }
 
-// TestWhatTheLogHasLostIsGivenBackThoughItTakesNothingAtFirst: Redis was emptied and stalled. The append timed out, and the follower
-// waited for an answer and got it: nobody tried again.
+// TestWhatTheLogHasLostIsGivenBackThoughItTakesNothingAtFirst: Redis was emptied and stalled. The append timed out; the follower waited
+// for an answer and got it, so nobody tried the append again.
 func TestWhatTheLogHasLostIsGivenBackThoughItTakesNothingAtFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &halting{}

@@ -1,4 +1,4 @@
-// Package serverkey makes and reads the RSA key pair of a deployment, whose public half clients are told.
+// Package serverkey makes and reads the RSA key pair of a deployment. Clients are given the public half.
 package serverkey
 
 import (
@@ -26,7 +26,7 @@ func New() ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// Public is the public half of a key pair, as one PEM block PUBLIC KEY (SPKI). Its errors say nothing of the content.
+// Public returns the public half of a key pair, as one PEM block PUBLIC KEY (SPKI). Its errors do not reveal the content.
 func Public(text []byte) (string, error) {
 	block, _ := pem.Decode(text)
 	if block == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 )
 
-// Config is what an operator sets of every service.
+// Config is the operator's configuration that all services share.
 type Config struct {
 	Host            string        `env:"HOST" desc:"address to listen on; all by default"`
 	Port            int           `env:"PORT" envDefault:"3000" desc:"port that clients connect to; 0 for any free one"`
@@ -30,7 +30,7 @@ type Config struct {
 	Tracing otlp.Config
 }
 
-// MongoConfig says where the truth is.
+// MongoConfig says where the database is.
 type MongoConfig struct {
 	URI         config.Secret `env:"MONGODB_URI,required" desc:"connection string; TLS, authentication and the like are parts of it; its TLS files are read again at each connection, a password is not"`
 	Database    string        `env:"MONGODB_DATABASE" desc:"name of the database; by default the one that the connection string names, or sealpost"`
@@ -69,7 +69,7 @@ func (c *MongoConfig) store() mongo.Config {
 	return mongo.Config{URI: c.URI.Reveal(), Database: c.Database, MaxPoolSize: c.MaxPoolSize, Timeout: c.Timeout}
 }
 
-// TokenConfig is what a service that checks tokens, but signs none, has to know.
+// TokenConfig is the configuration of a service that checks tokens but signs none.
 type TokenConfig struct {
 	Issuer   string `env:"JWT_ISSUER" envDefault:"sealpost" desc:"who issues the tokens (claim iss); the same in every service"`
 	Audience string `env:"JWT_AUDIENCE" envDefault:"sealpost" desc:"who the tokens are for (claim aud); the same in every service"`

@@ -26,7 +26,7 @@ It is set by environment variables:
 
 `
 
-// Main is the main function of a service, whose whole configuration is cfg and common a part of that. It returns the exit
+// Main is the main function of a service. cfg is its whole configuration, and common the shared part of it. It returns the exit
 // status.
 func Main(name string, cfg any, common *Config, run func(ctx context.Context, logs io.Writer) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

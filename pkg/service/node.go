@@ -1,5 +1,5 @@
-// Package service is what the services of a cluster have in common as processes: the command line, the engines they
-// stand on and wait for, the admin port, the order of start and stop.
+// Package service is what the processes of a cluster share: the command line, the engines that they depend on and wait for, the
+// admin port, the order of start and stop.
 package service
 
 import (
@@ -41,20 +41,20 @@ import (
 )
 
 const (
-	// limiterKeys is how many users each rate limit of a node remembers.
+	// limiterKeys is how many users each rate limit of a node tracks.
 	limiterKeys = 1 << 16
-	// attemptTimeout bounds one attempt to reach an engine at start.
+	// attemptTimeout bounds one attempt to reach an engine at start-up.
 	attemptTimeout = 10 * time.Second
 	minBackoff     = 250 * time.Millisecond
 	maxBackoff     = 5 * time.Second
-	// memoryRatio is how much of the memory that the container may use is left to Go's heap and stacks.
+	// memoryRatio is the share of the container's memory that Go's heap and stacks may use.
 	memoryRatio = 0.9
 )
 
-// Node is a process of a cluster, with what every service needs.
+// Node is a process of a cluster, with the dependencies that every service needs.
 type Node struct {
 	Name string
-	// ID tells the node from all others.
+	// ID is unique among all nodes.
 	ID       string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
@@ -62,7 +62,7 @@ type Node struct {
 	Store    *mongo.Store
 	Redis    *redisclient.Client
 	Mirror   *revocation.Mirror
-	// Files tells of files that changed.
+	// Files reports changes of files.
 	Files *livefile.Reporter
 	// Tracer makes spans; nil means that tracing is off.
 	Tracer trace.Tracer
@@ -73,12 +73,12 @@ type Node struct {
 	limits  *ratelimit.Metrics
 	bus     *natsbus.Bus
 	server  *httpserver.Server
-	// waiting is what the node waits for at start; nil once it is ready.
+	// waiting is what the node waits for during start-up; nil once it is ready.
 	waiting atomic.Pointer[string]
 }
 
-// Run starts a node: the engines first, then what build makes of them, which ends by calling Serve. It returns when ctx
-// ends, or when the node can serve no longer, after everything has been stopped.
+// Run starts a node: first the engines, then build, which makes the service and ends by calling Serve. It returns when ctx ends, or
+// when the node can no longer serve, after everything has been stopped.
 func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build func(context.Context, *Node) error) error {
 	log, err := logging.New(logs, cfg.LogLevel, name)
 	if err != nil {
@@ -108,7 +108,8 @@ func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build fun
 	return errors.Join(err, n.Stack.Stop(stopping))
 }
 
-// limitMemory makes the collector work harder before the container's limit is reached, rather than be killed at it.
+// limitMemory sets a soft limit below the container's, so that the garbage collector runs more often before the container is
+// killed.
 func limitMemory(log *slog.Logger) {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); set {
 		return
@@ -134,7 +135,7 @@ func (n *Node) start(ctx context.Context, build func(context.Context, *Node) err
 	return nil
 }
 
-// openAdmin makes the node tell, from the beginning, that it lives and what it waits for.
+// openAdmin opens the admin port first, so that the node reports from the start that it is alive and what it waits for.
 func (n *Node) openAdmin(ctx context.Context) error {
 	n.await("the start")
 	var err error
@@ -143,14 +144,14 @@ func (n *Node) openAdmin(ctx context.Context) error {
 		return err
 	}
 	n.Stack.Push("admin", func(context.Context) error { return n.admin.Close() })
-	go func() { _ = n.admin.Serve() }() // until it is closed; the server reports what ends it before
+	go func() { _ = n.admin.Serve() }() // until it is closed; the server reports an earlier end
 	host, _ := os.Hostname()
 	_, port, _ := net.SplitHostPort(n.admin.Address())
 	n.ID = n.Name + "-" + host + "-" + port
 	return nil
 }
 
-// openTracing comes before everything that makes spans, and so ends after it.
+// openTracing runs before everything that makes spans, and so is stopped after it.
 func (n *Node) openTracing(ctx context.Context) error {
 	spans, err := otlp.New(ctx, n.cfg.Tracing, otlp.Options{
 		Service: n.Name, Version: metrics.Version(), Instance: n.ID, Log: n.Log, Registerer: n.Registry,
@@ -172,7 +173,7 @@ func (n *Node) ready(context.Context) error {
 	return nil
 }
 
-// WaitFor calls try, with pauses that grow, until it succeeds or ctx ends. Readiness and the log tell what is waited for.
+// WaitFor calls try, with growing pauses, until it succeeds or ctx ends. Readiness and the log report what it waits for.
 func (n *Node) WaitFor(ctx context.Context, what string, try func(context.Context) error) error {
 	n.await(what)
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
@@ -204,7 +205,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	}
 	n.Stack.Push("store", func(context.Context) error { return n.Store.Close() })
 	return n.WaitFor(ctx, "MongoDB", func(ctx context.Context) error {
-		_, err := n.Store.Epoch(ctx) // made now, so that no poll has to write
+		_, err := n.Store.Epoch(ctx) // create it now, so that no poll has to write
 		return err
 	})
 }
@@ -232,7 +233,7 @@ func (n *Node) openRedis(ctx context.Context) error {
 	})
 }
 
-// Guard makes what checks tokens, with the keys of a set.
+// Guard makes a token checker with the keys of a set.
 func (n *Node) Guard(keys token.KeySet, issuer, audience string) (*token.Guard, error) {
 	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: issuer, Audience: audience})
 	if err != nil {
@@ -241,7 +242,7 @@ func (n *Node) Guard(keys token.KeySet, issuer, audience string) (*token.Guard, 
 	return &token.Guard{Verifier: verifier, Revocations: n.Mirror, MaxStaleness: n.cfg.RevocationMaxStaleness}, nil
 }
 
-// RemoteGuard makes what checks tokens, with the keys that the auth service publishes. It waits for them.
+// RemoteGuard makes a token checker with the keys that the auth service publishes. It waits for them.
 func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, error) {
 	keys := remotekeys.New(c.KeysURL, n.Log, n.Registry)
 	if err := n.WaitFor(ctx, "the keys at JWKS_URL", keys.Fetch); err != nil {
@@ -251,9 +252,8 @@ func (n *Node) RemoteGuard(ctx context.Context, c TokenConfig) (*token.Guard, er
 	return n.Guard(keys, c.Issuer, c.Audience)
 }
 
-// Bus connects to NATS, for a receiver of events or for nil, and answers there who this node is. It does not wait for the
-// connection: with NATS away messages are late, and no less safe. The receiver is handed the hints, too, that nodes without NATS
-// send over Redis.
+// Bus connects to NATS, with a receiver of events or nil, and announces this node there. It does not wait for the connection:
+// without NATS messages are late, but not lost. The receiver also gets the hints that nodes without NATS send over Redis.
 func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, error) {
 	address, options, err := n.cfg.NATS.Connection(n.Files)
 	if err != nil {
@@ -280,7 +280,7 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	return n.bus, nil
 }
 
-// LocalLimiter makes a limiter of this node: a user who spreads requests over n nodes has n times the quota.
+// LocalLimiter makes a limiter for this node only: over n nodes a user has n times the quota.
 func (n *Node) LocalLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
 		return n.limits.Measure(name, ratelimit.Off{})
@@ -288,7 +288,7 @@ func (n *Node) LocalLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	return n.limits.Measure(name, ratelimit.NewInProcess(q, limiterKeys))
 }
 
-// SharedLimiter makes a limiter of the whole cluster, in Redis.
+// SharedLimiter makes a limiter for the whole cluster, in Redis.
 func (n *Node) SharedLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
 		return n.limits.Measure(name, ratelimit.Off{})
@@ -296,15 +296,15 @@ func (n *Node) SharedLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	return n.limits.Measure(name, redislimit.New(n.Redis, name, q))
 }
 
-// Polls is what a service that holds connections open has for the public port.
+// Polls is what a service with long-lived connections provides to the public port.
 type Polls interface {
-	// Open is how many there are.
+	// Open is the number of open ones.
 	Open() int64
-	// Keeper keeps the connections of those that wait.
+	// Keeper keeps the connections of waiting polls.
 	Keeper() httpserver.Keeper
 }
 
-// Serve makes the public port serve the routes of a service, once the node has started. polls may be nil.
+// Serve makes the public port serve the service's routes, once the node has started. polls may be nil.
 func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), polls Polls) error {
 	opts := httpserver.Options{
 		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin, Tracer: n.Tracer,
@@ -321,5 +321,5 @@ func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), polls Polls)
 	return nil
 }
 
-// DrainFirst makes the node turn unready before anything else is stopped. Call it last.
+// DrainFirst makes the node unready before anything else is stopped. Call it last.
 func (n *Node) DrainFirst() { n.Stack.Push("readiness", n.server.Drain) }

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
 
-// settings are a configuration whose engines are nowhere.
+// settings are a configuration whose engines do not exist.
 func settings(more ...string) []string {
 	return append([]string{
 		"MONGODB_URI=mongodb://127.0.0.1:1/", "REDIS_URL=redis://127.0.0.1:1/0", "NATS_URL=nats://127.0.0.1:1",
@@ -81,7 +81,7 @@ func TestTheCommandLine(t *testing.T) {
 	}
 }
 
-// freeAddress is one that nobody listens at.
+// freeAddress is an address that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestANodeSaysWhatItWaitsFor, at its admin port, while the database is not there; and ends when it is asked to.
+// TestANodeSaysWhatItWaitsFor at its admin port while the database is unavailable, and stops when asked to.
 func TestANodeSaysWhatItWaitsFor(t *testing.T) {
 	var cfg Config
 	admin := freeAddress(t)

@@ -2,28 +2,28 @@ package store
 
 import "context"
 
-// Send is a message with all entries that are to be written for it. The entries are of the message's id, no two of them are of one
-// user.
+// Send is a message with all its entries. The entries have the message's id, and no two of them are for the same user.
 type Send struct {
 	Message Message
 	Entries []Entry
 }
 
-// SendResult says what became of a send.
+// SendResult is the outcome of a send.
 type SendResult struct {
-	// Written means that the message is committed, and that all its entries stand. Else nothing of the send was written, and the rest tells why.
+	// Written means that the message is committed and all its entries are written. Otherwise nothing of the send was written, and the other
+	// fields say why.
 	Written bool
-	// Decided means that the message's id is in use: a message or a tombstone stands there.
+	// Decided means that the id is in use by a message or a tombstone.
 	Decided bool
-	// Taken says of each entry, in their order, whether another one stands at its position; nil if all of them were free.
+	// Taken reports for each entry, in order, whether its position holds another entry; nil if all were free.
 	Taken []bool
 }
 
-// Committer is an optional port of a Log that can write entries and their messages in one step, which is what a send is: with one
-// sync, and with no moment in between. Others write the entries first, and then the messages.
+// Committer is an optional port of a Log that can write entries and their message in one step: with one sync, and no moment in between. On
+// other stores the entries are written first, then the messages.
 type Committer interface {
-	// Commit writes sends, each whole or not at all, in their order: one that is refused does not keep the others out, and of two that are in
-	// each other's way the first is written. The results stand in the order of the sends. When it returns, what it wrote is durable,
-	// and so is what stands under the ids that it was refused for. The promises of Log hold across both ways to write.
+	// Commit writes sends in their order, each whole or not at all. A refused send does not affect the others; of two that conflict, the
+	// first is written. Results are in the order of the sends. When Commit returns, what it wrote is durable, and so is what caused a
+	// refusal by id. Log's promises hold across both ways to write.
 	Commit(ctx context.Context, sends []Send) ([]SendResult, error)
 }

@@ -1,5 +1,5 @@
-// Package tlsfiles makes TLS connections to servers with certificates from files, which are read again for each
-// connection: what is renewed on the disk is used without a restart.
+// Package tlsfiles makes TLS connections to servers with certificates from files. It reads the files for each connection, so that
+// renewed ones are used without a restart.
 package tlsfiles
 
 import (
@@ -14,19 +14,19 @@ import (
 
 // Names are the paths of PEM files. All may be empty.
 type Names struct {
-	// CA holds the authorities that the servers' certificates may come from; the system's by default.
+	// CA holds the authorities trusted to issue the servers' certificates; the system's by default.
 	CA string
-	// Cert and Key are the certificate that this client shows and its private key; they may be one file.
+	// Cert and Key are this client's certificate and its private key; they may be in one file.
 	Cert, Key string
 }
 
-// Files are what the files hold. Files that were opened without names hold nothing.
+// Files are the files' contents; empty without names.
 type Files struct {
 	roots *livefile.Value[*x509.CertPool]
 	pair  *livefile.Value[tls.Certificate]
 }
 
-// Open reads the files. What is wrong with them later is told to r, and what they held before stays in use.
+// Open reads the files. Later faults are reported to r, and the previous contents stay in use.
 func Open(r *livefile.Reporter, n Names) (*Files, error) {
 	f := &Files{}
 	var err error
@@ -57,7 +57,7 @@ func parsePair(contents [][]byte) (tls.Certificate, error) {
 	return tls.X509KeyPair(contents[0], contents[1])
 }
 
-// Roots returns the authorities as they are now; nil for the system's.
+// Roots returns the current authorities; nil for the system's.
 func (f *Files) Roots() *x509.CertPool {
 	if f.roots == nil {
 		return nil
@@ -65,7 +65,7 @@ func (f *Files) Roots() *x509.CertPool {
 	return f.roots.Get()
 }
 
-// Certificate returns this client's certificate as it is now; an empty one if it has none.
+// Certificate returns this client's current certificate; an empty one if it has none.
 func (f *Files) Certificate() tls.Certificate {
 	if f.pair == nil {
 		return tls.Certificate{}
@@ -73,7 +73,7 @@ func (f *Files) Certificate() tls.Certificate {
 	return f.pair.Get()
 }
 
-// Config returns base with what the files hold now, for one connection.
+// Config returns base with the current contents of the files, for one connection.
 func (f *Files) Config(base *tls.Config) *tls.Config {
 	c := base.Clone()
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
@@ -86,16 +86,15 @@ func (f *Files) Config(base *tls.Config) *tls.Config {
 	return c
 }
 
-// Dialer makes TLS connections. It is for drivers that would keep one configuration for all connections.
+// Dialer makes TLS connections. It is for drivers that would use one configuration for all connections.
 type Dialer struct {
 	Files *Files
-	// Base is what the files are put into. Without a ServerName in it, the host that is dialled has to be in the
-	// server's certificate.
+	// Base is completed with the files. If it has no ServerName, the server's certificate must be for the dialled host.
 	Base *tls.Config
 	Net  net.Dialer
 }
 
-// DialContext connects, and returns once hands are shaken.
+// DialContext connects, and returns after the handshake.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := tls.Dialer{NetDialer: &d.Net, Config: d.Files.Config(d.Base)}
 	return dialer.DialContext(ctx, network, address)

@@ -30,10 +30,10 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server asks its clients for certificates, and answers each with the name in it.
+// server requires client certificates, and answers each client with the name in its certificate.
 type server struct {
 	address string
-	// cert is the server's own, clients the authorities of the clients'.
+	// cert is the server's certificate, clients the authorities of the clients' certificates.
 	cert    atomic.Pointer[tls.Certificate]
 	clients atomic.Pointer[x509.CertPool]
 }
@@ -71,14 +71,14 @@ func answer(c *tls.Conn) {
 	}
 }
 
-// trust makes the server show a new certificate of the first authority, and take clients of all of them.
+// trust makes the server use a new certificate of the first authority, and accept clients of all of them.
 func (s *server) trust(t *testing.T, list ...*tlstest.Authority) {
 	pair := list[0].Pair(t, "server")
 	s.cert.Store(&pair)
 	s.clients.Store(tlstest.Pool(list...))
 }
 
-// client is files in a folder, and what connects with them.
+// client is a folder of files, and a dialer that uses them.
 type client struct {
 	*testing.T
 	dir string
@@ -102,7 +102,7 @@ func (c *client) names() tlsfiles.Names {
 	return tlsfiles.Names{CA: c.path("ca.pem"), Cert: c.path("tls.crt"), Key: c.path("tls.key")}
 }
 
-// put makes the files be an authority's, one after the other.
+// put replaces the files with an authority's, one after the other.
 func (c *client) put(a *tlstest.Authority, name string) {
 	cert, key := a.Issue(c.T, name)
 	tlstest.Put(c.T, c.path("ca.pem"), a.PEM)
@@ -110,7 +110,7 @@ func (c *client) put(a *tlstest.Authority, name string) {
 	tlstest.Put(c.T, c.path("tls.key"), key)
 }
 
-// name returns what the server takes the client for.
+// name returns the client's name as the server sees it.
 func (c *client) name(ctx context.Context, address string) (string, error) {
 	conn, err := c.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -138,7 +138,7 @@ func TestRenewedFilesAreUsedWithTheNextConnection(t *testing.T) {
 	require.Equal(t, "after", name)
 }
 
-// TestNoConnectionFailsWhileEverythingIsRenewed: authorities overlap, and files are exchanged one after the other.
+// TestNoConnectionFailsWhileEverythingIsRenewed: authorities overlap, and files are replaced one after the other.
 func TestNoConnectionFailsWhileEverythingIsRenewed(t *testing.T) {
 	first, second := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	s := serve(t, first)
@@ -167,7 +167,7 @@ func TestNoConnectionFailsWhileEverythingIsRenewed(t *testing.T) {
 	some()
 	s.trust(t, second, first)
 	some()
-	c.put(second, "after") // the pair does not fit for a moment
+	c.put(second, "after") // the pair does not match for a moment
 	some()
 	s.trust(t, second)
 	some()

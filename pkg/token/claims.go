@@ -11,19 +11,19 @@ import (
 )
 
 const (
-	// Leeway is how far the clocks of two nodes may be apart before a token that is good at one is refused at another: the
-	// minute that the design allows, and half a minute more. It holds for iat and nbf, which a clock that is behind has not
-	// reached yet, and for exp, which one that is ahead has passed already. So a token may live so much longer than it says.
+	// Leeway is the clock difference of two nodes up to which a token that is valid on one is valid on the other: the minute that
+	// the design allows, plus half a minute. It applies to iat and nbf, which a slow clock has not reached yet, and to exp, which a
+	// fast clock has already passed. So a token may be accepted that long after its exp.
 	Leeway = 90 * time.Second
-	// MaxLifetime is the longest lifetime of a token, whatever the setting. It bounds how long a revocation has to be
-	// remembered, even one that was made while another lifetime was set.
+	// MaxLifetime is the longest lifetime of a token under any setting. It bounds how long a revocation must be kept, even one made
+	// under another lifetime setting.
 	MaxLifetime = 30 * 24 * time.Hour
 
 	maxTokenBytes = 8 << 10
 	maxIDBytes    = 64
 )
 
-// claims is what travels. Generation is a pointer because 0 is a good one, and none is not.
+// claims is the JSON form. Generation is a pointer to tell 0, which is valid, from a missing value, which is not.
 type claims struct {
 	jwt.RegisteredClaims
 	Username   string `json:"username"`
@@ -41,7 +41,7 @@ func newClaims(issuer, audience string, id Identity) claims {
 	}
 }
 
-// identity checks all claims but those about who issued the token for whom, and about the present time.
+// identity checks all claims except issuer, audience and those that depend on the current time.
 func (c *claims) identity() (Identity, error) {
 	switch {
 	case !api.ValidUsername(c.Username) || c.Subject != store.Canonical(c.Username):

@@ -5,31 +5,30 @@ import (
 	"time"
 )
 
-// DefaultMaxStaleness is how old the knowledge of revocations may be unless a Guard says otherwise.
+// DefaultMaxStaleness is how old the known revocations may be unless a Guard sets another limit.
 const DefaultMaxStaleness = 5 * time.Minute
 
-// Revocations is what is known here of tokens refused before their time. Neither method may do I/O: both are asked on
-// every request.
+// Revocations are the revocations known here. Neither method may do I/O: every request calls both.
 type Revocations interface {
-	// Revoked reports whether the token is known to be refused.
+	// Revoked reports whether the token is known to be revoked.
 	Revoked(id Identity) bool
-	// Staleness is how long ago it was last certain that nothing was missing.
+	// Staleness is how long ago it was last certain that no revocation was missing.
 	Staleness() time.Duration
 }
 
-// Guard decides whether a token is good now.
+// Guard decides whether a token is valid now.
 type Guard struct {
-	// Verifier reads a token and says whether it is one of ours and in its time: a *Verifier.
+	// Verifier checks signature, claims and time of a token: a *Verifier.
 	Verifier interface {
 		Verify(raw string) (Identity, error)
 	}
 	Revocations Revocations
-	// MaxStaleness is how old the knowledge of revocations may be; 0 means DefaultMaxStaleness.
+	// MaxStaleness is how old the known revocations may be; 0 means DefaultMaxStaleness.
 	MaxStaleness time.Duration
 }
 
-// Check says what a good token says. Its errors wrap ErrInvalid, ErrExpired, ErrRevoked or ErrUnavailable. It does no
-// I/O. A revocation that is known holds, however old that knowledge is.
+// Check returns the identity of a valid token. Its errors wrap ErrInvalid, ErrExpired, ErrRevoked or ErrUnavailable. It does no
+// I/O. A known revocation applies however old the known revocations are.
 func (g *Guard) Check(_ context.Context, raw string) (Identity, error) {
 	id, err := g.Verifier.Verify(raw)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// knowledge is what is known of revocations.
+// knowledge is a set of known revocations.
 type knowledge struct {
 	revoked map[string]bool
 	age     time.Duration

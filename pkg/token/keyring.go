@@ -6,16 +6,16 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// SigningKeys are the keys of who issues tokens. They may be others at any time.
+// SigningKeys are a token issuer's keys. They may change at any time.
 type SigningKeys interface {
 	KeySet
 	// Signing returns the key that signs now, and its id.
 	Signing() (kid string, key ed25519.PrivateKey)
-	// JWKS is the set to publish: Key knows those keys and no others.
+	// JWKS is the set to publish: exactly the keys that Key knows.
 	JWKS() api.JWKS
 }
 
-// Keyring is SigningKeys that do not change.
+// Keyring is a fixed set of SigningKeys.
 type Keyring struct {
 	StaticKeySet
 
@@ -25,8 +25,7 @@ type Keyring struct {
 
 var _ SigningKeys = (*Keyring)(nil)
 
-// NewKeyring makes a Keyring of the key that signs, and of others whose tokens are good: those that signed before, and
-// those that are to sign.
+// NewKeyring makes a Keyring of the signing key and of other keys whose tokens are valid: former and future signing keys.
 func NewKeyring(signing ed25519.PrivateKey, others ...ed25519.PublicKey) *Keyring {
 	public := signing.Public().(ed25519.PublicKey)
 	return &Keyring{StaticKeySet: NewKeySet(append([]ed25519.PublicKey{public}, others...)...), kid: KeyID(public), signing: signing}

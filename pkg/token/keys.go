@@ -22,15 +22,15 @@ const (
 
 // KeyID names a public key: the SHA-256 thumbprint of its JWK (RFC 7638 and RFC 8037), in base64url.
 func KeyID(key ed25519.PublicKey) string {
-	// The members a thumbprint is made of, in its order and without white space. None needs escaping.
+	// The members of a thumbprint, in the required order and without white space. None needs escaping.
 	sum := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + base64.RawURLEncoding.EncodeToString(key) + `"}`))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// StaticKeySet is a KeySet that does not change: keys by their KeyID.
+// StaticKeySet is a fixed KeySet: keys by their KeyID.
 type StaticKeySet map[string]ed25519.PublicKey
 
-// NewKeySet makes a set of keys: the one that signs now and, while their tokens live, those that signed before.
+// NewKeySet makes a set of keys: the current signing key and, while their tokens live, the former ones.
 func NewKeySet(keys ...ed25519.PublicKey) StaticKeySet {
 	set := make(StaticKeySet, len(keys))
 	for _, key := range keys {
@@ -45,7 +45,7 @@ func (s StaticKeySet) Key(kid string) (ed25519.PublicKey, bool) {
 	return key, ok
 }
 
-// JWKS is the set as it travels, in the order of the key ids.
+// JWKS is the set in JSON form, ordered by key id.
 func (s StaticKeySet) JWKS() api.JWKS {
 	set := api.JWKS{Keys: make([]api.JWK, 0, len(s))}
 	for kid, key := range s {
@@ -58,7 +58,7 @@ func (s StaticKeySet) JWKS() api.JWKS {
 	return set
 }
 
-// ParseJWKS reads a set that JWKS made. A key of another kind, or one that its id does not name, is an error.
+// ParseJWKS reads a set that JWKS made. A key of another kind, or one whose id does not match, is an error.
 func ParseJWKS(set api.JWKS) (StaticKeySet, error) {
 	keys := make(StaticKeySet, len(set.Keys))
 	for i, k := range set.Keys {
@@ -83,8 +83,8 @@ func EncodePrivateKey(key ed25519.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: privateKeyBlock, Bytes: der}), nil
 }
 
-// ParsePrivateKey reads a signing key: one PEM block PRIVATE KEY (PKCS #8) with an Ed25519 key, and nothing after it. Its
-// errors say nothing of the content.
+// ParsePrivateKey reads a signing key: one PEM block PRIVATE KEY (PKCS #8) with an Ed25519 key, and nothing after it. Its errors do
+// not reveal the content.
 func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
 	block, rest := pem.Decode(text)
 	if block == nil || block.Type != privateKeyBlock || len(bytes.TrimSpace(rest)) > 0 {
@@ -101,7 +101,7 @@ func ParsePrivateKey(text []byte) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// ParsePublicKey reads a key that verifies: one PEM block PUBLIC KEY (PKIX) with an Ed25519 key, and nothing after it.
+// ParsePublicKey reads a verification key: one PEM block PUBLIC KEY (PKIX) with an Ed25519 key, and nothing after it.
 func ParsePublicKey(text []byte) (ed25519.PublicKey, error) {
 	block, rest := pem.Decode(text)
 	if block == nil || block.Type != publicKeyBlock || len(bytes.TrimSpace(rest)) > 0 {

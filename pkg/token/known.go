@@ -7,11 +7,11 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// knownTokens is how many good tokens a Verifier remembers, so that the signature of each is checked once and not with
-// every request. One takes some 400 bytes.
+// knownTokens is how many valid tokens a Verifier caches, so that it checks each signature once and not for every request. One
+// takes about 400 bytes.
 const knownTokens = 1 << 15
 
-// known remembers tokens that were found good, by their SHA-256: the tokens themselves are secrets, and in one place less.
+// known caches valid tokens by their SHA-256: tokens are secrets, and this avoids another copy.
 type known struct {
 	tokens *lru.Cache[[sha256.Size]byte, verified]
 }
@@ -29,8 +29,7 @@ func newKnown() *known {
 	return &known{tokens}
 }
 
-// get returns what a token says that was good before and still is: its time is not over, and its key is among those that
-// verify.
+// get returns the identity of a cached token that is still valid: it has not expired, and its key is still in the key set.
 func (k *known) get(raw string, keys KeySet, now time.Time) (Identity, bool) {
 	t, ok := k.tokens.Get(sha256.Sum256([]byte(raw)))
 	if !ok {
@@ -47,7 +46,7 @@ func (k *known) get(raw string, keys KeySet, now time.Time) (Identity, bool) {
 	return id, true
 }
 
-// add remembers a token that was found good.
+// add caches a valid token.
 func (k *known) add(raw string, by signedBy, id Identity) {
 	k.tokens.Add(sha256.Sum256([]byte(raw)), verified{id, by})
 }

@@ -26,7 +26,7 @@ type SignerConfig struct {
 // Signer issues tokens.
 type Signer struct{ cfg SignerConfig }
 
-// NewSigner makes a Signer, or says what is wrong with cfg.
+// NewSigner makes a Signer, or reports what is wrong with cfg.
 func NewSigner(cfg SignerConfig) (*Signer, error) {
 	switch {
 	case cfg.Keys == nil:
@@ -42,15 +42,15 @@ func NewSigner(cfg SignerConfig) (*Signer, error) {
 	return &Signer{cfg}, nil
 }
 
-// Lifetime is how long an issued token is good for.
+// Lifetime is how long an issued token is valid.
 func (s *Signer) Lifetime() time.Duration { return s.cfg.Lifetime }
 
-// Issue makes a token for the user, by its display name, and says what it says.
+// Issue makes a token for the user, by its display name, and returns its identity.
 func (s *Signer) Issue(username, sessionID string, generation int64) (raw string, id Identity, err error) {
 	if !api.ValidUsername(username) || !validID(sessionID) || generation < 0 {
 		return "", Identity{}, errors.New("token: no token can say this")
 	}
-	// Tokens tell time in whole seconds; so does the identity, that both agree.
+	// Tokens have whole seconds; the identity must agree with them.
 	issuedAt := s.cfg.Now().UTC().Truncate(time.Second)
 	id = Identity{
 		Username: username, Subject: store.Canonical(username), SessionID: sessionID, TokenID: newID(),
@@ -65,7 +65,7 @@ func (s *Signer) Issue(username, sessionID string, generation int64) (raw string
 	return raw, id, nil
 }
 
-// newID is 16 random bytes: nobody guesses or repeats one.
+// newID is 16 random bytes: unguessable, and never repeated.
 func newID() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails

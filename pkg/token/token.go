@@ -7,17 +7,17 @@ import (
 )
 
 var (
-	// ErrInvalid means that the text is no token of ours: malformed, forged, or for somebody else.
+	// ErrInvalid means that the text is not one of our tokens: malformed, forged, or for another audience.
 	ErrInvalid = errors.New("invalid token")
-	// ErrExpired means that a token of ours is past its time.
+	// ErrExpired means that one of our tokens has expired.
 	ErrExpired = errors.New("token expired")
-	// ErrRevoked means that a token of ours was refused before its time.
+	// ErrRevoked means that one of our tokens was revoked.
 	ErrRevoked = errors.New("token revoked")
-	// ErrUnavailable means that it cannot be said whether the token is good: the revocations known here are too old.
+	// ErrUnavailable means that the token cannot be judged: the revocations known here are too old.
 	ErrUnavailable = errors.New("token status unavailable")
 )
 
-// Identity is what a good token says.
+// Identity is what a valid token says.
 type Identity struct {
 	// Username is the display name; Subject is its canonical form.
 	Username string
@@ -31,5 +31,5 @@ type Identity struct {
 	ExpiresAt  time.Time
 }
 
-// AcceptedUntil is when verifiers refuse the token at the latest, by their own clocks: Leeway after it has expired.
+// AcceptedUntil is when every verifier refuses the token at the latest, by its own clock: Leeway after the token has expired.
 func (i Identity) AcceptedUntil() time.Time { return i.ExpiresAt.Add(Leeway) }

@@ -42,7 +42,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{now: epoch}
-	// A fixed seed keeps the fuzz corpus good from run to run.
+	// A fixed seed keeps the fuzz corpus valid across runs.
 	w.key = ed25519.NewKeyFromSeed([]byte("an ed25519 seed for tests only.."))
 	var err error
 	w.signer, err = token.NewSigner(token.SignerConfig{
@@ -60,13 +60,13 @@ func (w *world) public() ed25519.PublicKey { return w.key.Public().(ed25519.Publ
 
 func (w *world) clock() time.Time { return w.now }
 
-// at is the verifier at a moment.
+// at is the verifier at the time now.
 func (w *world) at(now time.Time) *token.Verifier {
 	w.now = now
 	return w.verifier
 }
 
-// goodClaims are those of a token that is good.
+// goodClaims are the claims of a valid token.
 func (w *world) goodClaims() jwt.MapClaims {
 	return jwt.MapClaims{
 		"iss": issuer, "aud": audience, "sub": "alice", "username": "Alice", "jti": "t1", "sid": "s1", "gen": 3,
@@ -74,7 +74,7 @@ func (w *world) goodClaims() jwt.MapClaims {
 	}
 }
 
-// sign makes a token of any claims, with the key the verifier trusts.
+// sign makes a token with arbitrary claims, with the key that the verifier trusts.
 func (w *world) sign(t testing.TB, claims jwt.MapClaims) string {
 	t.Helper()
 	tok := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
@@ -192,7 +192,7 @@ func TestEveryClaimIsRequiredAndChecked(t *testing.T) {
 	}
 }
 
-// TestClocksMayBeAMinuteApart: that is what the design allows between two nodes.
+// TestClocksMayBeAMinuteApart: the design allows that much between two nodes.
 func TestClocksMayBeAMinuteApart(t *testing.T) {
 	w := newWorld(t)
 	raw, id, err := w.signer.Issue("alice", "s", 0)
@@ -210,7 +210,7 @@ func TestClocksMayBeAMinuteApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.now = c.now
-			for range 2 { // the second time it is remembered
+			for range 2 { // the second time it is cached
 				_, err := w.verifier.Verify(c.raw)
 				require.NoError(t, err)
 			}
@@ -237,12 +237,12 @@ func TestClocksMayBeApartByTheLeewayAndNoMore(t *testing.T) {
 		w.now = c.now
 		_, err := w.verifier.Verify(raw)
 		require.ErrorIs(t, err, c.want, c.name)
-		_, err = newWorld(t).at(c.now).Verify(raw) // one that does not remember it
+		_, err = newWorld(t).at(c.now).Verify(raw) // one that has not cached it
 		require.ErrorIs(t, err, c.want, c.name)
 	}
 }
 
-// TestATokenThatWasGoodIsJudgedAgain, though its signature is not checked a second time.
+// TestATokenThatWasGoodIsJudgedAgain: a cached token is still checked, except for its signature.
 func TestATokenThatWasGoodIsJudgedAgain(t *testing.T) {
 	w := newWorld(t)
 	keys := &changingKeys{KeySet: token.NewKeySet(w.public())}
@@ -273,10 +273,10 @@ func TestATokenThatWasGoodIsJudgedAgain(t *testing.T) {
 	}
 }
 
-// changingKeys is a key set that can be replaced, as one that is fetched.
+// changingKeys is a key set that a test can replace, like a fetched one.
 type changingKeys struct{ token.KeySet }
 
-// namesake answers to every name.
+// namesake returns its key for every id.
 type namesake struct{ key ed25519.PublicKey }
 
 func (n namesake) Key(string) (ed25519.PublicKey, bool) { return n.key, true }
@@ -439,7 +439,7 @@ func TestOnlyAnEd25519KeySigns(t *testing.T) {
 
 func FuzzOnlyIssuedTokensAreGood(f *testing.F) {
 	w := newWorld(f)
-	// Not an issued one, for these have random ids, and every worker of a fuzz run must mean the same token.
+	// Not an issued token, because its ids are random, and every fuzz worker must use the same token.
 	raw := w.sign(f, w.goodClaims())
 	issued, err := w.verifier.Verify(raw)
 	require.NoError(f, err)

@@ -10,13 +10,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// KeySet holds the keys whose tokens are good.
+// KeySet holds the keys whose tokens are valid.
 type KeySet interface {
 	// Key returns the key that kid names.
 	Key(kid string) (key ed25519.PublicKey, ok bool)
 }
 
-// VerifierConfig says which tokens are good.
+// VerifierConfig says which tokens are valid.
 type VerifierConfig struct {
 	Keys             KeySet
 	Issuer, Audience string
@@ -24,7 +24,7 @@ type VerifierConfig struct {
 	Now func() time.Time
 }
 
-// Verifier reads tokens and checks all that can be checked without knowing what was revoked.
+// Verifier checks everything about a token except revocations.
 type Verifier struct {
 	keys   KeySet
 	parser *jwt.Parser
@@ -32,7 +32,7 @@ type Verifier struct {
 	known  *known
 }
 
-// NewVerifier makes a Verifier, or says what is missing from cfg.
+// NewVerifier makes a Verifier, or reports what is missing from cfg.
 func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	if cfg.Keys == nil || cfg.Issuer == "" || cfg.Audience == "" {
 		// An empty issuer or audience would make the parser skip its check.
@@ -49,8 +49,8 @@ func NewVerifier(cfg VerifierConfig) (*Verifier, error) {
 	)}, nil
 }
 
-// Verify says what a token says, if it is one of ours. Its errors wrap ErrInvalid or, for a token with nothing wrong but
-// its age, ErrExpired.
+// Verify returns the identity of one of our tokens. Its errors wrap ErrInvalid or, if the token is valid except that it is too old,
+// ErrExpired.
 func (v *Verifier) Verify(raw string) (Identity, error) {
 	if len(raw) <= maxTokenBytes {
 		if id, ok := v.known.get(raw, v.keys, v.now()); ok {
@@ -80,8 +80,8 @@ func (v *Verifier) Verify(raw string) (Identity, error) {
 	return id, nil
 }
 
-// plausible lets nothing through that a token cannot contain: base64 decoders skip line ends, even strict ones, and one
-// token must not have many spellings.
+// plausible refuses characters that a token cannot contain: base64 decoders skip line ends, even strict ones, and a token must have
+// only one spelling.
 func plausible(raw string) bool {
 	if raw == "" || len(raw) > maxTokenBytes {
 		return false
@@ -109,8 +109,8 @@ func (v *Verifier) key(t *jwt.Token) (signedBy, error) {
 	return signedBy{kid, key}, nil
 }
 
-// onlyExpired reports whether the token's age is all that the parser found wrong: it joins all faults of the claims,
-// and looks at them only once the signature is found good.
+// onlyExpired reports whether expiry is the parser's only complaint: it joins all faults of the claims, and checks them only after
+// the signature.
 func onlyExpired(err error) bool {
 	if !errors.Is(err, jwt.ErrTokenExpired) {
 		return false

@@ -1,5 +1,5 @@
-// Package tracing is how the parts of the server add to the OpenTelemetry trace of a request. What is not sampled costs
-// nothing: no span, no allocation. Package otlp decides whether anything is sampled, and sends it.
+// Package tracing adds the server's parts to the OpenTelemetry trace of a request. An unsampled request costs nothing: no span, no
+// allocation. Package otlp decides whether anything is sampled, and sends it.
 package tracing
 
 import (
@@ -12,14 +12,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// Scope names the code that makes the spans, in each of them.
+// Scope is the name, in each span, of the code that makes the spans.
 const Scope = "github.com/sealpost/sealpost"
 
 // Header is the name of the W3C Trace Context header (https://www.w3.org/TR/trace-context/), on HTTP and on the bus.
 const Header = "traceparent"
 
-// Start begins a span within the one of ctx, if that is recorded; else it returns ctx as it is, and a span that nobody
-// records. The name is one of a small set. End the span with End.
+// Start begins a span within the one of ctx, if that is recorded; otherwise it returns ctx unchanged, and a span that is not
+// recorded. The name is one of a small set. End the span with End.
 func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
@@ -28,7 +28,7 @@ func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 	return parent.TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
 }
 
-// End ends a span, with what went wrong, or nil.
+// End ends a span, with err, which may be nil.
 func End(span trace.Span, err error) {
 	if err != nil && span.IsRecording() {
 		span.RecordError(err)
@@ -37,7 +37,7 @@ func End(span trace.Span, err error) {
 	span.End()
 }
 
-// Operation adds a span for what an engine has just done, or has failed to do, for the request of ctx.
+// Operation adds a span for an operation that an engine has just completed, or failed, for the request of ctx.
 func Operation(ctx context.Context, engine, operation string, took time.Duration, failed bool) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.IsRecording() {
@@ -53,7 +53,7 @@ func Operation(ctx context.Context, engine, operation string, took time.Duration
 	span.End(trace.WithTimestamp(now))
 }
 
-// Sampled returns what tells others of the span of ctx, or nil if that is not sampled.
+// Sampled returns the context of the span of ctx, or nil if that is not sampled.
 func Sampled(ctx context.Context) *trace.SpanContext {
 	sc := trace.SpanContextFromContext(ctx)
 	if !sc.IsSampled() {
@@ -62,7 +62,7 @@ func Sampled(ctx context.Context) *trace.SpanContext {
 	return keep(sc)
 }
 
-// keep is apart so that only what is sampled is allocated.
+// keep is separate so that only sampled contexts are allocated.
 func keep(sc trace.SpanContext) *trace.SpanContext { return &sc }
 
 // With returns a context in which the span of sc, which is or was recorded in this process, is the current one. Nil
@@ -74,7 +74,7 @@ func With(ctx context.Context, sc *trace.SpanContext) context.Context {
 	return trace.ContextWithSpanContext(ctx, *sc)
 }
 
-// Traceparent returns the header that makes another node go on with the trace of a span, or "" for nil.
+// Traceparent returns the header with which another node continues the trace of a span, or "" for nil.
 func Traceparent(sc *trace.SpanContext) string {
 	if sc == nil {
 		return ""
@@ -84,7 +84,7 @@ func Traceparent(sc *trace.SpanContext) string {
 	return h.value
 }
 
-// Parse returns what Traceparent has made the header of, or nil for one that is not sampled, or is none.
+// Parse returns the span context of a header made by Traceparent, or nil if the header is not sampled or invalid.
 func Parse(header string) *trace.SpanContext {
 	if header == "" {
 		return nil
@@ -93,8 +93,8 @@ func Parse(header string) *trace.SpanContext {
 	return Sampled(ctx)
 }
 
-// Remote returns a context in which the span that a header tells of is the current one, and whether the header is
-// one. The header's vendors' part, tracestate, is not taken over: nobody here reads it, and strangers write it.
+// Remote returns a context whose current span is the header's, and whether the header is valid. It ignores the header's vendor
+// part, tracestate: nothing here reads it, and strangers write it.
 func Remote(ctx context.Context, header string) (context.Context, bool) {
 	if header == "" {
 		return ctx, false

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
-// recorded returns what use adds to the trace of a request.
+// recorded returns the spans that use adds to the trace of a request.
 func recorded(t *testing.T, sampler sdk.Sampler, use func(ctx context.Context)) tracetest.SpanStubs {
 	t.Helper()
 	memory := tracetest.NewInMemoryExporter()
@@ -46,7 +46,7 @@ func TestStepsAndOperationsStandWithinTheRequest(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotSampledCostsNothing: neither spans nor allocations, be tracing off or the request not chosen.
+// TestWhatIsNotSampledCostsNothing: neither spans nor allocations, whether tracing is off or the request is not sampled.
 func TestWhatIsNotSampledCostsNothing(t *testing.T) {
 	off := func(ctx context.Context) {
 		step, span := tracing.Start(ctx, "step", trace.SpanKindInternal)

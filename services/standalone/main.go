@@ -1,5 +1,5 @@
-// Command standalone is the whole server in one process: a Pebble database for the truth, a call for the bus, nothing else to
-// install or set.
+// Command standalone is the whole server in one process: a Pebble database as the store, function calls as the bus, nothing else to
+// install or configure.
 package main
 
 import (
@@ -63,7 +63,7 @@ func run() error {
 	return chosen()
 }
 
-// printed prints the epoch that a command has made.
+// printed prints the epoch that a command created.
 func printed(epoch string, err error) error {
 	if err != nil {
 		return err

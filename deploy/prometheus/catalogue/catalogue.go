@@ -1,5 +1,5 @@
-// Package catalogue reads the table of metrics, deploy/METRICS.md, and compares it with what processes tell and with what
-// queries ask for.
+// Package catalogue parses the table of metrics, deploy/METRICS.md, and compares it with the metrics that processes expose and that queries
+// use.
 package catalogue
 
 import (
@@ -17,34 +17,34 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Standalone is the process that holds all services.
+// Standalone is the process with all services.
 const Standalone = "standalone"
 
-// Services are the four services.
+// Services returns the four services.
 func Services() []string { return []string{"auth", "keys", "messages", "poll-gateway"} }
 
 // Metric is a row of the table.
 type Metric struct {
 	Name, Type string
-	// Labels are the values that each label may have; nil where they are bounded by the code alone.
+	// Labels are the allowed values of each label; nil where only the code bounds them.
 	Labels map[string][]string
-	// Where are the processes that tell it.
+	// Where are the processes that expose it.
 	Where   []string
 	Meaning string
 }
 
-// Catalogue are the rows by name.
+// Catalogue is the rows by name.
 type Catalogue map[string]Metric
 
-// prefixes are those of metrics that others define.
+// prefixes are those of metrics that libraries define.
 var prefixes = []string{"go_", "process_", "promhttp_"}
 
-// IsRuntime reports whether a metric is the Go runtime's, the process's or the metrics endpoint's own.
+// IsRuntime reports whether a metric belongs to the Go runtime, the process or the metrics endpoint.
 func IsRuntime(name string) bool {
 	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// Read reads the table in a file.
+// Read parses the table in a file.
 func Read(file string) (Catalogue, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -53,7 +53,7 @@ func Read(file string) (Catalogue, error) {
 	return Parse(string(text))
 }
 
-// Parse reads the table in a text.
+// Parse parses the table in a text.
 func Parse(text string) (Catalogue, error) {
 	c := Catalogue{}
 	var faults []error
@@ -76,7 +76,7 @@ func Parse(text string) (Catalogue, error) {
 	return c, errors.Join(faults...)
 }
 
-// labelPattern is a label of a row: its name, and the values it may have.
+// labelPattern matches a label of a row: its name, and its allowed values.
 var labelPattern = regexp.MustCompile("`([a-z_]+)`(?: \\(([^)]*)\\))?")
 
 func parseRow(line string) (Metric, error) {
@@ -113,8 +113,7 @@ func parseRow(line string) (Metric, error) {
 	return m, nil
 }
 
-// Check compares what a process tells at /metrics, in Prometheus's text format, with the table, and reports every
-// difference.
+// Check compares a process's /metrics, in Prometheus's text format, with the table, and reports every difference.
 func (c Catalogue) Check(process string, metrics io.Reader) error {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(metrics)
@@ -141,7 +140,7 @@ func (c Catalogue) Check(process string, metrics io.Reader) error {
 	return errors.Join(faults...)
 }
 
-// compare checks type, labels and their values.
+// compare compares type, labels and their values.
 func (m Metric) compare(f *dto.MetricFamily) error {
 	var faults []error
 	if told := strings.ToLower(f.GetType().String()); told != m.Type {

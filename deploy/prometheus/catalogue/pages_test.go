@@ -35,7 +35,7 @@ func pages(t *testing.T) map[string]string {
 	return texts
 }
 
-// metricPattern leaves out what recording rules name, which follows a colon.
+// metricPattern excludes the parts of a recording rule's name after a colon.
 var metricPattern = regexp.MustCompile(`(?:^|[^:a-z_])(sealpost_[a-z0-9_]+)`)
 
 func TestEveryMetricThatAPageNamesIsThere(t *testing.T) {
@@ -50,7 +50,7 @@ func TestEveryMetricThatAPageNamesIsThere(t *testing.T) {
 	}
 }
 
-// promqlPattern is a block of queries, one a line.
+// promqlPattern matches a block of queries, one a line.
 var promqlPattern = regexp.MustCompile("(?s)```promql\n(.*?)\n```")
 
 func TestEveryQueryOfTheGuideAsksForWhatIsThere(t *testing.T) {
@@ -83,7 +83,7 @@ func TestEveryAlertThatTheGuideNamesIsThere(t *testing.T) {
 	}
 }
 
-// settings are the variables that any process knows.
+// settings are the variables that any of the processes reads.
 func settings() map[string]bool {
 	known := map[string]bool{"GOMEMLIMIT": true, "GOGC": true}
 	for _, cfg := range []any{
@@ -99,14 +99,13 @@ func settings() map[string]bool {
 	return known
 }
 
-// ofThePages are words in capitals that name no setting: what commands expect in the shell, what stands for something, what
-// others say.
+// ofThePages are words in capitals that are not settings: variables of shell commands, placeholders, and terms of other software.
 func ofThePages() []string {
 	return []string{
 		"NAMESPACE", "MONGODB_NAMESPACE", "REDIS_NAMESPACE", "NATS_NAMESPACE", // where things run
-		"POD", "PID", "HOST", "SERVICE", "GATEWAY", "LATEST", "FOLDER", "FILE", // put your own there
-		"AF_INET", "AF_INET6", "AF_UNIX", "READONLY", // terms of others
-		"REDIS_ADMIN_URL", "MONGODB_ADMIN_URI", // of who operates the engines
+		"POD", "PID", "HOST", "SERVICE", "GATEWAY", "LATEST", "FOLDER", "FILE", // placeholders
+		"AF_INET", "AF_INET6", "AF_UNIX", "READONLY", // terms of other software
+		"REDIS_ADMIN_URL", "MONGODB_ADMIN_URI", // of the operator of the engines
 		"BENCH_RUNS", // of make
 	}
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 )
 
-// targetLabels are those that Prometheus gives every series, or that its configuration does.
+// targetLabels are the labels that Prometheus or its configuration adds to every series.
 var targetLabels = []string{"cluster", "namespace", "job", "instance"}
 
-// ownSeries are those that Prometheus makes itself, with the labels that they have beside a target's.
+// ownSeries are the series that Prometheus itself makes, with their labels besides a target's.
 var ownSeries = map[string][]string{"up": nil, "ALERTS": {"alertname", "alertstate", "severity"}}
 
-// runtimeLabels are those that the Go runtime's and the process's metrics may have.
+// runtimeLabels are the labels that the metrics of the Go runtime and the process may have.
 var runtimeLabels = []string{"quantile", "version", "le", "code", "cause"}
 
-// CheckQuery requires that a query in PromQL names only metrics of the table or of recorded, and only their labels.
-// recorded are the names of recording rules, whose labels are those before the colon.
+// CheckQuery requires that a PromQL query names only metrics of the table or of recorded, and only their labels. recorded are the names of
+// recording rules, whose labels are the ones before the colon.
 func (c Catalogue) CheckQuery(query string, recorded []string) error {
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
 	if err != nil {
@@ -59,7 +59,7 @@ func (c Catalogue) CheckQuery(query string, recorded []string) error {
 	return errors.Join(faults...)
 }
 
-// checkNames requires that each label is one of the series below an expression.
+// checkNames requires that each label belongs to one of the series below an expression.
 func (c Catalogue) checkNames(names []string, below parser.Expr, recorded []string, fault func(string, ...any)) {
 	var known []string
 	parser.Inspect(below, func(node parser.Node, _ []parser.Node) error {
@@ -78,7 +78,7 @@ func (c Catalogue) checkNames(names []string, below parser.Expr, recorded []stri
 	}
 }
 
-// row finds the row that a series belongs to.
+// row returns the row of a series.
 func (c Catalogue) row(series string) (m Metric, ok bool) {
 	if m, ok = c[series]; ok && m.Type != "histogram" {
 		return m, true
@@ -91,7 +91,7 @@ func (c Catalogue) row(series string) (m Metric, ok bool) {
 	return Metric{}, false
 }
 
-// labelsOf are the labels that a series may have.
+// labelsOf returns the labels that a series may have.
 func (c Catalogue) labelsOf(series string, recorded []string) ([]string, error) {
 	if own, ok := ownSeries[series]; ok {
 		return append(slices.Clone(targetLabels), own...), nil
@@ -117,7 +117,7 @@ func (c Catalogue) labelsOf(series string, recorded []string) ([]string, error) 
 	return known, nil
 }
 
-// mayBe reports whether a matcher fits a value that the table says its label has.
+// mayBe reports whether a matcher matches a value that the table allows for its label.
 func (c Catalogue) mayBe(series string, m *labels.Matcher) bool {
 	row, _ := c.row(series)
 	values := row.Labels[m.Name]

@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
-// TestTheStandaloneServerTellsWhatTheTableSays, before anybody has used it: every series is there from the start.
+// TestTheStandaloneServerTellsWhatTheTableSays before its first request: every series exists from the start.
 func TestTheStandaloneServerTellsWhatTheTableSays(t *testing.T) {
 	var cfg app.Config
 	require.NoError(t, config.Load(&cfg, []string{

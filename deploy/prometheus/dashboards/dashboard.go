@@ -9,7 +9,7 @@ import (
 
 // Dashboard is one page, for one audience.
 type Dashboard struct {
-	// UID is its address in Grafana and the name of its file.
+	// UID is its address in Grafana and its file's name.
 	UID, Title, Description string
 	Rows                    []Row
 }
@@ -23,30 +23,30 @@ type Row struct {
 // Panel is one graph or number.
 type Panel struct {
 	Title, Description string
-	// Unit is one of Grafana's, such as s, reqps or percentunit.
+	// Unit is one of Grafana's units, such as s, reqps or percentunit.
 	Unit string
-	// Stat shows the last value as a number rather than values over time.
+	// Stat shows the last value as a number instead of a graph.
 	Stat    bool
 	Queries []Query
 }
 
-// Query is what a panel asks of Prometheus, with $node and $deployment for the selections that the page offers.
+// Query is a panel's query, with the placeholders $node and $deployment for the user's selections.
 type Query struct {
 	Expr string
-	// Legend names a series of the answer, from its labels.
+	// Legend names a series of the answer by its labels.
 	Legend string
 }
 
-// The placeholders of an expression, and the matchers that they stand for.
+// The placeholders of an expression, and the matchers that replace them.
 var selections = strings.NewReplacer(
 	"$node", `cluster=~"$cluster",namespace=~"$namespace",job=~"$job"`,
 	"$deployment", `cluster=~"$cluster",namespace=~"$namespace"`,
 )
 
-// everything stands for what somebody selects: all, and the range that a rate is taken over.
+// everything replaces the user's selections by all, and Grafana's rate interval by 5m.
 var everything = strings.NewReplacer("$__rate_interval", "5m", "$cluster", ".*", "$namespace", ".*", "$job", ".*")
 
-// PromQL is the query as it is asked when nothing is selected.
+// PromQL is the query when nothing is selected.
 func (q Query) PromQL() string { return everything.Replace(selections.Replace(q.Expr)) }
 
 // The width of a page, and the sizes of panels, in Grafana's units.
@@ -61,7 +61,7 @@ const (
 // object is one of Grafana's JSON objects.
 type object map[string]any
 
-// JSON is the dashboard as Grafana reads it from a file.
+// JSON is the dashboard in Grafana's file format.
 func (d Dashboard) JSON() ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
@@ -81,7 +81,7 @@ func (d Dashboard) JSON() ([]byte, error) {
 	return text.Bytes(), err
 }
 
-// variables are what somebody selects at the top of the page.
+// variables are the selections at the top of the page.
 func variables() []object {
 	list := []object{{
 		"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": object{},
@@ -101,7 +101,7 @@ func variables() []object {
 
 func dataSource() object { return object{"type": "prometheus", "uid": "${datasource}"} }
 
-// panels lays the rows out from left to right and from top to bottom.
+// panels lays out the rows from left to right and from top to bottom.
 func (d Dashboard) panels() []object {
 	var list []object
 	id, y := 0, 0

@@ -30,7 +30,7 @@ func TestTheFilesAreWhatTheSourceSays(t *testing.T) {
 	}
 }
 
-// units are those of Grafana's that panels use.
+// units are the Grafana units that panels may use.
 var units = []string{"s", "bytes", "short", "none", "bool", "percentunit", "reqps", "ops", "wps"}
 
 func TestEachPanelSaysWhatItShowsAndAsksForWhatIsThere(t *testing.T) {
@@ -66,7 +66,7 @@ func TestEachPanelSaysWhatItShowsAndAsksForWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestGrafanaCanShowThem checks what Grafana requires of a dashboard's file, and that nothing names one installation.
+// TestGrafanaCanShowThem checks what Grafana requires of a dashboard's file, and that none is specific to one installation.
 func TestGrafanaCanShowThem(t *testing.T) {
 	for _, d := range dashboards.All() {
 		text, err := d.JSON()

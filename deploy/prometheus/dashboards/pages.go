@@ -4,7 +4,7 @@ import "fmt"
 
 //go:generate go run ../cmd/dashboards ../../grafana/dashboards
 
-// All are the dashboards.
+// All returns the dashboards.
 func All() []Dashboard {
 	return []Dashboard{serviceHealth(), delivery(), gatewayCapacity(), enginesPage()}
 }
@@ -27,7 +27,7 @@ func rate(legend, counter string) Query {
 	return Query{fmt.Sprintf(`sum(rate(%s[$__rate_interval]))`, counter), legend}
 }
 
-// quantiles are some of a histogram, over all nodes. selector is its matchers.
+// quantiles are the 50th, 95th and 99th percentiles of a histogram over all nodes. selector is its matchers.
 func quantiles(histogram, selector string) []Query {
 	var list []Query
 	for _, q := range []string{"0.5", "0.95", "0.99"} {
@@ -39,7 +39,7 @@ func quantiles(histogram, selector string) []Query {
 	return list
 }
 
-// quantileBy is one quantile of a histogram for each value of a label.
+// quantileBy is one quantile of a histogram by the values of a label.
 func quantileBy(q, label, histogram, selector string) Query {
 	return Query{
 		fmt.Sprintf(`histogram_quantile(%s, sum by (le, %s) (rate(%s_bucket{%s}[$__rate_interval])))`, q, label, histogram, selector),
@@ -53,7 +53,7 @@ const (
 	ofServices = ` and on (cluster, namespace, job, instance) sealpost_build_info{$node}`
 )
 
-// serviceHealth is for whoever is on call.
+// serviceHealth is for people on call.
 func serviceHealth() Dashboard {
 	return Dashboard{
 		UID: "sealpost-service-health", Title: "Sealpost: service health",
@@ -115,7 +115,7 @@ func processes() Row {
 	}}
 }
 
-// delivery is for whoever looks after messages: what became of them between acceptance and delivery.
+// delivery is for those responsible for messages: what happens to them between acceptance and delivery.
 func delivery() Dashboard {
 	return Dashboard{
 		UID: "sealpost-delivery", Title: "Sealpost: delivery",
@@ -157,7 +157,7 @@ func delivery() Dashboard {
 	}
 }
 
-// gatewayCapacity is for whoever decides how many gateways there are, and how large.
+// gatewayCapacity is for those who choose the number and size of gateways.
 func gatewayCapacity() Dashboard {
 	const gateways = ` and on (cluster, namespace, job, instance) sealpost_gateway_capacity_polls{$node}`
 	return Dashboard{
@@ -198,7 +198,7 @@ func gatewayCapacity() Dashboard {
 	}
 }
 
-// enginesPage is for whoever runs MongoDB, Redis and NATS, or the disk under a standalone server.
+// enginesPage is for the operators of MongoDB, Redis and NATS, or of the disk of a standalone server.
 func enginesPage() Dashboard {
 	ratio := `sum by (engine) (rate(sealpost_engine_operation_errors_total{$node}[$__rate_interval])) / sum by (engine) (rate(sealpost_engine_operation_duration_seconds_count{$node}[$__rate_interval]))`
 	return Dashboard{

@@ -1,4 +1,4 @@
-// Package live asks a running Prometheus everything that the dashboards and the rules ask.
+// Package live sends all queries of the dashboards and the rules to a running Prometheus.
 package live
 
 import (
@@ -29,7 +29,7 @@ type Prometheus struct {
 // Sample is one series of an answer.
 type Sample struct {
 	Labels map[string]string `json:"metric"`
-	// Value is the time and the number, which is a text.
+	// Value is the time and the number, as a string.
 	Value [2]any `json:"value"`
 }
 
@@ -43,7 +43,7 @@ func (s Sample) String() string {
 	return fmt.Sprintf("%v {%s}", s.Value[1], strings.Join(labels, ", "))
 }
 
-// get asks the API for a path and decodes the data of the answer.
+// get requests a path of the API and decodes the data of the answer.
 func (p Prometheus) get(ctx context.Context, path string, query url.Values, data any) (err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+path+"?"+query.Encode(), nil)
 	if err != nil {
@@ -71,7 +71,7 @@ func (p Prometheus) get(ctx context.Context, path string, query url.Values, data
 	return json.Unmarshal(answer.Data, data)
 }
 
-// Query asks for what an expression gives now; a scalar is a series without labels.
+// Query returns the current value of an expression; a scalar is a series without labels.
 func (p Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	var data struct {
 		ResultType string
@@ -87,12 +87,12 @@ func (p Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	return samples, json.Unmarshal(data.Result, &samples)
 }
 
-// Rule is a rule as the server evaluates it.
+// Rule is the state of a rule on the server.
 type Rule struct {
 	Name, Health, LastError, State string
 }
 
-// Rules are all rules that the server has loaded.
+// Rules returns all rules that the server has loaded.
 func (p Prometheus) Rules(ctx context.Context) ([]Rule, error) {
 	var data struct {
 		Groups []struct{ Rules []Rule }
@@ -105,9 +105,9 @@ func (p Prometheus) Rules(ctx context.Context) ([]Rule, error) {
 	return list, err
 }
 
-// Check asks for every query of every panel and for every rule, and prints what was answered. It is an error if one
-// fails; if a panel or a recording rule gives nothing; if an alert asks for a series that is not there; or if the server
-// has not loaded a rule, or failed to evaluate it. An alert that gives nothing is as it should be.
+// Check runs every query of every panel and of every rule, and prints the answers. It returns an error if a query fails; if a panel or a
+// recording rule gives nothing; if an alert uses a series that does not exist; or if the server has not loaded a rule, or failed to
+// evaluate it. An alert that gives nothing is correct.
 func Check(ctx context.Context, prometheusURL string, w io.Writer) error {
 	c := &check{Prometheus: Prometheus{URL: strings.TrimRight(prometheusURL, "/")}, ctx: ctx, w: w}
 	for _, d := range dashboards.All() {
@@ -148,13 +148,13 @@ type check struct {
 
 func (c *check) print(format string, args ...any) { _, _ = fmt.Fprintf(c.w, format+"\n", args...) }
 
-// shown is how many series of an answer are printed.
+// shown is the number of series of an answer to print.
 const shown = 4
 
-// ofStandalone tells whether a query is about what only the standalone server has. A cluster answers it with nothing.
+// ofStandalone reports whether a query is about something that only the standalone server has. A cluster's answer to it is empty.
 func ofStandalone(expr string) bool { return strings.Contains(expr, `engine="pebble"`) }
 
-// ask sends one query and prints it with the first series of its answer.
+// ask runs one query and prints it with the first series of its answer.
 func (c *check) ask(what, expr string, needed bool) {
 	c.queries++
 	c.print("      %s", strings.Join(strings.Fields(expr), " "))
@@ -175,7 +175,7 @@ func (c *check) ask(what, expr string, needed bool) {
 	}
 }
 
-// rule asks for a rule's expression and, for an alert, for each series that it is about.
+// rule runs a rule's expression and, for an alert, a query for each series in it.
 func (c *check) rule(r rules.Rule) {
 	if r.Record != "" {
 		c.print("    records %s", r.Record)
@@ -189,11 +189,11 @@ func (c *check) rule(r rules.Rule) {
 	}
 }
 
-// selectors are the different series that an expression asks for.
+// selectors returns the different series in an expression.
 func selectors(expr string) []string {
 	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	if err != nil {
-		return nil // Prometheus has said so
+		return nil // Prometheus has reported that
 	}
 	var list []string
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/deploy/prometheus/rules"
 )
 
-// prometheus answers every query with answer, and says that all rules are well but those in ill.
+// prometheus answers every query with answer, and reports all rules as healthy except those in ill.
 func prometheus(t *testing.T, answer func(query string) (status, result string), ill string) string {
 	groups, err := rules.Load()
 	require.NoError(t, err)

@@ -1,4 +1,4 @@
-// Package rules holds the recording and alerting rules, as Prometheus reads them.
+// Package rules holds the recording and alerting rules in Prometheus's format.
 package rules
 
 import (
@@ -13,12 +13,12 @@ import (
 //go:embed *.yaml
 var files embed.FS
 
-// Files are the rule files.
+// Files returns the rule files.
 func Files() fs.FS { return files }
 
 // Group is a group of rules that Prometheus evaluates together.
 type Group struct {
-	// File is the name of the file that it stands in.
+	// File is the name of the group's file.
 	File     string `yaml:"-"`
 	Name     string `yaml:"name"`
 	Interval string `yaml:"interval,omitempty"`
@@ -63,7 +63,7 @@ func Load() ([]Group, error) {
 	return groups, nil
 }
 
-// Recorded are the names of the series that groups record.
+// Recorded returns the names of the series that groups record.
 func Recorded(groups []Group) []string {
 	var names []string
 	for _, g := range groups {

@@ -26,7 +26,7 @@ func load(t *testing.T) []rules.Group {
 	return groups
 }
 
-// alerts calls f in a subtest for each alert.
+// alerts runs f as a subtest for each alert.
 func alerts(t *testing.T, f func(t *testing.T, r rules.Rule)) {
 	for _, g := range load(t) {
 		for _, r := range g.Rules {
@@ -51,7 +51,7 @@ func TestEachAlertSaysHowBadWhatAndWhatToDo(t *testing.T) {
 	})
 }
 
-// promtoolTests are the parts of promtool's test files that tell which alerts they are about.
+// promtoolTests returns the alerts that promtool's test files expect to fire, and to be quiet.
 func promtoolTests(t *testing.T) (fires, quiet map[string]bool) {
 	fires, quiet = map[string]bool{}, map[string]bool{}
 	names, err := filepath.Glob("../tests/*.yaml")
@@ -136,7 +136,7 @@ func TestEachRunbookHelps(t *testing.T) {
 	}
 }
 
-// queries are the lines of the blocks of PromQL in a page.
+// queries are the lines of the PromQL blocks in a page.
 func queries(t *testing.T, page string) []string {
 	var list []string
 	for {

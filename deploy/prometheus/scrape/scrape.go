@@ -14,13 +14,13 @@ type Job struct {
 	Targets []string
 }
 
-// Options say what Prometheus is to do.
+// Options configure Prometheus.
 type Options struct {
 	// Interval is how often nodes are scraped and rules evaluated.
 	Interval time.Duration
 	// Rules is a glob of the rule files, as Prometheus sees them.
 	Rules string
-	// Cluster and Namespace are labels of all nodes: together they name a deployment.
+	// Cluster and Namespace are labels of all nodes; together they name a deployment.
 	Cluster, Namespace string
 	Jobs               []Job
 }
@@ -28,7 +28,7 @@ type Options struct {
 // AdminPort is the default port of ADMIN_ADDRESS.
 const AdminPort = 9301
 
-// Compose are the options for docker-compose.yml: two nodes of each service, as the load balancer knows them.
+// Compose returns the options for docker-compose.yml: two nodes of each service, as the load balancer has them.
 func Compose() Options {
 	o := Options{Interval: 15 * time.Second, Rules: "/etc/prometheus/rules/*.yaml", Cluster: "compose", Namespace: "sealpost"}
 	for _, service := range []string{"auth", "keys", "messages", "poll-gateway"} {
@@ -62,7 +62,7 @@ scrape_configs:
 {{- end }}
 `))
 
-// Config is the text of prometheus.yml.
+// Config returns the text of prometheus.yml.
 func Config(o Options) ([]byte, error) {
 	var text bytes.Buffer
 	err := configuration.Execute(&text, o)

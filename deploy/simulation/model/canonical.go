@@ -2,7 +2,7 @@ package model
 
 import "slices"
 
-// canonical makes of states that differ in nothing that matters one.
+// canonical merges states that differ only in ways without effect.
 func (m *machine) canonical(s *state) {
 	for w := range m.Writers {
 		m.tidy(s, uint8(w))
@@ -13,18 +13,18 @@ func (m *machine) canonical(s *state) {
 	}
 }
 
-// settled reports whether an id is decided for good. With a clock it is not: what stands there may go before something on its way comes.
+// settled reports whether an id is decided for good. With a clock it never is: what stands there may be purged before a late write arrives.
 func (m *machine) settled(s *state, id uint8) bool {
 	return s.messages[id] != nothing && m.keeps(MessagesWriteOnce) && m.Ticks == 0
 }
 
-// tidy forgets of a call what has no effect any more: positions that no message will name, and, if the call has ended, inserts that would
-// be refused, and events that tell what the store tells.
+// tidy clears the parts of a call that have no effect any more: positions that no message will name; and, if the call has ended, inserts
+// that would be refused, and events that agree with the store.
 func (m *machine) tidy(s *state, w uint8) {
 	me := &s.writers[w]
 	settled := m.settled(s, m.id(s, w))
 	if me.stage == settling && settled {
-		me.flying &^= messageFlying // it would be refused, and nobody waits
+		me.flying &^= messageFlying // it would be refused, and nobody waits for the answer
 	}
 	if me.stage.ended() && settled {
 		me.flying = 0
@@ -37,7 +37,7 @@ func (m *machine) tidy(s *state, w uint8) {
 	}
 }
 
-// forgetStanding forgets where entries stand.
+// forgetStanding clears where entries stand.
 func (w *writer) forgetStanding() {
 	for u := range w.entries {
 		if w.entries[u].how != flying {
@@ -66,7 +66,7 @@ func (m *machine) tidyEnded(s *state, w uint8) {
 	}
 }
 
-// mayArrive reports whether an entry on its way may yet be written.
+// mayArrive reports whether an entry under way may still be written.
 func (m *machine) mayArrive(s *state, w, u uint8) bool {
 	if m.Ticks > 0 {
 		return true
@@ -80,7 +80,7 @@ func (m *machine) mayArrive(s *state, w, u uint8) bool {
 	return false
 }
 
-// level makes tombstones of entries that count for nothing and never will.
+// level replaces entries that can never count by tombstones.
 func (m *machine) level(s *state) {
 	for u := range m.Inboxes {
 		for p := uint8(1); p <= positions; p++ {
@@ -91,8 +91,7 @@ func (m *machine) level(s *state) {
 	}
 }
 
-// twins reports whether the first two writers are alike, but for their keys perhaps. Then what one of them does the other might have
-// done.
+// twins reports whether the first two writers differ in their keys at most. Then each can do what the other does.
 func (m *machine) twins() bool {
 	if m.Counter || m.Ticks > 0 || len(m.Writers) < 2 {
 		return false
@@ -102,7 +101,7 @@ func (m *machine) twins() bool {
 	return a.Content == b.Content && a.To == b.To && a.Node == b.Node && !third
 }
 
-// mirror makes of a state and its mirror image one.
+// mirror maps a state and its mirror image to one state.
 func (m *machine) mirror(s *state) {
 	mirrored := *s
 	mirrored.writers[0], mirrored.writers[1] = s.writers[1], s.writers[0]
@@ -114,7 +113,7 @@ func (m *machine) mirror(s *state) {
 	}
 }
 
-// swapKeys makes of each key the other. (Twins have no counter, so the order of keys is not kept; and no clock, so times are not.)
+// swapKeys swaps the two keys. (Twins have no counter, so the order of keys does not matter; and no clock, so times do not.)
 func swapKeys(s *state) {
 	for u := range s.entries {
 		for p := range s.entries[u] {
@@ -135,7 +134,7 @@ func swapped(c cell) cell {
 	return messageCell((c.id()+attempts)%maxIDs, c.content())
 }
 
-// less orders a state and its mirror image, by what differs.
+// less orders a state and its mirror image by the fields that can differ.
 func less(a, b *state) bool {
 	for w := range a.writers {
 		if x, y := a.writers[w].rank(), b.writers[w].rank(); x != y {
@@ -163,7 +162,7 @@ func less(a, b *state) bool {
 	return false
 }
 
-// rank is a number for all that a writer is.
+// rank is a number that identifies a writer's state.
 func (w *writer) rank() uint64 {
 	n := uint64(w.stage)<<4 | uint64(w.attempt)<<2 | uint64(w.flying)
 	for u, e := range w.entries {

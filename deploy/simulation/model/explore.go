@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// Result is what an exploration has found.
+// Result is the result of an exploration.
 type Result struct {
-	// States and Steps are how many of them were seen: all that there are, unless there is a Fault.
+	// States and Steps are the numbers seen: all that exist, unless there is a Fault.
 	States, Steps int
-	// Fault is the broken promise, and Trace the steps that lead to it: the fewest there are.
+	// Fault is the broken promise, and Trace the shortest sequence of steps to it.
 	Fault string
 	Trace []string
 }
 
-// Explore tries all runs of a setup in which one rule is broken, or None, until one breaks a promise.
+// Explore tries all runs of a setup with one rule broken, or None, until one breaks a promise.
 func Explore(setup Setup, broken Rule) Result {
 	m := &machine{Setup: setup, broken: broken}
 	x := &explorer{machine: m, seen: newTable()}
 	return x.run()
 }
 
-// explorer goes through the graph of states breadth first.
+// explorer traverses the graph of states breadth first.
 type explorer struct {
 	*machine
 	seen *table
@@ -30,7 +30,7 @@ type explorer struct {
 	// readersOn are the steps of readers, as pairs of states.
 	readersOn [][2]int32
 	steps     int
-	// fault is the first that was met, by a step that was taken in the state at; or, if stuck, in that state itself.
+	// fault is the first one found: by a step taken in state at, or, if stuck, in that state itself.
 	fault string
 	stuck bool
 	at    int32
@@ -56,7 +56,7 @@ func (x *explorer) run() Result {
 	return result
 }
 
-// edge takes a step from a state to another.
+// edge records a step from one state to another.
 func (x *explorer) edge(i int32, t step, to state) {
 	if x.fault != "" {
 		return
@@ -79,7 +79,7 @@ func (x *explorer) edge(i int32, t step, to state) {
 	}
 }
 
-// checkProgress looks for a state from which readers cannot get to the tail by themselves.
+// checkProgress looks for a state from which readers alone cannot reach the tail.
 func (x *explorer) checkProgress() {
 	ends := make([]bool, x.seen.size)
 	for i := range ends {
@@ -99,7 +99,7 @@ func (x *explorer) checkProgress() {
 	}
 }
 
-// allRead reports whether all readers have read what there is.
+// allRead reports whether all readers have read everything.
 func (m *machine) allRead(s *state) bool {
 	for r, reader := range m.Readers {
 		if s.readers[r] == notBegun || s.readers[r] < s.tail(reader.Inbox) {
@@ -109,8 +109,7 @@ func (m *machine) allRead(s *state) bool {
 	return true
 }
 
-// trace puts the way to a state into words. It goes the way once more from the start, because in canonical states writers may have
-// changed places.
+// trace describes the path to a state. It replays the path from the start, because writers may have changed places in canonical states.
 func (x *explorer) trace(to int32) (words []string, end state) {
 	var way []int32
 	for ; x.from[to] >= 0; to = x.from[to] {
@@ -127,7 +126,7 @@ func (x *explorer) trace(to int32) (words []string, end state) {
 	return words, s
 }
 
-// lastWords tells of the step that showed the fault.
+// lastWords describes the step that showed the fault.
 func (x *explorer) lastWords(s *state) string {
 	if x.stuck {
 		return "whatever readers do from here on, by themselves, one of them does not come to the tail"
@@ -136,7 +135,7 @@ func (x *explorer) lastWords(s *state) string {
 	return t.String()
 }
 
-// find returns the first step that can be taken in a state and that pleases.
+// find returns the first possible step for which pleases returns true.
 func (x *explorer) find(s *state, pleases func(step, state) bool) (t step, next state) {
 	found := false
 	x.next(s, func(u step, to state) {
@@ -147,9 +146,9 @@ func (x *explorer) find(s *state, pleases func(step, state) bool) (t step, next 
 	return t, next
 }
 
-// table holds states, each once, in the order in which they came.
+// table is a set of states, in the order in which they were added.
 type table struct {
-	// pages hold the states, so that none has to be moved when there are more.
+	// pages hold the states, so that growing moves none.
 	pages [][]state
 	size  int
 	// slots hold the upper half of a state's hash, and its index plus one.

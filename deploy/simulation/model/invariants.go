@@ -1,6 +1,6 @@
 package model
 
-// check returns the promise that a state breaks, or nothing. Each is one that clients can hold the system to.
+// check returns the promise that a state breaks, or "". Clients can rely on each.
 func (m *machine) check(s *state) string {
 	for _, promise := range []func(*state) string{m.toldStays, m.ownKeys, m.deliveredOnce, m.acknowledgedStands, m.inOrder} {
 		if fault := promise(s); fault != "" {
@@ -10,7 +10,7 @@ func (m *machine) check(s *state) string {
 	return ""
 }
 
-// toldStays: what was told of a position is so for ever, for everybody, until it expires.
+// toldStays: what was told of a position stays true for everybody until it expires.
 func (m *machine) toldStays(s *state) string {
 	for u := range m.Inboxes {
 		for p := uint8(1); p <= positions; p++ {
@@ -41,8 +41,8 @@ func (m *machine) ownKeys(s *state) string {
 	return ""
 }
 
-// deliveredOnce: a message is given to its recipients only, once, and to all of them: nobody is given a message that failed for
-// another, or one whose sender was told that the id was used for another content.
+// deliveredOnce: a message is delivered only to its recipients, once, and to all of them. Nobody gets a message that failed for another
+// recipient, or whose sender was told that the id was used for other content.
 func (m *machine) deliveredOnce(s *state) string {
 	for u := range m.Inboxes {
 		keys := s.forgotten // a send that comes later is a new message
@@ -77,7 +77,7 @@ func (m *machine) answeredMismatch(s *state, c cell) bool {
 	return false
 }
 
-// standsEverywhere reports whether each recipient's inbox shows a message, once, for as long as it is to be shown.
+// standsEverywhere reports whether each recipient's inbox shows a message exactly once, until it expires.
 func (m *machine) standsEverywhere(s *state, c cell) bool {
 	if m.Ticks > 0 {
 		removed := s.messages[c.id()] != c && s.clock >= m.Lifetime
@@ -124,7 +124,7 @@ func (m *machine) acknowledgedStands(s *state) string {
 	return ""
 }
 
-// inOrder: what was first sent after another message was acknowledged stands behind that one.
+// inOrder: a message first sent after another was acknowledged stands behind it.
 func (m *machine) inOrder(s *state) string {
 	if !m.Counter {
 		return ""

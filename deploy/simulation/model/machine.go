@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Setup is a deployment and what may happen to it: small enough for all its runs to be tried.
+// Setup is a deployment and what may happen to it: small enough to try all its runs.
 type Setup struct {
 	Name string
-	// Covers says what the setup is there for.
+	// Covers says what the setup is for.
 	Covers string
 	// Inboxes is how many inboxes there are.
 	Inboxes uint8
@@ -17,15 +17,15 @@ type Setup struct {
 	Positions uint8
 	Writers   []Writer
 	Readers   []Reader
-	// Counter: positions come from a counter, which nodes verify. Without it the sequencer gives any position at any time. Nothing
-	// that a sequencer does is beyond that, but then the order of messages is not promised.
+	// Counter: positions come from a counter, which nodes verify. Without it the sequencer gives any position at any time. That includes
+	// whatever a sequencer can do, but then the order of messages is not promised.
 	Counter bool
 	// SetBack: the counter goes back, or is lost, once. Away: any node may be cut off from the sequencer at any time.
 	SetBack, Away bool
 	// PowerFailure: all processes die at once, and what was not synced is lost, once.
 	PowerFailure bool
-	// Ticks is how far the clock runs. A tick is longer than anything that is under way; an entry is long past after one.
-	// Messages are shown for Lifetime, and their ids kept for Retention.
+	// Ticks is how far the clock runs. A tick is longer than anything that is under way; after one, an entry is long past. Messages are
+	// shown for Lifetime, and their ids kept for Retention.
 	Ticks, Lifetime, Retention uint8
 }
 
@@ -33,7 +33,7 @@ type Setup struct {
 type Writer struct {
 	// Key is the client message id, Content what is sent under it.
 	Key, Content uint8
-	// To has a bit for each inbox that is sent to.
+	// To has a bit for each inbox that the call sends to.
 	To uint8
 	// Node is the process that makes the call: it knows whether the counter can be trusted.
 	Node uint8
@@ -42,11 +42,11 @@ type Writer struct {
 // Reader is one client that reads an inbox.
 type Reader struct {
 	Inbox uint8
-	// Latest: it begins at the latest position, not at the first.
+	// Latest: the reader begins at the latest position, not at the first.
 	Latest bool
 }
 
-// machine makes the steps of a setup in which one rule is broken, or None.
+// machine makes the steps of a setup with one rule broken, or None.
 type machine struct {
 	Setup
 	broken Rule
@@ -57,11 +57,11 @@ func (m *machine) last() uint8 { return cmp.Or(m.Positions, usualPositions) }
 
 func (m *machine) keeps(r Rule) bool { return m.broken != r }
 
-// step says what has happened. It is made for every edge of the graph, and put into words for the few of a trace.
+// step describes what happened. It is made for every edge of the graph, but formatted only for the few of a trace.
 type step struct {
 	text string
 	args [4]uint8
-	// byReader: it is a reader's.
+	// byReader: it is a step of a reader.
 	byReader bool
 	// fault is a broken promise that shows in the step itself.
 	fault string
@@ -81,10 +81,10 @@ func (t step) String() string {
 	return fmt.Sprintf(t.text, args...)
 }
 
-// visit is handed each step that can be taken, and where it leads.
+// visit is called with each possible step, and the state it leads to.
 type visit func(step, state)
 
-// initial is where a setup begins.
+// initial is the first state of a setup.
 func (m *machine) initial() state {
 	var s state
 	for r, reader := range m.Readers {
@@ -96,7 +96,7 @@ func (m *machine) initial() state {
 	return s
 }
 
-// next hands out every step that can be taken in a state.
+// next yields every possible step in a state.
 func (m *machine) next(s *state, yield visit) {
 	for w := range m.Writers {
 		m.writerSteps(s, uint8(w), yield)

@@ -22,7 +22,7 @@ func TestEveryRunOfEverySetupKeepsThePromises(t *testing.T) {
 	}
 }
 
-// told is a counterexample as one reads it.
+// told formats a counterexample for a reader.
 func told(r Result) string {
 	var b strings.Builder
 	for i, line := range r.Trace {

@@ -2,8 +2,8 @@ package model
 
 import "cmp"
 
-// readerSteps are what a reader may do next: read on, settle what is undecided (the time-out may pass at any time), or go on waiting.
-// See scan, passGap and settle in pkg/inbox.
+// readerSteps yields a reader's next steps: read on, abort what is undecided (the timeout may pass at any time), or go on waiting. See
+// scan, passGap and settle in pkg/inbox.
 func (m *machine) readerSteps(s *state, r uint8, yield visit) {
 	u, cursor := m.Readers[r].Inbox, s.readers[r]
 	if cursor == notBegun {
@@ -82,7 +82,7 @@ func (m *machine) skip(s state, r, upTo uint8, text string, yield visit) {
 	yield(t, s)
 }
 
-// tell gives a reader what is at its next position.
+// tell tells a reader what is at its next position.
 func (m *machine) tell(s state, r, p uint8, what cell, text string, yield visit) {
 	u := m.Readers[r].Inbox
 	t := readerDid(text, r, u, p)
@@ -95,7 +95,7 @@ func (m *machine) tell(s state, r, p uint8, what cell, text string, yield visit)
 	yield(t, s)
 }
 
-// note keeps what readers of an inbox were told of a position. What decides against an entry must outlive it: see keep in pkg/inbox.
+// note records what an inbox's readers were told of a position. What decides against an entry must outlive it: see keep in pkg/inbox.
 func (m *machine) note(s *state, u, p uint8, what cell) (fault string) {
 	if entry := s.at(u, p); entry.isMessage() && what == tombstone && m.keeps(DecidedOutliveEntries) {
 		m.keep(s, entry.id(), s.writtenAt[u][p-1]+m.Lifetime)
@@ -111,7 +111,7 @@ func (m *machine) note(s *state, u, p uint8, what cell) (fault string) {
 	return ""
 }
 
-// gone reports whether what stood at a position has expired, or was removed.
+// gone reports whether what stood at a position has expired or was removed.
 func (m *machine) gone(s *state, u, p uint8) bool {
 	if !s.at(u, p).isMessage() {
 		return p <= s.removed[u]
@@ -119,8 +119,8 @@ func (m *machine) gone(s *state, u, p uint8) bool {
 	return m.expired(s, u, p) || m.erased(s, s.at(u, p))
 }
 
-// takeEvents: a reader that waits is given the message right after its cursor as the event of an acknowledged send has it, without
-// a look at the store. See receive in the gateway's mailbox.
+// takeEvents: a waiting reader gets the message right after its cursor from the event of an acknowledged send, without reading the store.
+// See receive in the gateway's mailbox.
 func (m *machine) takeEvents(s *state, r uint8, yield visit) {
 	u := m.Readers[r].Inbox
 	for w := range m.Writers {
@@ -130,7 +130,7 @@ func (m *machine) takeEvents(s *state, r uint8, yield visit) {
 	}
 }
 
-// beginLatest: a reader asks for what comes from now on. What it passes counts as told.
+// beginLatest: a reader asks for new messages only. What it passes counts as told.
 func (m *machine) beginLatest(s state, r uint8, yield visit) {
 	u := m.Readers[r].Inbox
 	latest := s.tail(u)
@@ -153,7 +153,7 @@ func (m *machine) beginLatest(s state, r uint8, yield visit) {
 	yield(t, s)
 }
 
-// undecided reports whether something may yet come at a position below the tail.
+// undecided reports whether a message may still appear at a position below the tail.
 func (m *machine) undecided(s *state, u, p uint8) bool {
 	if s.at(u, p) != nothing {
 		return m.judge(s, u, p) == nothing

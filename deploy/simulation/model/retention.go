@@ -1,7 +1,7 @@
 package model
 
-// retentionSteps are the clock, and what it makes the store remove, in any order. Entries may be kept for a tick longer than ids:
-// nothing depends on it.
+// retentionSteps yields the ticks of the clock, and the removals that they make due, in any order. Entries may be kept a tick longer than
+// ids: nothing depends on it.
 func (m *machine) retentionSteps(s *state, yield visit) {
 	overdue := false
 	for u := range m.Inboxes {
@@ -29,7 +29,7 @@ func (m *machine) retentionSteps(s *state, yield visit) {
 	}
 }
 
-// quiet reports that no call is under way. Inserts that are still on their way are lost then.
+// quiet reports whether no call is under way. Inserts still under way are then lost.
 func (m *machine) quiet(s *state) bool {
 	for w := range m.Writers {
 		if s.writers[w].stage.underWay() {
@@ -39,7 +39,7 @@ func (m *machine) quiet(s *state) bool {
 	return true
 }
 
-// idKeptFor is for how long what stands under a message id is kept at least.
+// idKeptFor is how long what stands under a message id is kept at least.
 func (m *machine) idKeptFor(c cell) uint8 {
 	if c.isMessage() && !m.keeps(IDsKeptForRetention) {
 		return m.Lifetime

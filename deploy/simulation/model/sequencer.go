@@ -1,22 +1,22 @@
 package model
 
-// A setup with a counter has one inbox: 0. What a call knows of its tail while it takes a position is a number up to positions, which
-// it has read, or one of these. See verify, seeded and passTail in pkg/inbox.
+// A setup with a counter has one inbox: 0. What a call knows of its tail while it takes a position is the tail that it read (up to
+// positions), or one of these. See counters.go and tails.go in pkg/inbox.
 const (
-	// raised: it has raised the counter, and may take one position, though its node does not trust the counter.
+	// raised: it has raised the counter, and may take one position although its node does not trust the counter.
 	raised = positions + 1 + iota
 	// mustRead: its entry was refused: the counter lags, whatever its node knows.
 	mustRead
 	// unread: it takes a position if its node trusts the counter.
 	unread
 
-	// untrusting is added to what was read while positions of an earlier sequencer were on their way to the store: the tail does not
-	// tell of them.
+	// untrusting is added to a tail that was read while positions of an earlier sequencer were under way to the store: the tail does not
+	// include them.
 	untrusting = 8
-	// stale is added to what was read from when the sequencer was another one.
+	// stale is added to a tail that was read before the sequencer changed.
 	stale = 16
 
-	// missing is a counter that is not there.
+	// missing means that the counter does not exist.
 	missing = 7
 )
 
@@ -25,7 +25,7 @@ func (m *machine) takePosition(s *state, w uint8, yield visit) {
 	trusting := s.trusting>>m.Writers[w].Node&1 == 1
 	switch floor := s.writers[w].floor; {
 	case floor == raised, floor == unread && trusting && s.counter != missing:
-		for p := s.counter + 1; p <= m.last(); p++ { // those between were taken by others, who died
+		for p := s.counter + 1; p <= m.last(); p++ { // other writers took those between, and died
 			t := *s
 			t.counter = p
 			m.fly(&t, w, p)
@@ -65,8 +65,8 @@ func (m *machine) readTail(s *state, w uint8, yield visit) {
 	}
 }
 
-// raise: the call raises the counter to the tail that it has read. If the sequencer is still the one that it was then, it may take a
-// position, and its node may trust the counter from now on.
+// raise: the call raises the counter to the tail that it read. If the sequencer has not changed since, it may take a position, and its node
+// may trust the counter from now on.
 func (m *machine) raise(s state, w uint8, yield visit) {
 	me := &s.writers[w]
 	tail := me.floor &^ (untrusting | stale)
@@ -85,12 +85,12 @@ func (m *machine) raise(s state, w uint8, yield visit) {
 	yield(did("writer %d raises the counter to %d at least", w, tail), s)
 }
 
-// takeAboveTail: the call's node is cut off from the sequencer, and takes the position above the tail. It trusts no counter after.
+// takeAboveTail: the node, cut off from the sequencer, takes a position above the tail. It trusts no counter from then on.
 func (m *machine) takeAboveTail(s *state, w uint8, yield visit) {
 	first := s.tail(0) + 1
 	last := first
 	if !m.keeps(GapsNotLeftAboveCounters) {
-		last = m.last() // the positions between are of sends that came together with this one, and died
+		last = m.last() // sends that came together with this one took the positions between, and died
 	}
 	for p := first; p <= min(last, m.last()); p++ {
 		t := *s
@@ -100,14 +100,14 @@ func (m *machine) takeAboveTail(s *state, w uint8, yield visit) {
 	}
 }
 
-// The accidents that happen once.
+// The accidents, each of which happens once.
 const (
 	wasSetBack = 1 << iota
 	wasLost
 	powerFailed
 )
 
-// setBack: the sequencer restarts with an older copy of the counter, or without it, and every node sees that it is another one.
+// setBack: the sequencer restarts with an older copy of the counter, or without it, and every node notices the change.
 func (m *machine) setBack(s *state, yield visit) {
 	if s.accidents&wasSetBack == 0 {
 		for older := range s.counter {
@@ -125,7 +125,7 @@ func (m *machine) setBack(s *state, yield visit) {
 	}
 }
 
-// another makes the sequencer another one.
+// another changes the sequencer.
 func (m *machine) another(s state, counter uint8) state {
 	s.counter = counter
 	s.accidents |= wasSetBack
@@ -148,8 +148,8 @@ func (m *machine) another(s state, counter uint8) state {
 	return s
 }
 
-// powerFailure: all processes die, and the disk holds what was synced and some of what was not. (Of what was not synced it holds what
-// was written first. That any part is lost is more than can happen.)
+// powerFailure: all processes die, and the disk holds what was synced and a part of what was not. (A real disk keeps what was written
+// first. The model loses any part of it, which is more than can happen.)
 func (m *machine) powerFailure(s *state, yield visit) {
 	if s.accidents&powerFailed != 0 {
 		return
@@ -172,7 +172,7 @@ func (m *machine) powerFailure(s *state, yield visit) {
 	}
 }
 
-// lose takes entries away.
+// lose removes entries.
 func lose(s state, lost uint8) state {
 	for u := range s.entries {
 		for p := range s.entries[u] {

@@ -5,7 +5,7 @@ const (
 	both = 3
 )
 
-// Setups are what is explored, each completely.
+// Setups returns the setups, each of which is explored completely.
 func Setups() []Setup { //nolint:funlen // a list
 	return []Setup{
 		{

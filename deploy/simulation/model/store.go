@@ -1,8 +1,8 @@
 package model
 
-// The store: every insert of one document is atomic, and refused where something stands. See store.Log.
+// The store: every insert of one document is atomic, and refused if the place is taken. See store.Log.
 
-// insertEntry writes what is to stand at a position, and reports whether it did.
+// insertEntry writes c at a position, and reports whether it did.
 func (m *machine) insertEntry(s *state, u, p uint8, c cell) bool {
 	if s.at(u, p) != nothing && m.keeps(PositionsWriteOnce) {
 		return false
@@ -13,8 +13,8 @@ func (m *machine) insertEntry(s *state, u, p uint8, c cell) bool {
 	return true
 }
 
-// sync does to the disk what a transaction with one entry does. Prepared entries are not synced (deploy/decisions,
-// unsynced-entries); what is synced takes all before it along.
+// sync models the disk after a transaction with one entry. Prepared entries are not synced (deploy/decisions, unsynced-entries); a sync
+// also covers everything written before it.
 func (m *machine) sync(s *state, u, p uint8, c cell) {
 	if !m.PowerFailure {
 		return
@@ -27,7 +27,7 @@ func (m *machine) sync(s *state, u, p uint8, c cell) {
 	s.unsynced |= 1 << (u*positions + p - 1)
 }
 
-// insertMessage writes what is to stand at a message id, with the places that it names, and reports whether it did.
+// insertMessage writes c under a message id, with the places that it names, and reports whether it did.
 func (m *machine) insertMessage(s *state, id uint8, c cell, named places) bool {
 	if s.messages[id] != nothing && m.keeps(MessagesWriteOnce) {
 		return false
@@ -38,15 +38,15 @@ func (m *machine) insertMessage(s *state, id uint8, c cell, named places) bool {
 	return true
 }
 
-// keep keeps what stands under an id until a moment, if it would go sooner. A message's content goes no later for that.
+// keep extends how long what stands under an id is kept, to until at least. A message's content goes no later for that.
 func (m *machine) keep(s *state, id, until uint8) {
 	if s.messages[id] != nothing {
 		s.keptUntil[id] = max(s.keptUntil[id], until)
 	}
 }
 
-// judge says what stands at a position, as a reader sees it: a message, a tombstone (which stands for everything that is
-// empty and will stay so), or nothing, while that is not decided. See judge in pkg/inbox.
+// judge returns what a reader sees at a position: a message, a tombstone (for everything that is empty and stays so), or nothing while the
+// position is undecided. See judge in pkg/inbox.
 func (m *machine) judge(s *state, u, p uint8) cell {
 	entry := s.at(u, p)
 	if !entry.isMessage() {

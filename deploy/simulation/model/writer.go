@@ -1,20 +1,20 @@
 package model
 
-// stage is where a call of Append stands. See attempt in pkg/inbox.
+// stage is the progress of a call of Append. See attempt in pkg/inbox.
 type stage uint8
 
 const (
 	// idle: the call has not begun.
 	idle stage = iota
-	// taking: entries want positions.
+	// taking: the call takes positions for its entries.
 	taking
 	// placing: entries are being inserted.
 	placing
 	// committing: the message is being inserted.
 	committing
-	// committed: the message is written, and nobody has been told.
+	// committed: the message is written, but nobody was told yet.
 	committed
-	// settling: the call has given up, and a tombstone is being inserted in the message's place. If that wins, the call has failed.
+	// settling: the call has given up and inserts a tombstone in the message's place. If that is written, the call has failed.
 	settling
 	// The ends: 200 or 201; 503, or the process has died; 409.
 	acknowledged
@@ -25,17 +25,17 @@ const (
 func (g stage) ended() bool    { return g >= acknowledged }
 func (g stage) underWay() bool { return g > idle && g < acknowledged }
 
-// writer is one call of Append. What it has sent to the store stays on its way when it gives up or dies, and may be applied at any
-// time after, or never.
+// writer is one call of Append. When it gives up or dies, what it has sent to the store stays under way, and may be applied at any later
+// time, or never.
 type writer struct {
 	stage   stage
 	attempt uint8
 	entries [maxInboxes]placement
-	// flying has a bit for each insert under message ids that is on its way.
+	// flying has a bit for each insert under message ids that is under way.
 	flying uint8
 	// floor is what the call knows of the tail: see sequencer.go.
 	floor uint8
-	// announced is where the events of an acknowledged call say that its message stands. They may be taken at any time.
+	// announced is where the events of an acknowledged call say that its message stands. Readers may take them at any time.
 	announced places
 }
 
@@ -44,7 +44,7 @@ const (
 	tombstoneFlying
 )
 
-// placement is how far a call is with the entry of one inbox.
+// placement is the progress of the entry for one inbox.
 type placement struct {
 	how fate
 	// position is where the entry is to be written, or stands; 0 for any.
@@ -54,10 +54,10 @@ type placement struct {
 type fate uint8
 
 const (
-	absent  fate = iota // there is no entry for this inbox
-	wanting             // it has no position
-	refused             // its position belongs to another
-	flying              // it is on its way to the store
+	absent  fate = iota // no entry for this inbox
+	wanting             // it has no position yet
+	refused             // its position is taken
+	flying              // it is under way to the store
 	stands              // it is there
 )
 
@@ -72,7 +72,7 @@ func (m *machine) message(s *state, w uint8) cell {
 
 func (m *machine) sendsTo(w, u uint8) bool { return m.Writers[w].To>>u&1 == 1 }
 
-// writerSteps are what a call may do next, and what may become of its inserts.
+// writerSteps yields a call's next steps, and those of its inserts that are under way.
 func (m *machine) writerSteps(s *state, w uint8, yield visit) {
 	me := &s.writers[w]
 	for u := range me.entries {
@@ -129,7 +129,7 @@ func (m *machine) acknowledgedKeys(s *state) (keys uint8) {
 	return keys
 }
 
-// startAttempt begins anew with an id.
+// startAttempt starts an attempt from the beginning.
 func (m *machine) startAttempt(s *state, w, attempt uint8) {
 	me := writer{stage: taking, attempt: attempt, floor: unread}
 	for u := range m.Inboxes {
@@ -137,7 +137,7 @@ func (m *machine) startAttempt(s *state, w, attempt uint8) {
 			me.entries[u].how = wanting
 		}
 	}
-	if !m.Counter { // what the sequencer gives is any position: see entryArrives
+	if !m.Counter { // the sequencer gives any position: see entryArrives
 		me.stage, me.floor = placing, 0
 		for u := range me.entries {
 			if me.entries[u].how == wanting {
@@ -154,7 +154,7 @@ func (m *machine) entryArrives(s state, w, u uint8, yield visit) {
 		m.entryArrivesAt(s, w, u, p, yield)
 		return
 	}
-	// The sequencer gave any position, and another one where that was taken. So the entry comes to any that is free.
+	// The sequencer gave any position, and another where that was taken. So the entry may get any free one.
 	for p := uint8(1); p <= m.last(); p++ {
 		if s.at(u, p) == nothing || !m.keeps(PositionsWriteOnce) {
 			m.entryArrivesAt(s, w, u, p, yield)
@@ -193,8 +193,7 @@ func (m *machine) anyEntry(s *state, w uint8, how fate) bool {
 	return false
 }
 
-// placed: the call learns what became of all its entries. (If it does not, that is as if it had given up before the last was
-// applied.)
+// placed: the call learns the results of all its entries. (Not learning them is like giving up before the last was applied.)
 func (m *machine) placed(s state, w uint8, t step, yield visit) {
 	me := &s.writers[w]
 	if m.anyEntry(&s, w, refused) {
@@ -210,7 +209,7 @@ func (m *machine) placed(s state, w uint8, t step, yield visit) {
 	yield(t, s)
 }
 
-// places are where a call has written its entries: what its message names.
+// places returns the positions of a call's entries, which its message names.
 func (w *writer) places() (p places) {
 	for u, e := range w.entries {
 		p[u] = e.position
@@ -240,7 +239,7 @@ func (m *machine) messageArrives(s state, w uint8, yield visit) {
 	}
 }
 
-// tombstoneArrives: the store applies the tombstone of a call that settles.
+// tombstoneArrives: the store applies the tombstone of a call that has given up.
 func (m *machine) tombstoneArrives(s state, w uint8, yield visit) {
 	me := &s.writers[w]
 	me.flying &^= tombstoneFlying
@@ -274,7 +273,7 @@ func (m *machine) resolve(s state, w uint8, t step, yield visit) {
 	}
 }
 
-// nextAttempt: the call passes the tombstone at its id, which must not go before the message that it will commit under the next.
+// nextAttempt: the call passes the tombstone at its id, which must not be purged before the message that it commits under the next id.
 func (m *machine) nextAttempt(s state, w uint8, t step, yield visit) {
 	if m.keeps(PassedTombstonesRenewed) {
 		m.keep(&s, m.id(&s, w), s.clock+m.Retention)
@@ -287,7 +286,7 @@ func (m *machine) nextAttempt(s state, w uint8, t step, yield visit) {
 	m.fail(s, w, t, yield)
 }
 
-// giveUp: a call runs into its time-out, or dies. One that has touched nothing just fails.
+// giveUp: a call times out or dies. If it has written nothing, it just fails.
 func (m *machine) giveUp(s state, w uint8, yield visit) {
 	me := &s.writers[w]
 	m.fail(s, w, did("writer %d dies, or gives up", w), yield)
@@ -314,8 +313,8 @@ func (m *machine) acknowledge(s state, w uint8, text string, yield visit) {
 	yield(did(text, w), s)
 }
 
-// end: the call is acknowledged, and tells where the entries of its message are: of the one that stands, which may be of another
-// attempt. An event says itself when its message expires.
+// end: the call is acknowledged and announces the places of the message that stands, which may be of another attempt. The event itself
+// carries when its message expires.
 func (m *machine) end(s *state, w uint8) {
 	me := &s.writers[w]
 	me.stage = acknowledged
@@ -324,6 +323,6 @@ func (m *machine) end(s *state, w uint8) {
 		me.announced = s.named[id]
 	}
 	if m.erased(s, m.message(s, w)) {
-		me.announced = places{} // there is nothing to be told about any more
+		me.announced = places{} // nothing is left to announce
 	}
 }

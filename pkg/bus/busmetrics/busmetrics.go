@@ -1,4 +1,4 @@
-// Package busmetrics is what every bus tells of itself.
+// Package busmetrics has the metrics that every bus keeps.
 package busmetrics
 
 import (
@@ -8,10 +8,10 @@ import (
 
 // Metrics of a bus.
 type Metrics struct {
-	// OK, Disconnected and Failed count what was handed to the bus, by result.
+	// OK, Disconnected and Failed count the publications, by result.
 	OK, Disconnected, Failed prometheus.Counter
 	Received                 prometheus.Counter
-	// Disruptions is by cause.
+	// Disruptions are counted by cause.
 	Disruptions *prometheus.CounterVec
 }
 
@@ -22,7 +22,7 @@ func New(reg prometheus.Registerer) Metrics {
 		Name: "sealpost_bus_published_total", Help: "Publications handed to the bus: events of one user, or of all readers of messages, by result (ok, disconnected, error).",
 	}, []string{"result"})
 	m := Metrics{
-		// There from the start, so that the first one is seen as an increase.
+		// Create all series now, so that the first count shows as an increase.
 		OK: published.WithLabelValues("ok"), Disconnected: published.WithLabelValues("disconnected"), Failed: published.WithLabelValues("error"),
 		Received: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_bus_received_total", Help: "Events received from the bus: of a publication for the readers of messages, one for each who polls here.",
@@ -37,7 +37,7 @@ func New(reg prometheus.Registerer) Metrics {
 	return m
 }
 
-// Connected registers the metric that tells whether a bus is. It may be asked at once.
+// Connected registers a gauge of whether the bus is connected. connected may be called at once.
 func Connected(reg prometheus.Registerer, connected func() bool) {
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "sealpost_bus_connected", Help: "1 while this node is connected to the bus, else 0.",

@@ -1,4 +1,4 @@
-// Package localbus is the bus within one process: a call of the receiver. It loses nothing.
+// Package localbus is the bus within one process: it calls the receiver directly, and loses nothing.
 package localbus
 
 import (
@@ -21,18 +21,18 @@ type Bus struct {
 	mu sync.RWMutex
 	// subscribed counts the subscriptions of each user.
 	subscribed map[string]int
-	// describe answers Ask; nil for nobody.
+	// describe answers Ask; nil if no node answers.
 	describe func() []byte
 }
 
-// New makes a Bus that hands events to r, in the goroutines that publish them. reg takes its metrics; nil registers them nowhere.
+// New makes a Bus that gives events to r, in the goroutines that publish them. reg takes its metrics; nil registers them nowhere.
 func New(r bus.Receiver, reg prometheus.Registerer) *Bus {
 	b := &Bus{receiver: r, metrics: busmetrics.New(reg), subscribed: make(map[string]int)}
 	busmetrics.Connected(reg, b.Connected)
 	return b
 }
 
-// Publish implements bus.Publisher. The receiver has been called when it returns.
+// Publish implements bus.Publisher. It calls the receiver before it returns.
 func (b *Bus) Publish(user string, payload []byte, traces []string) error {
 	b.metrics.OK.Inc()
 	b.mu.RLock()
@@ -45,7 +45,7 @@ func (b *Bus) Publish(user string, payload []byte, traces []string) error {
 	return nil
 }
 
-// PublishRoom implements bus.Publisher. The receiver has been called when it returns.
+// PublishRoom implements bus.Publisher. It calls the receiver before it returns.
 func (b *Bus) PublishRoom(payload []byte, traces []string) error {
 	b.metrics.OK.Inc()
 	b.metrics.Received.Add(float64(b.receiver.ReceiveRoom(payload, traces)))

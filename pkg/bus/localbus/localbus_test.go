@@ -17,7 +17,7 @@ var _ interface {
 	bus.Directory
 } = (*localbus.Bus)(nil)
 
-// receiver keeps what it is handed.
+// receiver keeps what it receives.
 type receiver struct {
 	payloads [][]byte
 	users    []string
@@ -54,7 +54,7 @@ func TestEventsReachTheSubscriberInOrderAndNobodyElse(t *testing.T) {
 	require.NoError(t, b.Flush(t.Context()))
 }
 
-// TestAUserIsSubscribedUntilTheLastSubscriptionEnds: a mailbox may begin before the one before it has ended.
+// TestAUserIsSubscribedUntilTheLastSubscriptionEnds: a mailbox may begin before the previous one has ended.
 func TestAUserIsSubscribedUntilTheLastSubscriptionEnds(t *testing.T) {
 	var r receiver
 	b := localbus.New(&r, nil)

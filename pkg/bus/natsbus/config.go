@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/tlsfiles"
 )
 
-// Config is what an operator sets.
+// Config is the operator's configuration.
 type Config struct {
 	URL         config.Secret `env:"NATS_URL,required" desc:"nats://host:port of one server or more, comma-separated; tls:// for TLS; may hold user:password@"`
 	Credentials string        `env:"NATS_CREDENTIALS_FILE" desc:"file with a JWT and its seed, as nsc writes it; read again at each connect"`
@@ -23,7 +23,7 @@ type Config struct {
 	Cert        string        `env:"NATS_CERT_FILE" desc:"PEM file of the certificate to show to the servers; none by default; read again at each connect"`
 	Key         string        `env:"NATS_KEY_FILE" desc:"PEM file of that certificate's private key"`
 
-	// URLFile is read again at each connect, for the name and the password.
+	// URLFile is read again at each connect, for the user name and the password.
 	URLFile config.SecretFile `env:"NATS_URL_FILE"`
 }
 
@@ -33,8 +33,7 @@ func (c Config) Validate() error {
 	return err
 }
 
-// Connection returns the address to connect to and the options to do it with. Files, which may be nil, is told of files
-// that change.
+// Connection returns the address to connect to, and the options. files, which may be nil, is notified when files change.
 func (c Config) Connection(files *livefile.Reporter) (address string, list []nats.Option, err error) {
 	address = c.URL.Reveal()
 	if c.Credentials != "" {
@@ -68,7 +67,7 @@ func (c Config) Connection(files *livefile.Reporter) (address string, list []nat
 	return address, list, nil
 }
 
-// withRoots and withCertificate set what nats.ClientTLSConfig sets together: either may be there without the other.
+// withRoots and withCertificate set separately what nats.ClientTLSConfig sets together: either may be missing.
 func withRoots(held *tlsfiles.Files) nats.Option {
 	return func(o *nats.Options) error {
 		o.RootCAsCB, o.Secure = func() (*x509.CertPool, error) { return held.Roots(), nil }, true
@@ -83,7 +82,7 @@ func withCertificate(held *tlsfiles.Files) nats.Option {
 	}
 }
 
-// userOf reads the name and the password from the first address that has them; nil if none has both.
+// userOf reads user name and password from the first address that has both; nil if none has.
 func userOf(contents [][]byte) (*url.Userinfo, error) {
 	for address := range strings.SplitSeq(strings.TrimRight(string(contents[0]), "\r\n"), ",") {
 		u, err := parse(address)
@@ -97,14 +96,14 @@ func userOf(contents [][]byte) (*url.Userinfo, error) {
 	return nil, nil
 }
 
-// withoutUser takes names and passwords out of addresses: the client prefers them to what it asks for. A name alone is a
-// token, and stays.
+// withoutUser removes user names and passwords from addresses: the client would prefer them to its callback. A name alone is a token, and
+// stays.
 func withoutUser(addresses string) string {
 	list := strings.Split(addresses, ",")
 	for i, address := range list {
 		u, err := parse(address)
 		if err != nil {
-			continue // the client says what is wrong with it
+			continue // the client reports what is wrong with it
 		}
 		if _, both := u.User.Password(); both {
 			u.User = nil
@@ -121,7 +120,7 @@ func parse(address string) (*url.URL, error) {
 	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, errors.New("the file holds no address") // the cause would show the password
+		return nil, errors.New("the file holds no address") // the cause would reveal the password
 	}
 	return u, nil
 }

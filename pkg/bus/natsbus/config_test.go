@@ -19,9 +19,9 @@ import (
 	"github.com/sealpost/sealpost/pkg/config"
 )
 
-// TestAServerThatAsksForCredentialsAndTLS lets in who has both, and nobody else.
+// TestAServerThatAsksForCredentialsAndTLS accepts only clients with both.
 func TestAServerThatAsksForCredentialsAndTLS(t *testing.T) {
-	web := httptest.NewTLSServer(nil) // for its certificate of 127.0.0.1, which vouches for itself
+	web := httptest.NewTLSServer(nil) // for its self-signed certificate of 127.0.0.1
 	defer web.Close()
 	authority := write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: web.TLS.Certificates[0].Certificate[0]}))
 	operator, account, credentials := accountWithUser(t)
@@ -71,13 +71,13 @@ func connectWith(t *testing.T, url string, c natsbus.Config, r bus.Receiver) *na
 	return b
 }
 
-// account is an account's key and what its operator signed of it.
+// account is an account's key, and its claims as the operator signed them.
 type account struct {
 	key    nkeys.KeyPair
 	claims string
 }
 
-// accountWithUser makes an operator with an account that has one user, and that user's file of credentials.
+// accountWithUser makes an operator with an account of one user, and that user's credentials file.
 func accountWithUser(t *testing.T) (operator *jwt.OperatorClaims, a *account, credentials string) {
 	t.Helper()
 	operatorKey, err := nkeys.CreateOperator()

@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus"
 )
 
-// follower keeps what it is told.
+// follower records its calls.
 type follower struct {
 	mu      sync.Mutex
 	changed []string
@@ -50,7 +50,7 @@ func TestEveryFollowerIsToldOfAKeyThatWasReplaced(t *testing.T) {
 	}
 	publisher, bob := connect(t, url, nil), user(t, "bob")
 	for i := range followers {
-		// Said again until it is heard: the server may take the subscription after the publication.
+		// Repeated until it arrives: the server may process the subscription after the publication.
 		require.Eventually(t, func() bool {
 			require.NoError(t, publisher.PublishKeyChange(bob))
 			return followers[i].knows(bob)

@@ -26,16 +26,16 @@ const (
 	nodeSubject = "nodes.v1"
 	keysSubject = "keys.v1"
 	roomSubject = "rooms.v1.events"
-	// queueLength is how many events wait for the receiver. The receiver does not block, so it is there for bursts.
+	// queueLength is how many events can wait for the receiver. The receiver does not block, so the queue is for bursts.
 	queueLength = 1 << 16
-	// subscribeTimeout bounds waiting for the server to take a subscription.
+	// subscribeTimeout limits the wait for the server to confirm a subscription.
 	subscribeTimeout = 2 * time.Second
-	// writeTimeout is when a connection that takes nothing is given up.
+	// writeTimeout is how long a write may block; then the bus reconnects.
 	writeTimeout = time.Second
-	// flushTimeout bounds a Flush whose context does not.
+	// flushTimeout limits a Flush in addition to its context.
 	flushTimeout = 2 * time.Second
-	// watchEvery is how often the server is asked whether it is there, and silence how long its answer may take: a connection
-	// that something between has dropped silently looks well for half a minute.
+	// watchEvery is how often the bus pings the server, and silence how long the answer may take. If something on the way drops packets
+	// silently, the connection looks healthy for half a minute.
 	watchEvery = 500 * time.Millisecond
 	silence    = 1500 * time.Millisecond
 	// askStall ends an Ask when no further answer has come for this long; askLimit ends it in any case.
@@ -43,56 +43,55 @@ const (
 	askLimit = 500 * time.Millisecond
 )
 
-// The operations that Options.Observe is told of.
+// The operations reported to Options.Observe.
 const (
 	opPublish   = "publish"
 	opSubscribe = "subscribe"
 )
 
-// Operations are what Options.Observe is told of.
+// Operations returns the operations of Options.Observe.
 func Operations() []string { return []string{opPublish, opSubscribe} }
 
-// Options say how to connect.
+// Options configure Connect.
 type Options struct {
-	// Name shows in the server's list of connections.
+	// Name appears in the server's list of connections.
 	Name string
 	Log  *slog.Logger
 	// Registerer takes the bus's metrics; nil registers them nowhere.
 	Registerer prometheus.Registerer
-	// Observe is told of every publication and subscription, and how long it took; nil for nobody.
+	// Observe is called for every publication and subscription, with its duration; may be nil.
 	Observe func(ctx context.Context, operation string, took time.Duration, failed bool)
-	// Receiver is handed the events of all subscriptions; nil for a node that only publishes.
+	// Receiver gets the events of all subscriptions; nil for a node that only publishes.
 	Receiver bus.Receiver
 	// NATS are further options, such as credentials, TLS or an in-process server.
 	NATS []nats.Option
 }
 
-// Bus implements the ports of package bus on one connection, which is made again for ever when it is lost.
+// Bus implements the ports of package bus on one connection. If the connection is lost, it reconnects without limit.
 type Bus struct {
 	conn     *nats.Conn
 	log      *slog.Logger
 	observe  func(ctx context.Context, operation string, took time.Duration, failed bool)
 	receiver bus.Receiver
 	events   chan *nats.Msg
-	// silent: the server has not answered for a while, though the connection stands.
+	// silent: the server has not answered for a while, though the connection is up.
 	silent atomic.Bool
-	// flushed is on which connection, counted from the first, Flush last had its answer.
+	// flushed is the connection, counted from the first, that last answered Flush.
 	flushed uint64
 	quit    chan struct{}
 	tasks   sync.WaitGroup
 	stop    sync.Once
-	// keys is who follows keys, if anybody does.
+	// keys is the follower of keys, or nil.
 	keys atomic.Pointer[bus.KeyFollower]
-	// heard are the receivers, for who publishes; nil for a receiver.
+	// heard are the receivers, on a node that only publishes; nil on a receiver.
 	heard *receivers
-	// here is the subject on which a receiver says that it is there, and presented when it last did. Only watch looks at that.
+	// here is the subject on which a receiver announces itself, and presented when it last did. Only watch uses them.
 	here      string
 	presented time.Time
 	metrics   busmetrics.Metrics
 }
 
-// Connect begins to connect to the servers in url (comma-separated). It does not wait for the connection: see
-// Connected.
+// Connect starts to connect to the servers in url (comma-separated). It does not wait for the connection: see Connected.
 func Connect(url string, o Options) (*Bus, error) {
 	b := &Bus{
 		log: o.Log, observe: o.Observe, receiver: o.Receiver, events: make(chan *nats.Msg, queueLength),
@@ -105,13 +104,13 @@ func Connect(url string, o Options) (*Bus, error) {
 		nats.Name(o.Name),
 		nats.MaxReconnects(-1),
 		nats.RetryOnFailedConnect(true),
-		// What a server does not take today it may take tomorrow: passwords change.
+		// Retry after a refusal: passwords change.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
-		// Events that could not be sent at once are stale: their readers find the messages in the store.
+		// Do not buffer events while disconnected: they go stale, and their readers read the store.
 		nats.ReconnectBufSize(-1),
-		// A server that is there and takes nothing must not stop those who publish: see Publish.
+		// A server that accepts no data must not block publishers: see Publish.
 		nats.FlusherTimeout(writeTimeout),
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
@@ -136,7 +135,7 @@ func Connect(url string, o Options) (*Bus, error) {
 	return b, nil
 }
 
-// Close gives the connection up.
+// Close closes the connection.
 func (b *Bus) Close() {
 	b.stop.Do(func() {
 		b.conn.Close()
@@ -145,8 +144,8 @@ func (b *Bus) Close() {
 	b.tasks.Wait()
 }
 
-// dispatch hands events over in the order in which they came. One goroutine serves all subscriptions: one each would
-// cost more memory than the polls they are for.
+// dispatch passes events to the receiver in the order in which they came. One goroutine serves all subscriptions: one each would take
+// more memory than the polls they serve.
 func (b *Bus) dispatch() {
 	for {
 		select {
@@ -168,7 +167,7 @@ func (b *Bus) hand(m *nats.Msg) {
 	b.receiver.Receive(strings.TrimPrefix(m.Subject, inboxPrefix), m.Data, traces)
 }
 
-// watch finds out when the server is silent, and when it speaks again.
+// watch detects when the server stops answering, and when it answers again.
 func (b *Bus) watch() {
 	beat := time.NewTicker(watchEvery)
 	defer beat.Stop()
@@ -180,7 +179,7 @@ func (b *Bus) watch() {
 		}
 		b.present()
 		if !b.conn.IsConnected() {
-			b.silent.Store(false) // a connection that is lost is told of when it goes and when it comes
+			b.silent.Store(false) // the handlers of disconnect and reconnect report this
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), silence)
@@ -188,14 +187,14 @@ func (b *Bus) watch() {
 		cancel()
 		switch {
 		case err == nil && b.silent.CompareAndSwap(true, false):
-			b.disrupted("reconnect", nil) // what it had kept back came late
+			b.disrupted("reconnect", nil) // events that were held up came late
 		case errors.Is(err, context.DeadlineExceeded) && b.conn.IsConnected() && b.silent.CompareAndSwap(false, true):
 			b.disrupted("silent", err)
 		}
 	}
 }
 
-// ping waits for the server's answer, which comes after it has taken all that was sent before.
+// ping waits for the server's answer, which comes after the server has processed everything sent before.
 func (b *Bus) ping(ctx context.Context) error { return b.conn.FlushWithContext(ctx) }
 
 func (b *Bus) disrupted(cause string, err error) {
@@ -224,7 +223,7 @@ func (b *Bus) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 // Connected implements bus.Subscriber.
 func (b *Bus) Connected() bool { return b.conn.IsConnected() && !b.silent.Load() }
 
-// Publish implements bus.Publisher. It makes no span: there may be a thousand for one send.
+// Publish implements bus.Publisher. It makes no span: one send may publish a thousand times.
 func (b *Bus) Publish(user string, payload []byte, traces []string) error {
 	return b.publish(inboxPrefix+user, payload, traces)
 }
@@ -243,7 +242,7 @@ func (b *Bus) publish(subject string, payload []byte, traces []string) (err erro
 	if err := b.send(subject, payload, traces); err != nil {
 		b.metrics.Failed.Inc()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			// The server takes nothing: whoever publishes next would wait as long. Until it is connected anew, nobody waits.
+			// The server accepts no data: further publishers would wait as long. While disconnected, they fail at once.
 			_ = b.conn.ForceReconnect()
 		}
 		return fmt.Errorf("publish: %w", err)
@@ -308,7 +307,7 @@ func (b *Bus) PublishKeyChange(user string) error {
 	return nil
 }
 
-// FollowKeys has f told of keys, until Close. It is to be called once. While the bus is not Connected, f is not told.
+// FollowKeys calls f for changes of keys, until Close. Call it once. While the bus is not Connected, f is not called.
 func (b *Bus) FollowKeys(f bus.KeyFollower) error {
 	b.keys.Store(&f)
 	_, err := b.conn.Subscribe(keysSubject, func(m *nats.Msg) { f.KeyChanged(string(m.Data)) })
@@ -318,7 +317,7 @@ func (b *Bus) FollowKeys(f bus.KeyFollower) error {
 	return nil
 }
 
-// measure tells of an operation that ends now. A client that went away is no failure of the bus.
+// measure reports an operation that ends now. A canceled context is not a failure of the bus.
 func (b *Bus) measure(ctx context.Context, operation string, began time.Time, err *error) {
 	b.observe(ctx, operation, time.Since(began), *err != nil && !errors.Is(*err, context.Canceled))
 }
@@ -357,7 +356,7 @@ func (b *Bus) Ask(ctx context.Context) ([][]byte, error) {
 		next, cancel := context.WithTimeout(ctx, askStall)
 		m, err := s.NextMsgWithContext(next)
 		cancel()
-		if err != nil || (len(m.Data) == 0 && m.Header.Get("Status") == "503") { // nobody there, or nobody any more
+		if err != nil || (len(m.Data) == 0 && m.Header.Get("Status") == "503") { // no responders, or no further answers
 			return answers, nil
 		}
 		answers = append(answers, m.Data)

@@ -21,10 +21,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds waiting for a condition.
+// patience limits the wait for a condition.
 const patience = 20 * time.Second
 
-// address is that of a NATS server: the one NATS_URL names, or one in this process.
+// address is the address of a NATS server: the one in NATS_URL, or one in this process.
 func address(t *testing.T) string {
 	if url := os.Getenv("NATS_URL"); url != "" {
 		return url
@@ -49,7 +49,7 @@ func stopServer(s *server.Server) {
 	s.WaitForShutdown()
 }
 
-// receiver keeps what it is handed.
+// receiver keeps what it receives.
 type receiver struct {
 	mu          sync.Mutex
 	events      map[string][]string
@@ -64,7 +64,7 @@ func (r *receiver) Receive(user string, payload []byte, _ []string) {
 	r.events[user] = append(r.events[user], string(payload))
 }
 
-// ReceiveRoom keeps rooms as events of nobody.
+// ReceiveRoom keeps rooms as events without a user.
 func (r *receiver) ReceiveRoom(payload []byte, _ []string) int {
 	r.Receive("", append([]byte(nil), payload...), nil)
 	return 1
@@ -236,7 +236,7 @@ func (r tracer) Disrupted() {}
 
 func (r tracer) Look([]string) {}
 
-// TestThePayloadCarriesTheTracesOfItsEvents: each in its place, also where events that are not sampled stand beside.
+// TestThePayloadCarriesTheTracesOfItsEvents: each at its index, even next to events that are not sampled.
 func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {
 	url := address(t)
 	got := make(tracer, 1)
@@ -253,9 +253,9 @@ func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {
 	}
 }
 
-// TestRoomsReachEveryReceiverInOrder, whoever is subscribed to what, and nobody else.
+// TestRoomsReachEveryReceiverInOrder, regardless of subscriptions, and nobody else.
 func TestRoomsReachEveryReceiverInOrder(t *testing.T) {
-	url := startServer(t, 0).ClientURL() // its own: nobody else has rooms there
+	url := startServer(t, 0).ClientURL() // separate: no other test sends rooms
 	mine, other := newReceiver(), newReceiver()
 	subscriber := connect(t, url, mine)
 	connect(t, url, other)
@@ -277,7 +277,7 @@ func TestRoomsReachEveryReceiverInOrder(t *testing.T) {
 	require.Empty(t, other.of("bob"))
 }
 
-// TestReceiversAreCounted: a publisher knows how many hear rooms, and they hear them again after a restart of the server.
+// TestReceiversAreCounted: a publisher knows how many nodes receive rooms, and they receive them again after a restart of the server.
 func TestReceiversAreCounted(t *testing.T) {
 	port := freePort(t)
 	s := startServer(t, port)

@@ -10,16 +10,15 @@ import (
 )
 
 const (
-	// herePrefix and its id is where a node with a Receiver says that it is there, and forgetAfter is when one counts no more that
-	// has not.
+	// A node with a Receiver announces itself on herePrefix and its id, every presentEvery. One silent for forgetAfter is not counted.
 	herePrefix   = "rooms.v1.here."
 	presentEvery = 2 * time.Second
 	forgetAfter  = 10 * time.Second
-	// maxReceivers bounds what is remembered of them.
+	// maxReceivers limits how many receivers are remembered.
 	maxReceivers = 1 << 12
 )
 
-// receivers are those that have been heard of, by their subjects, and when.
+// receivers has the last announcement of each receiver, by its subject.
 type receivers struct {
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -33,7 +32,7 @@ func (r *receivers) hear(m *nats.Msg) {
 	}
 }
 
-// count is how many there are; it forgets those that are gone.
+// count returns the live receivers, and forgets the others.
 func (r *receivers) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,7 +44,7 @@ func (r *receivers) count() int {
 	return len(r.last)
 }
 
-// joinRooms has a node with a Receiver hear rooms, and any other hear how many of those there are.
+// joinRooms subscribes a receiver to rooms, any other node to the announcements of receivers.
 func (b *Bus) joinRooms() (err error) {
 	if b.receiver != nil {
 		b.here = herePrefix + strings.TrimPrefix(nats.NewInbox(), nats.InboxPrefix)
@@ -60,7 +59,7 @@ func (b *Bus) joinRooms() (err error) {
 	return nil
 }
 
-// present says now and then that this node has a Receiver. It hears rooms already: its subscription went out first.
+// present announces from time to time that this node has a Receiver. It already receives rooms: that subscription was sent first.
 func (b *Bus) present() {
 	if b.receiver == nil || time.Since(b.presented) < presentEvery || !b.conn.IsConnected() {
 		return
@@ -71,7 +70,7 @@ func (b *Bus) present() {
 	}
 }
 
-// Receivers implements bus.Publisher. A node with a Receiver of its own does not count.
+// Receivers implements bus.Publisher. On a node that has a Receiver it returns 0.
 func (b *Bus) Receivers() int {
 	if b.heard == nil {
 		return 0

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReceiversThatAreGoneCountNoMore, and what is remembered of them is bounded.
+// TestReceiversThatAreGoneCountNoMore, and the number remembered is limited.
 func TestReceiversThatAreGoneCountNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := receivers{last: map[string]time.Time{}}

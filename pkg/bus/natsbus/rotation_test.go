@@ -18,7 +18,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/logging/logtest"
 )
 
-// guarded are the options of a server that asks for a password and for a certificate of an authority.
+// guarded are the options of a server that requires a password and a client certificate of an authority.
 func guarded(t *testing.T, a *tlstest.Authority, port int, password string) *server.Options {
 	t.Helper()
 	return &server.Options{
@@ -40,8 +40,8 @@ func startGuarded(t *testing.T, o *server.Options) (s *server.Server, port int) 
 	return s, s.Addr().(*net.TCPAddr).Port
 }
 
-// TestAPasswordAndCertificatesAreExchangedWithoutARestart though the server refuses the client many times in between: it
-// goes on to try.
+// TestAPasswordAndCertificatesAreExchangedWithoutARestart: the server refuses the client many times in between, and the client keeps
+// trying.
 func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 	first, second := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	s, port := startGuarded(t, guarded(t, first, server.RANDOM_PORT, "before"))

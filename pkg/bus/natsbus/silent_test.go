@@ -11,14 +11,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/internal/enginetest"
 )
 
-// line puts one before a server.
+// line puts a Line in front of a server.
 func line(t *testing.T, url string) (l *enginetest.Line, through string) {
 	t.Helper()
 	l = enginetest.NewLine(t, strings.TrimPrefix(url, "nats://"))
 	return l, "nats://" + l.Addr()
 }
 
-// TestAConnectionThatGoesSilentIsTakenForNone within seconds, and not after the half a minute in which it is given up.
+// TestAConnectionThatGoesSilentIsTakenForNone within seconds, and not only after half a minute, when the client gives it up.
 func TestAConnectionThatGoesSilentIsTakenForNone(t *testing.T) {
 	l, url := line(t, address(t))
 	r := newReceiver()
@@ -64,7 +64,7 @@ func TestAFlushConfirmsWhatWasPublishedBeforeAndNothingElse(t *testing.T) {
 	require.NoError(t, b.Flush(t.Context()))
 }
 
-// reconnect has a bus lose its connection and waits for the next.
+// reconnect makes a bus lose its connection, and waits for the next.
 func reconnect(t *testing.T, b bus.Subscriber, l *enginetest.Line) {
 	t.Helper()
 	l.Cut()

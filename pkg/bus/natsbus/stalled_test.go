@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stalling is a server that greets whoever connects, and from then on takes nothing.
+// stalling is a server that greets clients and then reads nothing more.
 func stalling(t *testing.T) (url string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,8 +35,8 @@ func stalling(t *testing.T) (url string) {
 	return "nats://" + l.Addr().String()
 }
 
-// TestAServerThatTakesNothingDoesNotStopThoseWhoPublish: what it does not take within a second is an error, and the connection is
-// given up for another.
+// TestAServerThatTakesNothingDoesNotStopThoseWhoPublish: a write that blocks for a second is an error, and the bus replaces the
+// connection.
 func TestAServerThatTakesNothingDoesNotStopThoseWhoPublish(t *testing.T) {
 	r := newReceiver()
 	b := connect(t, stalling(t), r)
@@ -55,7 +55,7 @@ func TestAServerThatTakesNothingDoesNotStopThoseWhoPublish(t *testing.T) {
 	select {
 	case err := <-failed:
 		require.Error(t, err)
-	case <-time.After(30 * time.Second): // without a bound of its own it is a minute
+	case <-time.After(30 * time.Second): // without its own timeout it takes a minute
 		require.Fail(t, "who publishes waits for a server that takes nothing")
 	}
 	require.Eventually(t, func() bool { return r.disrupted() > before }, 20*time.Second, time.Millisecond)

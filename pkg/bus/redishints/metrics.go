@@ -20,7 +20,7 @@ func newListenerMetrics(reg prometheus.Registerer) listenerMetrics {
 			Name: "sealpost_hints_received_total", Help: "Hints received over Redis, by whom they are about (users, everybody).",
 		}, []string{"about"}),
 	}
-	// There from the start, so that the first one is seen as an increase.
+	// Create all series now, so that the first count shows as an increase.
 	for _, about := range []string{"users", "everybody"} {
 		m.received.WithLabelValues(about)
 	}

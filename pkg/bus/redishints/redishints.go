@@ -1,5 +1,5 @@
-// Package redishints carries hints over Redis's publish-subscribe: a node whose events the bus may have lost names the
-// users, and the nodes that hold their polls look into the store.
+// Package redishints carries hints over Redis pub/sub. A node whose events the bus may have lost names the users, and the nodes that hold
+// their polls read the store.
 package redishints
 
 import (
@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// Channel is what hints are published on: canonical names, one a line, or everybody.
+	// Channel is the channel of the hints: canonical names, one per line, or everybody.
 	Channel = "sealpost:look"
-	// everybody is no name of a user.
+	// everybody is not a valid user name.
 	everybody = "*"
-	// beat is how long a listener hears nothing before it asks whether Redis is there, and how long it waits for the answer.
+	// beat is how long a listener may receive nothing before it pings Redis, and how long it waits for the answer.
 	beat = time.Second
-	// minBackoff and maxBackoff bound the pause before a listener subscribes again.
+	// minBackoff and maxBackoff limit the pause before a listener subscribes again.
 	minBackoff = 250 * time.Millisecond
 	maxBackoff = 5 * time.Second
 )
@@ -43,7 +43,7 @@ func (h *Hinter) Hint(ctx context.Context, users []string) error {
 	return h.redis.Publish(ctx, Channel, payload).Err()
 }
 
-// Listener hands hints to a Receiver.
+// Listener passes hints to a Receiver.
 type Listener struct {
 	redis    redis.UniversalClient
 	receiver bus.Receiver
@@ -56,10 +56,9 @@ func NewListener(client redis.UniversalClient, r bus.Receiver, log *slog.Logger,
 	return &Listener{redis: client, receiver: r, log: log, metrics: newListenerMetrics(reg)}
 }
 
-// Run listens until ctx ends. Whenever it begins to hear hints, others may have been missed: it tells the Receiver of a
-// disruption.
+// Run listens until ctx ends. Each time it starts to receive hints it may have missed some, so it reports a disruption to the Receiver.
 func (l *Listener) Run(ctx context.Context) {
-	told := false // the log has been told that no hints are heard
+	told := false // it has been logged that no hints are received
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		err := l.listen(ctx, func() {
 			backoff, told = minBackoff, false
@@ -83,11 +82,11 @@ func (l *Listener) Run(ctx context.Context) {
 	}
 }
 
-// listen subscribes on a connection of its own and hands over what comes, until that connection fails or ctx ends.
+// listen subscribes on a separate connection and passes hints on, until that connection fails or ctx ends.
 func (l *Listener) listen(ctx context.Context, heard func()) error {
 	subscription := l.redis.Subscribe(ctx, Channel)
 	defer func() { _ = subscription.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // or what is read would be waited for
+	stop := context.AfterFunc(ctx, func() { _ = subscription.Close() }) // ends a read that still waits
 	defer stop()
 	asked := false
 	for {

@@ -24,10 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds waiting for a condition.
+// patience limits the wait for a condition.
 const patience = 20 * time.Second
 
-// gateway is a Receiver, and the listener in front of it.
+// gateway is a Receiver with its listener.
 type gateway struct {
 	mu          sync.Mutex
 	looks       [][]string
@@ -88,7 +88,7 @@ func (g *gateway) listening(t *testing.T) bool {
 	return false
 }
 
-// listen starts a listener, and does not wait for it to hear.
+// listen starts a listener, without waiting until it receives hints.
 func listen(t *testing.T, client redis.UniversalClient) *gateway {
 	t.Helper()
 	g := &gateway{registry: prometheus.NewRegistry()}
@@ -113,7 +113,7 @@ func until(t *testing.T, what string, condition func() bool) {
 	require.Eventually(t, condition, patience, time.Millisecond, what)
 }
 
-// open is a client as services have it.
+// open makes a client as the services do.
 func open(t *testing.T, url string) *redisclient.Client {
 	t.Helper()
 	client, err := redisclient.Open(redisclient.Config{URL: config.Secret(url), Mode: redisclient.Single}, nil)
@@ -144,7 +144,7 @@ sealpost_hints_received_total{about="users"} 2
 	}
 }
 
-// TestAListenerThatHearsNothingForAWhileGoesOnListening: that there are no hints is how it should be.
+// TestAListenerThatHearsNothingForAWhileGoesOnListening: no hints is the normal case.
 func TestAListenerThatHearsNothingForAWhileGoesOnListening(t *testing.T) {
 	client := open(t, enginetest.URL(t, enginetest.Redis))
 	g := listen(t, client)
@@ -154,7 +154,7 @@ func TestAListenerThatHearsNothingForAWhileGoesOnListening(t *testing.T) {
 	until(t, "it is heard", func() bool { return len(g.seen()) == 1 })
 }
 
-// TestAListenerThatLostItsConnectionMayHaveMissedHints: it says so once it hears again.
+// TestAListenerThatLostItsConnectionMayHaveMissedHints: it then reports a disruption.
 func TestAListenerThatLostItsConnectionMayHaveMissedHints(t *testing.T) {
 	url := enginetest.URL(t, enginetest.Redis)
 	o, err := redis.ParseURL(url)
@@ -177,7 +177,7 @@ func TestAListenerThatLostItsConnectionMayHaveMissedHints(t *testing.T) {
 	}
 }
 
-// TestAUserWithoutPermissionForTheChannelIsTold in the log, once, and hears as soon as it has it.
+// TestAUserWithoutPermissionForTheChannelIsTold in the log, once, and receives hints once permitted.
 func TestAUserWithoutPermissionForTheChannelIsTold(t *testing.T) {
 	url := enginetest.URL(t, enginetest.Redis)
 	admin := open(t, url)
@@ -187,7 +187,7 @@ func TestAUserWithoutPermissionForTheChannelIsTold(t *testing.T) {
 	acl := func(rules ...any) {
 		require.NoError(t, admin.Do(t.Context(), append([]any{"ACL", "SETUSER", user}, rules...)...).Err())
 	}
-	// What deploy/README.md says, without the channel.
+	// The ACL in deploy/README.md, without the channel.
 	acl("on", ">secret", "~sealpost:*", "~rate:sealpost:*", "resetchannels", "+@all", "-@dangerous", "+info")
 	t.Cleanup(func() { _ = admin.Do(context.WithoutCancel(t.Context()), "ACL", "DELUSER", user).Err() })
 	client := open(t, "redis://"+user+":secret@"+o.Addr+"/0")

@@ -1,5 +1,5 @@
-// Package envelope seals messages and opens them: AES-256-GCM under a fresh key a message, and that key under
-// RSA-OAEP-SHA-256 for each recipient. The form is the one that browser clients made with the Web Crypto API use.
+// Package envelope seals and opens messages: AES-256-GCM with a fresh key for each message, and that key wrapped with
+// RSA-OAEP-SHA-256 for each recipient. The format is that of browser clients built on the Web Crypto API.
 package envelope
 
 import (
@@ -19,16 +19,16 @@ const (
 	ivBytes  = 12
 )
 
-// ErrCannotOpen means that an envelope was not sealed for any of the keys, or has been changed since. It does not say
-// which, nor where: that would help whoever changed it.
+// ErrCannotOpen means that an envelope was not sealed for any of the keys, or was modified. It does not say which, or where: that
+// would help an attacker.
 var ErrCannotOpen = errors.New("the message cannot be opened with these keys")
 
-// Sealed is a message as it travels.
+// Sealed is a message in transit.
 type Sealed struct {
-	// Content is the ciphertext and its tag, hex; IV is hex, too.
+	// Content is the ciphertext with its tag, in hex; IV is hex, too.
 	Content string
 	IV      string
-	// Keys holds the message's key, wrapped for each recipient, by name: base64.
+	// Keys holds the message key wrapped for each recipient, by name, in base64.
 	Keys map[string]string
 }
 
@@ -43,7 +43,7 @@ func Seal(plaintext []byte, recipients map[string]*rsa.PublicKey) (Sealed, error
 	}
 	s := Sealed{Content: hex.EncodeToString(gcm.Seal(nil, iv, plaintext, nil)), IV: hex.EncodeToString(iv), Keys: map[string]string{}}
 	for name, public := range recipients {
-		// What is wrapped is the key's lower-case hex text, not its bytes.
+		// What is wrapped is the key as lower-case hex text, not as bytes.
 		wrapped, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte(hex.EncodeToString(key)), nil)
 		if err != nil {
 			return Sealed{}, fmt.Errorf("wrap the message key for %s: %w", name, err)
@@ -61,7 +61,7 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// Open decrypts content with the first of keys that unwraps the message's key. Any failure is ErrCannotOpen.
+// Open decrypts content with the first of keys that unwraps the message key. Any failure is ErrCannotOpen.
 func Open(content, iv, wrapped string, keys ...*rsa.PrivateKey) ([]byte, error) {
 	ciphertext, err1 := hex.DecodeString(content)
 	nonce, err2 := hex.DecodeString(iv)

@@ -14,13 +14,13 @@ import (
 	"strings"
 )
 
-// DefaultKeyBits is the size of the keys that GenerateKey makes unless told otherwise.
+// DefaultKeyBits is the default key size of GenerateKey.
 const DefaultKeyBits = 4096
 
 // ErrNotAKey means that a text is not the PEM of an RSA key.
 var ErrNotAKey = errors.New("not the PEM of an RSA key")
 
-// GenerateKey makes a private key of so many bits; 0 stands for DefaultKeyBits.
+// GenerateKey makes a private key with the given number of bits; 0 means DefaultKeyBits.
 func GenerateKey(bits int) (*rsa.PrivateKey, error) {
 	if bits == 0 {
 		bits = DefaultKeyBits
@@ -28,7 +28,7 @@ func GenerateKey(bits int) (*rsa.PrivateKey, error) {
 	return rsa.GenerateKey(rand.Reader, bits)
 }
 
-// EncodePublicKey is the PEM (SPKI) that a server takes.
+// EncodePublicKey returns the PEM (SPKI) that a server accepts.
 func EncodePublicKey(key *rsa.PublicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
@@ -54,7 +54,7 @@ func ParsePublicKey(text string) (*rsa.PublicKey, error) {
 	return public, nil
 }
 
-// EncodePrivateKey is the PEM (PKCS #8) that Web Crypto exports and imports. It is not encrypted.
+// EncodePrivateKey returns the PEM (PKCS #8) that Web Crypto exports and imports. It is not encrypted.
 func EncodePrivateKey(key *rsa.PrivateKey) (string, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -91,14 +91,14 @@ func Fingerprint(key *rsa.PublicKey) (string, error) {
 }
 
 const (
-	// safetyIterations makes it expensive to search for a key with a number like another's.
+	// safetyIterations makes it expensive to search for a key with a similar number.
 	safetyIterations = 5200
 	safetyGroups     = 6
 )
 
-// SafetyNumber is what two users compare, by voice say, to be sure that the server has given each the other's true key:
-// 60 digits, the same for both. It is made as Signal's numeric fingerprint is (libsignal, NumericFingerprintGenerator,
-// version 0): for each user 30 digits of an iterated SHA-512 over name and key, the lower half first.
+// SafetyNumber returns 60 digits, the same for both users, who compare them, by voice say, to be sure that the server gave each the
+// other's true key. It is computed like Signal's numeric fingerprint (libsignal, NumericFingerprintGenerator, version 0): for each
+// user 30 digits of an iterated SHA-512 over name and key, the lower half first.
 func SafetyNumber(nameA string, keyA *rsa.PublicKey, nameB string, keyB *rsa.PublicKey) (string, error) {
 	a, err := safetyHalf(nameA, keyA)
 	if err != nil {
@@ -119,7 +119,7 @@ func safetyHalf(name string, key *rsa.PublicKey) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Names are the same without regard to case, so their numbers must be.
+	// Names are case-insensitive, so their numbers must be.
 	hash := append(append([]byte{0, 0}, der...), strings.ToLower(name)...)
 	for range safetyIterations {
 		sum := sha512.Sum512(append(hash, der...))

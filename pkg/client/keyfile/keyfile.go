@@ -1,5 +1,5 @@
-// Package keyfile keeps a user's private keys in a file, encrypted under a passphrase with age (age-encryption.org/v1,
-// scrypt). Old keys stay: messages that were sealed for them can still be opened.
+// Package keyfile stores a user's private keys in a file, encrypted under a passphrase with age (age-encryption.org/v1, scrypt). It
+// keeps old keys: messages sealed for them can still be opened.
 package keyfile
 
 import (
@@ -21,30 +21,30 @@ import (
 // ErrWrongPassphrase means that the passphrase does not open the file.
 var ErrWrongPassphrase = errors.New("wrong passphrase")
 
-// DefaultWorkFactor is the scrypt work factor, as a power of two: about a second and 256 MiB to try one passphrase.
+// DefaultWorkFactor is the scrypt work factor, as a power of two: trying one passphrase takes about a second and 256 MiB.
 const DefaultWorkFactor = 18
 
-// maxWorkFactor keeps a file that somebody else has written from taking all memory.
+// maxWorkFactor keeps a file written by someone else from taking all memory.
 const maxWorkFactor = 20
 
-// maxFileBytes bounds what is decrypted: some hundred keys.
+// maxFileBytes bounds what is decrypted: a few hundred keys.
 const maxFileBytes = 1 << 20
 
 // Key is one of the user's keys.
 type Key struct {
-	// Version is the server's number of the key. It is 0 for a candidate: the server has been told of it, or is about to be,
-	// and it is not known whether it gives the key out.
+	// Version is the server's number of the key. It is 0 for a candidate: the key was sent, or is about to be, and it is unknown
+	// whether the server gives it out.
 	Version int
 	Private *rsa.PrivateKey
 }
 
-// Ring is all keys of a user, in the order in which they were made. None is ever removed, candidates included: somebody may have
+// Ring is all keys of a user, in the order in which they were made. None is ever removed, not even candidates: somebody may have
 // sealed a message for it.
 type Ring struct {
 	Keys []Key
 }
 
-// Current is the key that others seal for, as far as is known: the one of the highest version.
+// Current is the key that others seal for, as far as known: the one with the highest version.
 func (r *Ring) Current() Key {
 	current := r.Keys[0]
 	for _, k := range r.Keys[1:] {
@@ -55,7 +55,7 @@ func (r *Ring) Current() Key {
 	return current
 }
 
-// Candidate is the latest key of which it is not known whether the server gives it out; nil if there is none.
+// Candidate is the latest key of unknown status at the server; nil if there is no such key.
 func (r *Ring) Candidate() *rsa.PrivateKey {
 	for i := len(r.Keys) - 1; i >= 0; i-- {
 		if r.Keys[i].Version == 0 {
@@ -65,17 +65,17 @@ func (r *Ring) Candidate() *rsa.PrivateKey {
 	return nil
 }
 
-// With is the ring with one more candidate.
+// With returns the ring with another candidate.
 func (r *Ring) With(candidate *rsa.PrivateKey) *Ring {
 	return &Ring{Keys: append(slices.Clone(r.Keys), Key{Private: candidate})}
 }
 
-// Numbered is the ring with the versions that the server has given to keys, each for the candidates that are that key.
+// Numbered returns the ring with the server's version numbers set on the matching candidates.
 func (r *Ring) Numbered(versions map[int]*rsa.PublicKey) *Ring {
 	next := &Ring{Keys: slices.Clone(r.Keys)}
 	for version, public := range versions {
 		for i, k := range next.Keys {
-			// A key that came back later has several versions: the highest is the one that tells which is current.
+			// A key that became current again has several versions: the highest one counts for which key is current.
 			if r.Keys[i].Version == 0 && k.Version < version && k.Private.PublicKey.Equal(public) {
 				next.Keys[i].Version = version
 			}
@@ -84,7 +84,7 @@ func (r *Ring) Numbered(versions map[int]*rsa.PublicKey) *Ring {
 	return next
 }
 
-// Candidates are the private keys to try on a message, the one of the given version first; 0 if it is not known.
+// Candidates returns the private keys to try on a message, the key of the given version first. version is 0 if unknown.
 func (r *Ring) Candidates(version int) []*rsa.PrivateKey {
 	var first, others []*rsa.PrivateKey
 	for i := len(r.Keys) - 1; i >= 0; i-- {
@@ -102,8 +102,8 @@ type storedKey struct {
 	PrivateKey string `json:"privateKey"`
 }
 
-// Save writes the ring to a file, for its owner alone. The file is replaced whole or not at all. workFactor 0 stands
-// for DefaultWorkFactor.
+// Save writes the ring to a file that only the owner can read. It replaces the file atomically. workFactor 0 means
+// DefaultWorkFactor.
 func Save(path, passphrase string, r *Ring, workFactor int) error {
 	var stored []storedKey
 	for _, k := range r.Keys {
@@ -140,7 +140,7 @@ func Save(path, passphrase string, r *Ring, workFactor int) error {
 // File is a key file that another process may replace: keys can be rotated while others are in use.
 type File struct {
 	path, passphrase string
-	// loaded is the file that was read last.
+	// loaded describes the file as it was last read.
 	loaded os.FileInfo
 }
 
@@ -151,8 +151,8 @@ func Open(path, passphrase string) (*File, *Ring, error) {
 	return f, r, err
 }
 
-// Reload reads the file again if it has been replaced since it was read last; else it returns nil. To open a file takes long,
-// on purpose: see DefaultWorkFactor.
+// Reload reads the file if it was replaced since the last read; otherwise it returns nil. Opening a file is slow on purpose: see
+// DefaultWorkFactor.
 func (f *File) Reload() (*Ring, error) {
 	info, err := os.Stat(f.path) // first: if the file is replaced right after this, it is read once too often
 	if err != nil {

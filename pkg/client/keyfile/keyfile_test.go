@@ -72,7 +72,7 @@ func TestTheKeyOfTheRightVersionIsTriedFirst(t *testing.T) {
 	require.Len(t, r.Candidates(2), 3)
 }
 
-// TestACandidateIsKeptAndTriedButNotCurrent: it is not known whether the server gives it out.
+// TestACandidateIsKeptAndTriedButNotCurrent: it is unknown whether the server gives it out.
 func TestACandidateIsKeptAndTriedButNotCurrent(t *testing.T) {
 	r := ring(t, 1, 2)
 	require.Nil(t, r.Candidate())

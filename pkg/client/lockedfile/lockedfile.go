@@ -1,5 +1,5 @@
-// Package lockedfile keeps small files that several processes share: each is replaced whole and durably, and changed by one
-// process, and one goroutine, at a time.
+// Package lockedfile handles small files that several processes share: each is replaced atomically and durably, and changed by one
+// process and one goroutine at a time.
 package lockedfile
 
 import (
@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// suffix is that of the files that are locked. Files that are replaced cannot be locked themselves: who waits for the old
-	// one would not notice the new one. For the same reason the locked ones are never removed.
+	// suffix marks the lock files. A file that is replaced cannot be the lock: a process that waits for the old file would not
+	// notice the new one. For the same reason lock files are never removed.
 	suffix = ".lock"
-	// retryInterval is how often a lock that is taken is tried again.
+	// retryInterval is how often a taken lock is tried again.
 	retryInterval = 5 * time.Millisecond
-	// changeTimeout bounds how long a change waits for others, each of which takes milliseconds.
+	// changeTimeout bounds how long a change waits for other changes, which take milliseconds each.
 	changeTimeout = 30 * time.Second
 )
 
-// Lock keeps all others out who lock the same path, until unlock is called or the process ends. Nothing need be at the path,
-// but its folder must exist. busy, unless nil, is called once if there is somebody to wait for. The wait ends with ctx.
+// Lock excludes all other holders of the same path's lock until unlock is called or the process ends. The path need not exist, but
+// its folder must. busy, unless nil, is called once if the lock is taken. The wait ends with ctx.
 func Lock(ctx context.Context, path string, busy func()) (unlock func() error, err error) {
-	// Each call has an open file of its own: that is what flock(2) counts by, so goroutines keep each other out, too.
+	// Each call opens its own file: flock(2) locks per open file, so goroutines exclude each other, too.
 	lock := flock.New(path+suffix, flock.SetPermissions(0o600))
 	locked, err := lock.TryLock()
 	if err == nil && !locked {
@@ -44,7 +44,7 @@ func Lock(ctx context.Context, path string, busy func()) (unlock func() error, e
 	return lock.Unlock, nil
 }
 
-// Change replaces a file by what f makes of its content, nil if there is no file. No other Change of the file comes in
+// Change replaces a file with what f makes of its content, nil if the file does not exist. No other Change of the file runs in
 // between. If f returns nil or an error, the file stays as it is.
 func Change(path string, f func(old []byte) ([]byte, error)) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), changeTimeout)
@@ -65,19 +65,19 @@ func Change(path string, f func(old []byte) ([]byte, error)) (err error) {
 	return Write(path, next)
 }
 
-// Write replaces a file, for its owner alone. Readers see the old content or the new one, and once it returns nil the new one
-// outlives a crash of the machine.
+// Write replaces a file and makes it readable by the owner only. Readers see the old or the new content. Once it returns nil, the
+// new content survives a crash of the machine.
 func Write(path string, data []byte) error {
 	if err := renameio.WriteFile(path, data, 0o600); err != nil {
 		return err
 	}
-	// The name is in the folder, which has to be synced by itself.
+	// The name is stored in the folder, which needs a separate sync.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
 	err = dir.Sync()
-	if errors.Is(err, syscall.EINVAL) { // a file system whose folders need no sync, or have none
+	if errors.Is(err, syscall.EINVAL) { // a file system whose folders need no sync, or do not support it
 		err = nil
 	}
 	return errors.Join(err, dir.Close())

@@ -16,7 +16,7 @@ import (
 
 func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format+"\n", args...) }
 
-// note says something that is not the command's result.
+// note prints something that is not the command's result.
 func (a *app) note(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format+"\n", args...) }
 
 func (a *app) loginCommand() *cobra.Command {
@@ -71,8 +71,8 @@ func (a *app) login(cmd *cobra.Command, names []string) error {
 	return a.checkKeys(cmd.Context(), p, c, password)
 }
 
-// checkKeys warns of keys that are none of the account's, as those of a registration that came to nothing. It does not ask for
-// their passphrase: keys that the password does not open are not looked at.
+// checkKeys warns of keys that do not belong to the account, as after a registration that failed. It does not ask for their
+// passphrase: it skips keys that the password does not open.
 func (a *app) checkKeys(ctx context.Context, p *profile, c *client.Client, password string) error {
 	ring, err := keyfile.Load(p.path(keyFile), password)
 	if errors.Is(err, keyfile.ErrWrongPassphrase) {
@@ -129,7 +129,7 @@ func (a *app) logout(cmd *cobra.Command, all bool) error {
 	return nil
 }
 
-// end ends the session, or all of the account.
+// end ends the session, or all sessions of the account.
 func (a *app) end(ctx context.Context, c *client.Client, all bool) error {
 	end := c.Logout
 	if all {
@@ -138,9 +138,9 @@ func (a *app) end(ctx context.Context, c *client.Client, all bool) error {
 	err := end(ctx)
 	ended := client.IsCode(err, api.CodeTokenExpired) || client.IsCode(err, api.CodeTokenRevoked)
 	switch {
-	case ended && all: // this one has, and nothing is known of the others
+	case ended && all: // this session has ended; the others are unknown
 		return errors.New("this session has ended, and others may be open still: log in with `sealpost login`, and end all again")
-	case ended: // by itself, or by a try before this one: that is what was asked for
+	case ended: // expired, or ended by an earlier try: that is what was asked for
 		return nil
 	case errors.Is(err, client.ErrOutcomeUnknown):
 		a.note("The session may be open still. Run the command again to be sure.")

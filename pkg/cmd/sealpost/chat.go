@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// shownAtStart is how much of the conversation so far a chat begins with.
+	// shownAtStart is how many earlier messages a chat starts with.
 	shownAtStart = 10
-	// lineQueue is how many lines may wait to be sent while there is no connection.
+	// lineQueue is how many lines may wait to be sent without a connection.
 	lineQueue = 1000
-	// forever is a patience that does not end before the chat does.
+	// forever is a patience that outlasts the chat.
 	forever = 365 * 24 * time.Hour
 )
 
@@ -86,12 +86,12 @@ type chatSession struct {
 	console console
 
 	mu sync.Mutex
-	// shown holds the ids of messages that are on the screen already.
+	// shown holds the ids of messages that are already on the screen.
 	shown map[string]bool
 	lost  bool
 }
 
-// begin finds the other user and shows the end of the conversation so far.
+// begin finds the other user and shows the latest messages of the conversation.
 func (s *chatSession) begin(ctx context.Context, name string) error {
 	_, found, err := s.m.TrustedKey(ctx, name)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *chatSession) begin(ctx context.Context, name string) error {
 	return nil
 }
 
-// receive shows a message that came in.
+// receive shows a received message.
 func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
 	s.mu.Lock()
 	known := s.shown[in.MessageID] || s.shown[in.ClientMessageID]
@@ -125,7 +125,7 @@ func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
 		s.console.println("(new message from " + printable(in.Sender) + ")")
 	}
 	if fromPeer && in.IsUnread {
-		// A receipt that does not get through now is not worth stopping for.
+		// A receipt that fails now is not worth stopping for.
 		if err := s.m.MarkRead(ctx, in.MessageID); err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -133,7 +133,7 @@ func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
 	return nil
 }
 
-// connection tells, once each time, that the connection is lost and that it is back.
+// connection reports, once per change, that the connection is lost or back.
 func (s *chatSession) connection(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,8 +147,7 @@ func (s *chatSession) connection(err error) {
 	}
 }
 
-// sendLines sends each line of the input, in order, until its end. Typing goes on while a line waits for its
-// acknowledgement.
+// sendLines sends each input line, in order, until the input ends. The user can type while a line waits for its acknowledgement.
 func (s *chatSession) sendLines(ctx context.Context) error {
 	lines := make(chan string, lineQueue)
 	ended := make(chan error, 1)
@@ -192,7 +191,7 @@ func (s *chatSession) sendLine(ctx context.Context, text string) error {
 	}
 	id := client.NewMessageID()
 	s.mu.Lock()
-	s.shown[id] = true // it is on the screen: it was typed there
+	s.shown[id] = true // already on the screen: it was typed there
 	s.mu.Unlock()
 	sealed, err := s.m.Seal(ctx, []byte(text), id, s.peer)
 	if err == nil {
@@ -212,7 +211,7 @@ type console interface {
 	println(text string)
 }
 
-// console takes the terminal over, if there is one, so that what comes in does not tear what is being typed.
+// console puts the terminal, if there is one, into raw mode, so that incoming messages do not break up what is being typed.
 func (a *app) console() (c console, restore func(), err error) {
 	in, inFile := a.in.(*os.File)
 	out, outFile := a.out.(*os.File)
@@ -243,7 +242,7 @@ func (s *screen) readLine() (string, error) { return s.ReadLine() }
 
 func (s *screen) println(text string) { _, _ = fmt.Fprintln(s.Terminal, text) }
 
-// pipe is input and output that are no terminal.
+// pipe is input and output without a terminal.
 type pipe struct {
 	in  *bufio.Reader
 	mu  sync.Mutex

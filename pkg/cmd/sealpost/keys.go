@@ -102,7 +102,7 @@ func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
 	if err != nil {
 		return err
 	}
-	// The number is of the keys that both give out.
+	// The safety number must be that of the keys the server gives out.
 	if err := m.SettleKeys(cmd.Context()); err != nil {
 		return err
 	}

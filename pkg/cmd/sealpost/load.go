@@ -27,7 +27,7 @@ positions: the exit status is 1 if one did not.
 Nothing is encrypted: contents and wrapped keys are random text of the right length, which the server cannot tell from
 the real thing. The server must run with RATE_LIMIT=off. Give several servers as --server URL,URL.`
 
-// loadFlags are what the scenarios have in common.
+// loadFlags are the flags that all scenarios share.
 type loadFlags struct {
 	target     load.Target
 	json, html string
@@ -57,7 +57,7 @@ func (a *app) loadCommand() *cobra.Command {
 	return cmd
 }
 
-// scenario makes a subcommand of a scenario.
+// scenario makes the subcommand of a scenario.
 func (a *app) scenario(f *loadFlags, use, short string, run func(context.Context) (*report.Report, error)) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: args(0, 0, "no arguments"),
@@ -82,7 +82,7 @@ func (a *app) scenario(f *loadFlags, use, short string, run func(context.Context
 	}
 }
 
-// errWrong is the end of a test in which the server broke a promise. The report says which.
+// errWrong ends a test in which the server broke a promise. The report says which.
 var errWrong = errors.New("the server did not keep its promises")
 
 func (a *app) report(f *loadFlags, r *report.Report) error {
@@ -214,7 +214,7 @@ func (a *app) inboxCommand(f *loadFlags) *cobra.Command {
 	return cmd
 }
 
-// workerName is the command of the processes that hold polls.
+// workerName is the command that runs the processes that hold polls.
 const workerName = "worker"
 
 func (a *app) workerCommand() *cobra.Command {

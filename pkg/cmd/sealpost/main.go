@@ -56,7 +56,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return exitFailure
 }
 
-// untilInterrupted is the error of a command that goes on until it is interrupted: that is how it ends well.
+// untilInterrupted maps the error of a command that runs until it is interrupted: an interrupt is success.
 func untilInterrupted(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -69,7 +69,7 @@ type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// explain makes of an error what a person can do something about.
+// explain turns an error into something that the user can act on.
 func explain(err error) string {
 	switch {
 	case errors.Is(err, client.ErrOutcomeUnknown):
@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// args demands between least and most arguments; what names them in the error.
+// args requires between least and most arguments; what names them in the error.
 func args(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		if len(given) < least || (most >= 0 && len(given) > most) {

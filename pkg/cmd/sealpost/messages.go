@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/client"
 )
 
-// maxStdinBytes bounds a message that is read from standard input. Hex doubles it on its way, and a server takes 5 MiB.
+// maxStdinBytes bounds a message read from standard input. Hex encoding doubles it, and a server accepts 5 MiB.
 const maxStdinBytes = 2 << 20
 
 func (a *app) sendCommand() *cobra.Command {
@@ -76,7 +76,7 @@ func (a *app) historyCommand() *cobra.Command {
 	return cmd
 }
 
-// latest finds the last messages with a user, or all if with is empty, oldest first.
+// latest finds the last messages with a user, or with anybody if with is empty, oldest first.
 func latest(ctx context.Context, m *client.Messenger, with string, limit int) ([]client.Incoming, error) {
 	const page = 50
 	var found []client.Incoming
@@ -100,7 +100,7 @@ func latest(ctx context.Context, m *client.Messenger, with string, limit int) ([
 	return found, nil
 }
 
-// concerns reports whether a message went between two users, whoever else got it.
+// concerns reports whether a message was exchanged between two users, whoever else received it.
 func concerns(message api.Message, other, me string) bool {
 	if strings.EqualFold(message.Sender, other) {
 		return true
@@ -109,7 +109,7 @@ func concerns(message api.Message, other, me string) bool {
 		slices.ContainsFunc(message.Recipients, func(r string) bool { return strings.EqualFold(r, other) })
 }
 
-// line shows a message on one line.
+// line formats a message as one line.
 func line(in client.Incoming, me string) string {
 	from := printable(in.Sender)
 	var others []string

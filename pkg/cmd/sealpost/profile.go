@@ -27,22 +27,22 @@ const (
 	cursorFile    = "cursor.json"
 )
 
-// app is what all commands share.
+// app is the state that all commands share.
 type app struct {
 	terminal
 	server, user, home           string
 	passwordFile, passphraseFile string
-	// What follows is 0, for the default, but in tests, which are not to take so long.
+	// These are 0, for the default, except in tests, which must be fast.
 	keyBits, workFactor int
 	patience            time.Duration
 }
 
-// profile is one user on one server, and the folder that holds what belongs to it.
+// profile is one user on one server, and the folder with its files.
 type profile struct {
 	dir      string
 	Server   string `json:"server"`
 	Username string `json:"username"`
-	// Token is that of the current session, empty after a logout.
+	// Token is the current session's, empty after a logout.
 	Token string `json:"token"`
 }
 
@@ -59,8 +59,8 @@ func (p *profile) save() error {
 	return lockedfile.Write(p.path(profileFile), append(text, '\n'))
 }
 
-// lock keeps other commands out that change the profile's session or keys, until unlock is called, and reads what they have
-// made of it. What is locked is a file beside the folder, for the folder itself may be removed.
+// lock excludes other commands that change the profile's session or keys until unlock is called, and rereads the profile. The lock
+// file is beside the folder, because the folder may be removed.
 func (a *app) lock(ctx context.Context, p *profile) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(p.dir), 0o700); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (a *app) lock(ctx context.Context, p *profile) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock = func() { _ = release() } // the process ends soon, and the lock with it
+	unlock = func() { _ = release() } // the process ends soon, and releases the lock
 	stored, err := readProfile(p.dir)
 	switch {
 	case err == nil:
@@ -92,7 +92,7 @@ func (a *app) homeDir() (string, error) {
 	return filepath.Join(dir, "sealpost"), nil
 }
 
-// newProfile is a user's place on this machine, whether or not there is anything in it yet.
+// newProfile returns a user's profile on this machine, whether or not it has files yet.
 func (a *app) newProfile(username string) (*profile, error) {
 	if !api.ValidUsername(username) {
 		return nil, usagef("%q cannot be a username: 3 to 30 letters, digits and underscores", username)
@@ -113,7 +113,7 @@ func (a *app) newProfile(username string) (*profile, error) {
 	return &profile{dir: filepath.Join(home, place, strings.ToLower(username)), Server: server, Username: username}, nil
 }
 
-// open finds the profile to use: the one of --user, or the only one.
+// open finds the profile to use: that of --user, or the only one.
 func (a *app) open() (*profile, error) {
 	all, err := a.profiles()
 	if err != nil {
@@ -173,10 +173,10 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// defaultPatience is how long a command goes on trying. A person waits for it.
+// defaultPatience is how long a command retries while a person waits.
 const defaultPatience = 5 * time.Second
 
-// client is a client with the session of a profile.
+// client makes a client with the session of a profile.
 func (a *app) client(p *profile, options ...client.Option) (*client.Client, error) {
 	patience := client.WithPatience(cmp.Or(a.patience, defaultPatience))
 	return client.New(p.Server, append([]client.Option{client.WithToken(p.Token), patience}, options...)...)

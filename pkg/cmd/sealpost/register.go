@@ -28,8 +28,7 @@ type registration struct {
 	p                    *profile
 	password, passphrase string
 	ring                 *keyfile.Ring
-	// made is what this run has added to the machine, in this order. If the name turns out to be somebody else's, it goes again,
-	// and nothing else does.
+	// made is what this run has added to the machine, in order. If the name turns out to be taken, exactly that is removed.
 	made []string
 }
 
@@ -62,7 +61,7 @@ func (a *app) register(ctx context.Context, name string) error {
 	return r.open(ctx)
 }
 
-// ask asks for what it takes to make keys, or to open those that an earlier run has made.
+// ask asks for the secrets needed to make keys, or to open the keys of an earlier run.
 func (r *registration) ask(begun bool) (err error) {
 	if begun {
 		r.note("An earlier registration is gone on with: its keys are in %s.", r.p.dir)
@@ -85,7 +84,7 @@ func (r *registration) loadKeys() (err error) {
 	return err
 }
 
-// makeKeys makes keys and keeps them, before anybody can seal a message for them.
+// makeKeys makes keys and stores them before anybody can seal a message for them.
 func (r *registration) makeKeys() error {
 	r.note("making your keys …")
 	private, err := envelope.GenerateKey(r.keyBits)
@@ -109,7 +108,7 @@ func (r *registration) makeKeys() error {
 	return nil
 }
 
-// open opens the account, or a session of it if an earlier run has opened it.
+// open opens the account, or a session if an earlier run has opened the account.
 func (r *registration) open(ctx context.Context) error {
 	public, err := envelope.EncodePublicKey(&r.ring.Current().Private.PublicKey)
 	if err != nil {
@@ -144,7 +143,7 @@ func (r *registration) open(ctx context.Context) error {
 	return nil
 }
 
-// discard takes away what this run has made, because of err.
+// discard removes what this run has made, because of err.
 func (r *registration) discard(err error) error {
 	for i := len(r.made) - 1; i >= 0; i-- {
 		if gone := os.Remove(r.made[i]); gone != nil && !errors.Is(gone, os.ErrNotExist) {

@@ -25,7 +25,7 @@ func page(status int) func(http.ResponseWriter) {
 	}
 }
 
-// lostAnswers are the ways in which an answer does not come.
+// lostAnswers are the ways in which an answer gets lost.
 var lostAnswers = map[string]func(w http.ResponseWriter){
 	"502":              page(502),
 	"503":              page(503),
@@ -42,7 +42,7 @@ func TestARegistrationWhoseAnswerIsLostIsFinishedByRegisterOrLogin(t *testing.T)
 	for name, answer := range lostAnswers {
 		for _, finish := range []string{"register", "login"} {
 			t.Run(name+", then "+finish, func(t *testing.T) {
-				h := newHall(t)
+				h := newFakeServer(t)
 				m := newMachine(t, h)
 				h.fail(registerPath, fault{answer: answer})
 				out, status := m.run("register", "Alice")
@@ -60,7 +60,7 @@ func TestARegistrationWhoseAnswerIsLostIsFinishedByRegisterOrLogin(t *testing.T)
 }
 
 func TestARegistrationThatNeverArrivedIsMadeByTheNext(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	h.fail(registerPath, fault{lost: true, answer: page(504)})
 	_, status := m.run("register", "Alice")
@@ -78,16 +78,16 @@ func TestARegistrationThatNeverArrivedIsMadeByTheNext(t *testing.T) {
 }
 
 func TestARequestThatSomethingOnTheWayRepeatedIsNoOneElses(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
-	// The proxy hands the server's answer to the second of two requests on.
+	// The proxy repeats the request and returns the server's answer to the second one.
 	h.fail(registerPath, fault{answer: func(w http.ResponseWriter) { refuse(w, 409, api.CodeUsernameTaken, "the username is taken") }})
 	m.mustRun("register", "Alice")
 	require.True(t, h.isOpen(m.token("alice")))
 }
 
 func TestOfANameThatIsSomebodyElsesNothingIsKept(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	newMachine(t, h).mustRun("register", "Alice")
 	m := newMachine(t, h)
 	out, status := m.run("register", "alice")
@@ -97,7 +97,7 @@ func TestOfANameThatIsSomebodyElsesNothingIsKept(t *testing.T) {
 }
 
 func TestARefusedRegistrationLeavesNothing(t *testing.T) {
-	m := newMachine(t, newHall(t))
+	m := newMachine(t, newFakeServer(t))
 	m.password = "short"
 	out, status := m.run("register", "alice")
 	require.Equal(t, exitFailure, status)
@@ -116,7 +116,7 @@ func TestWhatWasThereBeforeAFailedRegistrationStays(t *testing.T) {
 	answers := map[string]fault{"taken": {}, "not known": {answer: page(502)}}
 	for name, f := range answers {
 		t.Run(name, func(t *testing.T) {
-			h := newHall(t)
+			h := newFakeServer(t)
 			newMachine(t, h).mustRun("register", "Alice")
 			m := newMachine(t, h)
 			m.mustRun("login", "Alice")
@@ -136,7 +136,7 @@ func TestWhatWasThereBeforeAFailedRegistrationStays(t *testing.T) {
 }
 
 func TestKeysOfAnEarlierRunStayThoughTheNameIsTakenMeanwhile(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	h.fail(registerPath, fault{lost: true, answer: page(502)})
 	_, status := m.run("register", "Alice")
@@ -152,7 +152,7 @@ func TestKeysOfAnEarlierRunStayThoughTheNameIsTakenMeanwhile(t *testing.T) {
 }
 
 func TestASlipOfThePasswordCostsNoKeys(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	h.fail(registerPath, fault{answer: page(502)})
 	_, status := m.run("register", "Alice")
@@ -173,7 +173,7 @@ func TestASlipOfThePasswordCostsNoKeys(t *testing.T) {
 }
 
 func TestTwoRegistrationsSideBySideMakeOneKey(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	var both sync.WaitGroup
 	var statuses [2]int
@@ -187,13 +187,13 @@ func TestTwoRegistrationsSideBySideMakeOneKey(t *testing.T) {
 }
 
 func TestAProfileThatIsLoggedInIsNotRegisteredAgain(t *testing.T) {
-	m := newMachine(t, newHall(t))
+	m := newMachine(t, newFakeServer(t))
 	m.mustRun("register", "Alice")
 	out, status := m.run("register", "alice")
 	require.Equal(t, exitFailure, status)
 	require.Contains(t, out, "there are keys of alice on this machine already")
 	m.mustRun("logout")
-	m.mustRun("register", "alice") // as good as a login
+	m.mustRun("register", "alice") // equivalent to a login
 	text, err := os.ReadFile(m.path("alice", profileFile))
 	require.NoError(t, err)
 	var p profile
@@ -201,9 +201,9 @@ func TestAProfileThatIsLoggedInIsNotRegisteredAgain(t *testing.T) {
 	require.Equal(t, "Alice", p.Username)
 }
 
-// TestALoginSaysSoIfTheKeysHereAreNotTheAccounts: they are of a registration that was never made, for a name that was taken.
+// TestALoginSaysSoIfTheKeysHereAreNotTheAccounts: they are left over from a failed registration of a taken name.
 func TestALoginSaysSoIfTheKeysHereAreNotTheAccounts(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	newMachine(t, h).mustRun("register", "Alice")
 	m := newMachine(t, h)
 	h.fail(registerPath, fault{lost: true, answer: page(502)})

@@ -22,7 +22,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/envelope"
 )
 
-// command is what scripts run as sealpost: the real command line, with keys that are made quickly.
+// command is the program that scripts run as sealpost: the real command line, but with small keys.
 func command() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	a := &app{terminal: terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr}, keyBits: 2048, workFactor: 10, patience: time.Millisecond}
@@ -31,24 +31,24 @@ func command() {
 	os.Exit(status)
 }
 
-// TestScripts runs testdata/script: every command, its errors and the files that it leaves. Each script has a server of its own, whose
-// address is in SEALPOST_SERVER; PLACE is the server's folder in a home. Beside the commands of testscript there are:
+// TestScripts runs testdata/script: every command, its errors and the files it leaves. Each script has its own server, at
+// $SEALPOST_SERVER; $PLACE is the server's folder in a home. Besides the commands of testscript there are:
 //
 //	exits STATUS sealpost ARGS...  runs it and requires an exit status
 //	mode PERMISSIONS FILE          requires a file's permissions
 //	same-number FILE FILE          requires two outputs of `keys verify` to show the same safety number
-//	server loses PATH              the server does what it is asked at a path, and its answer is lost, until `server heals`
-//	server newkey USER             USER has another key, made on a machine that is not ours
+//	server loses PATH              the server handles requests to a path, but their answers are lost, until `server heals`
+//	server newkey USER             USER rotates its key on another machine
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			h := newTalkingHall(t)
+			h := newMessageServer(t)
 			u, err := url.Parse(h.url)
 			if err != nil {
 				return err
 			}
-			env.Values["hall"] = h
+			env.Values["fakeServer"] = h
 			env.Setenv("SEALPOST_SERVER", h.url)
 			env.Setenv("SEALPOST_HOME", env.WorkDir+"/home")
 			env.Setenv("SEALPOST_PASSWORD", goodPassword)
@@ -109,7 +109,7 @@ func sameNumber(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func tellServer(ts *testscript.TestScript, neg bool, args []string) {
-	h := ts.Value("hall").(*talkingHall)
+	h := ts.Value("fakeServer").(*messageServer)
 	switch {
 	case !neg && len(args) == 2 && args[0] == "loses":
 		h.fail(args[1], fault{answer: func(w http.ResponseWriter) { w.WriteHeader(http.StatusGatewayTimeout) }})
@@ -129,11 +129,11 @@ func tellServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// talkingHall is a hall whose members write to each other.
-type talkingHall struct{ *hall }
+// messageServer is a fakeServer that takes and delivers messages as well.
+type messageServer struct{ *fakeServer }
 
-func newTalkingHall(t *testing.T) *talkingHall {
-	h := &talkingHall{&hall{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}}
+func newMessageServer(t *testing.T) *messageServer {
+	h := &messageServer{&fakeServer{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}}
 	mux := http.NewServeMux()
 	h.routes(mux)
 	mux.HandleFunc("POST /api/messages/send", h.send)
@@ -146,7 +146,7 @@ func newTalkingHall(t *testing.T) *talkingHall {
 	return h
 }
 
-func (h *talkingHall) send(w http.ResponseWriter, r *http.Request) {
+func (h *messageServer) send(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	who := h.caller(w, r)
@@ -174,8 +174,8 @@ func (h *talkingHall) send(w http.ResponseWriter, r *http.Request) {
 	reply(w, 201, api.SendResponse{Message: "sent", MessageID: m.MessageID, Timestamp: m.Timestamp})
 }
 
-// poll does not wait: whoever polls in a script is told of what is there.
-func (h *talkingHall) poll(w http.ResponseWriter, r *http.Request) {
+// poll answers at once with what is there.
+func (h *messageServer) poll(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
@@ -188,7 +188,7 @@ func (h *talkingHall) poll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *talkingHall) history(w http.ResponseWriter, r *http.Request) {
+func (h *messageServer) history(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {

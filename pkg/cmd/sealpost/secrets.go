@@ -14,7 +14,7 @@ func (a *app) password(prompt string) (string, error) {
 	return a.secret(prompt, a.passwordFile, "SEALPOST_PASSWORD")
 }
 
-// passphrase asks for the passphrase of the keys. Where one was not given in any way, a password that was will do.
+// passphrase asks for the passphrase of the keys. If no passphrase was given but a password was, it uses the password.
 func (a *app) passphrase(prompt string) (string, error) {
 	if a.passphraseFile == "" && os.Getenv("SEALPOST_PASSPHRASE") == "" && a.passwordGiven() {
 		return a.password(prompt)
@@ -30,7 +30,7 @@ func (a *app) passphraseGiven() bool {
 	return a.passphraseFile != "" || os.Getenv("SEALPOST_PASSPHRASE") != ""
 }
 
-// secret reads a secret from a file, else from a variable, else from the terminal, where it is not shown.
+// secret reads a secret from a file, else from a variable, else from the terminal without echo.
 func (a *app) secret(prompt, file, variable string) (string, error) {
 	if file != "" {
 		text, err := os.ReadFile(file)
@@ -49,7 +49,7 @@ func (a *app) secret(prompt, file, variable string) (string, error) {
 	return string(text), err
 }
 
-// newPassword asks for a password twice, if it is asked for on the terminal.
+// newPassword asks for a password, twice if on the terminal.
 func (a *app) newPassword() (string, error) {
 	first, err := a.password("Choose a password (8 characters or more): ")
 	if err != nil || a.passwordGiven() {

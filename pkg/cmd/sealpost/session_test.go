@@ -19,7 +19,7 @@ const (
 )
 
 func TestALogoutWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
 	session := m.token("alice")
@@ -34,7 +34,7 @@ func TestALogoutWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 }
 
 func TestASessionThatHasEndedIsNoProofThatAllHave(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m, other := newMachine(t, h), newMachine(t, h)
 	m.mustRun("register", "Alice")
 	other.mustRun("login", "Alice")
@@ -48,9 +48,9 @@ func TestASessionThatHasEndedIsNoProofThatAllHave(t *testing.T) {
 	m.mustRun("logout")
 }
 
-// TestALoginDuringALogoutKeepsItsSession: the logout must forget the session that it ended, and no other.
+// TestALoginDuringALogoutKeepsItsSession: the logout must forget only the session that it ended.
 func TestALoginDuringALogoutKeepsItsSession(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
 	var o output
@@ -77,7 +77,7 @@ func TestALoginDuringALogoutKeepsItsSession(t *testing.T) {
 }
 
 func TestAFailedLoginKeepsTheSession(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
 	session := m.token("alice")
@@ -88,7 +88,7 @@ func TestAFailedLoginKeepsTheSession(t *testing.T) {
 }
 
 func TestNoKeyIsLostWhereTwoRotateSideBySide(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
 	const rotations = 3
@@ -112,7 +112,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	for name, answer := range lostAnswers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHall(t)
+			h := newFakeServer(t)
 			m, bob := newMachine(t, h), newMachine(t, h)
 			m.mustRun("register", "Alice")
 			bob.mustRun("register", "Bob")
@@ -138,7 +138,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
-// number is the safety number that a command has shown.
+// number is the safety number that a command has printed.
 func number(t *testing.T, out string) string {
 	for line := range strings.Lines(out) {
 		if digits := strings.TrimSpace(line); len(digits) == 71 && digits[0] >= '0' && digits[0] <= '9' {
@@ -150,7 +150,7 @@ func number(t *testing.T, out string) string {
 }
 
 func TestACommandThatIsInterruptedHasNotSucceeded(t *testing.T) {
-	h := newHall(t)
+	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
 	ctx, cancel := context.WithCancel(t.Context())

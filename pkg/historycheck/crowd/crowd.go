@@ -1,5 +1,5 @@
-// Package crowd is a crowd of users that send and read all the time, retry what fails, and write down all they see, for
-// historycheck to judge. It speaks plain HTTP, knows nothing of the server's inside, and encrypts nothing.
+// Package crowd simulates users that send and read all the time, retry what fails, and record all they see for historycheck to judge. It
+// speaks plain HTTP, knows nothing of the server's internals, and encrypts nothing.
 package crowd
 
 import (
@@ -21,19 +21,19 @@ import (
 
 // Options say who is in the crowd and what they do.
 type Options struct {
-	// URL is the server's. Cut, if set, is another way to it, over which answers may be cut anywhere: some readers use it.
+	// URL is the server's. Cut, if set, is another address of it, where answers may break off anywhere: some readers use it.
 	URL, Cut string
-	// Users is how many there are. Each reads in a way of its own (see kinds) and Senders of them send.
+	// Users is the number of users. Each reads in its own way (see kinds), and Senders of them send.
 	Users, Senders int
 	// Pause is the longest pause between two sends of one user.
 	Pause time.Duration
-	// MaxRecipients bounds the addressees of a message.
+	// MaxRecipients bounds the recipients of a message.
 	MaxRecipients int
-	// Prefix begins the users' names.
+	// Prefix is the prefix of the users' names.
 	Prefix string
 }
 
-// Crowd is a crowd. Start it, let it run while things happen, and Finish.
+// Crowd is a set of users. Start it, let it run, and Finish.
 type Crowd struct {
 	o     Options
 	names []string
@@ -50,9 +50,9 @@ type Crowd struct {
 	faults       []string
 	sendErrors   map[int]int
 	pollErrors   map[int]int
-	// repeated counts the messages that a session without a cursor was given twice in a row.
+	// repeated counts the messages that a session without a cursor got twice in a row.
 	repeated int
-	// ackedAt is when a content was acknowledged; arrivedAt when a reader was first given it.
+	// ackedAt is when a content was acknowledged; arrivedAt when a reader first got it.
 	ackedAt   map[string]int64
 	arrivedAt map[arrival]int64
 }
@@ -66,7 +66,7 @@ type user struct {
 	token string
 	kind  kind
 	id    int
-	// repeatsLate: a send that failed is repeated at the end, as by a client that goes away and comes back.
+	// repeatsLate: failed sends are repeated at the end, as by a client that goes away and comes back.
 	repeatsLate bool
 }
 
@@ -89,7 +89,7 @@ func New(ctx context.Context, o Options) (*Crowd, error) {
 	return c, errors.Join(faults...)
 }
 
-// Tokens are the tokens of the users, by name.
+// Tokens returns the tokens of the users, by name.
 func (c *Crowd) Tokens() map[string]string {
 	tokens := map[string]string{}
 	for _, u := range c.users {
@@ -98,7 +98,7 @@ func (c *Crowd) Tokens() map[string]string {
 	return tokens
 }
 
-// Start makes all of them read, and the senders send.
+// Start starts all readers and senders.
 func (c *Crowd) Start() {
 	for i, u := range c.users {
 		if i < c.o.Senders {
@@ -108,10 +108,10 @@ func (c *Crowd) Start() {
 	}
 }
 
-// Acknowledged is how many sends have been acknowledged so far.
+// Acknowledged is the number of sends acknowledged so far.
 func (c *Crowd) Acknowledged() int64 { return c.acknowledged.Load() }
 
-// Finish lets the senders end with an acknowledgement, the readers read to the ends of their inboxes, and judges.
+// Finish waits until the last sends are acknowledged and the readers have read their inboxes to the end, and judges the run.
 func (c *Crowd) Finish() Report {
 	close(c.stopSending)
 	c.sending.Wait()
@@ -134,21 +134,21 @@ func (c *Crowd) Finish() Report {
 	return r
 }
 
-// Report is the verdict, with what the crowd met.
+// Report is the verdict, with what the crowd saw.
 type Report struct {
 	historycheck.Report
-	// SendErrors and PollErrors count the answers that were no success, by status; 0 for none at all, or half an answer.
+	// SendErrors and PollErrors count the answers other than success, by status; 0 stands for no or an incomplete answer.
 	SendErrors, PollErrors map[int]int
 	// WorstDelay is the longest time from an acknowledgement to the first arrival at a recipient.
 	WorstDelay time.Duration
-	// Worst says which message that was, and whose.
+	// Worst names that message and its recipient.
 	Worst string
-	// Repeated counts the messages that a session without a cursor of its own was given twice in a row.
+	// Repeated counts the messages that a session without a cursor got twice in a row.
 	Repeated int
 	Elapsed  time.Duration
 }
 
-// String sums the report up, and lists its faults.
+// String summarizes the report and lists its faults.
 func (r Report) String() string {
 	return fmt.Sprintf("%.0f s, send errors %s, poll errors %s, %d repeated to sessions, worst delay %s (%s); %s",
 		r.Elapsed.Seconds(), byStatus(r.SendErrors), byStatus(r.PollErrors), r.Repeated, r.WorstDelay.Round(time.Millisecond), r.Worst, r.Report.String())
@@ -173,14 +173,14 @@ func (c *Crowd) fault(format string, args ...any) {
 	c.faults = append(c.faults, fmt.Sprintf(format, args...))
 }
 
-// unsent is a send that failed and is to be repeated.
+// unsent is a failed send that is to be repeated.
 type unsent struct {
 	content string
 	to      []string
 }
 
-// send sends message after message. What fails is repeated until it is acknowledged, at once or, by some users, at the
-// end: by then readers have settled what became of the first attempt.
+// send sends messages one after another. Failed sends are repeated until they are acknowledged, at once or, for some users, at the end: by
+// then readers have decided what the first attempt left undecided.
 func (u *user) send() {
 	c := u.crowd
 	var later []unsent
@@ -208,7 +208,7 @@ func (u *user) send() {
 // retryPause is how long a client waits after an error: shorter than a real one's, so that more happens.
 const retryPause = 20 * time.Millisecond
 
-// try sends once and reports whether that was acknowledged.
+// try sends once and reports whether the send was acknowledged.
 func (u *user) try(s unsent) bool {
 	c := u.crowd
 	a := historycheck.Attempt{Sender: u.name, Key: s.content, Content: s.content, Recipients: s.to, Began: c.now()}
@@ -240,7 +240,7 @@ func (c *Crowd) record(a historycheck.Attempt, status int) {
 	}
 }
 
-// pick picks at least one of the users.
+// pick returns at least one of the users.
 func (c *Crowd) pick() []string {
 	names := slices.Clone(c.names)
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })

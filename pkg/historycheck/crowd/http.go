@@ -22,7 +22,7 @@ const callTimeout = 20 * time.Second
 
 var transport = &http.Transport{MaxIdleConnsPerHost: 200, IdleConnTimeout: 30 * time.Second}
 
-// publicKey is a key that all share: nothing here is encrypted.
+// publicKey is a key that all users share: nothing here is encrypted.
 var publicKey = sync.OnceValue(func() string {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -50,7 +50,7 @@ func (u *user) call(method, url, path string, in, out any) int {
 	return call(context.Background(), u.token, method, url, path, in, out)
 }
 
-// call makes a request and returns the status; 0 if there was no whole answer.
+// call makes a request and returns the status; 0 if there was no complete answer.
 func call(ctx context.Context, token, method, url, path string, in, out any) int {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

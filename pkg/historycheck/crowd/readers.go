@@ -21,7 +21,7 @@ type kind struct {
 	read func(*user)
 }
 
-// kinds are the ways in which users read; they are dealt out in turn.
+// kinds are the ways in which users read; they are assigned in turn.
 var kinds = []kind{
 	{"keeps to its cursor", func(u *user) { u.readByCursor(u.crowd.o.URL, keep) }},
 	{"goes back to an older cursor now and then", func(u *user) { u.readByCursor(u.crowd.o.URL, goBack) }},
@@ -39,12 +39,12 @@ func (c *Crowd) cutURL() string {
 	return c.o.URL
 }
 
-// next says which cursor a reader goes on from, having had one, got another, and remembering one from longer ago.
+// next returns the cursor that a reader goes on from, given the one it had, the one it got, and an older one.
 type next func(had, got, older string) (goOn, remember string)
 
 func keep(_, got, older string) (string, string) { return got, older }
 
-// goBack: what was given once must be given again, and be the same.
+// goBack: what was given once must be given again unchanged.
 func goBack(_, got, older string) (string, string) {
 	if rand.N(10) == 0 {
 		return older, got
@@ -52,7 +52,7 @@ func goBack(_, got, older string) (string, string) {
 	return got, older
 }
 
-// die: some of the deaths come before the cursor is stored.
+// die: some deaths come before the cursor is stored.
 func die(had, got, older string) (string, string) {
 	transport.CloseIdleConnections()
 	if rand.N(3) == 0 {
@@ -61,7 +61,7 @@ func die(had, got, older string) (string, string) {
 	return got, older
 }
 
-// readByCursor polls until the crowd ends and it has come to what is then the inbox's head.
+// readByCursor polls until the crowd ends and it has reached the inbox's head at that time.
 func (u *user) readByCursor(url string, next next) {
 	c := u.crowd
 	after, older := "0", "0"
@@ -97,7 +97,7 @@ func (c *Crowd) pollFailed(reader string, status int) {
 	<-time.After(retryPause)
 }
 
-// saw writes an answer down.
+// saw records an answer.
 func (c *Crowd) saw(reader string, after, cursor int64, messages []api.Message, skipped []int64) {
 	a := historycheck.Answer{Reader: reader, After: after, Cursor: cursor, Skipped: skipped}
 	now := c.now()
@@ -117,7 +117,7 @@ func (c *Crowd) saw(reader string, after, cursor int64, messages []api.Message, 
 	c.answers = append(c.answers, a)
 }
 
-// position takes the position out of a cursor.
+// position returns the position in a cursor.
 func position(cursor string) int64 {
 	n, err := strconv.ParseInt(cursor[strings.IndexByte(cursor, '.')+1:], 10, 64)
 	if err != nil {
@@ -126,7 +126,7 @@ func position(cursor string) int64 {
 	return n
 }
 
-// readStream reads Server-Sent Events, and begins anew after the last event whenever the stream ends.
+// readStream reads Server-Sent Events, and reconnects after the last event whenever the stream ends.
 func (u *user) readStream() {
 	c := u.crowd
 	at := int64(0)
@@ -138,10 +138,10 @@ func (u *user) readStream() {
 	}
 }
 
-// streamFor bounds one stream, so that its end comes, too, while nothing is wrong.
+// streamFor bounds one stream, so that streams also end while nothing is wrong.
 const streamFor = 3 * time.Second
 
-// streamFrom reads one stream and returns the position of its last whole event.
+// streamFrom reads one stream and returns the position of its last complete event.
 func (u *user) streamFrom(at int64) int64 {
 	ctx, cancel := context.WithTimeout(context.Background(), streamFor)
 	defer cancel()
@@ -174,7 +174,7 @@ func (u *user) streamFrom(at int64) int64 {
 	return at
 }
 
-// event takes one event in and returns the position it leads to.
+// event processes one event and returns the position it leads to.
 func (u *user) event(at int64, event map[string]string) int64 {
 	to, err := strconv.ParseInt(event["id"], 10, 64)
 	if err != nil {
@@ -196,15 +196,15 @@ func (u *user) event(at int64, event map[string]string) int64 {
 	return to
 }
 
-// sawSkipped writes down positions that hold nothing, each by itself.
+// sawSkipped records skipped positions, one answer each.
 func (c *Crowd) sawSkipped(reader string, skipped []int64) {
 	for _, p := range skipped {
 		c.saw(reader, p-1, p, nil, []int64{p})
 	}
 }
 
-// readSession reads as older clients do: one message a poll, by the cursor that the server keeps. It must be given each
-// message in order, and may be given one again whose answer could not be written.
+// readSession reads as older clients do: one message a poll, by the session cursor. It must get each message in order, and may get one
+// again if its answer could not be written.
 func (u *user) readSession() {
 	c := u.crowd
 	last, lastID := int64(0), ""
@@ -237,13 +237,13 @@ func (u *user) readSession() {
 	}
 }
 
-// settled is longer than positions stay undecided that dead nodes have left.
+// settled is longer than dead nodes leave positions undecided.
 const settled = 8 * time.Second
 
-// nothingAfter reports whether the inbox holds nothing more after a position, and nothing that is not decided yet.
+// nothingAfter reports whether the inbox holds nothing after a position, decided or not.
 func (u *user) nothingAfter(last int64) bool {
 	path := fmt.Sprintf("/api/messages/poll?wait=%d&after=%d", int(settled.Seconds()), last)
-	for range 2 { // the first may have begun when something was on its way
+	for range 2 { // the first may have begun while something was under way
 		var rest api.PollResponse
 		if u.call(http.MethodGet, u.crowd.o.URL, path, nil, &rest) != http.StatusOK || rest.Type == api.PollReset || len(rest.Messages) > 0 {
 			return false
@@ -258,7 +258,7 @@ func (c *Crowd) again() {
 	c.repeated++
 }
 
-// compareHistory requires that the pages of the history hold what the polls have delivered.
+// compareHistory requires that the pages of the history hold what the polls delivered.
 func (u *user) compareHistory() {
 	c := u.crowd
 	delivered := map[string]int64{}

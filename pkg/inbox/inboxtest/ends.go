@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// belowARemovedEnd: of two devices of a user one stands at the tail and the other below it, when retention has removed
-// everything. The second was told that nothing is there and left where it stood, for ever.
+// belowARemovedEnd: retention has removed everything; one device of a user is at the tail, another below it. The second was told that
+// nothing is there and stayed where it was for ever.
 func belowARemovedEnd(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	w.fill("bob", 1, 10)
@@ -30,8 +30,7 @@ func belowARemovedEnd(t *testing.T, a Adapter) {
 	require.Equal(t, []string{"after"}, contents(items))
 }
 
-// latestIsDecided: a client that begins at the latest position is given all that is acknowledged from then on, also what
-// was under way.
+// latestIsDecided: a client that starts at the latest position gets everything acknowledged from then on, even what was under way.
 func latestIsDecided(t *testing.T, a Adapter) {
 	for _, at := range []inbox.Step{inbox.StepPositions, inbox.StepEntries} {
 		w := newWorld(t, a)
@@ -58,21 +57,21 @@ func latestIsDecided(t *testing.T, a Adapter) {
 	}
 }
 
-// latestOfALongInbox: what is under way is found however many have passed it, and what is long decided is not looked at.
+// latestOfALongInbox: Head finds what is under way below any number of later messages, and does not read what is long decided.
 func latestOfALongInbox(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
-	w.raw(store.Received, "bob", 1, time.Now()) // its message is not there
+	w.raw(store.Received, "bob", 1, time.Now()) // its message is missing
 	w.fill("bob", 2, 1000)
 	head, err := w.Head(context.Background(), "bob")
 	require.NoError(t, err)
 	require.Zero(t, head)
 }
 
-// holeGoesWithItsNeighbor: a tombstone that outlived the entry above it would be taken for the end of the inbox, and the
-// position above given to a second message.
+// holeGoesWithItsNeighbor: a hole that outlived the entry above it would be taken for the end of the inbox, and the position above would be
+// given to a second message.
 func holeGoesWithItsNeighbor(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
-	w.fill("bob", 3, 3) // kept for an hour, the tombstones below for the retention
+	w.fill("bob", 3, 3) // kept for an hour, the holes below for the retention
 	items, next := w.readAll("bob", 0)
 	require.Len(t, items, 1)
 	require.EqualValues(t, 3, next)
@@ -82,8 +81,8 @@ func holeGoesWithItsNeighbor(t *testing.T, a Adapter) {
 	require.Empty(t, entries)
 }
 
-// whatRepeatsLeave: what a repeat leaves at a position is kept as long as any entry. If it went before those below it, the end of the
-// inbox would seem to be there, and its position be given to a message.
+// whatRepeatsLeave: the hole that a repeat leaves is kept as long as any entry. If it went before the entries below it, the inbox would
+// seem to end there, and its position would be given to a message.
 func whatRepeatsLeave(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	writer := w.writer()
@@ -97,7 +96,7 @@ func whatRepeatsLeave(t *testing.T, a Adapter) {
 	require.False(t, entries[1].PurgeAt.Before(first.Entries[0].PurgeAt))
 }
 
-// lastRemovedFirst: whatever the store removes first, no position is given to a second message.
+// lastRemovedFirst: no position is given to a second message, in whatever order the store removes entries.
 func lastRemovedFirst(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	now := time.Now().UTC().Truncate(time.Millisecond)

@@ -17,11 +17,11 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// mortal is a store as a process sees it that may be killed in the middle of a bulk insert: a prefix is written, and
-// the process does not learn of it.
+// mortal is the store as seen by a process that may be killed during a bulk insert: a prefix is written, and the process does not learn of
+// it.
 type mortal struct {
 	store.Log
-	// oneIn is how many bulk inserts there are to one death.
+	// oneIn is the number of bulk inserts per death, on average.
 	oneIn int
 	dead  atomic.Bool
 }
@@ -43,7 +43,7 @@ func (m *mortal) InsertEntries(ctx context.Context, entries []store.Entry) ([]bo
 
 func (m *mortal) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
 	if m.dies() {
-		// A dead process settles nothing: only what it had under way may arrive.
+		// A dead process aborts nothing: only what it had under way may arrive.
 		if !messages[0].Tombstone {
 			_, _ = m.Log.InsertMessages(ctx, messages[:rand.N(len(messages)+1)])
 		}
@@ -52,8 +52,8 @@ func (m *mortal) InsertMessages(ctx context.Context, messages []store.Message) (
 	return m.Log.InsertMessages(ctx, messages)
 }
 
-// survivesDeaths runs senders on writers that die at every step, and readers that keep a cursor. Afterwards every
-// acknowledged message must have come once to each of its recipients, and every other one to all of them or to none.
+// survivesDeaths runs writers that die at every step, and readers that keep a cursor. Afterwards every acknowledged message must have come
+// once to each recipient, and every other one to all of them or to none.
 func survivesDeaths(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	users := []string{"Ann", "Ben", "Cid", "Dot"}
@@ -105,7 +105,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// mortalSend sends one message with a writer that may die anywhere, and again with new writers, as a client retries.
+// mortalSend sends a message with a writer that may die anywhere, and retries with new writers, as a client does.
 func (w *world) mortalSend(log *history, content string, users []string) {
 	to := []string{users[rand.N(len(users))]}
 	for _, user := range users {
@@ -173,7 +173,7 @@ func (h *history) check(t *testing.T, users []string, seen []map[string]int) {
 	t.Logf("%d sends, %d acknowledged, %d delivered", len(h.to), len(h.acknowledged), delivered)
 }
 
-// blocked requires that a reader of user stops before the first position, and is not held up for ever.
+// blocked requires that a read of user's inbox stops before the first position.
 func (w *world) blocked(user string) {
 	w.t.Helper()
 	b, err := w.Read(context.Background(), user, 0, 10)
@@ -182,7 +182,7 @@ func (w *world) blocked(user string) {
 	require.Zero(w.t, b.Next)
 }
 
-// held is a store that keeps back the bulk inserts of one writer until it is told to let go.
+// held is a store that holds the bulk inserts of one writer until its gates open.
 type held struct {
 	store.Log
 	entries, messages gate
@@ -218,7 +218,7 @@ func (h *held) InsertMessages(ctx context.Context, messages []store.Message) ([]
 // late starts a send that gets no further than h lets it.
 func (w *world) late(h *held, d inbox.Draft) <-chan error {
 	writer := w.writer(func(c *inbox.Config) { c.Store = h })
-	w.t.Cleanup(func() { // or a test that fails would wait for its writer for ever
+	w.t.Cleanup(func() { // or a failing test would wait for its writer for ever
 		h.entries.open()
 		h.messages.open()
 	})
@@ -318,7 +318,7 @@ func preparedWonByWriter(t *testing.T, a Adapter) {
 	h := hold(w.store)
 	h.entries.open()
 	late := w.late(h, draft("Alice", "late", "Bob"))
-	<-h.reached // the entries are in, the message is held
+	<-h.reached // the entries are written, the message is held
 	w.blocked("bob")
 	h.messages.open()
 	require.NoError(t, <-late)
@@ -351,7 +351,7 @@ func settledSendGoesOn(t *testing.T, a Adapter) {
 	}
 }
 
-// faulty is a sequencer whose faults a test switches.
+// faulty is a sequencer whose faults a test controls.
 type faulty struct {
 	inner       atomic.Pointer[memseq.Sequencer]
 	away        atomic.Bool
@@ -425,7 +425,7 @@ func sequencerFaults(t *testing.T, a Adapter) {
 	}
 }
 
-// laggingCounters: what a failed send has taken and not used is free, and a counter that has gone back would hand it out.
+// laggingCounters: a position that a failed send took and did not use is free; a counter that went back would hand it out.
 func laggingCounters(t *testing.T, a Adapter) {
 	older := memseq.New(1000)
 	require.NoError(t, older.Raise(context.Background(), map[string]int64{"bob": 2}))
@@ -456,7 +456,7 @@ func laggingCounters(t *testing.T, a Adapter) {
 	}
 }
 
-// failing makes sends fail, while a switch is on, once they have positions.
+// failing makes sends fail after they took positions, while on is set.
 func failing(on *atomic.Bool) func(*inbox.Config) {
 	return func(c *inbox.Config) {
 		c.Failpoint = func(_ context.Context, s inbox.Step) error {
@@ -490,16 +490,15 @@ func skewedReader(t *testing.T, a Adapter) {
 	require.EqualValues(t, 1, next)
 }
 
-// unheard is a store whose answers to bulk inserts of entries get lost.
+// unheard is a store that loses the answers to bulk inserts of entries.
 type unheard struct{ store.Log }
 
 func (u unheard) InsertEntries(context.Context, []store.Entry) ([]bool, error) {
 	return nil, store.ErrUnavailable
 }
 
-// unknownPositions: a repeat does not learn what became of its own entries, and finds its message committed by another attempt. It
-// told positions that it had only taken: readers were given the message at a position that holds nothing. What it tells is what the
-// message names.
+// unknownPositions: a repeat does not learn whether its entries were written, and finds its message committed by another attempt. It
+// reported the positions it had taken, so readers got the message at an empty position. It must report those that the message names.
 func unknownPositions(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	d := draft("Alice", "once", "Bob", "Carol")

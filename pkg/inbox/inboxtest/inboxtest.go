@@ -1,5 +1,5 @@
-// Package inboxtest is the contract suite of the inbox log over a store: every adapter passes it unchanged. Deaths are
-// injected between any two steps of a send, and in the middle of its bulk inserts.
+// Package inboxtest is the contract suite of the inbox log over a store: every adapter must pass it. It injects deaths between any two
+// steps of a send and during its bulk inserts.
 package inboxtest
 
 import (
@@ -25,23 +25,23 @@ type Adapter struct {
 	// Purge removes what has passed its time.
 	Purge func(ctx context.Context, s store.Store, now time.Time) error
 
-	// twoSteps has all writers do without one step.
+	// twoSteps makes all writers commit in two steps.
 	twoSteps bool
 }
 
-// patience bounds waiting for a condition; no test takes it unless it fails.
+// patience bounds waiting for a condition; only a failing test takes that long.
 const patience = 30 * time.Second
 
-// holeTimeout is short here: what a test waits for is the settling, not the time.
+// holeTimeout is short: tests wait for readers to decide positions.
 const holeTimeout = 100 * time.Millisecond
 
-// errDeath is what an injected death looks like to the code that would not have survived it.
+// errDeath is the error with which an injected death ends a call.
 var errDeath = errors.New("killed here")
 
-// TwoSteps hides of a store that it can write a send in one step.
+// TwoSteps hides that a store can write a send in one step.
 func TwoSteps(s store.Log) store.Log { return struct{ store.Log }{s} }
 
-// Run runs the suite: where the store can write a send in one step, for both ways.
+// Run runs the suite, for both ways if the store can write a send in one step.
 func Run(t *testing.T, a Adapter) {
 	if _, can := a.Open(t).(store.Committer); !can {
 		run(t, a)
@@ -175,8 +175,7 @@ func (w *world) send(writer *inbox.Writer, d inbox.Draft) inbox.Receipt {
 	return r
 }
 
-// readAll reads from a position until the inbox's head, waiting for what is undecided, and checks that every position
-// is accounted for once.
+// readAll reads from a position to the inbox's head, waits for what is undecided, and checks that every position is accounted for once.
 func (w *world) readAll(user string, after int64) (items []inbox.Item, next int64) {
 	w.t.Helper()
 	for deadline := time.Now().Add(patience); ; {
@@ -193,7 +192,7 @@ func (w *world) readAll(user string, after int64) (items []inbox.Item, next int6
 	}
 }
 
-// checkContiguous holds a batch to its promise: each position after the one asked for is an item's or skipped.
+// checkContiguous checks that each position after the requested one is an item's or skipped.
 func checkContiguous(t require.TestingT, after int64, b inbox.Batch) {
 	covered := slices.Clone(b.Skipped)
 	for _, item := range b.Items {
@@ -297,7 +296,7 @@ func mismatchLeaksNothing(t *testing.T, a Adapter) {
 	writer := w.writer()
 	first, other := draft("Alice", "for bob", "Bob"), draft("Alice", "for carol", "Carol")
 	first.ClientMessageID, other.ClientMessageID = "c1", "c1"
-	// Both at once, so that each may have its entries in place when the other commits.
+	// Both at once, so that each may have prepared its entries when the other commits.
 	var errs [2]error
 	var all sync.WaitGroup
 	for i, d := range []inbox.Draft{first, other} {

@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// counting counts what a reader asks of the store.
+// counting counts the calls and rows that a reader takes from the store.
 type counting struct {
 	store.Log
 	calls, rows int
@@ -44,7 +44,7 @@ func (c *counting) Tails(ctx context.Context, users []string) (map[string]store.
 	return c.Log.Tails(ctx, users)
 }
 
-// fill puts committed messages into an inbox in bulk.
+// fill writes committed messages into an inbox in bulk.
 func (w *world) fill(user string, from, to int64) {
 	w.t.Helper()
 	const bulk = 2000
@@ -158,7 +158,7 @@ func repeatAfterExpiry(t *testing.T, a Adapter) {
 	other := draft("Alice", "something else", "Carol")
 	other.ClientMessageID = "c1"
 	first := w.send(writer, d)
-	// The moments at which it is repeated, and whether the store has been purged by then.
+	// When the send is repeated, and whether the store has been purged by then.
 	for _, c := range []struct {
 		after  time.Duration
 		purged bool
@@ -167,7 +167,7 @@ func repeatAfterExpiry(t *testing.T, a Adapter) {
 		if c.purged {
 			require.NoError(t, a.Purge(context.Background(), w.store, now()))
 		}
-		d.Lifetime += time.Hour // of no account
+		d.Lifetime += time.Hour // has no effect
 		repeat := w.send(writer, d)
 		require.True(t, repeat.Duplicate, "after %s", c.after)
 		require.Equal(t, first.Message.ID, repeat.Message.ID)
@@ -222,7 +222,7 @@ func purgeOrder(t *testing.T, a Adapter) {
 	late := w.late(h, d)
 	<-h.reached
 	w.blocked("bob")
-	w.readAll("bob", 0) // the reader puts a tombstone in the place of the first attempt
+	w.readAll("bob", 0) // the reader aborts the first attempt
 	h.messages.open()
 	require.NoError(t, <-late)
 	entries, err := w.store.Entries(context.Background(), "bob", 0, 10)
@@ -234,7 +234,7 @@ func purgeOrder(t *testing.T, a Adapter) {
 	require.NoError(t, err)
 	tombstone, message := tombstones[entries[0].Message], messages[entries[1].Message]
 	require.True(t, tombstone.Tombstone)
-	const apart = 10 * time.Minute // clocks, and what a store takes to remove what is due
+	const apart = 10 * time.Minute // clock skew, and the time a store takes to remove what is due
 	require.True(t, entries[1].PurgeAt.After(message.PurgeAt.Add(apart)))
 	require.True(t, tombstone.PurgeAt.After(entries[0].ExpiresAt.Add(apart)))
 	require.True(t, tombstone.PurgeAt.After(message.PurgeAt.Add(apart)))

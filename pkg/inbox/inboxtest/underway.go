@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// patient is a reader that settles nothing, unless its clock is moved on.
+// patient is a reader that aborts nothing, unless its clock is moved on.
 func (w *world) patient() (reader *inbox.Reader, moveOn func(time.Duration)) {
 	cfg := w.config()
 	var ahead atomic.Int64
@@ -24,7 +24,7 @@ func (w *world) patient() (reader *inbox.Reader, moveOn func(time.Duration)) {
 	return inbox.NewReader(cfg), func(d time.Duration) { ahead.Add(int64(d)) }
 }
 
-// stopping makes sends wait at a step until goOn is called; each tells of its arrival in reached.
+// stopping makes sends wait at a step until goOn is called; each signals reached when it gets there.
 func (w *world) stopping(at inbox.Step, room int) (change func(*inbox.Config), reached chan struct{}, goOn func()) {
 	gate := newGate()
 	reached = make(chan struct{}, room)
@@ -73,7 +73,7 @@ func manyUnderWay(t *testing.T, a Adapter) {
 	require.Len(t, items, sends+1)
 }
 
-// raw puts an entry without its message into an inbox.
+// raw writes an entry without its message.
 func (w *world) raw(kind store.EntryKind, user string, position int64, at time.Time) {
 	w.t.Helper()
 	at = at.UTC().Truncate(time.Millisecond)
@@ -145,7 +145,7 @@ func repeatsLeaveNoHole(t *testing.T, a Adapter) {
 	}
 }
 
-// repeatAtABlocksEnd: a store that keeps positions in blocks must not take the position of a repeat for the end of a new one.
+// repeatAtABlocksEnd: a store that keeps positions in blocks must not take a repeat's position for the end of a new block.
 func repeatAtABlocksEnd(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	const block = 128
@@ -212,7 +212,7 @@ func endOfTheWindow(t *testing.T, a Adapter) {
 	require.True(t, b.More, "a hole was taken for the head")
 }
 
-// weighing tells the most bytes of content that were fetched at once.
+// weighing records the most bytes of content that were fetched at once.
 type weighing struct {
 	store.Log
 	most int

@@ -1,4 +1,4 @@
-// Package memseq is a sequencer in the process's own memory, for where there is one process.
+// Package memseq is a sequencer in the process's own memory, for deployments of one process.
 package memseq
 
 import (
@@ -8,15 +8,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/internal/recent"
 )
 
-// Sequencer implements inbox.Sequencer. It forgets the counters that were used longest ago when it holds too many:
-// they are set from the log's tail again, which costs one read each, together with others.
+// Sequencer implements inbox.Sequencer. When it holds too many counters, it forgets the least recently used ones. They are raised from the
+// log's tail again, which costs one read each, batched with others. Its methods may be called concurrently.
 type Sequencer struct {
 	mu       sync.Mutex
 	counters *recent.Map[string, int64]
 }
 
-// New makes a sequencer that keeps the counters of the last maxUsers users at least, and of twice as many at most. It takes
-// memory as they come: some 70 bytes each.
+// New makes a sequencer that keeps the counters of at least the last maxUsers users, and of at most twice as many. Memory grows with the
+// users: some 70 bytes each.
 func New(maxUsers int) *Sequencer { return &Sequencer{counters: recent.New[string, int64](maxUsers)} }
 
 // Next implements inbox.Sequencer.
@@ -45,5 +45,5 @@ func (s *Sequencer) Raise(_ context.Context, floors map[string]int64) error {
 	return nil
 }
 
-// Incarnation implements inbox.Sequencer. What is in memory does not go back.
+// Incarnation implements inbox.Sequencer. It is constant: counters in memory do not go back.
 func (s *Sequencer) Incarnation() uint64 { return 0 }

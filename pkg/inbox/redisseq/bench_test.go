@@ -12,15 +12,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/internal/enginetest"
 )
 
-// BenchmarkTake takes the next positions of users whose counters are believed, as for one recipient and its sender, and for the most
-// that one send has; as from one server, and as from a Cluster.
+// BenchmarkTake takes the next positions of users whose counters are trusted: for one recipient and its sender, and for the largest send;
+// each on a single server and on a Cluster.
 func BenchmarkTake(b *testing.B) {
 	for _, cluster := range []bool{false, true} {
 		for _, users := range []int{2, 1025} {
 			b.Run(fmt.Sprintf("cluster=%t/users=%d", cluster, users), func(b *testing.B) {
 				s := redisseq.New(enginetest.EmptyRedis(b), redisseq.Config{Retention: retention, Settling: time.Nanosecond, Cluster: cluster})
 				list := make([]inbox.Want, users)
-				for range 4 { // they are believed then
+				for range 4 { // then the counters are trusted
 					for i := range list {
 						list[i] = above(fmt.Sprint("u", i), 1)
 					}

@@ -20,12 +20,12 @@ var script = redis.NewScript(scriptText)
 
 var errAnswer = errors.New("an answer of Redis that the script does not give")
 
-// Redis is the Engine that it is.
+// Redis returns the Engine that runs the script on Redis.
 func Redis(client redis.UniversalClient) Engine { return engine{client} }
 
 type engine struct{ client redis.UniversalClient }
 
-// Run implements Engine. Runs go out together; a server that does not have the script is sent it.
+// Run implements Engine. It pipelines the runs. If a server does not have the script, Run sends it.
 func (e engine) Run(ctx context.Context, runs []Run) ([]Answer, error) {
 	answers := make([]Answer, len(runs))
 	todo := make([]int, len(runs))
@@ -62,10 +62,10 @@ func (e engine) Run(ctx context.Context, runs []Run) ([]Answer, error) {
 			return answers, nil
 		}
 	}
-	return nil, errAnswer // the script itself was sent and is not known
+	return nil, errAnswer // the server got the script itself and still does not know it
 }
 
-// words are the script's.
+// words returns the keys and arguments for the script.
 func (r Run) words() (keys []string, args []any) {
 	args = append(args, r.Believed.Replication, r.Lifetime.Milliseconds(), r.Mark)
 	for _, c := range r.Counters {

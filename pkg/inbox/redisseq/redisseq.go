@@ -1,4 +1,4 @@
-// Package redisseq is the sequencer of a cluster: a counter in Redis for each inbox.
+// Package redisseq is the sequencer for several nodes: one counter in Redis for each inbox.
 package redisseq
 
 import (
@@ -15,22 +15,21 @@ import (
 )
 
 const (
-	// maxLifetime bounds how long a counter lives. It is set from the log's tail again, which costs one read.
+	// maxLifetime bounds how long a counter lives. After that it is raised from the log's tail, which costs one read.
 	maxLifetime = 7 * 24 * time.Hour
-	// maxRun bounds how many counters are dealt with in one run of the script, during which Redis does nothing else.
+	// maxRun bounds how many counters one run of the script handles. Redis is blocked while it runs.
 	maxRun = 256
 )
 
 // Config is what a Sequencer needs.
 type Config struct {
-	// Retention is for how long entries are kept. A counter lives for at most half of that: should Redis go back to an older
-	// copy of itself, the counters in it are either so young that the log still holds the positions they would hand out
-	// again, or gone.
+	// Retention is how long entries are kept. A counter lives for at most half of that. So if Redis goes back to an older copy of its data,
+	// each counter in it has either expired or is so recent that the log still holds the positions it would hand out again.
 	Retention time.Duration
-	// Settling is for how long a position that was handed out may be on its way into the log: the writers' WriteTimeout, of
-	// which inbox's default is the default.
+	// Settling is how long a position that was handed out may be on its way into the log: the writers' WriteTimeout. It defaults to
+	// inbox.DefaultWriteTimeout.
 	Settling time.Duration
-	// Cluster: the servers are a Redis Cluster.
+	// Cluster means that the client talks to a Redis Cluster.
 	Cluster bool
 }
 
@@ -40,11 +39,11 @@ func (c Config) lifetime() time.Duration {
 
 // Run is one run of the script, on the counters of one shard.
 type Run struct {
-	// Shard is the slot of a Cluster; 0 where there is one server.
+	// Shard is the slot in a Cluster; 0 with a single server.
 	Shard int
-	// Believed is the server on whose counters positions may be taken without a tail.
+	// Believed is the server from whose counters positions may be taken without a tail.
 	Believed Server
-	// Lifetime and Mark are those of counters that are made.
+	// Lifetime and Mark apply to counters that this run creates.
 	Lifetime time.Duration
 	Mark     uint32
 	Counters []Counter
@@ -53,55 +52,55 @@ type Run struct {
 // Counter is what a run does to one counter.
 type Counter struct {
 	User string
-	// Count is how many positions are taken.
+	// Count is how many positions to take.
 	Count int64
-	// Tail is a position that the inbox's tail had; -1 if it is not known.
+	// Tail is a tail of the inbox as read before; -1 if unknown.
 	Tail int64
-	// Settled is the mark of a counter that has settled before the tail was read; 0 for none.
+	// Settled is the mark that may be removed: old positions can no longer be under way, as of when the tail was read. 0 for none.
 	Settled uint32
 }
 
-// Answer is that to a Run.
+// Answer is the answer to a Run.
 type Answer struct {
 	By Server
-	// Last is the last position of each counter after those taken; 0 if a tail is needed first.
+	// Last is each counter's last position after those taken; 0 if a tail is needed first.
 	Last []int64
-	// Marks are those of the counters for which there was a tail; 0 of one that is settled: no position can be on its way any more that
-	// a lost counter before it has handed out.
+	// Marks are the marks of the counters that came with a tail. 0 means that the counter is settled: no position that a lost counter
+	// handed out before it can still be on its way.
 	Marks []uint32
 }
 
-// Engine runs the script: Redis does, and so may simulations.
+// Engine runs the script. Redis implements it, and so do simulations.
 type Engine interface {
-	// Run performs runs, and answers each. After an error each of them may have been performed or not.
+	// Run performs runs and answers each. After an error any of them may have been performed.
 	Run(ctx context.Context, runs []Run) ([]Answer, error)
 }
 
 // Sequencer implements inbox.Counters. Its methods may be called concurrently.
 //
-// Counters may go back when Redis is started anew with an older copy of its data, when a replica that lags takes over, or when they
-// are lost and made again from a tail while positions are still on their way. The first two are told by whom the answers come from
-// (see Servers), the third is told by the counters themselves (see the script).
+// Counters may go back when Redis restarts with an older copy of its data, or when a replica that lags is promoted. They may also be lost
+// and recreated from a tail while positions are still on their way. The sequencer detects the first two by which server answers (see
+// Servers), and the third by marks in the counters themselves (see the script).
 type Sequencer struct {
 	cfg    Config
 	engine Engine
 
 	began time.Time
 	mu    sync.Mutex
-	// servers tell whether counters may have gone back.
+	// servers tracks whether counters may have gone back.
 	servers *Servers
-	// known holds a belief of each user.
+	// known holds a belief per user.
 	known *recent.Users
 }
 
-// belief is what is known of a user's counter: the incarnation of its shard in which it is believed or, while it is unsettled, its
-// mark and when that was seen first, in ticks since the beginning, rounded up. 0 is nothing.
+// belief is what is known of a user's counter: the incarnation of its shard in which it is trusted or, while it is unsettled, its mark and
+// when that was first seen, in ticks since the sequencer began, rounded up. 0 means nothing is known.
 type belief uint64
 
 const (
 	unsettled belief = 1 << 63
 	tick             = 100 * time.Millisecond
-	// maxMark bounds marks, so that they fit between the two.
+	// maxMark bounds marks, so that they fit between the flag and the ticks.
 	maxMark = 1<<31 - 1
 )
 
@@ -109,10 +108,10 @@ func unsettledSince(mark uint32, seen time.Duration) belief {
 	return unsettled | belief(mark)<<32 | belief(uint32((seen+tick-1)/tick)) //nolint:gosec // in ten years
 }
 
-// in reports whether the counter is believed in an incarnation.
+// in reports whether the counter is trusted in an incarnation.
 func (b belief) in(incarnation uint64) bool { return b != 0 && uint64(b) == incarnation }
 
-// mark is that of an unsettled counter, and seen when it was seen first.
+// mark returns the mark of an unsettled counter and when it was first seen.
 func (b belief) mark() (mark uint32, seen time.Duration) {
 	if b&unsettled == 0 {
 		return 0, 0
@@ -125,7 +124,7 @@ var errReplica = errors.New("a replica answered")
 // New makes a sequencer on Redis.
 func New(client redis.UniversalClient, c Config) *Sequencer { return NewOn(Redis(client), c) }
 
-// NewOn makes a sequencer on another engine.
+// NewOn makes a sequencer on any engine.
 func NewOn(e Engine, c Config) *Sequencer {
 	if c.Settling == 0 {
 		c.Settling = inbox.DefaultWriteTimeout
@@ -133,17 +132,17 @@ func NewOn(e Engine, c Config) *Sequencer {
 	return &Sequencer{cfg: c, engine: e, began: time.Now(), servers: NewServers(time.Now), known: recent.NewUsers()}
 }
 
-// one is what the wants for one user come to.
+// one merges the wants for one user.
 type one struct {
 	Counter
 	shard int
-	// incarnation is that in which the counter is believed, 0 if it is not.
+	// incarnation is the one in which the counter is trusted; 0 if it is not.
 	incarnation uint64
 	readAt      time.Time
 	wants       []int
 }
 
-// Take implements inbox.Counters. A user is asked about once, however often it is listed.
+// Take implements inbox.Counters. Wants for the same user are merged into one request.
 func (s *Sequencer) Take(ctx context.Context, wants []inbox.Want) ([]int64, error) {
 	users := s.gather(wants)
 	positions := make([]int64, len(wants))
@@ -175,7 +174,7 @@ func (s *Sequencer) Take(ctx context.Context, wants []inbox.Want) ([]int64, erro
 	return positions, nil
 }
 
-// judge reports whether the positions that were taken for a user can be used, and notes what is known of its counter then.
+// judge reports whether the positions taken for a user can be used, and updates what is known of its counter.
 func (s *Sequencer) judge(u *one, by Server, mark uint32) bool {
 	incarnation, since := s.servers.Saw(u.shard, by)
 	switch {
@@ -191,7 +190,7 @@ func (s *Sequencer) judge(u *one, by Server, mark uint32) bool {
 	return true
 }
 
-// gather brings wants together by user. Those that nothing can be done for yet are left out.
+// gather merges wants by user. It leaves out those whose counter is not trusted and that bring no tail.
 func (s *Sequencer) gather(wants []inbox.Want) (users []*one) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

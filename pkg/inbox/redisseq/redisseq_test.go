@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	retention = 90 * 24 * time.Hour
-	// settling is short here: what a test waits for is that counters are believed.
+	// settling is short: tests wait until counters are trusted.
 	settling = 20 * time.Millisecond
 	patience = 20 * time.Second
 )
@@ -34,7 +34,7 @@ func sequencer(client redis.UniversalClient) *redisseq.Sequencer {
 	return redisseq.New(client, redisseq.Config{Retention: retention, Settling: settling})
 }
 
-// onBoth runs a test on Redis and on the one in memory. lose removes counters.
+// onBoth runs a test on Redis and on the in-memory engine. lose removes counters.
 func onBoth(t *testing.T, test func(t *testing.T, s *redisseq.Sequencer, lose func(users ...string))) {
 	t.Run("redis", func(t *testing.T) {
 		client := enginetest.EmptyRedis(t)
@@ -53,7 +53,7 @@ func onBoth(t *testing.T, test func(t *testing.T, s *redisseq.Sequencer, lose fu
 	})
 }
 
-// wants are for users, without their tails.
+// wants returns wants for users, without tails.
 func wants(users ...string) (list []inbox.Want) {
 	for _, user := range users {
 		list = append(list, inbox.Want{User: user})
@@ -61,7 +61,7 @@ func wants(users ...string) (list []inbox.Want) {
 	return list
 }
 
-// above is a want with a tail that was read now.
+// above returns a want with a tail that was read now.
 func above(user string, tail int64) inbox.Want {
 	return inbox.Want{User: user, Tail: tail, ReadAt: time.Now()}
 }
@@ -73,7 +73,7 @@ func take(t *testing.T, s *redisseq.Sequencer, list ...inbox.Want) []int64 {
 	return taken
 }
 
-// settle lets counters be believed.
+// settle waits until the counters of users are trusted.
 func settle(t *testing.T, s *redisseq.Sequencer, users ...string) {
 	t.Helper()
 	for _, user := range users {
@@ -157,14 +157,14 @@ func TestWithRedisAwayThereIsAnError(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestACounterThatWasLostIsNotBelievedBeforeNothingOfTheOldOneCanBeOnItsWay whoever made it again.
+// TestACounterThatWasLostIsNotBelievedBeforeNothingOfTheOldOneCanBeOnItsWay: whichever node recreated it.
 func TestACounterThatWasLostIsNotBelievedBeforeNothingOfTheOldOneCanBeOnItsWay(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *redisseq.Sequencer, lose func(...string)) {
 		for what, users := range map[string][]string{"all are lost": nil, "one is lost": {"ann"}} {
 			take(t, s, above("ann", 10))
 			settle(t, s, "ann")
 			lose(users...)
-			stale := above("ann", 5) // read before what the old counter has handed out was placed
+			stale := above("ann", 5) // read before the positions of the old counter were placed
 			require.Equal(t, []int64{0}, take(t, s, wants("ann")...), what)
 			require.Equal(t, []int64{6}, take(t, s, stale), what)
 			require.Equal(t, []int64{0}, take(t, s, wants("ann")...), what)
@@ -175,14 +175,14 @@ func TestACounterThatWasLostIsNotBelievedBeforeNothingOfTheOldOneCanBeOnItsWay(t
 	})
 }
 
-// TestATailThatWasReadTooEarlyDoesNotVouchForACounter though it comes late.
+// TestATailThatWasReadTooEarlyDoesNotVouchForACounter: even if it is passed to Take late.
 func TestATailThatWasReadTooEarlyDoesNotVouchForACounter(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *redisseq.Sequencer, _ func(...string)) {
 		take(t, s, above("ben", 1))
 		settle(t, s, "ben")
 		take(t, s, above("ann", 10))
 		early := above("ann", 10)
-		settle(t, s, "ben") // it has been long enough
+		settle(t, s, "ben") // enough time has passed
 		require.Eventually(t, func() bool { return time.Since(early.ReadAt) > 2*settling+100*time.Millisecond }, patience, settling)
 		take(t, s, early)
 		require.Equal(t, []int64{0}, take(t, s, wants("ann")...))
@@ -191,7 +191,7 @@ func TestATailThatWasReadTooEarlyDoesNotVouchForACounter(t *testing.T) {
 	})
 }
 
-// TestMemoryAnswersAsRedisDoes whatever it is asked.
+// TestMemoryAnswersAsRedisDoes for random runs.
 func TestMemoryAnswersAsRedisDoes(t *testing.T) {
 	client, server := enginetest.EmptyRedis(t), redisseqtest.NewServer()
 	engine := redisseq.Redis(client)
@@ -231,7 +231,7 @@ func TestMemoryAnswersAsRedisDoes(t *testing.T) {
 	}
 }
 
-// TestACounterThatHoldsSomethingElseIsMadeAgain and does not keep those that are asked with it from theirs.
+// TestACounterThatHoldsSomethingElseIsMadeAgain: and other counters in the same request get their positions.
 func TestACounterThatHoldsSomethingElseIsMadeAgain(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
 	s := sequencer(client)
@@ -247,7 +247,7 @@ func TestACounterThatHoldsSomethingElseIsMadeAgain(t *testing.T) {
 	}
 }
 
-// TestAServerThatLostItsScriptIsSentItAgain as after its start.
+// TestAServerThatLostItsScriptIsSentItAgain: as after a restart.
 func TestAServerThatLostItsScriptIsSentItAgain(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
 	s := sequencer(client)
@@ -257,8 +257,8 @@ func TestAServerThatLostItsScriptIsSentItAgain(t *testing.T) {
 	}
 }
 
-// TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed: two nodes, one of which makes the counter again from a tail that is not yet that
-// of what the other one has under way.
+// TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed: of two nodes, one recreates the counter from a tail that does not yet include what the
+// other has under way.
 func TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
 	log, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
@@ -287,7 +287,7 @@ func TestWhatWasOnItsWayWhenRedisWasEmptiedIsNotPassed(t *testing.T) {
 		return r.Entries[0].Position, nil
 	}
 	one, other := node(), node()
-	for began := time.Now(); time.Since(began) < 3*writeTimeout; { // both believe the counter
+	for began := time.Now(); time.Since(began) < 3*writeTimeout; { // both trust the counter
 		for _, w := range []*inbox.Writer{one, other} {
 			_, err := send(t.Context(), w)
 			require.NoError(t, err)

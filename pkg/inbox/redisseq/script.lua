@@ -1,14 +1,13 @@
--- Takes positions from the counters KEYS, and says on whose data it did so.
+-- Takes positions from the counters KEYS, and reports which server's data they are from.
 --
--- ARGV: the replication id under which counters are believed; the lifetime of those that are made now, in milliseconds, and their mark;
--- then for each counter how many positions to take, a position that its inbox's tail had, -1 if none is known, and the mark of the
--- counter that has settled since, 0 for none.
+-- ARGV: the replication id under which counters are trusted; the lifetime in milliseconds and the mark of counters created now; then for
+-- each counter the number of positions to take, a tail of its inbox (-1 if unknown), and the mark that has settled since (0 for none).
 --
--- The value of a counter is its last position. As long as it is unsettled, ":" and its mark follow: it was missing, perhaps because the
--- data were lost, and positions of a counter before it may be on their way. What is no such value counts as missing.
+-- A counter's value is its last position. While it is unsettled, ":" and its mark follow: it was missing, perhaps because data were lost,
+-- and positions of the previous counter may be on their way. Any other value counts as missing.
 --
--- Answers the role, the replication id, and for each counter its last position after those taken, 0 if a tail is needed first, and its
--- mark, 0 if it is settled or a tail is needed.
+-- Returns the role, the replication id, and for each counter its last position after those taken (0 if a tail is needed first) and its mark
+-- (0 if it is settled or a tail is needed).
 local call, match = redis.call, string.match
 local info = call('INFO', 'replication')
 local role, id = match(info, 'role:(%a+)'), match(info, 'master_replid:(%x+)')

@@ -2,22 +2,22 @@ package redisseq
 
 import "time"
 
-// Server is what an answer of Redis says of the server that gave it.
+// Server identifies the server that gave an answer.
 type Server struct {
-	// Replication is the id of the history of data that it serves (master_replid). A server takes a new one when it becomes a
-	// master, be it at its start or by promotion, and its replicas take it over with the data. So two answers of masters with
-	// one id come from one server which has been their master all the while. Its run id tells less: a replica has it before it
-	// is promoted, and a master keeps it when it is demoted and promoted again.
+	// Replication is the id of the data's history (master_replid). A server takes a new id when it becomes a master, at its start or by
+	// promotion; its replicas copy the id with the data. So two answers of masters with the same id come from one server that was master
+	// all the while. A run id would tell less: a replica has it before promotion, and a master keeps it when it is demoted and promoted
+	// again.
 	Replication string
-	// Replica: it is none, or no longer.
+	// Replica means that the server is not a master, or no longer one.
 	Replica bool
 }
 
-// Servers decides by their answers whether counters may have gone back: where another server answers for a shard than before.
-// A shard is what one server at a time answers for: a slot of a Cluster, or all there is.
+// Servers decides from answers whether counters may have gone back: when another server answers for a shard than before. A shard is a slot
+// of a Cluster, or everything with a single server; one server at a time answers for it.
 //
-// It does not matter when and by whom a connection was made: each answer speaks for itself. Nor does it matter whether the other
-// server is a known one: with two masters that answer in turn, each lacks what the other one did. Callers keep it to one at a time.
+// Each answer is judged on its own: which connection it came over does not matter. A server that was seen before does not count as known
+// either: with two masters that answer in turn, each lacks what the other did. Not safe for concurrent use.
 type Servers struct {
 	shards map[int]*shard
 	now    func() time.Time
@@ -29,11 +29,11 @@ type shard struct {
 	since       time.Time
 }
 
-// NewServers makes Servers that know of none.
+// NewServers makes Servers that have seen no server.
 func NewServers(now func() time.Time) *Servers { return &Servers{shards: map[int]*shard{}, now: now} }
 
-// Saw notes that a master answered for a shard. It returns the incarnation of the shard's counters, which is another one each time
-// that another server answers, and since when that is seen.
+// Saw notes that a master answered for a shard. It returns the incarnation of the shard's counters, which changes each time another server
+// answers, and when that incarnation was first seen.
 func (s *Servers) Saw(shardID int, by Server) (incarnation uint64, since time.Time) {
 	known := s.shards[shardID]
 	if known == nil {
@@ -46,7 +46,7 @@ func (s *Servers) Saw(shardID int, by Server) (incarnation uint64, since time.Ti
 	return known.incarnation, known.since
 }
 
-// Last is the server that answered last for a shard, and the incarnation since; 0 for none.
+// Last returns the server that last answered for a shard, and its incarnation; 0 if none has.
 func (s *Servers) Last(shardID int) (by Server, incarnation uint64) {
 	if known := s.shards[shardID]; known != nil {
 		return known.by, known.incarnation

@@ -12,11 +12,11 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq/redisseqtest"
 )
 
-// switching is where each shard is on a server of its own, unless it is moved.
+// switching routes each shard to the current server, unless the shard is moved.
 type switching struct {
 	at    atomic.Pointer[redisseqtest.Server]
 	moved map[int]*redisseqtest.Server
-	// answered is called once, before the answer of the next call is handed over.
+	// answered is called once, before Run returns its next answers.
 	answered func()
 }
 
@@ -40,7 +40,7 @@ func (s *switching) Run(ctx context.Context, runs []redisseq.Run) ([]redisseq.An
 	return answers, nil
 }
 
-// failing are the ways in which the counters of a believed server go back to an older copy of its data.
+// failing are the ways in which the counters of a trusted server go back to an older copy of its data.
 var failing = map[string]func(s *switching, older redisseqtest.Data){
 	"a replica that lags is promoted": func(s *switching, older redisseqtest.Data) {
 		replica := redisseqtest.NewServer()
@@ -87,7 +87,7 @@ func TestAReplicaHandsOutNothing(t *testing.T) {
 	require.Error(t, err)
 }
 
-// TestOfTwoMastersThatAnswerInTurnNoneIsBelieved: each lacks what the other one does.
+// TestOfTwoMastersThatAnswerInTurnNoneIsBelieved: each lacks what the other did.
 func TestOfTwoMastersThatAnswerInTurnNoneIsBelieved(t *testing.T) {
 	one, other := redisseqtest.NewServer(), redisseqtest.NewServer()
 	servers := &switching{}
@@ -103,7 +103,7 @@ func TestOfTwoMastersThatAnswerInTurnNoneIsBelieved(t *testing.T) {
 	}
 }
 
-// TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved: it came late.
+// TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved: its answer came late.
 func TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved(t *testing.T) {
 	one, other := redisseqtest.NewServer(), redisseqtest.NewServer()
 	servers := &switching{}
@@ -118,7 +118,7 @@ func TestAnAnswerOfAServerThatWasReplacedMeanwhileIsNotBelieved(t *testing.T) {
 	require.Equal(t, []int64{0}, take(t, s, wants("ann")...))
 }
 
-// TestWhatHappensToOneSlotOfAClusterIsNotTheOthers: a slot that moves makes nobody else doubtful.
+// TestWhatHappensToOneSlotOfAClusterIsNotTheOthers: moving a slot makes no counter of another slot doubtful.
 func TestWhatHappensToOneSlotOfAClusterIsNotTheOthers(t *testing.T) {
 	servers := &switching{moved: map[int]*redisseqtest.Server{}}
 	servers.at.Store(redisseqtest.NewServer())
@@ -134,7 +134,7 @@ func TestWhatHappensToOneSlotOfAClusterIsNotTheOthers(t *testing.T) {
 	settle(t, s, "ann", "ben")
 }
 
-// TestServersGoByWhoAnswersForEachShard is the decision alone.
+// TestServersGoByWhoAnswersForEachShard tests Servers alone.
 func TestServersGoByWhoAnswersForEachShard(t *testing.T) {
 	now := time.Now()
 	servers := redisseq.NewServers(func() time.Time { return now })
@@ -160,7 +160,7 @@ func TestServersGoByWhoAnswersForEachShard(t *testing.T) {
 	require.Zero(t, none)
 }
 
-// TestSlotsAreThoseOfACluster, as CLUSTER KEYSLOT tells them.
+// TestSlotsAreThoseOfACluster: the expected slots are from CLUSTER KEYSLOT.
 func TestSlotsAreThoseOfACluster(t *testing.T) {
 	for user, slot := range map[string]int{"ann": 8953, "ben": 10067, "some_user_1234567890": 7947} {
 		require.Equal(t, slot, redisseq.Slot(user))

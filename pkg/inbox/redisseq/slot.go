@@ -1,12 +1,12 @@
 package redisseq
 
-// slots is how many there are in a Cluster.
+// slots is the number of slots in a Cluster.
 const slots = 16384
 
-// Slot is the slot of a user's counter.
+// Slot returns the slot of a user's counter.
 func Slot(user string) int { return int(crc16(key(user)) % slots) } // the key has no braces
 
-// crc16 is the checksum that Redis Cluster's specification names (XMODEM: polynomial 0x1021, begun with 0).
+// crc16 is the checksum of the Redis Cluster specification (XMODEM: polynomial 0x1021, initial value 0).
 func crc16(text string) (crc uint16) {
 	for _, b := range []byte(text) {
 		crc ^= uint16(b) << 8

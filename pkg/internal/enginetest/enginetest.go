@@ -13,8 +13,8 @@ const (
 	NATS  = "NATS_URL"
 )
 
-// URL returns the address of an engine. Without one the test fails where SEALPOST_ENGINES is "required", as in
-// `make test-engines`, and is skipped elsewhere.
+// URL returns the address of an engine. Without an address the test fails if SEALPOST_ENGINES is "required", as in `make
+// test-engines`, and is skipped otherwise.
 func URL(t testing.TB, variable string) string {
 	t.Helper()
 	url := os.Getenv(variable)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Line is a TCP proxy that a test can make pass nothing on, without a word to either side: as a network does that drops
-// packets. What it has taken it passes on later, as what is sent again does.
+// Line is a TCP proxy that a test can stall without notice to either side, like a network that drops packets. It delivers what it
+// has taken later, as a retransmission would.
 type Line struct {
 	listener net.Listener
 	upstream string
@@ -21,7 +21,7 @@ type Line struct {
 	conns   map[net.Conn]bool
 }
 
-// NewLine puts one before a server's address.
+// NewLine puts a Line in front of a server's address.
 func NewLine(t testing.TB, upstream string) *Line {
 	t.Helper()
 	var listen net.ListenConfig
@@ -45,7 +45,7 @@ func NewLine(t testing.TB, upstream string) *Line {
 	return l
 }
 
-// Addr is where the line begins.
+// Addr is the address of the line.
 func (l *Line) Addr() string { return l.listener.Addr().String() }
 
 func (l *Line) accept(ctx context.Context) {
@@ -88,7 +88,7 @@ func (w end) Write(p []byte) (int, error) {
 	return w.Conn.Write(p)
 }
 
-// Stall stops what goes over the line, or lets it go on.
+// Stall stops the traffic over the line, or lets it continue.
 func (l *Line) Stall(stop bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +96,7 @@ func (l *Line) Stall(stop bool) {
 	l.changed.Broadcast()
 }
 
-// Cut ends all connections; new ones can be made.
+// Cut closes all connections; new ones can be made.
 func (l *Line) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -9,11 +9,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// databases is how many databases a Redis server has unless it is told otherwise.
+// databases is a Redis server's default number of databases.
 const databases = 16
 
-// EmptyRedis is a client of a database that is emptied now, and that only the tests of the caller's package use: they
-// must not run in parallel.
+// EmptyRedis empties a database that only the tests of the caller's package use, and returns a client of it. These tests must not
+// run in parallel.
 func EmptyRedis(t testing.TB) *redis.Client {
 	t.Helper()
 	o, err := redis.ParseURL(URL(t, Redis))
@@ -33,10 +33,10 @@ func EmptyRedis(t testing.TB) *redis.Client {
 	return client
 }
 
-// databaseOfCaller gives each package a database of its own, so that packages can be tested at the same time.
+// databaseOfCaller gives each package another database, so that packages can be tested at the same time.
 func databaseOfCaller() int {
 	_, file, _, _ := runtime.Caller(2)
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(filepath.Base(filepath.Dir(file)))) // a hash takes everything
+	_, _ = h.Write([]byte(filepath.Base(filepath.Dir(file)))) // a hash accepts all writes
 	return int(1 + h.Sum32()%(databases-1))
 }

@@ -20,13 +20,13 @@ import (
 
 // Authority signs certificates.
 type Authority struct {
-	// PEM is its own certificate.
+	// PEM is the authority's certificate.
 	PEM  []byte
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes an authority of its own name and key.
+// NewAuthority makes an authority with a new name and key.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{key: newKey(t)}
@@ -42,7 +42,7 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Issue makes a certificate for somebody at 127.0.0.1, a server or a client.
+// Issue makes a certificate for a server or client at 127.0.0.1.
 func (a *Authority) Issue(t testing.TB, name string) (cert, key []byte) {
 	t.Helper()
 	private := newKey(t)
@@ -58,7 +58,7 @@ func (a *Authority) Issue(t testing.TB, name string) (cert, key []byte) {
 	return block("CERTIFICATE", der), block("PRIVATE KEY", text)
 }
 
-// Pair is Issue for who needs it in memory.
+// Pair is like Issue, but returns the certificate in memory.
 func (a *Authority) Pair(t testing.TB, name string) tls.Certificate {
 	t.Helper()
 	pair, err := tls.X509KeyPair(a.Issue(t, name))
@@ -75,7 +75,7 @@ func Pool(list ...*Authority) *x509.CertPool {
 	return pool
 }
 
-// Put writes a file for its owner alone, whole or not at all.
+// Put writes a file for its owner only, atomically.
 func Put(t testing.TB, path string, text []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(path+".new", text, 0o600))

@@ -1,4 +1,4 @@
-// Package answer reads the answers to polls and the events of streams, with next to no copying.
+// Package answer parses the answers to polls and the events of streams almost without copying.
 package answer
 
 import (
@@ -13,22 +13,22 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/check"
 )
 
-// Poll is what a poll brought. It is used over and over.
+// Poll is a parsed answer. It is reused.
 type Poll struct {
 	Messages []check.Message
-	// Skipped are the positions that hold nothing for the reader.
+	// Skipped are the positions that are empty for the reader.
 	Skipped []int64
-	// Cursor is what to go on from, Position the position in it.
+	// Cursor is where to go on, Position the position in it.
 	Cursor   string
 	Position int64
 
 	parser fastjson.Parser
 }
 
-// ErrReset means that the server's log is not the one that the cursor is of.
+// ErrReset means that the cursor is of another log than the server's.
 var ErrReset = errors.New("the server said that its log is another one")
 
-// Parse reads the body of a poll's answer. Of a message nothing is copied but where it stands and its stamp.
+// Parse parses the body of a poll's answer. It copies only the position and the stamp of a message.
 func (a *Poll) Parse(body []byte) error {
 	v, err := a.parser.ParseBytes(body)
 	if err != nil {
@@ -50,7 +50,7 @@ func (a *Poll) Parse(body []byte) error {
 	return nil
 }
 
-// ParseEvent reads an event of a stream: it is as a poll's answer with what the event brought.
+// ParseEvent parses an event of a stream, like a poll's answer with the content of that event.
 func (a *Poll) ParseEvent(name, id string, data []byte) error {
 	v, err := a.parser.ParseBytes(data)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package check judges a load test: whether each accepted message came to each of its recipients, once, and in the
-// order of positions. Unlike historycheck it keeps a few bytes a delivery, so that it can watch millions of them.
+// Package check judges a load test: whether each accepted message came to each of its recipients, once, and in the order of positions.
+// Unlike historycheck it keeps only a few bytes per delivery, so that it can watch millions.
 package check
 
 import (
@@ -8,24 +8,24 @@ import (
 	"sync/atomic"
 )
 
-// Outcome is how a send ended.
+// Outcome is the result of a send.
 type Outcome uint8
 
 const (
-	// Unknown means that there was no answer, or the server said that it failed. The message may come, but at most once.
+	// Unknown means that there was no answer, or that the server reported a failure. The message may come, but at most once.
 	Unknown Outcome = iota
-	// Accepted means that it must come.
+	// Accepted means that the message must come.
 	Accepted
-	// Refused means that it must not come.
+	// Refused means that the message must not come.
 	Refused
 )
 
-// maxExamples keeps a run that went thoroughly wrong readable.
+// maxExamples keeps the verdict on a badly failed run readable.
 const maxExamples = 10
 
-// Run is what was sent and what arrived.
+// Run is the record of what was sent and what arrived.
 type Run struct {
-	// ID stands in the stamps of the run's messages.
+	// ID is in the stamps of the run's messages.
 	ID uint32
 
 	mu      sync.Mutex
@@ -49,8 +49,7 @@ func NewRun(id uint32, readers int) *Run {
 	return r
 }
 
-// Begin notes that a message is about to be sent to the readers with these indexes, and returns its number. The slice
-// is kept.
+// Begin records that a message is about to be sent to the readers with these indexes, and returns its number. It keeps the slice.
 func (r *Run) Begin(to []int) uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,7 +57,7 @@ func (r *Run) Begin(to []int) uint32 {
 	return uint32(len(r.sends) - 1)
 }
 
-// End notes how a send ended.
+// End records the outcome of a send.
 func (r *Run) End(n uint32, o Outcome) {
 	r.mu.Lock()
 	s := &r.sends[n]
@@ -70,16 +69,16 @@ func (r *Run) End(n uint32, o Outcome) {
 	}
 }
 
-// Outstanding is how many deliveries of accepted messages have not arrived.
+// Outstanding is the number of deliveries of accepted messages that have not arrived.
 func (r *Run) Outstanding() int64 { return r.expected.Load() - r.arrived.Load() }
 
-// Accepted is how many sends have been accepted.
+// Accepted is the number of accepted sends.
 func (r *Run) Accepted() int64 { return r.accepted.Load() }
 
-// Arrived is how many messages have arrived.
+// Arrived is the number of messages that have arrived.
 func (r *Run) Arrived() int64 { return r.arrived.Load() }
 
-// Reader is one reader of the run, by its index.
+// Reader returns a reader of the run by its index.
 func (r *Run) Reader(index int) *Reader { return r.readers[index] }
 
 // Message is a message as it arrived.
@@ -88,7 +87,7 @@ type Message struct {
 	Stamp    Stamp
 }
 
-// Reader takes in what one recipient is given. It is for one goroutine.
+// Reader records what one recipient receives. It is for one goroutine.
 type Reader struct {
 	run   *Run
 	index int
@@ -100,11 +99,11 @@ type Reader struct {
 	begun            bool
 }
 
-// Start says which position the reader begins after. Without it, the first answer says so.
+// Start sets the position that the reader begins after. Without it, the first answer sets it.
 func (r *Reader) Start(position int64) { r.position, r.begun = position, true }
 
-// Take takes in one answer: its messages in their order, the positions that it says hold nothing, and the position of
-// its cursor. Messages of other runs count as positions only.
+// Take records one answer: its messages in order, the positions that it skips, and the position of its cursor. Messages of other runs count
+// as positions only.
 func (r *Reader) Take(messages []Message, skipped []int64, cursor int64) {
 	if !r.begun {
 		r.Start(cursor - int64(len(messages)+len(skipped)))

@@ -17,7 +17,7 @@ func told(numbers ...uint32) []Message {
 	return list
 }
 
-// sent makes a run with one reader, to which messages were sent, with these outcomes.
+// sent makes a run with messages to reader 0, with these outcomes.
 func sent(outcomes ...Outcome) *Run {
 	r := NewRun(id, 2)
 	for _, o := range outcomes {

@@ -2,14 +2,14 @@ package check
 
 import "strconv"
 
-// StampBytes is how long a stamp is.
+// StampBytes is the length of a stamp.
 const StampBytes = 8 + 1 + 8 + 1 + 16
 
-// Stamp stands at the beginning of a message's content and says which send it is of.
+// Stamp is the beginning of a message's content and identifies its send.
 type Stamp struct {
-	// Run tells runs apart, N the sends of a run.
+	// Run identifies the run, N the send in the run.
 	Run, N uint32
-	// At is when the message was to be sent, in nanoseconds since 1970.
+	// At is the scheduled time of the send, in nanoseconds since 1970.
 	At int64
 }
 
@@ -30,7 +30,7 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 	return b
 }
 
-// ParseStamp reads the stamp at the beginning of a content. It is false if there is none.
+// ParseStamp parses the stamp at the beginning of a content. It returns false if there is none.
 func ParseStamp(content string) (Stamp, bool) {
 	if len(content) < StampBytes || content[8] != '.' || content[17] != '.' {
 		return Stamp{}, false

@@ -2,17 +2,17 @@ package check
 
 import "fmt"
 
-// Verdict is the judgement of a run.
+// Verdict is the judgement on a run.
 type Verdict struct {
-	// Sends were made, Accepted of them were accepted and Unknown ended without the server's word.
+	// Sends is the number of sends, Accepted of them were accepted and Unknown ended without the server's answer.
 	Sends    int64 `json:"sends"`
 	Accepted int64 `json:"accepted"`
 	Unknown  int64 `json:"unknown"`
-	// Expected is how many deliveries the accepted ones make, Arrived how many messages arrived.
+	// Expected is the number of deliveries of the accepted sends, Arrived that of messages that arrived.
 	Expected int64 `json:"expected"`
 	Arrived  int64 `json:"arrived"`
-	// Missing did not arrive, Repeated arrived again, Disordered stood at a lower position than one before, Gaps are
-	// answers that left positions out, and Strange was not for the reader, was refused, or was never sent.
+	// Missing did not arrive, Repeated arrived again, Disordered came at a lower position than the one before, Gaps are answers that left
+	// positions out, and Strange was for another reader, refused, or never sent.
 	Missing    int64    `json:"missing"`
 	Repeated   int64    `json:"repeated"`
 	Disordered int64    `json:"disordered"`
@@ -39,7 +39,7 @@ func (v *Verdict) example(format string, args ...any) {
 	}
 }
 
-// Judge judges the run. Nobody may send or read any more.
+// Judge judges the run. Nothing may be sent or read any more.
 func (r *Run) Judge() Verdict {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,9 +65,9 @@ func (r *Run) Judge() Verdict {
 	return v
 }
 
-// mark is what is known of one message and one reader.
+// mark is the state of one message for one reader.
 type mark struct {
-	reader   int // from 1: whom the mark is of
+	reader   int // the reader's index + 1
 	arrivals int
 }
 

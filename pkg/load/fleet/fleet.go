@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// Options say what a fleet is to hold.
+// Options say what a fleet holds.
 type Options struct {
-	// Command starts a worker: a program and its arguments, which calls Work.
+	// Command starts a worker, which calls Work: a program and its arguments.
 	Command []string
-	// Processes is how many workers share the polls of the Job.
+	// Processes is the number of workers that share the polls of the Job.
 	Processes int
 	Job       Job
-	// Took is called with each answer that brought messages, one call at a time; Counted with counts of answers.
+	// Took is called with each answer that has messages, one call at a time; Counted with counts of answers.
 	Took    func(Arrival)
 	Counted func(status string, n int64)
-	// Errors is where the workers write what goes wrong, each when it likes.
+	// Errors gets the workers' error output, in no particular order.
 	Errors io.Writer
 }
 
@@ -39,16 +39,16 @@ type Fleet struct {
 	endOnce sync.Once
 }
 
-// remote is a worker as its parent sees it.
+// remote is a worker, seen from its parent.
 type remote struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	orders *json.Encoder
-	// latest is the latest news; the fleet's mu guards it.
+	// latest is the latest news, guarded by the fleet's mu.
 	latest News
 }
 
-// State is how things stand.
+// State is the state of all polls.
 type State struct {
 	Parked  int
 	Last    time.Time
@@ -91,7 +91,7 @@ func (f *Fleet) start(ctx context.Context, job Job) error {
 	return r.orders.Encode(job)
 }
 
-// read takes a worker's news in until it ends.
+// read processes a worker's news until it ends.
 func (f *Fleet) read(r *remote, out io.Reader) {
 	lines := json.NewDecoder(bufio.NewReader(out))
 	for {
@@ -131,10 +131,10 @@ func (f *Fleet) State() State {
 	return s
 }
 
-// ErrWorkerEnded means that a worker is not there any more.
+// ErrWorkerEnded means that a worker process has ended.
 var ErrWorkerEnded = errors.New("a worker process has ended")
 
-// Until waits until the state is as wished.
+// Until waits until wished returns true.
 func (f *Fleet) Until(ctx context.Context, wished func(State) bool) error {
 	tick := time.NewTicker(newsEvery / 2)
 	defer tick.Stop()
@@ -150,7 +150,7 @@ func (f *Fleet) Until(ctx context.Context, wished func(State) bool) error {
 	return nil
 }
 
-// Storm has all connections dropped within a time, and made again.
+// Storm makes all connections drop within over, and reconnect.
 func (f *Fleet) Storm(over time.Duration) error {
 	var faults []error
 	for _, r := range f.workers {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// post is a server whose polls wait, and may be refused.
+// post is a server whose polls wait, or are refused.
 type post struct {
 	*httptest.Server
 	open, refusals atomic.Int64
@@ -70,7 +70,7 @@ func message() string {
 	return fmt.Sprintf(`{"seq":1,"encryptedContent":"%s"}`, check.Stamp{Run: 5, N: 3, At: 1}.Append(nil))
 }
 
-// stream tells of the message, and of nothing else.
+// stream sends the message and nothing else.
 func (p *post) stream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	_ = http.NewResponseController(w).Flush()

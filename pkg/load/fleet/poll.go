@@ -24,7 +24,7 @@ const (
 	pollLimit     = 1000
 )
 
-// poll is one client that polls all the time.
+// poll is one client that polls continuously.
 type poll struct {
 	worker *worker
 	index  int
@@ -32,7 +32,7 @@ type poll struct {
 	cursor string
 	conn   *wire.Conn
 	answer answer.Poll
-	// since is when the client began to wait, in nanoseconds since 1970; 0 while it does not.
+	// since is when the client began to wait, in nanoseconds since 1970; 0 while it does not wait.
 	since atomic.Int64
 }
 
@@ -112,7 +112,7 @@ func (p *poll) stream(ctx context.Context) (time.Duration, error) {
 	return a.RetryAfter, err
 }
 
-// took tells of what an answer or an event has brought.
+// took reports an answer or an event that has content.
 func (p *poll) took(at int64) {
 	if len(p.answer.Messages)+len(p.answer.Skipped) > 0 {
 		p.worker.arrived(Arrival{
@@ -123,7 +123,7 @@ func (p *poll) took(at int64) {
 	p.cursor = p.answer.Cursor
 }
 
-// dropIn drops the connection after a while.
+// dropIn drops the connection after a delay.
 func (p *poll) dropIn(ctx context.Context, after time.Duration) {
 	if measure.Until(ctx, measure.StoppedTimer(), time.Now().Add(after)) {
 		p.conn.Break()

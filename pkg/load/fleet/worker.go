@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/wire"
 )
 
-// Work is the whole life of a worker process: it reads a Job, then orders, and tells News until its input ends.
+// Work runs a worker process: it reads a Job, then orders, and writes News until its input ends.
 func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines := json.NewDecoder(bufio.NewReader(in))
 	var job Job
@@ -81,14 +81,14 @@ func newWorker(job Job) (*worker, error) {
 	return w, nil
 }
 
-// storm has every connection dropped at some time.
+// storm drops every connection at some time within o.Over.
 func (w *worker) storm(ctx context.Context, o Order, working *sync.WaitGroup) {
 	for _, p := range w.polls {
 		working.Go(func() { p.dropIn(ctx, rand.N(o.Over+1)) })
 	}
 }
 
-// tell writes news until ctx ends, and the last ones then.
+// tell writes news until ctx ends, and then the last ones.
 func (w *worker) tell(ctx context.Context, out io.Writer) error {
 	lines := json.NewEncoder(out)
 	tick := time.NewTicker(newsEvery)
@@ -105,7 +105,7 @@ func (w *worker) tell(ctx context.Context, out io.Writer) error {
 	}
 }
 
-// take returns what has happened since the last time.
+// take returns what has happened since its last call.
 func (w *worker) take() News {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package measure keeps what a load test measures: latencies in HDR histograms, with how they went over time, and the
-// schedule of an open loop.
+// Package measure keeps the measurements of a load test: latencies in HDR histograms, their course over time, and the schedule of an open
+// loop.
 package measure
 
 import (
@@ -11,9 +11,9 @@ import (
 
 const (
 	lowest  = 1                                          // µs
-	highest = int64(10 * time.Minute / time.Microsecond) // what is longer counts as this
+	highest = int64(10 * time.Minute / time.Microsecond) // longer latencies count as this
 	digits  = 3
-	// windowDigits is coarser: it is for a plot.
+	// windowDigits is coarser, as it is only for a plot.
 	windowDigits = 2
 )
 
@@ -45,7 +45,7 @@ type Percentile struct {
 	Millis  float64 `json:"millis"`
 }
 
-// Summary is what a series comes to. Latencies are in milliseconds.
+// Summary summarizes a series. Latencies are in milliseconds.
 type Summary struct {
 	Name        string       `json:"name"`
 	Count       int64        `json:"count"`
@@ -56,7 +56,7 @@ type Summary struct {
 	Timeline    []Interval   `json:"timeline,omitempty"`
 }
 
-// At is a percentile of a summary, 0 if it does not have that one.
+// At returns a percentile of a summary, 0 if the summary does not have it.
 func (s Summary) At(percent float64) float64 {
 	for _, p := range s.Percentiles {
 		if p.Percent == percent {
@@ -66,7 +66,7 @@ func (s Summary) At(percent float64) float64 {
 	return 0
 }
 
-// percents are what a summary has: enough of the tail for a plot.
+// percents are the percentiles of a summary: enough of the tail for a plot.
 var percents = []float64{0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999, 100}
 
 // NewSeries makes a series whose first second begins at start.
@@ -102,7 +102,7 @@ func (s *Series) Record(at time.Time, latencies ...time.Duration) {
 	}
 }
 
-// flush ends a second. s.mu is held.
+// flush ends a second. The caller holds s.mu.
 func (s *Series) flush() {
 	if s.window.TotalCount() == 0 {
 		return
@@ -114,21 +114,21 @@ func (s *Series) flush() {
 	s.window.Reset()
 }
 
-// Count is how many latencies were recorded so far.
+// Count is the number of latencies recorded so far.
 func (s *Series) Count() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total.TotalCount()
 }
 
-// Quantile is the latency that percent of all did not exceed so far.
+// Quantile is the latency that percent of all so far did not exceed.
 func (s *Series) Quantile(percent float64) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Duration(s.total.ValueAtQuantile(percent)) * time.Microsecond
 }
 
-// Rate is how many latencies were recorded a second, from the start of the series to the last of them.
+// Rate is the number of recorded latencies a second, from the start of the series to the last one.
 func (s *Series) Rate() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,7 +138,7 @@ func (s *Series) Rate() float64 {
 	return float64(s.total.TotalCount()) / s.last.Sub(s.start).Seconds()
 }
 
-// Summary sums the series up.
+// Summary summarizes the series.
 func (s *Series) Summary() Summary {
 	s.mu.Lock()
 	defer s.mu.Unlock()

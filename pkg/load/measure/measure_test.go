@@ -39,7 +39,7 @@ func TestWhatIsTooLongOrTooShortIsCountedAllTheSame(t *testing.T) {
 	require.Greater(t, s.Quantile(100), 9*time.Minute)
 }
 
-// TestAStallIsCountedAgainstAllThatWasToHappenMeanwhile: the omission that is called coordinated would count it once.
+// TestAStallIsCountedAgainstAllThatWasToHappenMeanwhile: with coordinated omission the stall would count only once.
 func TestAStallIsCountedAgainstAllThatWasToHappenMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// Schedule deals out the moments at which an open loop does something. Whoever takes a moment that has passed already
-// is late, and counts from the moment all the same: that is what keeps a stalled server from slowing down the clock
-// it is measured with.
+// Schedule hands out the moments of an open loop. A caller that takes a past moment is late, but still counts from that moment: otherwise a
+// stalled server would slow down the clock that measures it.
 type Schedule struct {
 	start time.Time
 	gap   float64 // ns
@@ -22,7 +21,7 @@ func NewSchedule(start, end time.Time, rate float64) *Schedule {
 	return &Schedule{start: start, end: end, gap: float64(time.Second) / rate}
 }
 
-// Next waits for the next moment that nobody has taken, and returns it. It is false when there is none any more.
+// Next waits for the next moment that nobody has taken, and returns it. It returns false after the last one.
 func (s *Schedule) Next(ctx context.Context, timer *time.Timer) (time.Time, bool) {
 	at := s.start.Add(time.Duration(float64(s.next.Add(1)-1) * s.gap))
 	if !at.Before(s.end) {
@@ -31,7 +30,7 @@ func (s *Schedule) Next(ctx context.Context, timer *time.Timer) (time.Time, bool
 	return at, Until(ctx, timer, at)
 }
 
-// Until waits for a moment, and is false if ctx ended first. The timer is one that is not in use.
+// Until waits for a moment, and returns false if ctx ends first. The timer must not be in use.
 func Until(ctx context.Context, timer *time.Timer, at time.Time) bool {
 	wait := time.Until(at)
 	if wait <= 0 {
@@ -47,11 +46,11 @@ func Until(ctx context.Context, timer *time.Timer, at time.Time) bool {
 	}
 }
 
-// leastPause is waited after an error that came without a wish of the server's.
+// leastPause is the pause after an error for which the server asked no wait.
 const leastPause = 100 * time.Millisecond
 
-// Pause waits as long as a server asked, and up to half as long again, so that not all come back together. It is false
-// if ctx ended first. The timer is one that is not in use.
+// Pause waits as long as a server asked, plus up to half of that, so that clients do not all return together. It returns false if ctx ends
+// first. The timer must not be in use.
 func Pause(ctx context.Context, timer *time.Timer, asked time.Duration) bool {
 	asked = max(asked, leastPause)
 	return Until(ctx, timer, time.Now().Add(asked+rand.N(asked/2)))

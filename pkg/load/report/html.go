@@ -11,13 +11,13 @@ import (
 //go:embed page.html
 var pageText string
 
-// page is what the template is given.
+// page is the data of the template.
 type page struct {
 	*Report
 	Plots []template.HTML
 }
 
-// WriteHTML writes the report as one page that needs nothing else.
+// WriteHTML writes the report as one self-contained page.
 func (r *Report) WriteHTML(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{"at": measure.Summary.At}).Parse(pageText)
 	if err != nil {

@@ -14,7 +14,7 @@ const (
 	marginLeft, marginRight, marginTop, marginEnd = 70.0, 120.0, 30.0, 35.0
 )
 
-// colours are told apart by those, too, who see colours otherwise (Okabe and Ito).
+// colours can be told apart with colour vision deficiencies, too (Okabe and Ito).
 var colours = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7"}
 
 // line is one line of a plot, in the units of its axes.
@@ -23,7 +23,7 @@ type line struct {
 	points [][2]float64
 }
 
-// axis maps values to a place from 0 to 1, and has marks.
+// axis maps values to the range from 0 to 1, and has marks.
 type axis struct {
 	place func(float64) float64
 	marks []axisMark
@@ -61,7 +61,7 @@ func plot(title string, x, y axis, lines []line) template.HTML {
 	return template.HTML(b.String()) //nolint:gosec // what is not a number of ours is escaped
 }
 
-// percentilePlot shows the distribution of latencies; the further right, the rarer, each step ten times.
+// percentilePlot shows the distribution of latencies; each step to the right is ten times rarer.
 func percentilePlot(list []measure.Summary) template.HTML {
 	const furthest = 99.999
 	place := func(percent float64) float64 {
@@ -86,7 +86,7 @@ func percentilePlot(list []measure.Summary) template.HTML {
 	return plot("latency by percentile, ms", x, logAxis(lowest, highest), lines)
 }
 
-// throughputPlot shows how many there were each second.
+// throughputPlot shows the count of each second.
 func throughputPlot(s measure.Summary) template.HTML {
 	l, most := line{name: s.Name}, 0.0
 	for _, i := range whole(s.Timeline) {
@@ -96,7 +96,7 @@ func throughputPlot(s measure.Summary) template.HTML {
 	return plot(s.Name+": count a second, over time (s)", secondsAxis(s), linearAxis(0, most), []line{l})
 }
 
-// latencyPlot shows how latencies went over time.
+// latencyPlot shows latencies over time.
 func latencyPlot(s measure.Summary) template.HTML {
 	lines := []line{{name: "p50"}, {name: "p99"}, {name: "max"}}
 	lowest, highest := math.Inf(1), 0.0
@@ -109,7 +109,7 @@ func latencyPlot(s measure.Summary) template.HTML {
 	return plot(s.Name+": latency in ms, over time (s)", secondsAxis(s), logAxis(lowest, highest), lines)
 }
 
-// whole leaves the last second out, which ended early.
+// whole leaves out the last second, which is incomplete.
 func whole(t []measure.Interval) []measure.Interval {
 	if len(t) > 2 {
 		return t[:len(t)-1]

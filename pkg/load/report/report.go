@@ -1,4 +1,4 @@
-// Package report shows what a load test came to: as text, as JSON, and as a page with plots.
+// Package report formats the result of a load test: as text, as JSON, and as a page with plots.
 package report
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/measure"
 )
 
-// Report is what a load test came to.
+// Report is the result of a load test.
 type Report struct {
 	Scenario string    `json:"scenario"`
 	Target   []string  `json:"target"`
@@ -24,23 +24,23 @@ type Report struct {
 	Seconds  float64   `json:"seconds"`
 	Settings []Setting `json:"settings"`
 	Figures  []Figure  `json:"figures"`
-	// Latencies are in milliseconds; those of an open loop count from the moment at which something was to happen.
+	// Latencies are in milliseconds; those of an open loop count from the scheduled moment.
 	Latencies []measure.Summary `json:"latencies,omitempty"`
-	// Statuses counts the answers, by what was asked and the status.
+	// Statuses counts the answers by request and status.
 	Statuses map[string]int64 `json:"statuses"`
 	// Check is the verdict on the messages, if any were sent.
 	Check *check.Verdict `json:"check,omitempty"`
-	// Faults are what else was wrong.
+	// Faults are other problems.
 	Faults []string `json:"faults,omitempty"`
 }
 
-// Setting is one thing that the test was run with.
+// Setting is one setting of the test.
 type Setting struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// Figure is one number that was measured.
+// Figure is one measured number.
 type Figure struct {
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
@@ -57,7 +57,7 @@ func (r *Report) Fault(format string, args ...any) {
 	r.Faults = append(r.Faults, fmt.Sprintf(format, args...))
 }
 
-// Value is a figure's value, if it was measured.
+// Value returns a figure's value, if it was measured.
 func (r *Report) Value(name string) (float64, bool) {
 	for _, f := range r.Figures {
 		if f.Name == name {
@@ -67,7 +67,7 @@ func (r *Report) Value(name string) (float64, bool) {
 	return 0, false
 }
 
-// Latency is a summary by name; an empty one if there is none.
+// Latency returns a summary by name; an empty one if it does not exist.
 func (r *Report) Latency(name string) measure.Summary {
 	for _, s := range r.Latencies {
 		if s.Name == name {
@@ -87,10 +87,10 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return out.Encode(r)
 }
 
-// shown are the percentiles of the text.
+// shown are the percentiles in the text.
 var shown = []float64{50, 90, 99, 99.9}
 
-// WriteText writes what a person wants to know.
+// WriteText writes the report for people.
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	settings := make([]string, len(r.Settings))

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// eventBuffer holds a usual event; it grows with a longer one.
+// eventBuffer is large enough for a usual event; it grows for a longer one.
 const eventBuffer = 4096
 
-// Event is a Server-Sent Event. It is good until the next one.
+// Event is a Server-Sent Event. It is valid until the next one.
 type Event struct {
 	// Name is empty for a message.
 	Name string
@@ -22,9 +22,9 @@ type Event struct {
 	Data []byte
 }
 
-// Listen makes a request that is answered with a stream of Server-Sent Events, on a connection of its own, and hands over each
-// of them until ctx ends, take fails, or the stream does: that is io.EOF. It ends as well when nothing, not even a comment,
-// has come for as long as r.Timeout. Without an error the answer was no stream, and is returned.
+// Listen makes a request that is answered with a stream of Server-Sent Events, on its own connection, and calls take for each until ctx
+// ends, take fails, or the stream ends, with io.EOF. It also ends when nothing, not even a comment, has come for r.Timeout. Without an
+// error the answer was not a stream, and is returned.
 func (c *Conn) Listen(ctx context.Context, r Request, take func(Event) error) (Answer, error) {
 	stop := context.AfterFunc(ctx, c.Break)
 	defer stop()
@@ -53,7 +53,7 @@ func (c *Conn) Listen(ctx context.Context, r Request, take func(Event) error) (A
 	return Answer{Status: res.StatusCode}, c.why(ctx, err)
 }
 
-// events reads events (WHATWG HTML, Server-sent events) as far as this server writes them.
+// events parses events (WHATWG HTML, Server-sent events) as far as this server writes them.
 func (c *Conn) events(body io.Reader, take func(Event) error) error {
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, eventBuffer), maxAnswer)
@@ -91,7 +91,7 @@ func (c *Conn) field(e *Event, name string, value []byte) {
 	}
 }
 
-// patient reads from a connection, and fails when nothing has come for too long.
+// patient reads from a connection, and fails if nothing comes for too long.
 type patient struct {
 	conn    net.Conn
 	body    io.Reader

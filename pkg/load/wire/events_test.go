@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stream writes text as a stream of events, and ends it, or leaves it open, as the client does not know which comes.
+// stream serves text as a stream of events, and ends it or leaves it open: the client does not know which will happen.
 func stream(t *testing.T, text string, open bool) *Conn {
 	s, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -1,5 +1,5 @@
-// Package wire is an HTTP/1.1 client for load: one connection, one request at a time, few allocations, and nothing
-// between the caller and the socket, such as a pool or a queue, that could hide a delay.
+// Package wire is an HTTP/1.1 client for load: one connection, one request at a time, few allocations, and no pool or queue between the
+// caller and the socket that could hide a delay.
 package wire
 
 import (
@@ -21,19 +21,19 @@ import (
 )
 
 const (
-	// readBuffer suits an answer's head; bodies are read past it.
+	// readBuffer fits an answer's header; bodies are read past it.
 	readBuffer = 2048
 	// maxAnswer bounds an answer: the largest is a page of a thousand messages.
 	maxAnswer = 256 << 20
 )
 
-// Server is where requests go.
+// Server is the destination of requests.
 type Server struct {
 	url, address, host, prefix string
 	tls                        bool
 }
 
-// Parse reads a server's URL.
+// Parse parses a server's URL.
 func Parse(text string) (*Server, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -54,7 +54,7 @@ func Parse(text string) (*Server, error) {
 // String is the URL.
 func (s *Server) String() string { return s.url }
 
-// Loopback reports whether the server is on this machine by its address: then any 127.0.0.x is a source address.
+// Loopback reports whether the server's address is on this machine: then any 127.0.0.x is a valid source address.
 func (s *Server) Loopback() bool {
 	host, _, _ := net.SplitHostPort(s.address)
 	if host == "localhost" {
@@ -85,22 +85,22 @@ type Request struct {
 	Method, Path, Token string
 	// Body is JSON, or nil.
 	Body []byte
-	// Timeout bounds the whole exchange, the dialling included.
+	// Timeout bounds the whole exchange, including dialling.
 	Timeout time.Duration
 }
 
-// Answer is what came back. Body is good until the next Do.
+// Answer is the response. Body is valid until the next Do.
 type Answer struct {
 	Status int
 	Body   []byte
-	// RetryAfter is what the server asked for; 0 if nothing.
+	// RetryAfter is the wait that the server asked for; 0 if none.
 	RetryAfter time.Duration
 }
 
-// ErrBroken means that the connection was broken by Break.
+// ErrBroken means that Break closed the connection.
 var ErrBroken = errors.New("the connection was dropped on purpose")
 
-// Conn is a connection that is opened when it is needed, and again when it was closed. Do is for one goroutine.
+// Conn is a connection that opens on demand, and again after it was closed. Do is for one goroutine.
 type Conn struct {
 	server *Server
 	source string
@@ -119,8 +119,8 @@ func NewConn(s *Server, source string) *Conn {
 	return &Conn{server: s, source: source, reader: bufio.NewReaderSize(nil, readBuffer)}
 }
 
-// Do makes a request. One that fails on a connection that was used before, which the server may have closed meanwhile, is
-// made once more on a new one: what must not happen twice needs a key that makes it idempotent. When ctx ends, Do ends.
+// Do makes a request. If it fails on a reused connection, which the server may have closed, Do repeats it once on a new one: requests that
+// must not happen twice need an idempotency key. Do ends when ctx ends.
 func (c *Conn) Do(ctx context.Context, r Request) (Answer, error) {
 	stop := context.AfterFunc(ctx, c.Break)
 	defer stop()
@@ -165,7 +165,7 @@ func (c *Conn) build(r Request) {
 	c.out = b
 }
 
-// open makes sure that there is a connection and tells whether it has been used before.
+// open makes sure that a connection is open, and returns whether it has been used before.
 func (c *Conn) open(ctx context.Context, deadline time.Time) (reused bool, err error) {
 	c.mu.Lock()
 	conn := c.conn
@@ -198,7 +198,7 @@ func (c *Conn) exchange(deadline time.Time) (Answer, error) {
 	return c.whole(res)
 }
 
-// write sends the request that was built.
+// write sends the request in the buffer.
 func (c *Conn) write(deadline time.Time) (net.Conn, error) {
 	c.mu.Lock()
 	conn := c.conn
@@ -233,7 +233,7 @@ func (c *Conn) whole(res *http.Response) (Answer, error) {
 	return a, nil
 }
 
-// Break closes the connection under a request that is waiting; that one fails with ErrBroken. Mend before the next.
+// Break closes the connection, and a waiting request fails with ErrBroken. Call Mend before the next request.
 func (c *Conn) Break() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +243,7 @@ func (c *Conn) Break() {
 	}
 }
 
-// Mend allows requests after Break.
+// Mend allows requests again after Break.
 func (c *Conn) Mend() {
 	c.drop()
 	c.mu.Lock()
@@ -251,7 +251,7 @@ func (c *Conn) Mend() {
 	c.broken = false
 }
 
-// Close closes the connection. It is opened again by the next request.
+// Close closes the connection. The next request opens it again.
 func (c *Conn) Close() { c.drop() }
 
 func (c *Conn) drop() {

@@ -58,7 +58,7 @@ func TestAConnectionIsKeptAndALargeAnswerIsRead(t *testing.T) {
 	}
 	first := do()
 	require.Equal(t, first, do())
-	server.CloseClientConnections() // as a server does with one that is idle
+	server.CloseClientConnections() // as a server does with an idle one
 	require.NotEqual(t, first, do())
 }
 

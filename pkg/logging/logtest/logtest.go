@@ -1,4 +1,4 @@
-// Package logtest has a log that tests read while it is written.
+// Package logtest has a log that tests can read while it is written.
 package logtest
 
 import (
@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Journal keeps what is written to it. Its methods may be called concurrently.
+// Journal records what is written to it. Its methods may be called concurrently.
 type Journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -20,17 +20,17 @@ func (j *Journal) Write(p []byte) (int, error) {
 	return j.text.Write(p)
 }
 
-// String is all that was written so far.
+// String returns all that was written so far.
 func (j *Journal) String() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.text.String()
 }
 
-// Count is how often a text was written.
+// Count returns how often a text was written.
 func (j *Journal) Count(text string) int { return strings.Count(j.String(), text) }
 
-// Lines are those that hold a text.
+// Lines returns the lines that contain a text.
 func (j *Journal) Lines(text string) []string {
 	var found []string
 	for line := range strings.Lines(j.String()) {

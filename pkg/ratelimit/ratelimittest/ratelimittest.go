@@ -1,4 +1,4 @@
-// Package ratelimittest is the contract of ratelimit.Limiter as tests. Every adapter passes it.
+// Package ratelimittest has the contract of ratelimit.Limiter as tests. Every adapter passes them.
 package ratelimittest
 
 import (
@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// never is a period in which nothing comes back while a test runs.
+	// never is a period so long that no event comes back during a test.
 	never = time.Hour
-	// slack is how much later than promised an adapter may allow an event: it covers a busy machine and a round trip.
+	// slack is how much later than promised an adapter may allow an event: for a busy machine and a round trip.
 	slack = 2 * time.Second
-	// grain is how much earlier: an adapter may round to milliseconds.
+	// grain is how much earlier it may: an adapter may round to milliseconds.
 	grain = 2 * time.Millisecond
 )
 
-// Run holds the limiters that newLimiter makes to the contract. Each has to start with its whole quota for every key.
+// Run tests the limiters that newLimiter makes against the contract. Each must start with the whole quota for every key.
 func Run(t *testing.T, newLimiter func(t *testing.T, q ratelimit.Quota) ratelimit.Limiter) {
 	cases := []struct {
 		name string
@@ -76,7 +76,7 @@ func truthfulResults(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) 
 }
 
 func truthfulRetryAfter(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {
-	// Long enough that a slow adapter uses the quota up before it comes back.
+	// Long enough for a slow adapter to use the quota up before it comes back.
 	l := newLimiter(t, ratelimit.Quota{Events: 2, Period: 800 * time.Millisecond})
 	at, refused := time.Now(), allow(t, l, "k")
 	for refused.Allowed {

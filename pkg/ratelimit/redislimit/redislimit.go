@@ -1,4 +1,4 @@
-// Package redislimit is a rate limiter that all nodes share: the generic cell rate algorithm in Redis, by redis_rate.
+// Package redislimit is a rate limiter that all nodes share: the generic cell rate algorithm in Redis, with redis_rate.
 package redislimit
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 )
 
-// timeout bounds one decision.
+// timeout limits one decision.
 const timeout = time.Second
 
 // Limiter implements ratelimit.Limiter.
@@ -22,7 +22,7 @@ type Limiter struct {
 	rate  *redis_rate.Limiter
 }
 
-// New makes a limiter of a quota. Limiters of one name share what they have counted.
+// New makes a limiter with a quota. Limiters with the same name share their counts.
 func New(client redis.UniversalClient, name string, q ratelimit.Quota) *Limiter {
 	return &Limiter{
 		name: name, rate: redis_rate.NewLimiter(client),

@@ -1,4 +1,4 @@
-// Package redislog is the revocation log of a cluster: a Redis stream that every node tails.
+// Package redislog is the revocation log of a cluster: a Redis stream that every node follows.
 package redislog
 
 import (
@@ -18,39 +18,39 @@ const (
 	stream = "sealpost:revocations"
 	// page is how many records are read at a time.
 	page = 1000
-	// beat is how long a follower waits for a new record before it makes sure that it misses nothing.
+	// beat is how long a follower waits for a new record before it checks that it has missed none.
 	beat = time.Second
-	// appendTimeout bounds one append.
+	// appendTimeout limits one append.
 	appendTimeout = 3 * time.Second
 	// trimMargin is how much longer than any token a record is kept, for clocks that differ.
 	trimMargin = time.Hour
 )
 
-// errWentBack means that the stream is not a continuation of what was read: it was emptied, or Redis went back to an
-// older copy of itself. It has to be read anew.
+// errWentBack means that the stream does not continue what was read: it was emptied, or Redis went back to an older copy. It must be read
+// from the beginning.
 var errWentBack = errors.New("the revocation stream has gone back")
 
-// Log implements revocation.Log. Redis must keep what it has acknowledged (appendonly yes); a record that it loses all
-// the same is appended again by the nodes that know it (see revocation.Mirror).
+// Log implements revocation.Log. Redis must keep what it has acknowledged (appendonly yes). If it loses a record all the same, the nodes
+// that know the record append it again (see revocation.Mirror).
 type Log struct{ engine Engine }
 
 // New makes a Log.
 func New(client redis.UniversalClient) *Log { return NewOn(engine{client}) }
 
-// NewOn makes a Log on what stands in for Redis.
+// NewOn makes a Log on an Engine other than Redis.
 func NewOn(e Engine) *Log { return &Log{e} }
 
-// Engine is what a Log asks of Redis: one stream.
+// Engine is the stream that a Log needs of Redis.
 type Engine interface {
-	// Add appends a record, given by its fields and their values in turn, and may remove those from before oldest.
+	// Add appends a record, given as alternating fields and values, and may remove records from before oldest.
 	Add(ctx context.Context, oldest time.Time, values []any) error
-	// Page returns up to limit records after an id, in their order, and how many were ever added, both as of one moment.
+	// Page returns up to limit records after an id, in order, and how many were ever added, both as of the same moment.
 	Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error)
-	// Await returns up to limit records after an id as soon as there is one, and none if there is none for a while.
+	// Await returns up to limit records after an id as soon as there are any, and none if none comes within while.
 	Await(ctx context.Context, after string, limit int64, while time.Duration) ([]redis.XMessage, error)
 }
 
-// engine is Redis.
+// engine is an Engine on Redis.
 type engine struct{ redis redis.UniversalClient }
 
 // Add implements Engine.
@@ -58,11 +58,11 @@ func (e engine) Add(ctx context.Context, oldest time.Time, values []any) error {
 	return e.redis.XAdd(ctx, &redis.XAddArgs{Stream: stream, MinID: strconv.FormatInt(oldest.UnixMilli(), 10), Approx: true, Values: values}).Err()
 }
 
-// Page implements Engine, by one transaction.
+// Page implements Engine, with one transaction.
 func (e engine) Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error) {
 	var read *redis.XMessageSliceCmd
 	var info *redis.XInfoStreamCmd
-	_, _ = e.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command has its own error
+	_, _ = e.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command returns its error
 		read = p.XRangeN(ctx, stream, "("+after, "+", limit)
 		info = p.XInfoStream(ctx, stream)
 		return nil
@@ -73,7 +73,7 @@ func (e engine) Page(ctx context.Context, after string, limit int64) (records []
 	switch err := info.Err(); {
 	case err == nil:
 		added = info.Val().EntriesAdded
-	case !redis.HasErrorPrefix(err, "no such key"): // to a stream that is not there none was
+	case !redis.HasErrorPrefix(err, "no such key"): // a missing stream has no records
 		return nil, 0, err
 	}
 	return records, added, nil
@@ -127,20 +127,19 @@ func (l *Log) Follow(ctx context.Context, apply func(revocation.Record), current
 	}
 }
 
-// follower is where one Follow stands.
+// follower is the state of one Follow.
 type follower struct {
 	log   *Log
 	apply func(revocation.Record)
 	// last is the id of the last record read.
 	last string
-	// added is how many records had ever been added to the stream when all of them had been read; -1 before that.
+	// added is how many records had ever been added to the stream when all of them had been read: valid once settled is true.
 	// Every record read since must account for one more, exactly: else the stream has gone back.
 	added   int64
 	settled bool
 }
 
-// catchUp reads the next page and, as of the same moment, how many records were ever added. done means that there is
-// nothing after the page.
+// catchUp reads the next page and, as of the same moment, how many records were ever added. done means that nothing follows the page.
 func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
 	records, total, err := f.log.engine.Page(ctx, f.last, page)
 	if err != nil {
@@ -159,7 +158,7 @@ func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
 	return true, nil
 }
 
-// take hands records over and counts them.
+// take applies records and counts them.
 func (f *follower) take(records []redis.XMessage) error {
 	for _, m := range records {
 		r, err := parse(m)
@@ -175,7 +174,7 @@ func (f *follower) take(records []redis.XMessage) error {
 	return nil
 }
 
-// await waits for records after the last one, for at most a beat.
+// await waits for new records, for at most a beat.
 func (f *follower) await(ctx context.Context) error {
 	records, err := f.log.engine.Await(ctx, f.last, page, beat)
 	if err != nil {

@@ -55,8 +55,8 @@ func follow(t *testing.T, log revocation.Log) (current <-chan struct{}, told <-c
 	return beats, ended
 }
 
-// TestAStreamThatWentBackIsNoticed: whatever Redis loses, and whatever is appended meanwhile, the follower ends, so that
-// it is started anew and sees what there is.
+// TestAStreamThatWentBackIsNoticed: whatever Redis loses, and whatever is appended meanwhile, Follow ends, so that the next one reads the
+// stream from the beginning.
 func TestAStreamThatWentBackIsNoticed(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
 	add := func(t *testing.T, n int) {
@@ -94,7 +94,7 @@ func TestAStreamThatWentBackIsNoticed(t *testing.T) {
 func TestAStreamIsTrimmedToTheLifetimeOfTokens(t *testing.T) {
 	client := enginetest.EmptyRedis(t)
 	old := time.Now().Add(-token.MaxLifetime - 2*time.Hour).UnixMilli()
-	// Redis trims whole nodes of its tree, of some hundred entries.
+	// Redis trims whole nodes of its tree, of some hundred entries each.
 	for i := range 5000 {
 		require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{
 			Stream: stream, ID: fmt.Sprintf("%d-%d", old, i+1), Values: []any{"generation", "1", "expires", "1"},

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation"
 )
 
-// TestARecordOfALaterVersionCanBeRead because nodes of two versions follow one log: fields that are not known are passed over.
+// TestARecordOfALaterVersionCanBeRead because nodes of two versions follow one log: unknown fields are ignored.
 func TestARecordOfALaterVersionCanBeRead(t *testing.T) {
 	r, err := parse(redis.XMessage{ID: "1-0", Values: map[string]any{
 		"token": "t", "subject": "ann", "generation": "4", "expires": "1700000000000", "unheardOf": "x",

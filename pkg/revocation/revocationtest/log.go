@@ -9,16 +9,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/revocation"
 )
 
-// heartbeat is how often an idle follower is told that it misses nothing.
+// heartbeat is how often current is called for an idle follower.
 const heartbeat = time.Second
 
-// Log is a revocation log in memory, for tests: nothing of it is durable. It can be taken away. The zero value is an
-// empty log.
+// Log is a revocation log in memory, for tests: not durable. It can be made unavailable. The zero value is an empty log.
 type Log struct {
 	mu      sync.Mutex
 	records []revocation.Record
 	away    bool
-	// changed is closed when there is a record more, or the log was taken away.
+	// changed is closed when a record was added, or the log became unavailable.
 	changed chan struct{}
 }
 
@@ -62,7 +61,7 @@ func (l *Log) Follow(ctx context.Context, apply func(revocation.Record), current
 	}
 }
 
-// SetAway takes the log away, which ends every Follow, or gives it back.
+// SetAway makes the log unavailable, which ends every Follow, or available again.
 func (l *Log) SetAway(away bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,14 +69,14 @@ func (l *Log) SetAway(away bool) {
 	l.wake()
 }
 
-// Truncate makes the log lose all records but the first n. Take it away first: a follower would not notice.
+// Truncate makes the log lose all records but the first n. Make it unavailable first: a follower would not notice.
 func (l *Log) Truncate(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.records = l.records[:n]
 }
 
-// Records returns what was appended so far.
+// Records returns the records appended so far.
 func (l *Log) Records() []revocation.Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package revocationtest is the contract of revocation.Log as tests, which every adapter passes, and a log in memory for
-// the tests of what stands on one.
+// Package revocationtest has the contract of revocation.Log as tests, which every adapter passes, and a log in memory for tests of the
+// packages above it.
 package revocationtest
 
 import (
@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	// soon is how long a test waits for what must happen.
+	// soon is how long a test waits for a condition.
 	soon = 15 * time.Second
-	// often is the "few seconds" within which an idle follower is told again that it misses nothing.
+	// often is the "few seconds" within which current is called again for an idle follower.
 	often = 10 * time.Second
 )
 
-// Run holds the logs that newLog makes to the contract. Each has to start empty.
+// Run tests the logs that newLog makes against the contract. Each must start empty.
 func Run(t *testing.T, newLog func(t *testing.T) revocation.Log) {
 	cases := []struct {
 		name string
@@ -46,7 +46,7 @@ func Run(t *testing.T, newLog func(t *testing.T) revocation.Log) {
 	}
 }
 
-// record refuses the n-th token; they are told apart by their ids.
+// record makes a record that refuses the n-th token; its id tells it apart.
 func record(n int) revocation.Record {
 	return revocation.Record{
 		TokenID: fmt.Sprint("token", n), Subject: "alice",
@@ -61,18 +61,18 @@ func appendAll(t *testing.T, l revocation.Log, records ...revocation.Record) {
 	}
 }
 
-// follower notes what a log tells one who follows it.
+// follower records the calls of a log's Follow.
 type follower struct {
 	mu      sync.Mutex
 	ids     []string
 	records []revocation.Record
-	// heldAt is how many records had been handed over each time that current was called.
+	// heldAt is how many records had been delivered at each call of current.
 	heldAt []int
 	done   chan error
 	stop   context.CancelFunc
 }
 
-// follow starts a follower that ends with the test.
+// follow starts a follower that stops with the test.
 func follow(t *testing.T, l revocation.Log) *follower {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	f := &follower{done: make(chan error, 1), stop: cancel}
@@ -101,7 +101,7 @@ func (f *follower) current() {
 	f.heldAt = append(f.heldAt, len(f.ids))
 }
 
-// seen returns the ids handed over, and how many times current was called.
+// seen returns the delivered ids, and the number of calls of current.
 func (f *follower) seen() (ids []string, currents int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,7 +156,7 @@ func recordsComeBack(t *testing.T, l revocation.Log) {
 	for i, want := range []revocation.Record{one, all} {
 		got := f.records[i]
 		require.True(t, want.ExpiresAt.Equal(got.ExpiresAt), "%s, want %s", got.ExpiresAt, want.ExpiresAt)
-		got.ExpiresAt = want.ExpiresAt // equal, but perhaps not in the same zone
+		got.ExpiresAt = want.ExpiresAt // the same instant, but perhaps in another zone
 		require.Equal(t, want, got)
 	}
 }

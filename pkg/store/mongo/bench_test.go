@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// BenchmarkInsertEntries inserts entries to 20 inboxes in batches: group commits under more and more load.
+// BenchmarkInsertEntries inserts entries to 20 inboxes in batches, like group commits under growing load.
 func BenchmarkInsertEntries(b *testing.B) {
 	const users = 20
 	for _, batch := range []int{20, 320, 1280} {

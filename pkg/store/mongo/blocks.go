@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// knownInboxes is of how many inboxes a process remembers the highest block that is marked: 36 MiB, which are taken as it fills.
-// Of those beyond, a bulk insert asks in a query or some.
+// knownInboxes is for how many inboxes a process remembers the highest marked block: 36 MiB, allocated as it fills. For further inboxes, a
+// bulk insert needs one or more queries.
 const knownInboxes = 1 << 20
 
-// blocks remembers the highest block of each inbox that is known to be marked. Forgetting one costs a part of a query.
+// blocks remembers the highest block of each inbox that is known to be marked. Forgetting one costs part of a query.
 type blocks struct {
 	most int
 	seed maphash.Seed
 
 	mu sync.Mutex
-	// of is by the hash of the name: of a million, two have the same once in 37 million processes, and then a mark may be left out,
-	// which is missed if the counter, and all entries from the block on, are lost.
+	// of is keyed by a hash of the name. Among a million names, two share a hash in one of 37 million processes. Then a mark may be left
+	// out, which matters if the counter and all entries from that block on are lost.
 	of map[uint64]uint32
 }
 
@@ -25,7 +25,7 @@ func newBlocks(most int) *blocks {
 	return &blocks{most: most, seed: maphash.MakeSeed(), of: map[uint64]uint32{}}
 }
 
-// get returns the highest block known; 0 if none is.
+// get returns the highest known block, or 0.
 func (b *blocks) get(user string) block {
 	hash := maphash.String(b.seed, user)
 	b.mu.Lock()
@@ -33,7 +33,7 @@ func (b *blocks) get(user string) block {
 	return block(b.of[hash])
 }
 
-// raise notes that a block is marked. When there is no room, any other inbox is forgotten.
+// raise records that a block is marked. If there is no room, it forgets any other inbox.
 func (b *blocks) raise(user string, marked block) {
 	hash := maphash.String(b.seed, user)
 	number := uint32(min(marked, math.MaxUint32))

@@ -10,14 +10,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// purging names the field of each collection whose documents the server removes by itself, about once a minute, when the moment
-// that the field says has passed.
+// purging names the TTL field of each collection: the server removes documents when that time has passed, about once a minute.
 func (s *Store) purging() map[*driver.Collection]string {
 	return map[*driver.Collection]string{s.inbox: "purgeAt", s.messages: "expiresAt", s.sessions: "expiresAt"}
 }
 
-// Purge erases and removes what has passed its time at now, and returns how many documents that were: for who cannot wait for the
-// server and the next call of EraseExpired.
+// Purge erases and removes what is past its time at now, and returns the number of documents. It is for callers that cannot wait for the
+// server and the next EraseExpired.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	removed, err = s.EraseExpired(ctx, now)
 	if err != nil {
@@ -33,12 +32,11 @@ func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err er
 	return removed, nil
 }
 
-// eraseBatch is how many messages are erased by one update.
+// eraseBatch is how many messages one update erases.
 const eraseBatch = 500
 
-// EraseExpired erases the contents of the messages that have expired at now, a bounded number at a time, and returns how many that
-// were. Their ids and digests stay until they are purged. It may run on many nodes at once: what one has erased, the others do not
-// find.
+// EraseExpired erases the contents of messages that have expired at now, a bounded number at a time, and returns their number. Ids and
+// digests stay until they are purged. Many nodes may run it at once: a node does not find what another has erased.
 func (s *Store) EraseExpired(ctx context.Context, now time.Time) (erased int64, err error) {
 	for {
 		found, err := all[messageDocument](ctx, s.messages, queryErasable(now, eraseBatch))
@@ -60,7 +58,7 @@ func (s *Store) EraseExpired(ctx context.Context, now time.Time) (erased int64, 
 	}
 }
 
-// erasure is the update that erases a message. The places go with the recipients, in whose order they are.
+// erasure is the update that erases a message. Positions go with the recipients, whose order they follow.
 func erasure() bson.D {
 	return bson.D{set("erased", true), {Key: "$unset", Value: fields(contentField, "iv", "recipients", "p")}}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// PurgeAt purges as of a moment to come, by when marks have aged.
+// PurgeAt purges as of a future time, and ages marks accordingly.
 func (s *Store) PurgeAt(ctx context.Context, now time.Time) error {
 	if by := time.Until(now); by > 0 {
 		s.age(by)
@@ -14,7 +14,7 @@ func (s *Store) PurgeAt(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// age makes all marks that stand look older, and those to come.
+// age makes all present and future marks look older.
 func (s *Store) age(by time.Duration) {
 	s.marks.now = func() time.Time { return time.Now().Add(by) }
 }

@@ -11,7 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// indexes are those besides _id, by collection. The promises of the log rest on that one, which every collection has.
+// indexes are the indexes besides _id, by collection. The log's promises rest on _id, which every collection has.
 func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	all := map[*driver.Collection][]driver.IndexModel{
 		s.messages: {erasable()},
@@ -23,33 +23,33 @@ func (s *Store) indexes() map[*driver.Collection][]driver.IndexModel {
 	return all
 }
 
-// erasable finds the messages that are to be erased: those that expire before they are purged and still hold their content.
+// erasable indexes the messages to be erased: those that expire before they are purged and still have their content.
 func erasable() driver.IndexModel {
 	some := bson.D{op("eraseAt", "$exists", true), op(contentField, "$exists", true)}
 	return driver.IndexModel{Keys: ascending("eraseAt"), Options: options.Index().SetName("erasable").SetPartialFilterExpression(some)}
 }
 
-// contentField is absent from a message whose content has been erased.
+// contentField is missing in messages whose content has been erased.
 const contentField = "content"
 
 func both(first, second string) bson.D {
 	return bson.D{{Key: first, Value: 1}, {Key: second, Value: 1}}
 }
 
-// expiry removes a document some time after the moment that its field says.
+// expiry removes a document some time after the time in its field.
 func expiry(field string) driver.IndexModel {
 	return driver.IndexModel{Keys: ascending(field), Options: options.Index().SetExpireAfterSeconds(0)}
 }
 
-// The codes of an index that is there in another form; waiting does not help.
+// Error codes for an index that exists in another form; retrying does not help.
 const (
 	indexOptionsConflict     = 85
 	indexKeySpecsConflict    = 86
 	maxIndexCreationInterval = time.Second
 )
 
-// prepare makes the indexes that are missing, unless the database is of another schema. All nodes do so when they start, perhaps at
-// once, and a server may refuse one of two that make the same index or collection: it is tried again until ctx ends.
+// prepare creates missing indexes, unless the database has another schema. All nodes do this when they start, perhaps at once, and a server
+// may refuse one of two that create the same index or collection. So prepare retries until ctx ends.
 func (s *Store) prepare(ctx context.Context) error {
 	for interval := 10 * time.Millisecond; ; interval = min(2*interval, maxIndexCreationInterval) {
 		err := s.checkSchema(ctx)

@@ -8,13 +8,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// The codes with which a server refuses one document of an insert.
+// Error codes with which a server refuses one document of an insert.
 const (
 	duplicateKey = 11000
-	// A document that met such a fault was not written, and has to be tried again.
+	// writeConflict and deadlock mean that the document was not written and has to be retried.
 	writeConflict = 112
-	// deadlock is PostgreSQL's 40P01 as DocumentDB passes it on: of two inserts that waited for each other's unique keys,
-	// this is the one that gave way.
+	// deadlock is PostgreSQL's 40P01 as DocumentDB reports it: two inserts waited for each other's unique keys, and this one was aborted.
 	deadlock = 16908292
 )
 
@@ -24,8 +23,7 @@ func insertOne(ctx context.Context, c *driver.Collection, document any) (bool, e
 	return err == nil && !refused[0], err
 }
 
-// insertMany inserts documents, each on its own, and reports which of them were refused because their unique keys are
-// in use.
+// insertMany inserts documents independently of each other, and reports which were refused because their unique keys are in use.
 func insertMany(ctx context.Context, c *driver.Collection, documents []any) (refused []bool, err error) {
 	refused = make([]bool, len(documents))
 	pending := make([]int, len(documents))
@@ -56,8 +54,7 @@ func insertMany(ctx context.Context, c *driver.Collection, documents []any) (ref
 	return refused, nil
 }
 
-// tryInsert inserts documents and returns the codes of those that were not written, by index: each is one of the
-// above.
+// tryInsert inserts documents and returns the error codes of those not written, by index. Each is one of the codes above.
 func tryInsert(ctx context.Context, c *driver.Collection, documents []any) (faults map[int]int, err error) {
 	_, err = c.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
 	var bulk driver.BulkWriteException

@@ -10,7 +10,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// keyFields is a public key, inside the account or archived.
+// keyFields is a public key, in an account or archived.
 type keyFields struct {
 	Version     int       `bson:"v"`
 	PEM         string    `bson:"pem"`
@@ -22,16 +22,15 @@ func fieldsOf(k store.Key) keyFields { return keyFields(k) }
 
 func (f keyFields) key() store.Key { return store.Key(f) }
 
-// archivedKey is a key that is no longer current, or is about to be that. It is written once: its id is made of the name
-// and the version.
+// archivedKey is a former key, or one about to be replaced. It is written once: its id consists of name and version.
 type archivedKey struct {
 	ID   string    `bson:"_id"`
 	User string    `bson:"u"`
 	Key  keyFields `bson:",inline"`
 }
 
-// RotateKey implements store.Keys. The current key is archived first and replaced second, so that at no moment a version
-// is missing; an archived copy of a key that is still current does no harm, because KeyHistory leaves it out.
+// RotateKey implements store.Keys. It archives the current key before it replaces it, so that no version is ever missing. An archived copy
+// of the current key does no harm, because KeyHistory leaves it out.
 func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
 	name := store.Canonical(username)
 	for {
@@ -52,7 +51,7 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 		if replaced.MatchedCount == 1 {
 			return key.Version, nil
 		}
-		// Another rotation came first. Each round that is lost was won by one, so this ends.
+		// Another rotation came first. Each lost round was won by another rotation, so the loop ends.
 	}
 }
 

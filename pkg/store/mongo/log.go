@@ -15,11 +15,11 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// entryDocument is an entry of an inbox. Its id is its place, so a position is written once, on a sharded collection too, and the
-// index of _id, which every collection has, finds all that is asked of an inbox.
+// entryDocument is an entry of an inbox. Its id is its place, so a position is written only once, even on a sharded collection. The index
+// of _id, which every collection has, serves all queries of an inbox.
 type entryDocument struct {
 	ID string `bson:"_id"`
-	// User and Position say what the id says.
+	// User and Position repeat the id.
 	User       string          `bson:"u"`
 	Position   int64           `bson:"s"`
 	Kind       store.EntryKind `bson:"kind"`
@@ -33,10 +33,10 @@ type entryDocument struct {
 	PurgeAt    time.Time       `bson:"purgeAt"`
 }
 
-// placeID is the id of the entry at a position. As texts, the ids of an inbox are in the order of its positions. No user's begin with
-// those of another: a name has no slash.
+// placeID is the id of the entry at a position. As strings, the ids of an inbox sort like its positions. They do not begin with
+// another user's: names contain no slash.
 func placeID(user string, position int64) string {
-	return fmt.Sprintf("%s/%016x", user, max(0, position)) // an entry's position is positive
+	return fmt.Sprintf("%s/%016x", user, max(0, position)) // positions of entries are positive
 }
 
 func placeIDs(places []store.Place) []string {
@@ -70,22 +70,22 @@ func entriesOf(found []entryDocument) []store.Entry {
 	return entries
 }
 
-// messageDocument is a message. Its id is the message's.
+// messageDocument is a message, under its id.
 type messageDocument struct {
 	ID               bson.ObjectID `bson:"_id"`
 	Sender           string        `bson:"sender"`
 	SenderKeyVersion int           `bson:"senderKeyVersion,omitempty"`
 	Recipients       []string      `bson:"recipients,omitempty"`
-	// Positions are those of the entries, each a varint: in an array each would take 12 bytes or more.
+	// Positions are the positions of the entries, as varints: an array would take 12 bytes or more for each.
 	Positions       []byte    `bson:"p,omitempty"`
 	Content         string    `bson:"content,omitempty"`
 	IV              string    `bson:"iv,omitempty"`
 	ClientMessageID string    `bson:"clientMessageId,omitempty"`
 	Digest          []byte    `bson:"digest"`
 	CreatedAt       time.Time `bson:"createdAt"`
-	// PurgeAt is when the server removes the document: it is that which expires.
+	// PurgeAt is when the server removes the document: the field of the TTL index.
 	PurgeAt time.Time `bson:"expiresAt"`
-	// EraseAt is when the message expires, if that is before PurgeAt.
+	// EraseAt is when the message expires, if before PurgeAt.
 	EraseAt   time.Time `bson:"eraseAt,omitempty"`
 	Tombstone bool      `bson:"tombstone,omitempty"`
 	Erased    bool      `bson:"erased,omitempty"`
@@ -116,7 +116,7 @@ func (d messageDocument) message() store.Message {
 	return m
 }
 
-// packed writes positions as unsigned varints; nil if there are none.
+// packed encodes positions as unsigned varints; nil for none.
 func packed(positions []int64) []byte {
 	var b []byte
 	for _, p := range positions {
@@ -130,7 +130,7 @@ func unpacked(b []byte) []int64 {
 	for len(b) > 0 {
 		p, n := binary.Uvarint(b)
 		if n <= 0 {
-			break // the message names no more places, so no entry there counts
+			break // the message names no more places, so entries there do not count
 		}
 		positions, b = append(positions, int64(p)), b[n:]
 	}
@@ -139,8 +139,8 @@ func unpacked(b []byte) []int64 {
 
 // InsertEntries implements store.Log.
 //
-// An entry that an earlier call has written without learning of it is refused like any other, and so is one that this call has
-// written without learning of it, when it tries again after a fault (see insertMany). Nothing is lost: no message names such a place.
+// An entry is refused even if an earlier call wrote it without learning of that, or if this call did and tries again after an error (see
+// insertMany). Nothing is lost: no message names such a place.
 func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
 	if len(entries) == 0 {
 		return nil, nil
@@ -164,7 +164,7 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]boo
 	return inverse(refused[len(marks):]), nil
 }
 
-// inverse makes of what was refused what was written.
+// inverse turns refused into written.
 func inverse(refused []bool) []bool {
 	written := make([]bool, len(refused))
 	for i := range refused {
@@ -195,7 +195,8 @@ func (s *Store) Keep(ctx context.Context, m store.Message, until time.Time) erro
 	return unavailable(err)
 }
 
-// keeping is the update that keeps a message's id until a moment. A message that would have gone as a whole has its content erased then.
+// keeping is the update that extends how long a message's id is kept. If the content would have been removed with the message, the update
+// sets when it is erased.
 func keeping(m store.Message, until time.Time) bson.D {
 	update := bson.D{{Key: "$max", Value: bson.D{eq("expiresAt", until)}}}
 	if !m.Tombstone && !m.Erased {
@@ -265,10 +266,10 @@ func (s *Store) EntriesAt(ctx context.Context, places []store.Place) ([]store.En
 	return entriesOf(found), err
 }
 
-// idsQuery is how many documents one query names at most.
+// idsQuery is the most ids in one query.
 const idsQuery = 1024
 
-// byIDs reads the documents that queries for ids find, some queries at once if the ids are many.
+// byIDs reads documents by id, with several queries at once if there are many ids.
 func byIDs[T any](ctx context.Context, c *driver.Collection, ids []string, ask func(ids []string) query) ([]T, error) {
 	chunks := slices.Collect(slices.Chunk(ids, idsQuery))
 	found := make([][]T, len(chunks))
@@ -304,7 +305,7 @@ func (s *Store) MarkRead(ctx context.Context, place store.Place, at time.Time) e
 		return unavailable(err)
 	}
 	entry.projection = fields("_id")
-	_, err = first[entryDocument](ctx, s.inbox, entry) // has been read before, or is not there
+	_, err = first[entryDocument](ctx, s.inbox, entry) // it has been read before, or does not exist
 	return err
 }
 

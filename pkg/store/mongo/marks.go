@@ -15,43 +15,43 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// marks remember how far each inbox has come, for the time when expiry has removed all its entries: a position must
-// never be given to a second message, because a client's cursor may stand on it.
+// marks remember how far each inbox has come, even after expiry has removed all its entries: a position must never be given to a second
+// message, because a client's cursor may be on it.
 //
-// Positions are divided into blocks. No entry is written into a block unless that, or a higher one, is marked. A mark is a
-// document of the inbox collection that does not expire; like an entry it is written once.
+// Positions are divided into blocks. No entry is written into a block unless that block, or a higher one, is marked. A mark is a document
+// of the inbox collection that does not expire. Like an entry it is written once.
 //
-// Who writes a block's first position is, as a rule, the first to come into it: the mark goes in the bulk insert of the entry,
-// before it, and costs no round trip. Whoever comes later, and does not know of the mark, looks for the marks that its bulk insert
-// needs, all together, and writes what is missing before the entries: the first writer may have died. So entries are
-// not held up by marks that are refused; a server may take a bulk insert of which it refuses something apart, document by document.
+// The first writer in a block usually writes its first position. The mark then goes into the same bulk insert, before the entry, without
+// another round trip. Later writers that do not know the mark query for all marks that their bulk insert needs, and write missing ones
+// before the entries: the first writer may have died. So refused marks do not delay entries; a server may split a bulk insert with a
+// refusal into single documents.
 type marks struct {
 	inbox *driver.Collection
 	// inboxLast is inbox for reads that must not be stale.
 	inboxLast *driver.Collection
 	known     *blocks
-	// now is the clock by which marks age.
+	// now is the clock for the age of marks.
 	now func() time.Time
 
-	// cleaning is held by the one removal of marks that may run in the background.
+	// cleaning is held by the background removal of marks; at most one runs.
 	cleaning chan struct{}
 	running  sync.WaitGroup
 }
 
-// blockSize is how many positions a block has: the tail of an inbox that has lost all its entries, or whose block was marked a while
-// ago by a writer that died before it wrote an entry, is given as up to so many positions too high.
+// blockSize is the number of positions of a block. The tail may be reported too high by up to that many: if an inbox has lost all its
+// entries, or its block was marked a while ago by a writer that died before it wrote an entry.
 const blockSize = 128
 
-// block is the number of a block, from 1: that of the positions 1 … blockSize.
+// block is the number of a block. Block 1 has the positions 1 … blockSize.
 type block int64
 
 func blockOf(position int64) block { return block((position-1)/blockSize + 1) }
 
-// before is the position before the block's first, end its last.
+// before is the position before the block's first; end is its last.
 func (b block) before() int64 { return (int64(b) - 1) * blockSize }
 func (b block) end() int64    { return int64(b) * blockSize }
 
-// key is what a mark of the block bears in the place of a position. As a text it is in no range of positions.
+// key is stored in a mark in place of a position. As a string it is in no range of positions.
 func (b block) key() string { return fmt.Sprintf("%016x", int64(b)) }
 
 // markDocument marks a block of an inbox.
@@ -59,13 +59,13 @@ type markDocument struct {
 	ID   string `bson:"_id"`
 	User string `bson:"u"`
 	Key  string `bson:"s"`
-	// At is the clock of who wrote the mark: up to the block, all positions had been given out by then.
+	// At is the writer's clock: by then all positions below the block had been handed out.
 	At time.Time `bson:"at"`
-	// Until is when the entry goes that the mark was written for.
+	// Until is when the entry for which the mark was written is purged.
 	Until time.Time `bson:"until"`
 }
 
-// markID is the id of a mark. No entry has it: marks come after all positions of their inbox, in the order of the blocks.
+// markID is the id of a mark. No entry has such an id: marks sort after all positions of their inbox, in the order of the blocks.
 func markID(user string, b block) string { return user + "/mark-" + b.key() }
 
 func markOf(user string, b block, at, until time.Time) markDocument {
@@ -80,15 +80,15 @@ func (d markDocument) block() (block, error) {
 	return block(number), nil
 }
 
-// mark is a mark that stands. Its entries are above before.
+// mark is an existing mark. Its entries are above before.
 type mark struct {
 	before, end int64
 	at, until   time.Time
 }
 
-// tail is the tail of an inbox in whose marked block there is no entry. Soon after the mark was written there has been none yet: a
-// server applies a bulk insert piece by piece, the mark first. Were the tail the block's end then, a counter would pass it, and
-// readers would have to wait for every position that is left out so. Later the entries may have been removed.
+// tail is the tail of an inbox whose marked block has no entry. Soon after the mark was written, its entry may not be there yet: a server
+// applies a bulk insert piece by piece, the mark first. If the tail were the block's end then, a counter would be raised to it, and readers
+// would have to wait for every position skipped. Later the entries may have been removed.
 func (m mark) tail(now time.Time) int64 {
 	if now.Sub(m.at) < nearEnd && m.until.Sub(now) > nearEnd {
 		return m.before
@@ -96,14 +96,14 @@ func (m mark) tail(now time.Time) int64 {
 	return m.end
 }
 
-// cleanTimeout bounds removing marks that a higher one stands in for.
+// cleanTimeout bounds the removal of marks below a higher one.
 const cleanTimeout = 5 * time.Second
 
 func newMarks(inbox, inboxLast *driver.Collection) *marks {
 	return &marks{inbox: inbox, inboxLast: inboxLast, known: newBlocks(knownInboxes), now: time.Now, cleaning: make(chan struct{}, 1)}
 }
 
-// highest finds the highest mark of each inbox that has one.
+// highest returns the highest mark of each inbox that has one.
 func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, error) {
 	queries := make([]query, len(users))
 	for i, user := range users {
@@ -125,8 +125,8 @@ func (m *marks) highest(ctx context.Context, users []string) (map[string]mark, e
 	return highest, nil
 }
 
-// prepare sees to it that entries may be written: the marks that they need stand, but for those returned, which go before them in the
-// same bulk insert. Of an inbox only its highest block needs a mark, since that covers the blocks below.
+// prepare ensures that entries may be written: the marks they need exist, except for those returned, which the caller inserts before the
+// entries in the same bulk insert. An inbox only needs a mark of its highest block, which covers the blocks below.
 func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []markDocument, err error) {
 	var doubtful []markDocument
 	for user, n := range m.unknown(entries) {
@@ -140,8 +140,8 @@ func (m *marks) prepare(ctx context.Context, entries []store.Entry) (together []
 	if err != nil {
 		return nil, err
 	}
-	// Others may be writing the same marks. In one order they wait for each other in turn; in any, a server that locks unique keys finds
-	// a deadlock, after a second in which no send of either gets on.
+	// Others may write the same marks. If all use the same order, they wait for each other in turn. Otherwise a server that locks unique
+	// keys detects a deadlock, after a second in which neither makes progress.
 	sortMarks(together)
 	sortMarks(missing)
 	return together, m.insert(ctx, missing)
@@ -151,8 +151,8 @@ func sortMarks(list []markDocument) {
 	slices.SortFunc(list, func(a, b markDocument) int { return strings.Compare(a.ID, b.ID) })
 }
 
-// missing finds those of the marks that do not stand. It asks for these very ones, whose ids it knows. One that has been removed because
-// a higher one stands is missing, too: it is written again, does no harm below the other, and goes with that.
+// missing returns the marks that do not exist, by id. A mark that was removed because of a higher one counts as missing: it is written
+// again, does no harm below the higher one, and is removed with it.
 func (m *marks) missing(ctx context.Context, list []markDocument) ([]markDocument, error) {
 	ids := make([]string, len(list))
 	for i, d := range list {
@@ -172,13 +172,13 @@ func (m *marks) missing(ctx context.Context, list []markDocument) ([]markDocumen
 			missing = append(missing, d)
 			continue
 		}
-		b, _ := d.block() // of a mark that was made here
+		b, _ := d.block() // a mark made here
 		m.known.raise(d.User, b)
 	}
 	return missing, nil
 }
 
-// need is a mark that is not known to stand.
+// need is a mark that is not known to exist.
 type need struct {
 	block     block
 	at, until time.Time
@@ -186,7 +186,7 @@ type need struct {
 	first bool
 }
 
-// unknown finds the marks that entries need and that are not known to stand.
+// unknown returns the marks that entries need and that are not known to exist.
 func (m *marks) unknown(entries []store.Entry) map[string]need {
 	var needed map[string]need
 	for i := range entries {
@@ -223,12 +223,11 @@ func (m *marks) insert(ctx context.Context, list []markDocument) error {
 	return err
 }
 
-// stand notes that marks stand, those that were refused because they stood before included, and has the ones below
-// those that are new removed.
+// stand records that marks exist, including those refused as existing, and removes the marks below new ones.
 func (m *marks) stand(list []markDocument, refused []bool) {
 	var surpassed []driver.WriteModel
 	for i, d := range list {
-		b, _ := d.block() // of a mark that was made here
+		b, _ := d.block() // a mark made here
 		m.known.raise(d.User, b)
 		if !refused[i] && b > 1 {
 			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(marksBelow(d.User, b)))
@@ -239,7 +238,7 @@ func (m *marks) stand(list []markDocument, refused []bool) {
 	}
 }
 
-// clean removes marks in the background, unless it is at it. What is left out goes when the inbox has its next mark.
+// clean removes marks in the background, unless a removal is running. What is left is removed with the inbox's next mark.
 func (m *marks) clean(surpassed []driver.WriteModel) {
 	select {
 	case m.cleaning <- struct{}{}:
@@ -254,7 +253,7 @@ func (m *marks) clean(surpassed []driver.WriteModel) {
 	})
 }
 
-// stop waits for what runs in the background, and lets nothing more start.
+// stop waits for the background removal, and prevents further ones.
 func (m *marks) stop() {
 	m.cleaning <- struct{}{}
 	m.running.Wait()

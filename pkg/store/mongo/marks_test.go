@@ -33,7 +33,7 @@ func spied(t *testing.T, cfg Config) (*Store, *spy) {
 type spy struct {
 	mu                       sync.Mutex
 	finds, inserts, inserted int
-	// ids are those of the documents.
+	// ids are the ids of those documents.
 	ids []string
 }
 
@@ -55,7 +55,7 @@ func (s *spy) see(e *event.CommandStartedEvent) {
 	}
 }
 
-// take returns what has been counted since it was last taken.
+// take returns the counts since the last take.
 func (s *spy) take() (finds, inserts, inserted int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +94,8 @@ func positionOf(t *testing.T, s *Store, user string) int64 {
 	return tails[user].Position
 }
 
-// TestMarksThatStandTakeNoBulkInsertApart: of the inboxes that a process does not know it asks, many in a query, and
-// offers no mark that stands, beyond its memory, too.
+// TestMarksThatStandTakeNoBulkInsertApart: for inboxes that a process does not know it queries the marks, many in a query, and inserts no
+// existing mark, even beyond its memory.
 func TestMarksThatStandTakeNoBulkInsertApart(t *testing.T) {
 	const inboxes = 4 * maxUnion
 	cfg := planDatabase(t)
@@ -129,7 +129,7 @@ func TestMarksThatStandTakeNoBulkInsertApart(t *testing.T) {
 	require.Zero(t, finds, "who has asked for the tails knows the marks")
 }
 
-// TestAMissingMarkIsWrittenByWhoeverComesNext, before its entries: the writer of the block's first position has died.
+// TestAMissingMarkIsWrittenByWhoeverComesNext: before its entries, if the writer of the block's first position died.
 func TestAMissingMarkIsWrittenByWhoeverComesNext(t *testing.T) {
 	s, spy := spied(t, planDatabase(t))
 	put(t, s, at("bob", 1))
@@ -143,7 +143,7 @@ func TestAMissingMarkIsWrittenByWhoeverComesNext(t *testing.T) {
 	require.EqualValues(t, 2*blockSize, positionOf(t, s, "bob"))
 }
 
-// TestATailIsNeverBelowWhatAnInboxHeld, whoever writes in whatever order, when everything has been removed.
+// TestATailIsNeverBelowWhatAnInboxHeld: with writers in any order, after everything has been removed.
 func TestATailIsNeverBelowWhatAnInboxHeld(t *testing.T) {
 	cfg := planDatabase(t)
 	const nodes, inboxes, positions = 4, 5, 6 * blockSize
@@ -158,7 +158,7 @@ func TestATailIsNeverBelowWhatAnInboxHeld(t *testing.T) {
 			var entries []store.Entry
 			for p := n + 1; p <= positions; p += nodes {
 				for i := range inboxes {
-					if rand.N(4) > 0 { // the writers of the others have died
+					if rand.N(4) > 0 { // the other writers have died
 						entries = append(entries, at(fmt.Sprint("user", i), int64(p)))
 					}
 				}
@@ -187,7 +187,7 @@ func TestATailIsNeverBelowWhatAnInboxHeld(t *testing.T) {
 	}
 }
 
-// TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail: what stands below it is not all that may come, and is not taken for removed.
+// TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail: positions below it may still be written, and do not count as removed.
 func TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail(t *testing.T) {
 	s, _ := spied(t, planDatabase(t))
 	const last = blockSize - 3
@@ -199,8 +199,8 @@ func TestABlockThatWasMarkedByAWriterWhoDiedIsTheTail(t *testing.T) {
 	require.Equal(t, store.Tail{Position: 2 * blockSize, Removed: last - 1}, tails["bob"], "an entry stands, and nothing is below it")
 }
 
-// TestABlockThatIsMarkedAndNotWrittenYetDoesNotMoveTheTail: a mark is seen before the entries of its bulk insert are. Counters passed
-// the end of the block then, and readers waited for the positions that nobody had.
+// TestABlockThatIsMarkedAndNotWrittenYetDoesNotMoveTheTail: a mark is visible before the entries of its bulk insert. Counters were raised
+// to the end of the block, and readers waited for the skipped positions.
 func TestABlockThatIsMarkedAndNotWrittenYetDoesNotMoveTheTail(t *testing.T) {
 	s, _ := spied(t, planDatabase(t))
 	now := time.Now()
@@ -221,7 +221,7 @@ func TestABlockThatIsMarkedAndNotWrittenYetDoesNotMoveTheTail(t *testing.T) {
 	require.EqualValues(t, 2*blockSize+1, positionOf(t, s, "new"))
 }
 
-// TestRemovedIsToldOnceNothingIsUnderWay in the blocks below the marked one.
+// TestRemovedIsToldOnceNothingIsUnderWay: in the blocks below the marked one.
 func TestRemovedIsToldOnceNothingIsUnderWay(t *testing.T) {
 	s, _ := spied(t, planDatabase(t))
 	for user, c := range map[string]struct {
@@ -244,7 +244,7 @@ func TestAnEntryWhoseMarkIsMissingIsTheTailWhileItStands(t *testing.T) {
 	require.EqualValues(t, 3*blockSize, positionOf(t, s, "bob"))
 }
 
-// TestAMarkThatAHigherOneStandsInForGoes, and does no harm if a process that does not know of the higher one writes it again.
+// TestAMarkThatAHigherOneStandsInForGoes: and does no harm if a process that does not know the higher one writes it again.
 func TestAMarkThatAHigherOneStandsInForGoes(t *testing.T) {
 	cfg := planDatabase(t)
 	s, _ := spied(t, cfg)
@@ -281,7 +281,7 @@ func TestAMarkThatAHigherOneStandsInForGoes(t *testing.T) {
 	require.EqualValues(t, 1, positionOf(t, other, "bobby"))
 }
 
-// TestATailIsTheLastEntrysWhileItIsYoung: near the end of its time an entry says nothing of what stood above it.
+// TestATailIsTheLastEntrysWhileItIsYoung: near its end an entry says nothing of what was above it.
 func TestATailIsTheLastEntrysWhileItIsYoung(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
@@ -310,11 +310,11 @@ func TestKnownBlocksAreBoundedAndForgetOneForEachThatCame(t *testing.T) {
 		require.Len(t, b.of, min(i+1, most))
 	}
 	require.Zero(t, b.get("nobody"))
-	b.raise("far", 1<<40) // further than is remembered: it is asked for again
+	b.raise("far", 1<<40) // higher than can be remembered: it is queried again
 	require.Less(t, b.get("far"), block(1<<40))
 }
 
-// BenchmarkKnownBlocks tells what it takes to know the blocks of a million inboxes.
+// BenchmarkKnownBlocks measures lookups of the blocks of a million inboxes.
 func BenchmarkKnownBlocks(b *testing.B) {
 	known := newBlocks(knownInboxes)
 	users := make([]string, 1_000_000)
@@ -329,7 +329,7 @@ func BenchmarkKnownBlocks(b *testing.B) {
 	}
 }
 
-// TestMarksAreWrittenInOneOrder, by all: two bulk inserts with the same marks in different orders wait for each other.
+// TestMarksAreWrittenInOneOrder: two bulk inserts with the same marks in different orders wait for each other.
 func TestMarksAreWrittenInOneOrder(t *testing.T) {
 	s, spy := spied(t, planDatabase(t))
 	byID := func(a, b markDocument) int { return strings.Compare(a.ID, b.ID) }

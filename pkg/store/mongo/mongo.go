@@ -1,15 +1,15 @@
-// Package mongo keeps the truth in MongoDB: the store of a deployment of many nodes.
+// Package mongo stores everything in MongoDB. It is the store for deployments of many nodes.
 //
-// It needs neither transactions nor change streams. What has to be atomic is one document, and what has to be decided
-// once is a document that is written once: the index of _id decides.
+// It needs neither transactions nor change streams. What must be atomic is one document, and what must be decided once is a document that
+// is written once: the index of _id decides.
 //
-// Every write is acknowledged by a majority of the replica set and stands in its journals before a call returns, and
-// every read sees only such writes, so that no client's cursor stands on what a failover can undo. The driver repeats
-// no write (retryWrites is off): a server that does not know retryable writes would report the first write to the
-// second as a conflict. The ports are made so that the caller may repeat each call instead.
+// Every write is acknowledged by a majority of the replica set and is in its journals before a call returns. Every read sees only such
+// writes, so that no client's cursor rests on something that a failover can undo. The driver does not retry writes (retryWrites is off): to
+// the retry, a server without retryable writes would report the first write as a conflict. The ports allow the caller to retry each call
+// instead.
 //
-// To shard: users, messages, sessions and meta by hashed _id; keys by u; inbox by _id, in ranges, of which an inbox is one, or some
-// neighbours. Each query on a request path names the shard key of its collection.
+// To shard: users, messages, sessions and meta by hashed _id; keys by u; inbox by _id, in ranges of one inbox or a few neighbours. Each
+// query on a request path contains the shard key of its collection.
 package mongo
 
 import (
@@ -33,22 +33,22 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Config says where the database is and what may be used of it.
+// Config configures the connection to the database.
 type Config struct {
-	// URI is the connection string. It may hold a password.
+	// URI is the connection string. It may contain a password.
 	URI string
 	// Database is the database's name; by default the one that URI names, or DefaultDatabase.
 	Database string
 	// MaxPoolSize bounds the connections to each server.
 	MaxPoolSize uint64
-	// Timeout bounds each operation whose context has no deadline. The server is told of the deadline of every operation
-	// (maxTimeMS), so that it does not work on what nobody waits for.
+	// Timeout bounds each operation whose context has no deadline. The driver passes every operation's deadline to the server (maxTimeMS),
+	// so that the server does not work for callers that have given up.
 	Timeout time.Duration
-	// Observe, if set, is told of every command that the server answered, or did not, and how long that took.
+	// Observe, if set, is called after every command with its duration and whether it failed or got no answer.
 	Observe func(ctx context.Context, command string, took time.Duration, failed bool)
-	// Files, if set, is told of TLS files that changed and cannot be used.
+	// Files, if set, receives errors of TLS files that changed and cannot be used.
 	Files *livefile.Reporter
-	// sent, if set, is told of every command before it goes to the server.
+	// sent, if set, is called before every command is sent.
 	sent func(*event.CommandStartedEvent)
 }
 
@@ -59,7 +59,7 @@ const (
 	DefaultTimeout     = 10 * time.Second
 )
 
-// closeTimeout bounds giving connections back at the end.
+// closeTimeout bounds closing the connections.
 const closeTimeout = 5 * time.Second
 
 // Store implements store.Store on one database. Its methods may be called concurrently.
@@ -67,15 +67,15 @@ type Store struct {
 	client *driver.Client
 	// users holds an account with its current key; _id is the canonical name.
 	users *driver.Collection
-	// keys holds the keys that are no longer current.
+	// keys holds former keys.
 	keys     *driver.Collection
 	sessions *driver.Collection
 	meta     *driver.Collection
 	messages *driver.Collection
 	// inbox holds the entries, and the marks that outlive them (see marks).
 	inbox *driver.Collection
-	// inboxLast and metaLast are inbox and meta for reads that must not be stale. Majority reads can be, for a moment after a failover
-	// (SERVER-53813, SERVER-89619). With read concern linearizable the server makes sure that it is the primary still, which costs a round
+	// inboxLast and metaLast are inbox and meta for reads that must not be stale. Majority reads can be stale for a moment after a failover
+	// (SERVER-53813, SERVER-89619). With read concern linearizable the server confirms that it is still the primary, which costs a round
 	// trip to a majority.
 	inboxLast, metaLast *driver.Collection
 	marks               *marks
@@ -86,8 +86,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open connects to the database and makes the collections and indexes that are missing. It waits until the server
-// answers or ctx ends. A database of another schema it leaves as it is, and fails.
+// Open connects to the database and creates missing collections and indexes. It waits until the server answers or ctx ends. If the database
+// has another schema, Open leaves it unchanged and fails.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	name, err := databaseName(cfg)
 	if err != nil {
@@ -147,7 +147,7 @@ func monitor(cfg Config) *event.CommandMonitor {
 	return m
 }
 
-// Validate reports what is wrong with the URI, without showing it.
+// Validate reports errors in the URI, without showing it.
 func (c Config) Validate() error {
 	o, err := clientOptions(c)
 	if err != nil {
@@ -190,7 +190,7 @@ func (s *Store) Close() error {
 	return s.closed
 }
 
-// unavailable makes of whatever the driver reports what the ports promise.
+// unavailable maps errors of the driver to those of the ports.
 func unavailable(err error) error {
 	switch {
 	case err == nil:
@@ -203,10 +203,10 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
-// upsertAttempts bounds how often an upsert is tried that met another one of the same document.
+// upsertAttempts bounds the retries of an upsert that conflicts with another one of the same document.
 const upsertAttempts = 10
 
-// upserted repeats an upsert that lost against another one: a server may report that as a duplicate key.
+// upserted retries an upsert that lost against another one, which a server may report as a duplicate key.
 func upserted(do func() error) error {
 	var err error
 	for range upsertAttempts {
@@ -217,7 +217,7 @@ func upserted(do func() error) error {
 	return unavailable(err)
 }
 
-// all reads every document of a query, or none and an error.
+// all returns every document of a query, or an error.
 func all[T any](ctx context.Context, c *driver.Collection, q query) ([]T, error) {
 	cursor, err := c.Find(ctx, q.filter, q.options())
 	if err != nil {
@@ -230,7 +230,7 @@ func all[T any](ctx context.Context, c *driver.Collection, q query) ([]T, error)
 	return list, nil
 }
 
-// first reads the first document of a query, or returns ErrNotFound.
+// first returns the first document of a query, or ErrNotFound.
 func first[T any](ctx context.Context, c *driver.Collection, q query) (T, error) {
 	var found []T
 	q.limit = 1

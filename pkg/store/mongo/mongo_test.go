@@ -22,12 +22,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// database is the configuration of a database of this test's own, which is removed when the test ends.
+// database returns the configuration of a new database, which is removed when the test ends.
 func database(t testing.TB) mongo.Config {
 	t.Helper()
 	cfg := mongo.Config{
 		URI: enginetest.URL(t, enginetest.Mongo), Database: "test_" + strings.ToLower(rand.Text()), MaxPoolSize: 40,
-		// Many tests share one server: slow is not broken.
+		// Many tests share one server: slow does not mean broken.
 		Timeout: time.Minute,
 	}
 	t.Cleanup(func() {

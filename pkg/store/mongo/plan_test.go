@@ -21,8 +21,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/storetest"
 )
 
-// TestEveryQueryUsesAnIndex asks the server how it would run each query that the store made while it went through the
-// contract suite, updates and removals included, on collections so large that an index is worth its while.
+// TestEveryQueryUsesAnIndex asks the server for the plan of each query of the contract suite, updates and removals included, on collections
+// so large that an index is worthwhile.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
 	queries := recordQueries(t)
 	db := filled(t)
@@ -52,11 +52,11 @@ type recorded struct {
 	collection   string
 	filter, sort bson.Raw
 	limit        int64
-	// pipeline is the whole of an aggregation, of which filter is the beginning.
+	// pipeline is the whole aggregation; filter is its first stage.
 	pipeline bson.RawValue
 }
 
-// recordQueries returns what the contract suite made the store ask, one of each shape.
+// recordQueries returns the store's queries in the contract suite, one of each shape.
 func recordQueries(t *testing.T) map[string]recorded {
 	t.Helper()
 	var mu sync.Mutex
@@ -67,14 +67,14 @@ func recordQueries(t *testing.T) map[string]recorded {
 			mu.Lock()
 			shape := fmt.Sprint(e.CommandName, " ", q.collection, " ", shapeOf(q.filter), " sort ", shapeOf(q.sort))
 			if known := queries[shape]; len(q.filter)+len(q.pipeline.Value) >= len(known.filter)+len(known.pipeline.Value) {
-				queries[shape] = q // that which names the most
+				queries[shape] = q // keep the largest
 			}
 			mu.Unlock()
 		}
 	}
-	var names sync.Map // of the databases
+	var names sync.Map // database names
 	open := func(t *testing.T, database string) store.Store {
-		cfg := cfg // the contract's tests run side by side
+		cfg := cfg // the contract's tests run in parallel
 		cfg.Database = database
 		s, err := Open(t.Context(), cfg)
 		require.NoError(t, err)
@@ -98,7 +98,7 @@ func recordQueries(t *testing.T) map[string]recorded {
 	return queries
 }
 
-// queriesOf returns what a command looks for.
+// queriesOf returns the queries in a command.
 func queriesOf(e *event.CommandStartedEvent) []recorded {
 	c := e.Command
 	one := func(filter bson.RawValue) recorded {
@@ -132,7 +132,7 @@ func queriesOf(e *event.CommandStartedEvent) []recorded {
 	return nil
 }
 
-// shapeOf is a filter without its values.
+// shapeOf returns a filter without its values.
 func shapeOf(filter bson.Raw) string {
 	elements, _ := filter.Elements()
 	var parts []string
@@ -168,7 +168,7 @@ func planDatabase(t *testing.T) Config {
 	return cfg
 }
 
-// filled is a database with some thousand documents in every collection.
+// filled returns a database with some thousand documents in every collection.
 func filled(t *testing.T) *driver.Database {
 	t.Helper()
 	const documents, users = 5000, 50
@@ -212,7 +212,7 @@ func raw(v any) bson.Raw {
 	return b
 }
 
-// explain asks how a query would be run.
+// explain returns the plan of a query.
 func explain(t *testing.T, db *driver.Database, q recorded) bson.Raw {
 	t.Helper()
 	asked := bson.D{eq("find", q.collection), eq("filter", q.filter)}
@@ -231,8 +231,8 @@ func explain(t *testing.T, db *driver.Database, q recorded) bson.Raw {
 	return plan
 }
 
-// scans tells whether a plan reads a whole collection. There are two forms of plan: MongoDB's own, and that of a
-// server that keeps documents in PostgreSQL, where the index of _id can also be walked from end to end.
+// scans reports whether a plan reads a whole collection. There are two plan formats: MongoDB's own, and that of a server on PostgreSQL,
+// where a plan can also scan the whole index of _id.
 func scans(plan bson.Raw) bool {
 	if slices.Contains(valuesOf(plan, "stage"), "COLLSCAN") || slices.Contains(valuesOf(plan, "Node Type"), "Seq Scan") {
 		return true
@@ -240,12 +240,12 @@ func scans(plan bson.Raw) bool {
 	return walksIDs(plan)
 }
 
-// sorts tells whether a plan puts what it has found in order.
+// sorts reports whether a plan sorts its results.
 func sorts(plan bson.Raw) bool {
 	return slices.Contains(valuesOf(plan, "stage"), "SORT") || slices.Contains(valuesOf(plan, "Node Type"), "Sort")
 }
 
-// walksIDs tells whether any part of a plan walks the whole index of _id.
+// walksIDs reports whether any part of a plan scans the whole index of _id.
 func walksIDs(part bson.Raw) bool {
 	name, _ := part.Lookup("Index Name").StringValueOK()
 	condition, _ := part.Lookup("Index Cond").StringValueOK()
@@ -260,7 +260,7 @@ func walksIDs(part bson.Raw) bool {
 	})
 }
 
-// indexesOf names the indexes that a plan uses.
+// indexesOf returns the indexes that a plan uses.
 func indexesOf(plan bson.Raw) []string {
 	if names := valuesOf(plan, "Index Name"); len(names) > 0 {
 		return names
@@ -271,7 +271,7 @@ func indexesOf(plan bson.Raw) []string {
 	return valuesOf(plan, "indexName")
 }
 
-// valuesOf returns the texts of all fields of that name, at any depth, but not those of plans that were not chosen.
+// valuesOf returns the texts of all fields with a name, at any depth, except those of rejected plans.
 func valuesOf(document bson.Raw, field string) []string {
 	var found []string
 	elements, _ := document.Elements()

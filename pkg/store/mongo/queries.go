@@ -10,13 +10,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// query is a query of a request path. All of them are made here, and a test asks the server how it would run each.
+// query is a query of a request path. All are built here, and a test asks the server for the plan of each.
 type query struct {
 	filter     bson.D
 	sort       bson.D
 	limit      int64
 	projection bson.D
-	// batch is how many documents are expected, so that they come in one answer.
+	// batch is the expected number of documents, so that they come in one reply.
 	batch int
 }
 
@@ -37,7 +37,7 @@ func (q query) options() *options.FindOptionsBuilder {
 	return o
 }
 
-// maxBatch bounds the documents of one answer; the server bounds its bytes.
+// maxBatch bounds the documents of one reply; the server bounds its bytes.
 const maxBatch = 10_000
 
 func eq(field string, value any) bson.E { return bson.E{Key: field, Value: value} }
@@ -46,7 +46,7 @@ func op(field, operator string, value any) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: operator, Value: value}}}
 }
 
-// between is after < position <= upTo of an inbox.
+// between matches after < position <= upTo of an inbox.
 func between(user string, after, upTo int64) bson.D {
 	return bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: placeID(user, after)}, {Key: "$lte", Value: placeID(user, upTo)}}}}
 }
@@ -78,7 +78,7 @@ func queryLast(user string, after int64) query {
 	return query{filter: between(user, after, math.MaxInt64), sort: descending("_id"), limit: 1, projection: fields("u", "s", "at", "purgeAt")}
 }
 
-// marksBelow matches the marks of an inbox up to that of a block, which is not among them.
+// marksBelow matches the marks of an inbox below block b.
 func marksBelow(user string, b block) bson.D {
 	return bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: markID(user, 0)}, {Key: "$lt", Value: markID(user, b)}}}}
 }
@@ -100,7 +100,7 @@ func queryReceipts(ids []string) query {
 	return q
 }
 
-// stages are the query in a pipeline.
+// stages returns the query as pipeline stages.
 func (q query) stages() bson.A {
 	stages := bson.A{bson.D{eq("$match", q.filter)}}
 	if q.sort != nil {
@@ -115,8 +115,8 @@ func (q query) stages() bson.A {
 	return stages
 }
 
-// union is a pipeline that finds what each of several queries of a collection finds: one command in the place of many. Not every
-// server can use an index for each branch of an $or.
+// union returns a pipeline that runs several queries on a collection in one command. Not every server can use an index for each branch of
+// an $or.
 func union(collection string, queries []query) bson.A {
 	pipeline := queries[0].stages()
 	for _, q := range queries[1:] {
@@ -129,7 +129,7 @@ func queryMessages(ids []bson.ObjectID) query {
 	return query{filter: bson.D{op("_id", "$in", ids)}, batch: len(ids)}
 }
 
-// queryStanding finds a message that was read, if it still stands: once it has been purged, another may come under its id.
+// queryStanding finds a message that was read, if it still exists: after a purge, another may have its id.
 func queryStanding(m store.Message) query {
 	q := byID(bson.ObjectID(m.ID))
 	q.filter = append(q.filter, eq("createdAt", m.CreatedAt), op("tombstone", "$exists", m.Tombstone))
@@ -142,9 +142,9 @@ func queryDecided(ids []bson.ObjectID) query {
 	return q
 }
 
-// queryErasable finds messages that have expired and still hold their content.
+// queryErasable finds expired messages that still have their content.
 func queryErasable(now time.Time, limit int) query {
-	past := bson.E{Key: "eraseAt", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: now}}} // the index is of those that have it
+	past := bson.E{Key: "eraseAt", Value: bson.D{{Key: "$exists", Value: true}, {Key: "$lte", Value: now}}} // the index has only those
 	return query{filter: bson.D{past, op(contentField, "$exists", true)}, limit: int64(limit), projection: fields("_id"), batch: limit}
 }
 
@@ -164,5 +164,5 @@ func queryCursors(name, sessionID string) query {
 	return query{filter: bson.D{op("_id", "$in", []string{name, sessionKey(name, sessionID)})}}
 }
 
-// due is what has passed its time at a moment: see purging.
+// due matches documents whose time has passed: see purging.
 func due(field string, now time.Time) bson.D { return bson.D{op(field, "$lte", now)} }

@@ -9,8 +9,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// schema is the form of the documents, as the database tells it in meta. It changes when what is stored cannot be read any more, or
-// would be read as something else.
+// schema is the version of the documents' format, as stored in meta. It changes when stored data could no longer be read, or would be
+// misread.
 const (
 	schemaName = "schema"
 	schema     = "2"
@@ -18,7 +18,7 @@ const (
 
 var errOtherSchema = errors.New("the database is of another schema")
 
-// checkSchema makes sure that the database is of this schema, or new. It costs one read, the first time some more.
+// checkSchema ensures that the database has this schema or is new. It costs one read; the first time a few more operations.
 func (s *Store) checkSchema(ctx context.Context) error {
 	found, err := s.Value(ctx, schemaName)
 	if errors.Is(err, store.ErrNotFound) {
@@ -32,8 +32,8 @@ func (s *Store) checkSchema(ctx context.Context) error {
 	return err
 }
 
-// checkUnnamed makes sure that a database which does not tell its schema is not of the first one, which no release had. It is known by
-// its index of inboxes by user and position.
+// checkUnnamed ensures that a database without a schema version does not have the first schema, which was never released. That one is
+// recognised by its index of inboxes by user and position.
 func (s *Store) checkUnnamed(ctx context.Context) error {
 	indexes, err := s.inbox.Indexes().ListSpecifications(ctx)
 	if err != nil {

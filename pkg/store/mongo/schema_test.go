@@ -8,7 +8,7 @@ import (
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// TestADatabaseOfAnotherSchemaIsLeftAsItIs, and the error says what to do.
+// TestADatabaseOfAnotherSchemaIsLeftAsItIs: and the error says what to do.
 func TestADatabaseOfAnotherSchemaIsLeftAsItIs(t *testing.T) {
 	for name, make := range map[string]func(t *testing.T, db *driver.Database){
 		"the first": func(t *testing.T, db *driver.Database) {
@@ -43,7 +43,6 @@ func TestADatabaseOfAnotherSchemaIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-// TestADatabaseTellsItsSchemaFromTheFirstStartOn.
 func TestADatabaseTellsItsSchemaFromTheFirstStartOn(t *testing.T) {
 	cfg := planDatabase(t)
 	one, err := Open(t.Context(), cfg)

@@ -12,8 +12,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// cursorDocument is the position of a session, or, with the canonical name alone as its id and no expiry, the furthest
-// position of any session of the account.
+// cursorDocument is the cursor of a session. With only the canonical name as its id and no expiry, it is the furthest position of any
+// session of the account.
 type cursorDocument struct {
 	ID        string    `bson:"_id"`
 	Epoch     string    `bson:"epoch,omitempty"`
@@ -23,7 +23,7 @@ type cursorDocument struct {
 	ExpiresAt time.Time `bson:"expiresAt,omitempty"`
 }
 
-// sessionKey cannot meet the name of an account: those hold no slash.
+// sessionKey cannot collide with an account's name: names contain no slash.
 func sessionKey(name, sessionID string) string { return name + "/" + sessionID }
 
 // OpenSession implements store.Sessions.
@@ -42,7 +42,7 @@ func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (
 	return s.cursor(ctx, store.Canonical(username), sessionID)
 }
 
-// cursor returns the session's, or the furthest position for a session that is not there.
+// cursor returns the session's cursor, or the account's furthest for an unknown session.
 func (s *Store) cursor(ctx context.Context, name, sessionID string) (c store.SessionCursor, err error) {
 	found, err := all[cursorDocument](ctx, s.sessions, queryCursors(name, sessionID))
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Store) OfferSession(ctx context.Context, username, sessionID string, se
 	return false, err
 }
 
-// epochIs matches the epoch of a session. Those that an earlier version opened have none.
+// epochIs matches the epoch of a session. Sessions opened by an earlier version have none.
 func epochIs(epoch string) bson.E {
 	if epoch == "" {
 		return op("epoch", "$in", bson.A{"", nil})
@@ -80,7 +80,7 @@ func epochIs(epoch string) bson.E {
 	return eq("epoch", epoch)
 }
 
-// offersAre matches how many offers a session had. Sessions that an earlier version opened do not count them yet.
+// offersAre matches the number of a session's offers. Sessions opened by an earlier version do not have it yet.
 func offersAre(n int64) bson.E {
 	if n == 0 {
 		return op("offers", "$in", bson.A{int64(0), nil})
@@ -105,8 +105,8 @@ func (s *Store) ResetSession(ctx context.Context, username, sessionID, epoch str
 	return s.moveSession(ctx, username, sessionID, epoch, position, bson.A{epoch})
 }
 
-// moveSession moves the session's position forward where it is of one of the epochs named same, and else replaces it: first that
-// of the session and then the furthest. If it dies between the two, a new session begins too early, not too late.
+// moveSession moves a position forward if its epoch is in same, and replaces it otherwise: first the session's, then the furthest. If the
+// process dies in between, a new session starts too early, not too late.
 func (s *Store) moveSession(ctx context.Context, username, sessionID, epoch string, position int64, same bson.A) error {
 	name := store.Canonical(username)
 	isSame := bson.D{{Key: "$in", Value: bson.A{ifNull("$epoch", ""), same}}}

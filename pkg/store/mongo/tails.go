@@ -12,23 +12,22 @@ import (
 )
 
 const (
-	// maxUnion bounds the queries of one command. The engine of the tests takes 0.4 ms a query up to 32 of them, 2 ms with 64, 18 ms with
+	// maxUnion bounds the queries of one command. The engine of the tests takes 0.4 ms per query up to 32 of them, 2 ms with 64, 18 ms with
 	// 128: planning grows faster than their number.
 	maxUnion = 32
-	// queriesAtOnce bounds how many queries one call makes at once.
+	// queriesAtOnce bounds the concurrent queries of one call.
 	queriesAtOnce = 16
-	// fewTails is for how many inboxes at most a call finds out up to where retention has removed everything: that takes a query each.
+	// fewTails is the most inboxes for which a call determines up to where retention has removed everything: that takes a query each.
 	fewTails = 16
-	// longPast is the age of a mark for whose lower blocks nothing is under way any more.
+	// longPast is the age of a mark below whose block nothing is under way any more.
 	longPast = 24 * time.Hour
-	// nearEnd is how close to its end an entry may be removed, whatever the clocks that are apart say, and how long after a mark was
-	// written nothing of its block can have been.
+	// nearEnd covers the clock skew. So near its end an entry may already be removed; and for so long after a mark was written, no entry of
+	// its block can have been removed.
 	nearEnd = 10 * time.Minute
 )
 
-// Tails implements store.Log. The highest mark says in which block of positions a tail is. If nothing is there, either all has been
-// removed, and the tail is the block's end, or whoever marked the block has not written its entry yet (see mark.tail). The reads are not
-// stale.
+// Tails implements store.Log. The highest mark names the block of the tail. If that block has no entries, either all were removed, and the
+// tail is the block's end, or the writer of the mark has not written its entry yet (see mark.tail). The reads are not stale.
 func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	marks, err := s.marks.highest(ctx, users)
 	if err != nil {
@@ -69,9 +68,9 @@ type lastEntry struct {
 	PurgeAt  time.Time `bson:"purgeAt"`
 }
 
-// tail is the position of the last entry, if nothing that stood above can have been removed by now. The server removes what is due in
-// any order, and writers' clocks are apart: near its own end an entry says nothing of what stood above it, and the tail is the
-// block's end. An entry is young while more than ten minutes of its time are left, and more than half of it or than a day.
+// tail is the position of the last entry, if no entry above it can have been removed by now. The server removes what is due in any order,
+// and writers' clocks differ: near its own end an entry says nothing of what was above it, and the tail is the block's end. An entry is
+// young while more than ten minutes of its time are left, and more than half of it or more than a day.
 func (l lastEntry) tail(now time.Time) int64 {
 	left, gone := l.PurgeAt.Sub(now), now.Sub(l.At)
 	if left > nearEnd && (left > gone || left > 24*time.Hour) {
@@ -80,8 +79,8 @@ func (l lastEntry) tail(now time.Time) int64 {
 	return blockOf(l.Position).end()
 }
 
-// readLast finds the last entries above the beginnings of the marked blocks. They are in those blocks; an entry above, whose
-// mark a server that died may have left out, is found, too.
+// readLast returns the last entries above the start of the marked blocks. They are in those blocks. It also finds an entry above whose mark
+// is missing because a server died.
 func (s *Store) readLast(ctx context.Context, marks map[string]mark) ([]lastEntry, error) {
 	queries := make([]query, 0, len(marks))
 	for user, m := range marks {
@@ -90,7 +89,7 @@ func (s *Store) readLast(ctx context.Context, marks map[string]mark) ([]lastEntr
 	return unions[lastEntry](ctx, s.inboxLast, queries)
 }
 
-// unions reads what queries find, many in a command and some commands at once.
+// unions returns the results of queries, several per command, with several commands at once.
 func unions[T any](ctx context.Context, c *driver.Collection, queries []query) ([]T, error) {
 	chunks := slices.Collect(slices.Chunk(queries, maxUnion))
 	found := make([][]T, len(chunks))
@@ -111,7 +110,7 @@ func unions[T any](ctx context.Context, c *driver.Collection, queries []query) (
 	return slices.Concat(found...), nil
 }
 
-// readRemoved has group find out up to where nothing stands any more of what is long past.
+// readRemoved has group determine up to where everything is removed, for inboxes with an old mark.
 func (s *Store) readRemoved(ctx context.Context, group *errgroup.Group, marks map[string]mark) map[string]*int64 {
 	removed := map[string]*int64{}
 	if len(marks) > fewTails {

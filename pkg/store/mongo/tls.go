@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/tlsfiles"
 )
 
-// rereadTLSFiles makes each connection with the files that the URI names as they are then; the driver itself reads them once.
-// A private key with a password is left to the driver.
+// rereadTLSFiles makes each new connection read the TLS files that the URI names; the driver itself reads them only once. An encrypted
+// private key is left to the driver.
 func rereadTLSFiles(o *options.ClientOptions, uri string, files *livefile.Reporter) error {
 	named := tlsOptions(uri)
 	names := tlsfiles.Names{CA: named("tlscafile", "sslcertificateauthorityfile"), Cert: named("tlscertificatefile"), Key: named("tlsprivatekeyfile")}
@@ -27,14 +27,14 @@ func rereadTLSFiles(o *options.ClientOptions, uri string, files *livefile.Report
 		return fmt.Errorf("TLS files of the MongoDB URI: %w", err)
 	}
 	o.SetDialer(&tlsfiles.Dialer{Files: held, Base: o.TLSConfig})
-	o.TLSConfig = nil // what the dialer returns has shaken hands
+	o.TLSConfig = nil // the dialer's connections have completed the handshake
 	return nil
 }
 
-// tlsOptions returns a function that finds an option of a URI by the names that it has, in lower case.
+// tlsOptions returns a function that looks up an option of a URI by any of its names, in lower case.
 func tlsOptions(uri string) func(names ...string) string {
 	_, query, _ := strings.Cut(uri, "?")
-	values, _ := url.ParseQuery(query) // the driver says what is wrong with it
+	values, _ := url.ParseQuery(query) // the driver reports errors in it
 	return func(names ...string) string {
 		for key, value := range values {
 			for _, name := range names {

@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/internal/tlstest"
 )
 
-// TestConnectionsAreMadeWithTheTLSFilesOfTheMoment though the driver read them when it began.
+// TestConnectionsAreMadeWithTheTLSFilesOfTheMoment: although the driver reads them only at its start.
 func TestConnectionsAreMadeWithTheTLSFilesOfTheMoment(t *testing.T) {
 	first, second := tlstest.NewAuthority(t), tlstest.NewAuthority(t)
 	ca, both := filepath.Join(t.TempDir(), "ca.pem"), filepath.Join(t.TempDir(), "client.pem")
@@ -45,7 +45,7 @@ func TestConnectionsAreMadeWithTheTLSFilesOfTheMoment(t *testing.T) {
 	require.NoError(t, connect(second))
 }
 
-// acceptOne shakes hands with one client that has a certificate of the same authority, and tells how that went.
+// acceptOne does a handshake with one client that has a certificate of the same authority, and reports the result.
 func acceptOne(t *testing.T, a *tlstest.Authority) (address string, result func() error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -14,8 +14,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// TestDocumentsOfALaterVersionCanBeRead because nodes of two versions run side by side while one replaces the other: fields
-// that are not known are passed over, in documents and in those within.
+// TestDocumentsOfALaterVersionCanBeRead: nodes of two versions run side by side during an upgrade. Unknown fields are ignored, in documents
+// and in nested ones.
 func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000).UTC()
 	key := keyFields{Version: 3, PEM: "pem", Fingerprint: "print", CreatedAt: now}
@@ -45,7 +45,7 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 	}
 }
 
-// TestASessionOfAnEarlierVersionIsOfferedMessages, which has not counted its offers.
+// TestASessionOfAnEarlierVersionIsOfferedMessages: such a session has no count of offers.
 func TestASessionOfAnEarlierVersionIsOfferedMessages(t *testing.T) {
 	s, err := Open(t.Context(), planDatabase(t))
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestASessionOfAnEarlierVersionIsOfferedMessages(t *testing.T) {
 	require.Equal(t, store.SessionCursor{Position: 4, Offered: 5, Offers: 1}, seen)
 }
 
-// TestContentsAreErasedHoweverManyHaveExpired, by several nodes at once, and each counts once.
+// TestContentsAreErasedHoweverManyHaveExpired: by several nodes at once, and each is counted once.
 func TestContentsAreErasedHoweverManyHaveExpired(t *testing.T) {
 	s, err := Open(t.Context(), planDatabase(t))
 	require.NoError(t, err)

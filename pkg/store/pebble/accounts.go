@@ -8,7 +8,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// account is what stands under an account's name. Its current key is among the keys.
+// account is the row of an account. Its current key is in the table of keys.
 type account struct {
 	store.Account
 	version int
@@ -149,7 +149,7 @@ func (s *Store) ChangePassword(ctx context.Context, username, oldHash, newHash s
 	return s.replaceHash(ctx, "change_password", username, oldHash, newHash, 1)
 }
 
-// replaceHash replaces the hash if it is still oldHash and raises the generation by raise.
+// replaceHash replaces the hash if it still equals oldHash, and adds raise to the generation.
 func (s *Store) replaceHash(ctx context.Context, operation, username, oldHash, newHash string, raise int64) (generation int64, err error) {
 	err = s.changeAccount(ctx, operation, username, func(_ *turn, _ string, a *account) error {
 		if a.PasswordHash != oldHash {

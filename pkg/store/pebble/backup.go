@@ -14,12 +14,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// ErrDamaged means that a copy does not hold together.
+// ErrDamaged means that a store or a copy of one cannot be read completely.
 var ErrDamaged = errors.New("the store is damaged")
 
-// Backup makes a folder that holds the store as it is at one moment. Others write meanwhile, and do not wait. When it returns, the
-// copy is on the disk and has been checked. Tables are shared with the store, by hard links, where both are on one file system: they never
-// change, and cost no room before the store gives them up.
+// Backup creates a folder with the store as of one moment. Writers do not wait. When it returns, the copy is on the disk and has been
+// checked. If both are on one file system, tables are shared by hard links: they never change, and take no extra space until the store
+// drops them.
 func (s *Store) Backup(ctx context.Context, folder string) error {
 	err := s.observed(ctx, "backup", func() error {
 		return s.view(ctx, func() error { return s.db.Checkpoint(folder, engine.WithFlushedWAL()) })
@@ -36,7 +36,7 @@ func (s *Store) Backup(ctx context.Context, folder string) error {
 	return syncFolder(s.fs, s.fs.PathDir(folder))
 }
 
-// Check reads all that is in a folder that no process has open, and returns ErrDamaged if something in it cannot be read.
+// Check reads everything in a folder that no process has open, and returns ErrDamaged if something cannot be read.
 func Check(ctx context.Context, folder string) error {
 	return check(ctx, folder, Options{})
 }
@@ -80,7 +80,7 @@ func (s *Store) readable(key, value []byte) (err error) {
 	return err
 }
 
-// Restore makes a folder of a copy that Backup made, for Open, and checks it. The copy stays as it is.
+// Restore creates a folder from a copy that Backup made, for Open, and checks it. The copy stays unchanged.
 func Restore(ctx context.Context, from, to string) error {
 	err := os.Mkdir(to, 0o700)
 	if err != nil {
@@ -95,7 +95,7 @@ func Restore(ctx context.Context, from, to string) error {
 	return syncFolder(vfs.Default, filepath.Dir(to))
 }
 
-// copyFiles copies the files of a folder, which holds no other folders.
+// copyFiles copies the files of a folder without subfolders.
 func copyFiles(ctx context.Context, from, to string) error {
 	files, err := os.ReadDir(from)
 	if err != nil {
@@ -120,7 +120,7 @@ func copyFile(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = in.Close() }() // it was read from
+	defer func() { _ = in.Close() }() // it was only read
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// message is one to Ann, with her entry at a position.
+// message makes a message to Ann, and her entry at a position.
 func message(position int64) (store.Message, store.Entry) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := store.Message{
@@ -85,7 +85,7 @@ func TestABackupOfAStoreThatIsWrittenIsTheStoreAtOneMoment(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, epoch, standing)
 		m, e := message(1 << 40)
-		put(t, restored, m, e) // and the copy stays as it was
+		put(t, restored, m, e) // this must not change the copy
 		require.NoError(t, pebble.Check(t.Context(), to))
 	}
 }

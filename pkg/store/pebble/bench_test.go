@@ -21,8 +21,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// BenchmarkReads reads what a client that comes back is given: a hundred entries from the middle of a long inbox, one of many, with their
-// messages; whether they are decided; and where the inbox ends.
+// BenchmarkReads reads what a returning client needs: a hundred entries from the middle of one of many long inboxes, with their messages;
+// whether they are decided; and the tail.
 func BenchmarkReads(b *testing.B) {
 	const length, others, bulk = 100_000, 20, 1000
 	s := open(b, filepath.Join(b.TempDir(), "store"), pebble.Options{})
@@ -35,7 +35,7 @@ func BenchmarkReads(b *testing.B) {
 			one := sendOf(int64(p+i+1), "bob", fmt.Sprint("user", i%others))
 			m := &messages[i]
 			*m = one.Message
-			_, _ = crand.Read(m.ID[:]) // as one that is made of a client's id
+			_, _ = crand.Read(m.ID[:]) // like an id derived from a client message id
 			m.ExpiresAt, m.PurgeAt = now.Add(time.Duration(p+i)*time.Millisecond), now.Add(time.Duration(p+i)*time.Millisecond)
 			m.Content = text[rand.N(len(text)-contentLen):][:contentLen]
 			for _, e := range one.Entries {
@@ -69,8 +69,8 @@ func BenchmarkReads(b *testing.B) {
 	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/read")
 }
 
-// BenchmarkSends sends from many goroutines at once, as the inbox log does: to one other from 64, and to all 20 from 8. Every send is
-// durable when it returns. Beside the rate it tells the processor time of the whole process for a send.
+// BenchmarkSends sends from many goroutines at once, like the inbox log: to one other user from 64, and to all 20 from 8. Every send is
+// durable when it returns. It reports the rate, and the processor time of the whole process per send.
 func BenchmarkSends(b *testing.B) {
 	for _, shape := range []struct{ recipients, atOnce int }{{1, 64}, {20, 8}} {
 		for _, way := range []string{"steps", "commit", "direct"} {
@@ -86,9 +86,9 @@ func BenchmarkSends(b *testing.B) {
 	}
 }
 
-// ways are how a send gets into the store.
+// ways are the ways to write a send.
 var ways = map[string]func(s store.Store) (send func(store.Send) error, stop func()){
-	// entries, then the message, each together with those of others
+	// entries, then the message, each batched with those of others
 	"steps": func(s store.Store) (func(store.Send) error, func()) {
 		entries := batch.New(bounds, func(e store.Entry) int { return len(e.WrappedKey) }, s.InsertEntries)
 		messages := batch.New(bounds, func(m store.Message) int { return len(m.Content) }, s.InsertMessages)
@@ -104,12 +104,12 @@ var ways = map[string]func(s store.Store) (send func(store.Send) error, stop fun
 			return nil
 		}, func() { entries.Stop(); messages.Stop() }
 	},
-	// at once, together with those of others
+	// in one step, batched with others
 	"commit": func(s store.Store) (func(store.Send) error, func()) {
 		sends := batch.New(bounds, func(s store.Send) int { return len(s.Message.Content) }, s.(store.Committer).Commit)
 		return func(one store.Send) error { return written(sends.Do(context.Background(), []store.Send{one})) }, sends.Stop
 	},
-	// at once, each by itself
+	// in one step, unbatched
 	"direct": func(s store.Store) (func(store.Send) error, func()) {
 		return func(one store.Send) error {
 			return written(s.(store.Committer).Commit(context.Background(), []store.Send{one}))
@@ -126,14 +126,14 @@ func written(results []store.SendResult, err error) error {
 	return err
 }
 
-// ciphertext is text as clients send it: base64 of what cannot be compressed.
+// ciphertext returns text like clients send it: base64 of incompressible bytes.
 func ciphertext(n int) string {
 	random := make([]byte, n)
 	_, _ = crand.Read(random)
 	return base64.StdEncoding.EncodeToString(random)
 }
 
-// contentLen and keyLen are what 512 bytes of text, and a key wrapped with RSA, become.
+// contentLen and keyLen are the lengths of encrypted 512 bytes of text and of a key wrapped with RSA.
 const contentLen, keyLen = 700, 344
 
 func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) error) {
@@ -176,7 +176,7 @@ func benchmarkSends(b *testing.B, recipients, atOnce int, send func(store.Send) 
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sends/s")
 }
 
-// processorTime is what this process has used so far.
+// processorTime returns the processor time used by this process so far.
 func processorTime(b *testing.B) time.Duration {
 	var usage syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))

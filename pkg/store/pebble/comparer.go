@@ -6,10 +6,10 @@ import (
 	engine "github.com/cockroachdb/pebble/v2"
 )
 
-// comparer orders keys as bytes, and tells which part of a key a filter holds: that by which it is searched for. For most it is all of
-// it; for an inbox, its owner. Tables that are only walked have next to none.
+// comparer orders keys as bytes, and splits off the part that the filters hold: the part used for lookups. For most keys that is the whole
+// key, for an inbox its owner. Tables that are only scanned hold almost none.
 //
-// Its name is kept in the store: another way to split keys has to have another.
+// The store contains the comparer's name: a change of split needs another name.
 var comparer = func() *engine.Comparer {
 	c := *engine.DefaultComparer
 	c.Name = "sealpost.v1"
@@ -41,7 +41,7 @@ func successor(dst, prefix []byte) []byte {
 	return append(append(dst, prefix...), 0)
 }
 
-// after is the first key after all that begin with a prefix.
+// after returns the first key after all keys with a prefix.
 func after(prefix []byte) []byte {
 	end := bytes.Clone(prefix)
 	for i := len(end) - 1; i >= 0; i-- {

@@ -25,7 +25,7 @@ import (
 
 const folder = "store"
 
-// files are those of a folder in memory, by name.
+// files returns the files of an in-memory folder, by name.
 func files(t testing.TB, fs vfs.FS) map[string][]byte {
 	names, err := fs.List(folder)
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func files(t testing.TB, fs vfs.FS) map[string][]byte {
 	return all
 }
 
-// inMemory is a file system that holds files in the folder.
+// inMemory returns a file system with the files in the folder.
 func inMemory(t testing.TB, files map[string][]byte) vfs.FS {
 	fs := vfs.NewMem()
 	require.NoError(t, fs.MkdirAll(folder, 0o700))
@@ -55,7 +55,7 @@ func inMemory(t testing.TB, files map[string][]byte) vfs.FS {
 	return fs
 }
 
-// log is the name of the log that is written.
+// logOf returns the name of the log that is being written.
 func logOf(files map[string][]byte) (last string) {
 	for name := range files {
 		if strings.HasSuffix(name, ".log") && name > last {
@@ -65,7 +65,7 @@ func logOf(files map[string][]byte) (last string) {
 	return last
 }
 
-// sendOf is a send to some inboxes, at one position.
+// sendOf makes a send to some inboxes, at the same position in each.
 func sendOf(position int64, users ...string) store.Send {
 	m, e := message(position)
 	m.Content = fmt.Sprint("content ", position)
@@ -96,7 +96,7 @@ func putSend(t testing.TB, s *pebble.Store, one store.Send, atOnce bool) {
 	require.Equal(t, []bool{true}, written)
 }
 
-// requireWhole requires that a send is there, whole, or, if it need not be, that no reader takes it for sent.
+// requireWhole requires that a send is there completely or, unless required, that readers do not see it.
 func requireWhole(t testing.TB, s *pebble.Store, one store.Send, required bool, explained ...any) {
 	t.Helper()
 	found, err := s.Messages(context.Background(), []store.MessageID{one.Message.ID})
@@ -120,7 +120,7 @@ func requireWhole(t testing.TB, s *pebble.Store, one store.Send, required bool, 
 	}
 }
 
-// TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte, and nothing half is ever to be seen.
+// TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte: and no send is ever seen in part.
 func TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs})
@@ -147,9 +147,9 @@ func TestWhatWasAcknowledgedSurvivesACutOfTheLogAtEveryByte(t *testing.T) {
 	}
 }
 
-// durable is what must be there after a power failure, from the moment on at which somebody was told of it.
+// durable is what must survive a power failure because somebody was told of it.
 type durable struct {
-	// pause is held while nothing more is to be written.
+	// pause is locked while nothing may be written.
 	pause    sync.RWMutex
 	mu       sync.Mutex
 	sends    []store.Send
@@ -163,14 +163,14 @@ func (d *durable) add(f func()) {
 	f()
 }
 
-// copy is a part of it that does not change any more.
+// copy returns a snapshot.
 func (d *durable) copy() *durable {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return &durable{sends: d.sends[:len(d.sends):len(d.sends)], entries: d.entries[:len(d.entries):len(d.entries)], messages: d.messages[:len(d.messages):len(d.messages)]}
 }
 
-// anew makes a new log where Pebble would write into an old one, which errorfs then does not see.
+// anew creates a new log where Pebble would reuse an old one, whose writes errorfs does not see.
 type anew struct{ vfs.FS }
 
 func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -180,7 +180,7 @@ func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (v
 	return fs.Create(to, category)
 }
 
-// slowSyncs makes the time longer in which something is written and not on the disk.
+// slowSyncs lengthens the time in which data is written but not on the disk.
 func slowSyncs(fs vfs.FS) vfs.FS {
 	return anew{errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData {
@@ -190,7 +190,7 @@ func slowSyncs(fs vfs.FS) vfs.FS {
 	}))}
 }
 
-// TestWhatAnybodyWasToldOfSurvivesAPowerFailure at any moment: what was acknowledged, and what was read.
+// TestWhatAnybodyWasToldOfSurvivesAPowerFailure: at any moment, whether it was acknowledged or read.
 func TestWhatAnybodyWasToldOfSurvivesAPowerFailure(t *testing.T) {
 	fs := vfs.NewCrashableMem()
 	s := open(t, folder, pebble.Options{Memory: 1 << 20, FS: slowSyncs(fs)}) // so little that logs and tables change all the time
@@ -219,7 +219,7 @@ func TestWhatAnybodyWasToldOfSurvivesAPowerFailure(t *testing.T) {
 	}
 }
 
-// writeAndTell writes sends in both ways, and what readers pass as soon as it stands.
+// writeAndTell writes sends in both ways, and the kinds of entries that readers pass at once.
 func writeAndTell(ctx context.Context, t *testing.T, s *pebble.Store, told *durable, w int) {
 	user := fmt.Sprint("user", w)
 	for position := int64(1); ctx.Err() == nil; position += 4 {
@@ -298,7 +298,7 @@ func requireAll(t *testing.T, s *pebble.Store, told *durable) {
 	}
 }
 
-// TestADamagedTableIsNeverServed: whichever bit of it is another, reads give what was written, or an error that is logged and counted.
+// TestADamagedTableIsNeverServed: with any bit flipped, reads return what was written, or an error that is logged and counted.
 func TestADamagedTableIsNeverServed(t *testing.T) {
 	fs := vfs.NewMem()
 	s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: small.Memory, FS: fs})
@@ -332,7 +332,7 @@ func TestADamagedTableIsNeverServed(t *testing.T) {
 	require.Greater(t, found, 5*tables)
 }
 
-// readsDamaged reads all, and reports whether a fault was met.
+// readsDamaged reads everything, and reports whether it met a fault.
 func readsDamaged(t *testing.T, fs vfs.FS, written []store.Send) bool {
 	var failures atomic.Int64
 	logged := &bytes.Buffer{}
@@ -387,7 +387,6 @@ func readsDamaged(t *testing.T, fs vfs.FS, written []store.Send) bool {
 	return met > 0
 }
 
-// TestADamagedStoreGivesNoBackup.
 func TestADamagedStoreGivesNoBackup(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "store"), filepath.Join(dir, "copy")
@@ -415,7 +414,7 @@ func TestADamagedStoreGivesNoBackup(t *testing.T) {
 	require.NoDirExists(t, to)
 }
 
-// TestAStoreThatWasClosedNeedsNoLog: whatever becomes of it, all is in the tables, which have checksums of their own.
+// TestAStoreThatWasClosedNeedsNoLog: with its log emptied, everything is in the tables, which have checksums.
 func TestAStoreThatWasClosedNeedsNoLog(t *testing.T) {
 	fs := vfs.NewMem()
 	s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: small.Memory, FS: fs})

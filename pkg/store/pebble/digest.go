@@ -7,7 +7,7 @@ import (
 	"encoding/hex"
 )
 
-// Digest is a hash of all that the store holds, but for the cursors of sessions. It reads the whole store.
+// Digest returns a hash of everything in the store except session cursors. It reads the whole store.
 func (s *Store) Digest(ctx context.Context) (string, error) {
 	sum := sha256.New()
 	err := s.read(ctx, "digest", func() error {
@@ -17,7 +17,7 @@ func (s *Store) Digest(ctx context.Context) (string, error) {
 				return true, nil
 			}
 			for _, part := range [][]byte{key, value} {
-				_, _ = sum.Write(binary.AppendUvarint(nil, uint64(len(part)))) // a hash takes everything
+				_, _ = sum.Write(binary.AppendUvarint(nil, uint64(len(part)))) // hash.Hash never fails
 				_, _ = sum.Write(part)
 			}
 			return true, nil

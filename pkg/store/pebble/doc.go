@@ -1,10 +1,10 @@
-// Package pebble keeps the truth in one folder, in a Pebble database: the store of a single process.
+// Package pebble stores everything in one folder, in a Pebble database. One process uses it at a time.
 //
 // # Keys
 //
-// A key begins with a byte that names its table. Numbers are big-endian, so that keys are in the order of the numbers; moments are Unix
-// milliseconds as 8 bytes with the sign bit flipped, days are such days as 4 bytes. Names are canonical and end with 0x00 where
-// something follows. Keys are compared as bytes; what a Bloom filter holds of each is the part before the bar (see comparer.go).
+// A key begins with a byte for its table. Numbers are big-endian, so that keys sort like the numbers. Moments are Unix milliseconds in 8
+// bytes with the sign bit flipped, days are such days in 4 bytes. Names are canonical and end with 0x00 if something follows. Keys are
+// compared as bytes; the Bloom filters hold the part of each key before the bar (see comparer.go).
 //
 //	0x01                            the version of the schema, one byte
 //	a name |                        an account
@@ -15,37 +15,36 @@
 //	z name |                        a value of Meta
 //	v id(8) |                       a revocation
 //	V | expires(8) id(8)            when a revocation may be forgotten
-//	m id(12) |                      a message without its content: what stands here decides the id
+//	m id(12) |                      a message without its content: a row here decides the id
 //	c expires(8) id(12) |           a message with its content
 //	M | kept(8) id(12)              until when a message is kept
 //	e user 00 | position(8)         an entry
-//	p | due(8) user                 when entries of an inbox may be due: at least one a day on which some are
+//	p | due(8) user                 when entries of an inbox may be due: at least one row per day on which some are
 //	t user |                        the highest position that was removed from an inbox
 //
-// Values begin with a byte for their layout (see values.go); those that are empty or one number do not.
+// Values begin with a byte for their layout (see values.go), except empty ones and single numbers.
 //
-// Why so: the ids of messages are as good as random. What is large stands by itself, in the order of its expiry, which is that of its sending
-// unless a message has a lifetime of its own: compactions do not have to merge it, messages that were sent one after the other are read
-// from the same blocks, and one range tombstone erases all contents that have expired. An entry tells when its message expires, and so
-// where its content is: who reads an inbox searches for no id. What decides an id is found with one search, which a filter answers for ids
-// that are new in all levels but the lowest. Nothing tells where the entries of an id are but the message that names their places: an entry
-// is one row. What is to be purged is found from the front of p, however many inboxes have nothing that is due.
+// Reasons: message ids are practically random. Large contents have their own table, sorted by expiry, which is the order of sending unless
+// messages have lifetimes of their own. So compactions need not merge them, messages sent one after the other are in the same blocks, and
+// one range tombstone erases all expired contents. An entry holds its message's expiry and so locates the content: reading an inbox needs
+// no lookup by id. One lookup tells whether an id is decided; for new ids, filters answer it in all levels but the lowest. Only the message
+// says where its entries are, so an entry is one row. Purge finds what is due at the front of p, however many inboxes have nothing due.
 //
 // # Writes
 //
-// All writes take turns, but only to look at what is there and to hand a batch to Pebble, which appends it to its log and makes it
-// visible. The sync is waited for outside, so that those who come together share one. A read that meets something whose sync is
-// outstanding waits for that sync: see flights.go. Prepared entries are not synced on their own: see InsertEntries.
+// Writes take turns, but a turn only checks what exists and passes a batch to Pebble, which appends it to its log and makes it visible. The
+// writes wait for the sync outside of their turns, so that concurrent ones share it. A read that meets data whose sync is outstanding waits
+// for that sync: see flights.go. Prepared entries are not synced on their own: see InsertEntries.
 //
 // # Failures
 //
-// What cannot be read, because a checksum is wrong or the disk fails, is store.ErrUnavailable for who asked, and is logged. What
-// cannot be written to the log or to the list of tables leaves it open what is on the disk: the store has failed, every call is
-// store.ErrUnavailable from then on, and Failed tells. The process has to end; the next one recovers from the log as after a power
-// failure. A table that cannot be written is tried again; what was to be in it is in the log, and writes wait when there is too much of
-// that. A disk that is nearly full is noticed before: see Options.MinFree. How that is done with Pebble: see guard.go.
+// If data cannot be read, because of a wrong checksum or a failing disk, the caller gets store.ErrUnavailable and the error is logged. If a
+// write to the log or to the list of tables fails, it is unknown what is on the disk: the store has failed, every call returns
+// store.ErrUnavailable from then on, and Failed reports it. The process has to end; the next one recovers from the log as after a power
+// failure. A table that cannot be written is retried: its contents are in the log, and writes wait if that grows too large. A nearly full
+// disk is detected before that: see Options.MinFree. guard.go implements this on Pebble.
 //
-// The end of a log is taken for what a power failure has left of it: where a checksum is wrong there, the log ends. If a bit of the last
-// 32 KiB of a log is another when a process starts that follows one that was killed, what came after it is lost, and nobody is told. A
-// store that was closed has nothing in its log.
+// A wrong checksum near the end of a log counts as the result of a power failure: the log ends there. If a process was killed and a bit in
+// the last 32 KiB of its log has changed when the next one starts, everything after it is lost without a report. A store that was closed
+// has an empty log.
 package pebble

@@ -16,19 +16,19 @@ import (
 )
 
 const (
-	// formatVersion is that of Pebble's files. A store that was opened with a higher one cannot be opened by earlier versions any more.
+	// formatVersion is the version of Pebble's files. A store opened with a higher one cannot be opened by earlier versions any more.
 	formatVersion = engine.FormatTableFormatV6
-	// memtables is how many of them there are at most: one is written while the others become tables. Together they take half of the memory.
-	// Large ones spare compactions, which are most of what a send costs.
+	// memtables is the most memtables: one is written while the others become tables. Together they take half of the memory. Large ones
+	// save compactions, which are most of a send's cost.
 	memtables = 4
-	// blockSize is what is read at a time, before compression: a handful of entries, or a few messages.
+	// blockSize is how much is read at a time, before compression: a handful of entries, or a few messages.
 	blockSize = 8 << 10
-	// bitsPerKey of a filter let one search in a hundred look in vain.
+	// bitsPerKey gives filters a false-positive rate of one in a hundred.
 	bitsPerKey = 10
-	// levelBytes is how much the first level below those that take what is written holds.
+	// levelBytes is the size of the first level below the one that takes flushes.
 	levelBytes = 64 << 20
-	// sublevels is how many tables lie over each other before they are merged, and maxSublevels before writes wait for that. Each makes
-	// reads dearer, and compactions cheaper.
+	// sublevels is how many overlapping tables trigger a merge; with maxSublevels, writes wait for it. More of them make reads more
+	// expensive and compactions cheaper.
 	sublevels    = 8
 	maxSublevels = 24
 )
@@ -36,7 +36,7 @@ const (
 func (s *Store) engineOptions(o Options) *engine.Options {
 	options := &engine.Options{
 		Comparer: comparer, FS: s.fs, FormatMajorVersion: formatVersion, MaxOpenFiles: o.MaxOpenFiles,
-		// The cache counts what the memtables take.
+		// The cache's size includes the memtables.
 		CacheSize: o.Memory, MemTableSize: uint64(o.Memory) / 2 / memtables, MemTableStopWritesThreshold: memtables,
 		LBaseMaxBytes: levelBytes, L0CompactionThreshold: sublevels, L0StopWritesThreshold: maxSublevels,
 		CompactionConcurrencyRange: func() (lower, upper int) { return 1, max(1, min(2, runtime.GOMAXPROCS(0)-1)) },
@@ -46,16 +46,16 @@ func (s *Store) engineOptions(o Options) *engine.Options {
 	for i := range options.Levels {
 		level := &options.Levels[i]
 		level.BlockSize, level.FilterPolicy = blockSize, bloom.FilterPolicy(bitsPerKey)
-		// Ciphertexts and ids cannot be compressed, and names are at the beginning of keys, of which a block keeps only what differs.
+		// Ciphertexts and ids do not compress. Names begin the keys, and blocks store only the differing part of each key.
 		level.Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	return options
 }
 
-// tableOfItsOwn lets each of the store's tables be in files of its own. A file that held more would lie over all that stands between, and
-// a compaction would have to write that anew: contents, which come in the order of their keys, need not be merged with anything.
+// tableOfItsOwn keeps each of the store's tables in separate files. A file with several would overlap everything in between, and a
+// compaction would rewrite that: contents, which are written in key order, need no merging.
 //
-// No value is kept apart from its key: what follows a prefix here is no older version of it.
+// Values are not stored apart from their keys: keys with the same prefix are not versions of one row here.
 func tableOfItsOwn(start []byte) (engine.SpanPolicy, []byte, error) {
 	policy := engine.SpanPolicy{DisableValueSeparationBySuffix: true, ValueStoragePolicy: engine.ValueStorageLowReadLatency}
 	if len(start) == 0 {
@@ -64,7 +64,7 @@ func tableOfItsOwn(start []byte) (engine.SpanPolicy, []byte, error) {
 	return policy, []byte{start[0] + 1}, nil
 }
 
-// listener hears of what Pebble does by itself.
+// listener receives events of Pebble's background work.
 func (s *Store) listener() *engine.EventListener {
 	return &engine.EventListener{
 		BackgroundError: func(err error) { s.background(err) },
@@ -83,13 +83,13 @@ func (s *Store) listener() *engine.EventListener {
 	}
 }
 
-// background takes in that something failed that nobody waits for.
+// background reports a failure that no caller waits for.
 func (s *Store) background(err error) {
 	s.noteError("background", err)
 	s.observe(context.Background(), "background", 0, true)
 }
 
-// engineLog is what Pebble logs to. It tells at great length of what goes well.
+// engineLog is Pebble's logger. It drops its verbose informational messages.
 type engineLog struct{ s *Store }
 
 func (engineLog) Infof(string, ...any) {}
@@ -98,9 +98,8 @@ func (l engineLog) Errorf(format string, args ...any) {
 	l.s.noteError("background", fmt.Errorf(format, args...))
 }
 
-// Fatalf is called where Pebble cannot go on, and must not return. The caller may be a write that was handed over, which learns of
-// it by a panic (see apply). Or it is one of Pebble's own goroutines, which holds what others wait for: it stays where it is, as though the
-// process had ended there, until it does.
+// Fatalf is called when Pebble cannot go on; it must not return. In a write it panics, which apply recovers. In one of Pebble's own
+// goroutines, which may hold locks, it blocks until the process ends.
 func (l engineLog) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	l.s.fail(err)
@@ -110,7 +109,7 @@ func (l engineLog) Fatalf(format string, args ...any) {
 	select {}
 }
 
-// inApply reports whether Store.apply waits for this goroutine's callers.
+// inApply reports whether Store.apply is on this goroutine's stack.
 func inApply() bool {
 	callers := make([]uintptr, 64)
 	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
@@ -125,10 +124,10 @@ func inApply() bool {
 	}
 }
 
-// noteInterval is how often an operation's errors are logged at most.
+// noteInterval is the least time between two logged errors of an operation.
 const noteInterval = 10 * time.Second
 
-// notes keeps a fault that comes with every read, or that Pebble tries over and over, from filling the log.
+// notes keeps a repeated fault, of every read or of Pebble's retries, from flooding the log.
 type notes struct {
 	mu   sync.Mutex
 	last map[string]time.Time
@@ -147,7 +146,7 @@ func (n *notes) due(operation string, now time.Time) bool {
 	return true
 }
 
-// noteError logs what an operation met, unless it is that its caller has gone away or that the store cannot be used, which is told once.
+// noteError logs an operation's error, unless its caller gave up or the store cannot be used, which is logged once elsewhere.
 func (s *Store) noteError(operation string, err error) {
 	for _, told := range []error{context.Canceled, context.DeadlineExceeded, errClosed, errFull} {
 		if errors.Is(err, told) {
@@ -160,7 +159,7 @@ func (s *Store) noteError(operation string, err error) {
 	s.log.LogAttrs(context.Background(), slog.LevelError, "store operation failed", slog.String("operation", operation), slog.String("error", err.Error()))
 }
 
-// diskInterval is how often the room on the disk is looked at. In that time less is written than MinFree, on any disk.
+// diskInterval is how often the free space is checked. No disk takes MinFree bytes of writes in that time.
 const diskInterval = time.Second
 
 func (s *Store) watchDisk() {
@@ -179,7 +178,7 @@ func (s *Store) watchDisk() {
 func (s *Store) checkDisk() {
 	usage, err := s.fs.GetDiskUsage(s.folder)
 	if err != nil {
-		return // there are file systems that do not tell
+		return // some file systems do not report it
 	}
 	low := usage.AvailBytes < s.minFree
 	if was := s.low.Swap(low); was == low {

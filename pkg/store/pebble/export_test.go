@@ -2,8 +2,8 @@ package pebble
 
 import engine "github.com/cockroachdb/pebble/v2"
 
-// Engine is the database of a store.
+// Engine returns the store's database.
 func (s *Store) Engine() *engine.DB { return s.db }
 
-// UnderWay is how many writes are visible whose syncs are outstanding.
+// UnderWay returns how many visible writes have outstanding syncs.
 func (s *Store) UnderWay() int64 { return s.flights.count.Load() }

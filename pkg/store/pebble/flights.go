@@ -13,27 +13,27 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// flight is a batch that is visible and whose sync is outstanding.
+// flight is a batch that is visible while its sync is outstanding.
 type flight struct {
 	batch *engine.Batch
-	// turn is the number of its turn: flights end in that order.
+	// turn is the number of its turn: flights end in this order.
 	turn     uint64
 	messages []store.MessageID
 	rows     []string
-	// job is the write that waits for it.
+	// job is the write that waits for the flight.
 	job *job
-	// done is closed at the end of the flight. err is set by then: nil means that all it wrote is durable.
+	// done is closed when the flight ends, after err is set. nil means that everything in it is durable.
 	done chan struct{}
 	err  error
 }
 
-// flights knows what is visible and not durable yet. A batch is noted before Pebble makes it visible, and taken out when its sync has
-// succeeded: whoever has read something, and does not find it here afterwards, has read what is durable. After a sync that failed all
-// stays noted, so that nobody is ever told of what was written.
+// flights tracks what is visible but not durable yet. A batch is added before Pebble makes it visible, and removed when its sync has
+// succeeded. So a reader that does not find data here after reading it has read durable data. After a failed sync the batch stays, so that
+// nobody is ever told of it.
 //
-// Pebble syncs its log from the front: with a batch all before it are durable.
+// Pebble syncs its log from the front: when a batch is durable, so are all before it.
 type flights struct {
-	// count is how many are under way. Reads look no further when there are none.
+	// count is the number of flights. Reads check nothing else while it is 0.
 	count atomic.Int64
 
 	mu       sync.Mutex
@@ -70,7 +70,7 @@ func (a *flights) end(f *flight) {
 	a.count.Add(-1)
 }
 
-// message is the flight that a message is in, or nil.
+// message returns the flight that a message is in, or nil.
 func (a *flights) message(id store.MessageID) *flight {
 	if a.count.Load() == 0 {
 		return nil
@@ -80,7 +80,7 @@ func (a *flights) message(id store.MessageID) *flight {
 	return a.messages[id]
 }
 
-// row is the flight that a row is in, or nil.
+// row returns the flight that a row is in, or nil.
 func (a *flights) row(key []byte) *flight {
 	if a.count.Load() == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (a *flights) row(key []byte) *flight {
 	return a.rows[string(key)]
 }
 
-// land waits for the syncs, one after the other: that is the order in which they end.
+// land waits for the syncs in the order in which they end.
 func (s *Store) land() {
 	for f := range s.underWay {
 		s.landed(f)
@@ -101,15 +101,15 @@ func (s *Store) landed(f *flight) {
 	if err := f.batch.SyncWait(); err != nil {
 		s.fail(fmt.Errorf("sync of the log: %w", err))
 	}
-	if f.err = s.Err(); f.err == nil { // nothing that is synced after a fault counts: see guard.go
+	if f.err = s.Err(); f.err == nil { // a sync after a fault proves nothing: see guard.go
 		s.flights.end(f)
-		_ = f.batch.Close() // it gives memory back, and has nothing to say
+		_ = f.batch.Close() // it releases memory; its error does not matter
 	}
 	close(f.done)
 	f.job.end(nil, f.err)
 }
 
-// await waits until what is in a flight is durable; nil is.
+// await waits until a flight's data is durable; nil is durable.
 func (s *Store) await(ctx context.Context, f *flight) error {
 	if f == nil {
 		return nil
@@ -139,14 +139,14 @@ func (s *Store) awaitMessage(ctx context.Context, id store.MessageID) error {
 	return s.await(ctx, s.flights.message(id))
 }
 
-// job is a write on its way through the writer.
+// job is a write on its way through the writer goroutine.
 type job struct {
 	write func(t *turn) error
-	// synced is what turn.synced begins with.
+	// synced is the initial value of turn.synced.
 	synced bool
-	// handed is closed when nothing of the caller's is looked at or written any more: it is Pebble's.
+	// handed is closed when the writer no longer touches the caller's data.
 	handed chan struct{}
-	// done is closed when the write is over: durable, if it was to be. seen and err are set by then.
+	// done is closed when the write is over: durable, if required. seen and err are set before.
 	done chan struct{}
 	seen *flight
 	err  error
@@ -157,47 +157,47 @@ func (j *job) end(seen *flight, err error) {
 	close(j.done)
 }
 
-// turn is what a write does while no other does: it looks at what is there, and collects what is to be written.
+// turn is the exclusive part of a write: it checks what exists and collects what is to be written.
 type turn struct {
 	s     *Store
 	batch *engine.Batch
-	// synced says that the write has to be durable before it is acknowledged.
+	// synced means that the write has to be durable before it is acknowledged.
 	synced bool
-	// decides and marks are the messages and the rows that readers wait for.
+	// decides and marks are the messages and the rows for whose sync readers wait.
 	decides []store.MessageID
 	marks   []string
-	// seen is the last flight of what was looked at, if there is one: an answer that rests on that has to wait for it.
+	// seen is the latest flight of the data that the turn read, if any: an answer based on it has to wait for it.
 	seen *flight
 }
 
-// saw notes the flight of what was looked at; nil is none.
+// saw records the flight of data that was read; nil means none.
 func (t *turn) saw(f *flight) {
 	if f != nil && (t.seen == nil || f.turn > t.seen.turn) {
 		t.seen = f
 	}
 }
 
-// get returns a copy of a row, nil if there is none.
+// get returns a copy of a row, or nil.
 func (t *turn) get(key []byte) ([]byte, error) {
 	t.saw(t.s.flights.row(key))
 	return t.s.get(key)
 }
 
-// set writes a row that readers wait for.
+// set writes a row for whose sync readers wait.
 func (t *turn) set(key, value []byte) error {
 	t.marks = append(t.marks, string(key))
 	return t.batch.Set(key, value, nil)
 }
 
-// write has the writer run f, and makes what it writes durable. f writes all or, with an error, nothing.
+// write has the writer run f and makes its writes durable. f writes everything or, with an error, nothing.
 func (s *Store) write(ctx context.Context, operation string, f func(t *turn) error) error {
 	return s.observed(ctx, operation, func() error { return s.commit(ctx, true, f) })
 }
 
-// errFull is for writes to a disk that is nearly full.
+// errFull refuses writes to a nearly full disk.
 var errFull = fmt.Errorf("%w: the disk is nearly full", store.ErrUnavailable)
 
-// commit is write without an observer. synced is what turn.synced begins with.
+// commit is write without the observer. synced is the initial value of turn.synced.
 func (s *Store) commit(ctx context.Context, synced bool, f func(t *turn) error) error {
 	if s.low.Load() {
 		return errFull
@@ -205,7 +205,7 @@ func (s *Store) commit(ctx context.Context, synced bool, f func(t *turn) error) 
 	return s.do(ctx, synced, f)
 }
 
-// do has the writer do a job. It is given up before it begins, or when nothing of the caller's is looked at any more.
+// do passes a job to the writer. The caller can give up before the job begins, or once its data is no longer used.
 func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
@@ -231,7 +231,7 @@ func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) erro
 			return unavailable(j.err)
 		case <-given:
 			given, handed = nil, j.handed
-		case <-failed: // the writer may wait for what never comes
+		case <-failed: // the writer may wait for ever
 			failed, handed = nil, j.handed
 		case <-handed:
 			if err := s.Err(); err != nil {
@@ -242,7 +242,7 @@ func (s *Store) do(ctx context.Context, synced bool, f func(t *turn) error) erro
 	}
 }
 
-// runWriter does all that is written. It is a goroutine of its own because Pebble, if it cannot go on, does not come back.
+// runWriter performs all writes. It has its own goroutine because a call into a Pebble that cannot go on does not return.
 func (s *Store) runWriter() {
 	defer close(s.underWay)
 	for {
@@ -277,8 +277,8 @@ func (s *Store) takeTurn(j *job) {
 	s.underWay <- last
 }
 
-// apply hands a batch to Pebble. An error, or a panic of Pebble, which is how it tells that it cannot write its log, is the end of
-// the store.
+// apply passes a batch to Pebble. An error makes the store fail, and so does a panic, with which Pebble reports that it cannot write its
+// log.
 func (s *Store) apply(b *engine.Batch, synced bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -299,7 +299,7 @@ func (s *Store) apply(b *engine.Batch, synced bool) (err error) {
 	return err
 }
 
-// observed runs an operation and tells the observer of it. What a caller asked in vain, such as a name that is taken, is no failure.
+// observed runs an operation and reports it to the observer. Errors caused by the request, such as a name that is taken, are no failures.
 func (s *Store) observed(ctx context.Context, operation string, do func() error) error {
 	begun := time.Now()
 	err := do()

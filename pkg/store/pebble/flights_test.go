@@ -17,10 +17,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// errSeen ends a follower that has seen something.
+// errSeen stops a follower that has seen a record.
 var errSeen = errors.New("seen")
 
-// gate holds the syncs of the log back while it is closed.
+// gate holds the syncs of the log while it is locked.
 type gate struct{ sync.RWMutex }
 
 func (g *gate) wrap(fs vfs.FS) vfs.FS {
@@ -33,7 +33,7 @@ func (g *gate) wrap(fs vfs.FS) vfs.FS {
 	}))
 }
 
-// TestNobodyIsToldOfWhatIsNotOnTheDiskYet: reads wait for the sync of what they meet, and go on where they meet nothing of it.
+// TestNobodyIsToldOfWhatIsNotOnTheDiskYet: reads wait for the sync of the data that they read; other reads do not wait.
 func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 	sent := sendOf(1, "bob", "carol")
 	later := sendOf(2, "bob")
@@ -153,7 +153,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 				return err
 			},
 			[]call{account, func(ctx context.Context, s *pebble.Store) error {
-				return s.ReplaceHash(ctx, "bob", "hash", "another") // it is refused for what is not on the disk yet
+				return s.ReplaceHash(ctx, "bob", "hash", "another") // it is refused because of what is not on the disk yet
 			}},
 		},
 		"a key": {
@@ -171,7 +171,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 		},
 		"a cursor": {
 			func(ctx context.Context, s *pebble.Store) error { return s.AdvanceSession(ctx, "bob", "none", "e", 5) },
-			[]call{cursor}, // that of the account
+			[]call{cursor}, // the account's
 		},
 		"a value": {
 			func(ctx context.Context, s *pebble.Store) error {
@@ -211,7 +211,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- c.write(context.Background(), s) }()
 			require.Eventually(t, func() bool { return s.UnderWay() > 0 }, time.Minute, time.Millisecond)
-			require.Eventually(t, func() bool { // it is noted before it is visible
+			require.Eventually(t, func() bool { // a flight is added before its data is visible
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 				defer cancel()
 				return c.reads[0](ctx, s) != nil

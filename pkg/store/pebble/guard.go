@@ -10,14 +10,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// guard is the file system of a store. It keeps faults of the disk from where Pebble would end the process for them, or try again without
-// a pause.
+// guard is the file system of a store. It hides disk faults for which Pebble would end the process or retry without a pause.
 //
-// An operation on a log that fails is the end of the store; Pebble is told that it succeeded. From then on logs are written no more, so that
-// what is on the disk is what was there before; nothing is acknowledged (see landed), and what Pebble does by itself stops where it
-// would write the list of tables. Pebble itself panics when it has to end a log that failed, with locks in its hands.
+// A failed operation on a log fails the store, but Pebble is told that it succeeded. From then on logs are not written any more, so that
+// the disk stays as it was; nothing is acknowledged (see landed), and Pebble's background work blocks where it would write the list of
+// tables. Pebble itself would panic, holding locks, when it had to end a log that failed.
 //
-// An operation on a table that fails is told, but a little later. Pebble writes the table anew at once, as often as it takes.
+// A failed operation on a table is reported after a delay: Pebble retries the table immediately, any number of times.
 type guard struct {
 	vfs.FS
 	s *Store
@@ -26,7 +25,7 @@ type guard struct {
 // Unwrap implements vfs.FS.
 func (g *guard) Unwrap() vfs.FS { return g.FS }
 
-// role is what a file is for.
+// role is what a file is used for.
 type role int
 
 const (
@@ -36,7 +35,7 @@ const (
 	listRole
 )
 
-// roleOf is what a file of the store is for. Those of backups are none of its.
+// roleOf returns the role of a file of the store. Backup files have none.
 func (g *guard) roleOf(name string) role {
 	base := filepath.Base(name)
 	switch {
@@ -82,7 +81,7 @@ func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	return guarded, nil
 }
 
-// OpenDir implements vfs.FS. The names of logs are made durable by it.
+// OpenDir implements vfs.FS. Syncing the folder makes the names of logs durable.
 func (g *guard) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
 	if err != nil || filepath.Clean(name) != filepath.Clean(g.s.folder) {
@@ -91,7 +90,7 @@ func (g *guard) OpenDir(name string) (vfs.File, error) {
 	return &guardedFile{File: f, g: g, of: logRole}, nil
 }
 
-// dead reports whether a file is to be written no more, while Pebble is told that it was.
+// dead reports whether writes to a file are dropped while Pebble is told that they succeeded.
 func (g *guard) dead(of role) bool {
 	select {
 	case <-g.s.failed:
@@ -101,17 +100,17 @@ func (g *guard) dead(of role) bool {
 	}
 }
 
-// before holds up what must not be done once the store has failed, for good.
+// before blocks for ever what must not be done once the store has failed.
 func (g *guard) before(of role) {
 	if of == listRole && g.s.Err() != nil {
 		select {}
 	}
 }
 
-// retryDelay is how much later Pebble learns of a table that could not be written.
+// retryDelay is how long the report of a failed table write is delayed.
 const retryDelay = time.Second
 
-// met is what Pebble is told of an operation.
+// met returns what Pebble is told of an operation.
 func (g *guard) met(of role, err error) error {
 	if err == nil {
 		return nil
@@ -126,14 +125,14 @@ func (g *guard) met(of role, err error) error {
 	return err
 }
 
-// guardedFile is a file of the store that is written.
+// guardedFile is a file of the store that is being written.
 type guardedFile struct {
 	vfs.File
 	g  *guard
 	of role
 }
 
-// do does an operation, if it is to be done.
+// do performs an operation, unless the file is dead.
 func (f *guardedFile) do(operation func() error) error {
 	if f.g.dead(f.of) {
 		return nil
@@ -173,7 +172,7 @@ func (f *guardedFile) SyncTo(length int64) (full bool, err error) {
 // tableBuffer is how much of a table is written at a time. Pebble writes block by block, in two pieces each.
 const tableBuffer = 128 << 10
 
-// bufferedFile is a table that is written.
+// bufferedFile is a table that is being written.
 type bufferedFile struct {
 	*guardedFile
 	buf []byte
@@ -232,7 +231,7 @@ func (f *bufferedFile) Close() error {
 	return errors.Join(err, f.File.Close())
 }
 
-// after does an operation when all that was written before is in the file.
+// after performs an operation after flushing the buffer to the file.
 func (f *bufferedFile) after(operation func() error) error {
 	if err := f.flush(); err != nil {
 		return err
@@ -240,7 +239,7 @@ func (f *bufferedFile) after(operation func() error) error {
 	return operation()
 }
 
-// deadFile stands for a log that could not be made.
+// deadFile stands in for a log that could not be created.
 type deadFile struct{ vfs.File }
 
 func (deadFile) Write(p []byte) (int, error)    { return len(p), nil }
@@ -253,7 +252,7 @@ func (deadFile) Fd() uintptr                    { return vfs.InvalidFd }
 func (deadFile) Stat() (vfs.FileInfo, error)    { return deadInfo{}, nil }
 func (deadFile) Prefetch(int64, int64) error    { return nil }
 
-// deadInfo is about a file that is not there.
+// deadInfo describes a file that does not exist.
 type deadInfo struct{ vfs.FileInfo }
 
 func (deadInfo) Name() string      { return "" }

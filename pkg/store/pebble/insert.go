@@ -15,10 +15,10 @@ import (
 
 // InsertEntries implements store.Log.
 //
-// An entry counts only once its message is committed, so it need not be on the disk before: what is appended to the log without a
-// sync becomes durable with the sync of the commit, which comes after it in the same log. After a power failure the log ends
-// somewhere; a message is there only if its entries, which precede it, are. Two kinds of entries are passed by readers as soon as they
-// stand: a tombstone, and an entry whose message id is decided already. A slice that holds one is synced.
+// An entry counts only once its message is committed, so it need not be on the disk before. It is appended to the log without a sync and
+// becomes durable with the sync of the commit, which comes after it in the same log. After a power failure the log is cut off somewhere; a
+// message in it comes after its entries, so they are there too. Readers pass two kinds of entries at once: holes, and entries whose message
+// id is decided already. A slice with such an entry is synced.
 func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) (written []bool, err error) {
 	err = s.observed(ctx, "insert_entries", func() error {
 		return s.commit(ctx, false, func(t *turn) error {
@@ -77,14 +77,14 @@ func (s *Store) Commit(ctx context.Context, sends []store.Send) (results []store
 	return results, nil
 }
 
-// bulk is one turn of entries and messages. What it has put into its batch cannot be read yet: Store.decided, Store.fresh and the owners
-// know of it.
+// bulk is one turn that writes entries and messages. Reads do not see its batch yet; Store.decided, Store.fresh and the owners record what
+// is in it.
 type bulk struct {
 	*turn
-	// inboxes is room for those of a send, and key, value and header for what is written.
+	// inboxes, key, value and header are reused buffers.
 	inboxes            []inbox
 	key, value, header []byte
-	// rows are the entries as they were before the turn, once an inbox was looked up.
+	// rows iterates over the entries as they were before the turn. It is opened by the first lookup of an inbox.
 	rows *engine.Iterator
 }
 
@@ -97,12 +97,12 @@ func (s *Store) bulk(t *turn, f func(w *bulk) error) error {
 		err = errors.Join(err, w.rows.Close())
 	}
 	if err != nil {
-		s.owners.forget() // they may know of what was not written
+		s.owners.forget() // they may record what was not written
 	}
 	return err
 }
 
-// decided reports whether a message or a tombstone stands under an id.
+// decided reports whether an id holds a message or a tombstone.
 func (w *bulk) decided(id store.MessageID) (bool, error) {
 	if decided, known := w.s.decided[id]; known {
 		return decided, nil
@@ -135,7 +135,7 @@ func (w *bulk) insertEntry(e *store.Entry, written *bool) error {
 	return w.putEntry(e, in)
 }
 
-// sync makes the write a durable one, for which readers of an inbox wait.
+// sync makes the write durable, and readers of the inbox wait for it.
 func (w *bulk) sync(user string) {
 	w.synced = true
 	w.key = appendNamePrefix(w.key[:0], tableEntries, user)
@@ -144,7 +144,7 @@ func (w *bulk) sync(user string) {
 	}
 }
 
-// taken reports whether something stands at an entry's position.
+// taken reports whether there is an entry at e's position.
 func (w *bulk) taken(in inbox, e *store.Entry) (bool, error) {
 	if e.Position > in.tail {
 		return false, nil
@@ -183,7 +183,7 @@ func (w *bulk) insertMessage(m *store.Message, written *bool) error {
 	return w.putMessage(m)
 }
 
-// inUse is decided for who tells what it finds: that has to be durable.
+// inUse is decided for results that are reported to the caller: what they rest on has to be durable.
 func (w *bulk) inUse(id store.MessageID) (bool, error) {
 	decided, err := w.decided(id)
 	if decided {
@@ -218,7 +218,7 @@ func (w *bulk) putMessage(m *store.Message) error {
 	return w.batch.Set(w.key, w.value, nil)
 }
 
-// send writes a send whole, or finds what is in its way.
+// send writes a send whole, or finds what prevents it.
 func (w *bulk) send(send *store.Send, result *store.SendResult) (err error) {
 	if result.Decided, err = w.inUse(send.Message.ID); err != nil {
 		return err
@@ -254,23 +254,23 @@ func (w *bulk) send(send *store.Send, result *store.SendResult) (err error) {
 	return w.putMessage(&send.Message)
 }
 
-// owner is what is known of an inbox: who writes need not look it up.
+// owner caches what is known of an inbox, so that writers need not look it up.
 type owner struct {
-	// tail is no lower than any position that holds an entry. Above it nothing stands.
+	// tail is at least every position that holds an entry. Positions above it are free.
 	tail int64
-	// due is when the store will look for what is to be purged on that day, or unknown. What is not known is not looked up: a row too many
-	// costs less, and goes with the others of its day.
+	// due is when Purge will look into the inbox on that day, or unknown. An unknown value is not looked up: a superfluous purge row costs
+	// less, and is removed with the others of its day.
 	due int64
 }
 
 const unknown = math.MinInt64
 
-// looks reports whether the store is known to look into the inbox on the day of a moment, and no later than then.
+// looks reports whether Purge is known to look into the inbox on the day of a moment, at that moment or before.
 func (o owner) looks(at int64) bool {
 	return o.due != unknown && o.due <= at && dayOf(o.due) == dayOf(at)
 }
 
-// inbox is an owner and the hash of its name.
+// inbox is an owner with the hash of its name.
 type inbox struct {
 	owner
 	hash uint64
@@ -281,13 +281,13 @@ type hashedPlace struct {
 	position int64
 }
 
-// maxOwners is how many inboxes are known at least, and half as many as at most. So many take 20 MiB: to look up one that is not known costs
-// more than all the rest of a send.
+// maxOwners is how many inboxes are cached at least; twice as many at most. That takes 20 MiB: a lookup costs more than all the rest of a
+// send.
 const maxOwners = 1 << 19
 
-// owners are the inboxes that were written to last, by the hashes of their names. Of a million, two have one hash once in 37 million
-// processes: then the tail of one may be taken for the other's, whose positions are written once only as long as the counters that give them
-// do not go back, and one may be purged on the next day that it has something due.
+// owners are the most recently written inboxes, by the hashes of their names. Among a million, two share a hash in one of 37 million
+// processes. Then the tail of one may be taken for the other's, whose positions stay write-once only as long as its counter does not go
+// back, and one may be purged only on the next day on which it has something due.
 type owners struct {
 	seed           maphash.Seed
 	recent, before map[uint64]owner
@@ -317,7 +317,7 @@ func (o *owners) put(in inbox) {
 
 func (o *owners) forget() { o.recent, o.before = nil, nil }
 
-// inbox finds an inbox.
+// inbox returns what is known of an inbox, and looks it up if needed.
 func (w *bulk) inbox(user string) (inbox, error) {
 	in, known := w.s.owners.get(user)
 	if known {

@@ -11,7 +11,7 @@ import (
 func (s *Store) Keep(ctx context.Context, m store.Message, until time.Time) error {
 	return s.observed(ctx, "keep", func() error {
 		enough := false
-		err := s.view(ctx, func() error { // and what is read from the disk for it need not be read in turn
+		err := s.view(ctx, func() error { // loads the row into the cache, so that the turn need not read the disk
 			standing, found, err := s.message(ctx, m.ID)
 			if err == nil && (!found || !sameMessage(standing, m)) {
 				err = store.ErrNotFound
@@ -26,13 +26,13 @@ func (s *Store) Keep(ctx context.Context, m store.Message, until time.Time) erro
 	})
 }
 
-// sameMessage reports whether two that were read under one id are the same: once the first has been purged, another may come.
+// sameMessage reports whether two reads of an id found the same message: after a purge, another may have the id.
 func sameMessage(a, b store.Message) bool {
 	return a.Tombstone == b.Tombstone && millis(a.CreatedAt) == millis(b.CreatedAt)
 }
 
-// keep moves the end of a message that was read, if that is to be later, in the header and in the copy of it that stands with the content,
-// which goes no later for that.
+// keep moves the end of a message that was read to until, if that is later. It changes the header and the header's copy in the content. The
+// content is erased no later.
 func (t *turn) keep(read store.Message, until time.Time) error {
 	id := read.ID
 	var m store.Message

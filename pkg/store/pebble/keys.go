@@ -34,7 +34,7 @@ const (
 	momentLen   = 8
 )
 
-// errBadName means that a name holds a byte that ends names. No name that was registered does.
+// errBadName means that a name contains the byte that ends names. No registered name does.
 var errBadName = errors.New("a name with a zero byte")
 
 func checkName(names ...string) error {
@@ -50,7 +50,7 @@ func nameKey(table byte, name string) []byte {
 	return append(append(make([]byte, 0, len(name)+1), table), name...)
 }
 
-// namePrefix is what the keys about a name begin with that go on.
+// namePrefix is the prefix of keys that continue after a name.
 func namePrefix(table byte, name string) []byte {
 	return appendNamePrefix(make([]byte, 0, len(name)+10), table, name)
 }
@@ -67,15 +67,15 @@ func sessionKey(name, session string) []byte {
 	return append(namePrefix(tableSessions, name), session...)
 }
 
-// entryKey is the key of a position, of which none is below 0.
+// entryKey returns the key of a position. Positions below 0 count as 0.
 func entryKey(dst []byte, user string, position int64) []byte {
 	return binary.BigEndian.AppendUint64(appendNamePrefix(dst, tableEntries, user), uint64(max(0, position)))
 }
 
-// positionOf is the position in an entry's key.
+// positionOf returns the position in an entry's key.
 func positionOf(key []byte) int64 { return int64(binary.BigEndian.Uint64(key[len(key)-positionLen:])) }
 
-// inboxOf is the prefix in an entry's key.
+// inboxOf returns the prefix of an entry's key: table and user.
 func inboxOf(key []byte) []byte { return key[:len(key)-positionLen] }
 
 func headerKey(dst []byte, id store.MessageID) []byte {
@@ -94,12 +94,12 @@ func entryPurgeKey(dst []byte, due int64, user string) []byte {
 	return append(appendMoment(append(dst, tableEntryPurge), due), user...)
 }
 
-// dueAndUser reads an entryPurgeKey.
+// dueAndUser parses an entryPurgeKey.
 func dueAndUser(key []byte) (due int64, user string) {
 	return int64(binary.BigEndian.Uint64(key[1:]) ^ 1<<63), string(key[1+momentLen:])
 }
 
-// expiryKey is the key of what is to be forgotten at a moment.
+// expiryKey returns the key of a row that says when something may be forgotten.
 func expiryKey(table byte, at int64, key []byte) []byte {
 	return append(appendMoment(append(make([]byte, 0, 1+momentLen+len(key)), table), at), key...)
 }
@@ -108,7 +108,7 @@ func appendMoment(dst []byte, ms int64) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(ms)^1<<63)
 }
 
-// dayOf is the day of a moment.
+// dayOf returns the day of a moment.
 func dayOf(ms int64) int32 {
 	const day = int64(24 * time.Hour / time.Millisecond)
 	if ms < 0 {

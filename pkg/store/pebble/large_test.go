@@ -31,13 +31,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// What is the same in a store of any size.
+// What is the same in stores of all sizes.
 const (
-	// rounds is how many entries an inbox has. In each round every inbox is given one, in another order.
+	// rounds is the number of entries per inbox. In each round every inbox gets one, in another order.
 	rounds = 100
-	// retention is over which time the messages are spread, and how long each is kept.
+	// retention is the time over which the messages are spread, and how long each is kept.
 	retention = 90 * 24 * time.Hour
-	// gone is how many entries of each inbox retention has removed before.
+	// gone is how many entries retention has removed from each inbox before.
 	gone = 10
 	// page is how many entries a read asks for.
 	page = 50
@@ -48,11 +48,11 @@ const (
 	largeUser              = "large"
 )
 
-// oldest is when the first message was sent: in the middle of a day, so that there is a day of which only a part is due.
+// oldest is when the first message was sent: at noon, so that on some day only a part is due.
 var oldest = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// shape says which entries there are. All is computed, so that any table can be written in the order of its keys: a round is a row of
-// slots, two for a message, the recipient's and the sender's; the first of every stride slots is one of the large inbox.
+// shape defines the entries of a store. All are computed, so that each table can be written in key order: a round is a row of slots, two
+// per message, the recipient's and the sender's. The first of every stride slots belongs to the large inbox.
 type shape struct {
 	entries, inboxes, stride, slots int
 	step, back                      int
@@ -65,7 +65,7 @@ func shapeOf(entries int) shape {
 	return s
 }
 
-// scatter returns a factor that scatters the numbers below n over them, and the one that gathers them.
+// scatter returns a factor that permutes the numbers below n, and its inverse.
 func scatter(n int) (step, back int) {
 	for step = max(1, n*618/1000); ; step++ {
 		if inverse := new(big.Int).ModInverse(big.NewInt(int64(step)), big.NewInt(int64(n))); inverse != nil {
@@ -76,12 +76,12 @@ func scatter(n int) (step, back int) {
 
 func (s shape) messages() int { return s.entries / 2 }
 
-// large is how many entries the large inbox has.
+// large returns the number of entries of the large inbox.
 func (s shape) large() int { return s.entries / s.stride }
 
 func userName(inbox int) string { return fmt.Sprintf("user%07d", inbox) }
 
-// place is whose a slot is.
+// place returns the place of a slot's entry.
 func (s shape) place(round, slot int) store.Place {
 	if slot%s.stride == 0 {
 		return store.Place{User: largeUser, Position: int64(gone + round*(s.slots/s.stride) + slot/s.stride + 1)}
@@ -90,32 +90,32 @@ func (s shape) place(round, slot int) store.Place {
 	return store.Place{User: userName((n*s.step + round*7919) % s.inboxes), Position: int64(gone + round + 1)}
 }
 
-// slot is where an inbox stands in a round.
+// slot returns the slot of an inbox in a round.
 func (s shape) slot(round, inbox int) int {
 	n := (inbox + s.inboxes - round*7919%s.inboxes) % s.inboxes * s.back % s.inboxes
 	return n/(s.stride-1)*s.stride + 1 + n%(s.stride-1)
 }
 
-// slotOfLarge is where a position of the large inbox stands.
+// slotOfLarge returns the slot of a position of the large inbox.
 func (s shape) slotOfLarge(position int) (round, slot int) {
 	each := s.slots / s.stride
 	return (position - gone - 1) / each, (position - gone - 1) % each * s.stride
 }
 
-// number is the number of the message of a slot. They are in the order of time.
+// number returns the number of a slot's message. Messages are numbered in order of time.
 func (s shape) number(round, slot int) int { return round*s.slots/2 + slot/2 }
 
 func (s shape) at(number int) time.Time {
 	return oldest.Add((retention / time.Duration(s.messages())).Truncate(time.Millisecond) * time.Duration(number))
 }
 
-// dueAt is when so many messages are due.
+// dueAt returns when the first so many messages are due.
 func (s shape) dueAt(messages int) time.Time { return s.at(messages - 1).Add(retention) }
 
-// layer is what is in one level of the tree, a range of rounds: what is newer is further up.
+// layer is one level of the LSM tree, as a range of rounds: newer rounds are in higher levels.
 type layer struct{ from, to int }
 
-// layers are as in a tree that has grown: each level has ten times as much as the one above it. What is small is in one.
+// layers returns the levels of a grown tree: each has ten times as much as the one above. Small stores have one level.
 func (s shape) layers() []layer {
 	if s.entries < 1_000_000 {
 		return []layer{{0, rounds}}
@@ -123,7 +123,7 @@ func (s shape) layers() []layer {
 	return []layer{{0, 89}, {89, 99}, {99, rounds}}
 }
 
-// ids numbers the messages of a layer so that their ids are scattered over all there are, and can be told in their order.
+// ids numbers the messages of a layer so that their ids are scattered over the id space but can be generated in order.
 type ids struct {
 	first, n, step, back int
 	low                  uint32
@@ -142,10 +142,10 @@ func (i ids) id(number int) (id store.MessageID) {
 	return id
 }
 
-// ranked is the number of the message whose id is the rank-th of the layer.
+// ranked returns the number of the message whose id has the given rank in the layer.
 func (i ids) ranked(rank int) int { return i.first + rank*i.back%i.n }
 
-// filler writes tables as the store would have them after so many sends.
+// filler writes tables like those of a store after as many sends.
 type filler struct {
 	shape
 	folder string
@@ -157,7 +157,7 @@ type filler struct {
 	paths []string
 }
 
-// unsynced spares the syncs of what is made for a measurement.
+// unsynced skips syncs while a store for a measurement is made.
 type unsynced struct{ vfs.File }
 
 func (unsynced) Sync() error                { return nil }
@@ -181,7 +181,7 @@ func (f *filler) table(write func(w *sstable.Writer) error) error {
 	return w.Close()
 }
 
-// cut is a text that cannot be compressed, another one for each number.
+// cut returns an incompressible text, a different one for each number.
 func (f *filler) cut(number, length int) string {
 	from := number * 52 % (len(f.text) - length)
 	return f.text[from&^3:][:length]
@@ -214,7 +214,7 @@ func (f *filler) entry(i ids, round, slot int) store.Entry {
 	return e
 }
 
-// fill fills a store, level by level from the lowest.
+// fill fills a store level by level, lowest first.
 func (f *filler) fill(b *testing.B, s *Store) {
 	for _, l := range f.layers() {
 		f.paths = nil
@@ -241,7 +241,7 @@ func (f *filler) fill(b *testing.B, s *Store) {
 	}
 }
 
-// chunks hands ranges of from … to-1 to f, each for a table.
+// chunks splits from … to-1 into ranges, and writes a table for each.
 func (f *filler) chunks(tables *errgroup.Group, from, to, size int, write func(w *sstable.Writer, from, to int) error) {
 	for begin := from; begin < to; begin += size {
 		tables.Go(func() error {
@@ -250,8 +250,8 @@ func (f *filler) chunks(tables *errgroup.Group, from, to, size int, write func(w
 	}
 }
 
-// How many rows make a file of about the size that the store would give it: contents and ends of messages are never merged, so that their files
-// are what was written at a time.
+// How many rows make a file of about the size that the store would make. Contents and purge rows of messages are never merged, so their
+// files contain what was written at a time.
 const (
 	rowsOfEntries, rowsOfMessages, rowsOfPurges, rowsAtATime = 150_000, 200_000, 500_000, 8_000
 )
@@ -324,7 +324,7 @@ func (f *filler) fillContents(tables *errgroup.Group, in ids) {
 	})
 }
 
-// firstOfItsDay reports whether a slot's is the first entry of its inbox that goes on its day.
+// firstOfItsDay reports whether a slot's entry is the first of its inbox that is due on its day.
 func (f *filler) firstOfItsDay(round, slot int) bool {
 	before := 0
 	place := f.place(round, slot)
@@ -340,7 +340,7 @@ func (f *filler) firstOfItsDay(round, slot int) bool {
 	return dayOf(millis(f.at(before).Add(retention))) != dayOf(millis(f.at(f.number(round, slot)).Add(retention)))
 }
 
-// fillPurges writes the rows that tell when an inbox has something due.
+// fillPurges writes the rows that say when an inbox has entries due.
 func (f *filler) fillPurges(tables *errgroup.Group, in ids) {
 	f.chunks(tables, in.first, in.first+in.n, rowsOfPurges, func(w *sstable.Writer, from, to int) error {
 		var key []byte
@@ -376,7 +376,7 @@ func (f *filler) fillTails(tables *errgroup.Group) {
 	})
 }
 
-// filled makes a store of a size in a folder, or takes the one that is there.
+// filled makes a store of a given shape in a folder, unless it exists.
 func filled(b *testing.B, folder string, of shape) {
 	if _, err := os.Stat(folder); err == nil {
 		return
@@ -399,7 +399,7 @@ func filled(b *testing.B, folder string, of shape) {
 	require.NoError(b, os.Rename(folder+".part", folder))
 }
 
-// copied makes a folder that shares its tables with a filled one.
+// copied makes a folder that shares its tables with a filled store.
 func copied(b *testing.B, from, to string) {
 	require.NoError(b, os.RemoveAll(to))
 	s, err := Open(b.Context(), from, Options{})
@@ -408,7 +408,7 @@ func copied(b *testing.B, from, to string) {
 	require.NoError(b, s.Close())
 }
 
-// costs are what an operation took each time.
+// costs records the cost of each run of an operation.
 type costs struct {
 	b      *testing.B
 	took   []time.Duration
@@ -434,11 +434,11 @@ func processorTimeOf(b *testing.B) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// BenchmarkLarge tells what a store of 1,000 entries costs, and what larger ones do: LARGE is their sizes, such as 1000000,100000000. Each
-// has one inbox with a hundredth of all entries, and others with a hundred each. LARGE_FOLDER is where they are kept for the next time;
-// 100,000,000 entries take 45 GB.
+// BenchmarkLarge compares the costs of a store of 1,000 entries with those of larger ones. LARGE lists their sizes, such as
+// 1000000,100000000. Each store has one inbox with a hundredth of all entries; the others have a hundred entries each. LARGE_FOLDER keeps
+// the stores for the next run; 100,000,000 entries take 45 GB.
 //
-// Each part begins with a store that was just opened: the cache is empty, and what of the folder the system remembers it remembers.
+// Each part begins with a freshly opened store: its cache is empty, but the system's page cache is not.
 func BenchmarkLarge(b *testing.B) {
 	sizes := []int{1000}
 	for _, size := range strings.Split(cmp.Or(os.Getenv("LARGE"), "100000"), ",") {
@@ -477,11 +477,11 @@ type largeStore struct {
 func (l *largeStore) open(b *testing.B) *Store {
 	s, err := Open(b.Context(), l.folder, Options{})
 	require.NoError(b, err)
-	b.Cleanup(func() { _ = s.Close() }) // where the part fails before it has closed it
+	b.Cleanup(func() { _ = s.Close() }) // in case the part fails before it closes the store
 	return s
 }
 
-// settled waits until Pebble has looked at all its tables, which it does by itself after an Open, and has nothing to merge.
+// settled waits until Pebble has loaded its table statistics, which it starts after an Open, and has no compactions left.
 func settled(s *Store) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -490,7 +490,7 @@ func settled(s *Store) {
 	}
 }
 
-// measured does an operation over and over on a store that was just opened.
+// measured repeats an operation on a freshly opened store.
 func (l *largeStore) measured(b *testing.B, operation func(s *Store)) {
 	l.measuredAfter(b, func(*Store) {}, operation)
 }
@@ -558,7 +558,7 @@ func benchmarkHistoryLarge(b *testing.B, l *largeStore) {
 	l.measured(b, func(s *Store) { readLast(b, s, largeUser) })
 }
 
-// benchmarkBackup is without the check that reads the copy, whose cost is that of reading all there is.
+// benchmarkBackup leaves out the check of the copy, which costs as much as reading everything.
 func benchmarkBackup(b *testing.B, l *largeStore) {
 	to := l.folder + "-backup"
 	s := l.open(b)
@@ -605,7 +605,7 @@ func benchmarkPurgeDue(b *testing.B, l *largeStore) {
 	require.NoError(b, s.Close())
 }
 
-// sender makes sends between inboxes, at their ends.
+// sender makes sends between inboxes, at their tails.
 type sender struct {
 	*largeStore
 	text string
@@ -616,7 +616,7 @@ func (l *largeStore) sender() *sender {
 	return &sender{l, base64.StdEncoding.EncodeToString(make([]byte, largeContent/4*3)), map[int]int64{}}
 }
 
-// send is one between two of the first so many inboxes, in a scattered order.
+// send makes a send between two of a set of among inboxes, which is scattered over all inboxes.
 func (s *sender) send(among int) store.Send {
 	now := s.at(s.messages())
 	m := store.Message{
@@ -653,14 +653,14 @@ func (s *sender) commit(b *testing.B, in *Store, among, n int) {
 	}
 }
 
-// benchmarkCommitAny is a send between two inboxes of which the store most likely knows nothing yet.
+// benchmarkCommitAny sends between two inboxes that the store most likely has not cached.
 func benchmarkCommitAny(b *testing.B, l *largeStore) {
 	copied(b, l.from, l.folder)
 	sender := l.sender()
 	l.measured(b, func(s *Store) { sender.commit(b, s, l.inboxes, 1) })
 }
 
-// benchmarkCommitKnown is a send between two inboxes that were written to before.
+// benchmarkCommitKnown sends between two inboxes that were written to before.
 func benchmarkCommitKnown(b *testing.B, l *largeStore) {
 	copied(b, l.from, l.folder)
 	sender := l.sender()
@@ -668,7 +668,7 @@ func benchmarkCommitKnown(b *testing.B, l *largeStore) {
 		func(s *Store) { sender.commit(b, s, min(500, l.inboxes), 1) })
 }
 
-// benchmarkCommitMany is for a send of a hundred that come together, between any inboxes.
+// benchmarkCommitMany commits a hundred sends together, between any inboxes.
 func benchmarkCommitMany(b *testing.B, l *largeStore) {
 	copied(b, l.from, l.folder)
 	sender := l.sender()

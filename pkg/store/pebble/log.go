@@ -11,20 +11,20 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// span is a range of keys: from, and not to.
+// span is a range of keys: including from, excluding to.
 type span struct{ from, to []byte }
 
-// prefixSpan are the keys that begin with a prefix.
+// prefixSpan returns the span of the keys with a prefix.
 func prefixSpan(prefix []byte) span { return span{from: prefix, to: after(prefix)} }
 
 func (s *Store) iterate(bounds span) (*engine.Iterator, error) {
 	return s.db.NewIter(&engine.IterOptions{LowerBound: bounds.from, UpperBound: bounds.to})
 }
 
-// looksAt is after how many rows a long read looks whether its caller has gone away.
+// looksAt is how many rows a long read takes between checks of its context.
 const looksAt = 64
 
-// walk hands what stands in a range to f, in order, until f wants no more. f must not keep what it is handed.
+// walk passes the rows of a range to f, in order, until f stops it. f must not keep its arguments.
 func (s *Store) walk(ctx context.Context, bounds span, f func(key, value []byte) (more bool, err error)) error {
 	rows, err := s.iterate(bounds)
 	if err != nil {
@@ -50,7 +50,7 @@ func walk(ctx context.Context, rows *engine.Iterator, f func(key, value []byte) 
 	return rows.Error()
 }
 
-// many calls f for 0 … n-1, until the caller goes away.
+// many calls f for 0 … n-1, until ctx ends.
 func many(ctx context.Context, n int, f func(i int) error) error {
 	for i := range n {
 		if i%looksAt == looksAt-1 && ctx.Err() != nil {
@@ -81,7 +81,7 @@ func (s *Store) Messages(ctx context.Context, ids []store.MessageID) (map[store.
 	return found, nil
 }
 
-// message reads what stands under an id: its header, and its content if that has not been erased.
+// message reads the message of an id: its header, and its content if that has not been erased.
 func (s *Store) message(ctx context.Context, id store.MessageID) (m store.Message, found bool, err error) {
 	var flags byte
 	var buf [maxKey]byte
@@ -104,11 +104,10 @@ func (s *Store) message(ctx context.Context, id store.MessageID) (m store.Messag
 	return m, found && err == nil, err
 }
 
-// maxKey is room for the keys that have no name in them.
+// maxKey is the size of the longest key without a name.
 const maxKey = 1 + momentLen + idLen + 1
 
-// MessagesOf implements store.Log. An entry tells when its message expires, and so where the content is, unless the message was
-// committed by another attempt than the one that prepared the entry.
+// MessagesOf implements store.Log. An entry's ExpiresAt locates the content, unless another attempt than the entry's committed the message.
 func (s *Store) MessagesOf(ctx context.Context, entries []store.Entry) (map[store.MessageID]store.Message, error) {
 	found := make(map[store.MessageID]store.Message, len(entries))
 	err := s.read(ctx, "messages", func() error {
@@ -170,7 +169,7 @@ func (s *Store) Decided(ctx context.Context, ids []store.MessageID) (map[store.M
 	return decided, nil
 }
 
-// expectEntries bounds the room that is made for entries at once.
+// expectEntries bounds the capacity allocated up front for entries.
 const expectEntries = 256
 
 // Entries implements store.Log.
@@ -224,8 +223,8 @@ func (s *Store) FirstAfter(ctx context.Context, user string, after int64) (first
 	return first, nil
 }
 
-// Tails implements store.Log. Retention removes entries from the old end of an inbox, but for those that were written at about the same
-// time: what has been removed reaches no further than to the lowest that is left.
+// Tails implements store.Log. Retention removes entries from the old end of an inbox, in order except for entries written at about the same
+// time. So Removed must be below the lowest remaining entry.
 func (s *Store) Tails(ctx context.Context, users []string) (map[string]store.Tail, error) {
 	tails := make(map[string]store.Tail, len(users))
 	err := s.read(ctx, "tails", func() error {
@@ -263,7 +262,7 @@ func (s *Store) tail(rows *engine.Iterator, user string) (tail store.Tail, err e
 	return tail, rows.Error()
 }
 
-// highest is the highest position of the inbox with a prefix, -1 if there is none.
+// highest returns the highest position of the inbox with a prefix, or -1.
 func highest(rows *engine.Iterator, prefix []byte) (int64, error) {
 	if rows.SeekLT(after(prefix)) && hasPrefix(rows.Key(), prefix) {
 		return positionOf(rows.Key()), nil
@@ -275,7 +274,7 @@ func hasPrefix(key, prefix []byte) bool {
 	return len(key) >= len(prefix) && string(key[:len(prefix)]) == string(prefix)
 }
 
-// removed is the highest position that was removed from an inbox.
+// removed returns the highest position that was removed from an inbox.
 func (s *Store) removed(user string) (position int64, err error) {
 	_, err = s.look(nameKey(tableTails, user), func(value []byte) error {
 		position, err = number(value)
@@ -300,7 +299,7 @@ func (s *Store) EntriesAt(ctx context.Context, places []store.Place) ([]store.En
 	return entries, nil
 }
 
-// at hands what stands at places to f, and waits until it is durable. f must not keep what it is handed.
+// at passes the entries at places to f, and waits until they are durable. f must not keep its argument.
 func (s *Store) at(ctx context.Context, places []store.Place, f func(place store.Place, value []byte) error) error {
 	var key []byte
 	var place store.Place
@@ -318,7 +317,7 @@ func (s *Store) at(ctx context.Context, places []store.Place, f func(place store
 
 // MarkRead implements store.Log.
 func (s *Store) MarkRead(ctx context.Context, place store.Place, at time.Time) error {
-	seen, err := s.EntriesAt(ctx, []store.Place{place}) // and what is read from the disk for it need not be read in turn
+	seen, err := s.EntriesAt(ctx, []store.Place{place}) // loads the row into the cache, so that the turn need not read the disk
 	switch {
 	case err != nil:
 		return err

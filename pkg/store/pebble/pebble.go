@@ -17,11 +17,11 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// schemaVersion is what this program writes. It reads no other: none before it was released.
+// schemaVersion is what this program writes. It reads no other version: earlier ones were never released.
 const schemaVersion = 2
 
 var (
-	// ErrNewerSchema means that a later version of this program has written the store.
+	// ErrNewerSchema means that a newer version of this program has written the store.
 	ErrNewerSchema = errors.New("the store was written by a newer version")
 	// ErrForeign means that the folder holds a database of another program.
 	ErrForeign = errors.New("it is no store of this program")
@@ -29,24 +29,23 @@ var (
 	errClosed = fmt.Errorf("%w: closed", store.ErrUnavailable)
 )
 
-// Options are what can be set; the zero value of each is its default.
+// Options configure a Store; the zero value of each field selects its default.
 type Options struct {
-	// Memory bounds the blocks that are kept and what was written and is not in tables yet, in bytes: 64 MiB by default. Half of it at
-	// most is for what was written.
+	// Memory bounds the block cache and written data that is not in tables yet, in bytes: 64 MiB by default. At most half of it is for
+	// written data.
 	Memory int64
-	// MinFree is how much room the disk must have for anything to be written, in bytes: 64 MiB by default. Below it all writes but those of
-	// Purge are refused. That leaves room for what Pebble has to write by itself: a disk that is full is the end of a Store.
+	// MinFree is how much disk space must be free for writes, in bytes: 64 MiB by default. Below it all writes except those of Purge are
+	// refused. That leaves space for Pebble's own writes: on a full disk the Store fails for good.
 	MinFree uint64
-	// MaxOpenFiles bounds the tables that are open: by default a quarter of what this process may have open, but 500 at least and 16,384 at
-	// most.
+	// MaxOpenFiles bounds the open tables: by default a quarter of the process's file limit, at least 500 and at most 16,384.
 	MaxOpenFiles int
-	// Log is told what went wrong; nobody is by default.
+	// Log receives errors; nil discards them.
 	Log *slog.Logger
-	// Observe is told of every operation of the ports: whom it is for, its name, how long it took with the wait for its turn to write and for
-	// the sync, and whether the store failed it. What Pebble does by itself counts, where it fails, as the operation "background", and
-	// the times in which writes had to wait for that as "stall".
+	// Observe is called after every operation of the ports: with its context, its name, its duration including the wait for its turn to
+	// write and for the sync, and whether the store failed it. A failure of Pebble's background work is reported as operation "background",
+	// a time in which writes had to wait for Pebble as "stall".
 	Observe func(ctx context.Context, operation string, took time.Duration, failed bool)
-	// FS is the file system; that of the machine by default. Tests put faults into it.
+	// FS is the file system; the operating system's by default. Tests inject faults with it.
 	FS vfs.FS
 }
 
@@ -91,8 +90,8 @@ type Store struct {
 	// readOnly is for checks.
 	readOnly bool
 
-	// jobs is what the writer takes. What follows is its own: the number of its turn, what it knows of inboxes, and of this turn which
-	// message ids are in use, of those that it has looked at, and at which positions it has written.
+	// jobs are taken by the writer goroutine, which owns the fields below: the number of its turn, what it knows of inboxes, and for this
+	// turn whether the ids it has looked up are in use, and at which positions it has written.
 	jobs    chan *job
 	turn    uint64
 	owners  owners
@@ -108,12 +107,12 @@ type Store struct {
 	stalled atomic.Int64
 	notes   notes
 
-	// failed is closed when the store has failed, after cause was set.
+	// failed is closed when the store has failed, after cause is set.
 	failed   chan struct{}
 	failOnce sync.Once
 	cause    error
 
-	// life is held by who reads, and by Close when the database is closed.
+	// life is read-locked by readers, and locked by Close while it closes the database.
 	life   sync.RWMutex
 	closed chan struct{}
 	once   sync.Once
@@ -124,7 +123,7 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens or makes the store in a folder, for this process alone. The folder is made if it is not there, for its owner alone.
+// Open opens or creates the store in a folder, exclusively for this process. A new folder is accessible to its owner only.
 func Open(ctx context.Context, folder string, o Options) (*Store, error) {
 	s, err := open(ctx, folder, o, false)
 	if err != nil {
@@ -176,7 +175,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 
 var schemaKey = []byte{tableSchema}
 
-// checkSchema makes an empty database a store, and refuses what this program does not know.
+// checkSchema initialises an empty database, and refuses schemas that this program does not know.
 func (s *Store) checkSchema(readOnly bool) error {
 	version, err := s.get(schemaKey)
 	if err != nil {
@@ -214,8 +213,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	})
 }
 
-// Close implements store.Store. It waits for what is under way, and takes what is in the log over into tables. A store that has failed is left as it is, and its folder locked,
-// until the process ends: nothing that might depend on what failed is written any more.
+// Close implements store.Store. It waits for what is under way and flushes the log into tables. A failed store is left as it is, with its
+// folder locked until the process ends: nothing that may depend on what failed is written any more.
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -240,10 +239,10 @@ func (s *Store) Close() error {
 	return err
 }
 
-// flushTime bounds how long Close waits for a table, on a disk that takes none.
+// flushTime bounds how long Close waits for the flush.
 const flushTime = 10 * time.Second
 
-// emptyLog has what is in the log written to tables. What is not, the next process finds in the log.
+// emptyLog flushes the log into tables. The next process finds the rest in the log.
 func (s *Store) emptyLog() {
 	if s.readOnly {
 		return
@@ -261,10 +260,10 @@ func (s *Store) emptyLog() {
 	}
 }
 
-// Failed is closed when the store has failed for good: see Err.
+// Failed returns a channel that is closed when the store has failed for good: see Err.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 
-// Err is why the store has failed: after it nothing can be read or written any more, and the process has to end. nil while it has not.
+// Err returns why the store has failed, or nil. After a failure nothing can be read or written, and the process has to end.
 func (s *Store) Err() error {
 	select {
 	case <-s.failed:
@@ -274,7 +273,7 @@ func (s *Store) Err() error {
 	}
 }
 
-// fail is for what leaves it open what is on the disk.
+// fail is called for errors after which it is unknown what is on the disk.
 func (s *Store) fail(err error) {
 	s.failOnce.Do(func() {
 		s.cause = fmt.Errorf("%w: the store has failed: %w", store.ErrUnavailable, err)
@@ -283,7 +282,8 @@ func (s *Store) fail(err error) {
 	})
 }
 
-// view runs f, which reads, while the database stays open. What has failed tells nothing: it may have shown what is on no disk.
+// view runs f, which reads, while the database stays open. If the store fails meanwhile, f's result is dropped: it may have seen data that
+// is on no disk.
 func (s *Store) view(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {
 		return unavailable(err)
@@ -304,12 +304,12 @@ func (s *Store) view(ctx context.Context, f func() error) error {
 	return unavailable(err)
 }
 
-// read is view with an observer.
+// read is view, reported to the observer.
 func (s *Store) read(ctx context.Context, operation string, f func() error) error {
 	return s.observed(ctx, operation, func() error { return s.view(ctx, f) })
 }
 
-// get returns a copy of a value, nil if there is none.
+// get returns a copy of a value, or nil.
 func (s *Store) get(key []byte) (value []byte, err error) {
 	_, err = s.look(key, func(v []byte) error {
 		value = append(make([]byte, 0, len(v)), v...)
@@ -318,7 +318,7 @@ func (s *Store) get(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// look hands a value to f, which must not keep it, and reports whether there is one.
+// look passes a value to f, which must not keep it, and reports whether there is one.
 func (s *Store) look(key []byte, f func(value []byte) error) (found bool, err error) {
 	value, closer, err := s.db.Get(key)
 	if errors.Is(err, engine.ErrNotFound) {
@@ -336,7 +336,7 @@ func (s *Store) has(key []byte) (bool, error) {
 	return s.look(key, func([]byte) error { return nil })
 }
 
-// unavailable makes of whatever Pebble reports what the ports promise; sentinels of the ports pass.
+// unavailable turns Pebble's errors into store.ErrUnavailable; sentinels of the ports pass unchanged.
 func unavailable(err error) error {
 	switch {
 	case err == nil:
@@ -348,7 +348,7 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 }
 
-// privateFS makes folders for their owner alone: the store holds password hashes.
+// privateFS makes folders accessible to their owner only: the store holds password hashes.
 type privateFS struct{ vfs.FS }
 
 func (fs privateFS) MkdirAll(dir string, _ os.FileMode) error { return fs.FS.MkdirAll(dir, 0o700) }

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// small is for tests that have many stores.
+// small is for tests with many stores.
 var small = pebble.Options{Memory: 4 << 20}
 
 func open(t testing.TB, folder string, o pebble.Options) *pebble.Store {

@@ -14,21 +14,20 @@ import (
 const (
 	// purgeBatch is how many rows of a kind one turn of Purge removes, so that writers never wait for long.
 	purgeBatch = 500
-	// purgeTime is after how long a turn that looks into inboxes ends: each may have to be read from the disk.
+	// purgeTime is when a turn that looks into inboxes ends: each may have to be read from the disk.
 	purgeTime = 10 * time.Millisecond
-	// lookahead is how many entries of an inbox that are not due are passed in search of one that is. They go in order of position but for
-	// those that were written at about the same time. What is behind more of them goes when they do: they have a row of their own.
+	// lookahead is how many entries of an inbox that are not due Purge passes in search of one that is. Entries become due in order of
+	// position, except for those written at about the same time. What is further behind goes when they do: they have their own row.
 	lookahead = 16
-	// flushAfter is from how many removed rows on Purge asks Pebble to make use of what it was told: what was removed gives no space back
-	// while that stands in the log alone.
+	// flushAfter is after how many removed rows Purge triggers a flush: removals free no space while they are only in the log.
 	flushAfter = 1000
 )
 
-// Purge removes what has passed its time, erases the contents of the messages that have expired, and returns how many rows it removed,
-// contents not counted. Others write between its steps. The space is given back when Pebble has compacted the tables: that of contents
-// soon after, and what is left of the rest with the tables of what is written next.
+// Purge removes what is past its time, erases the contents of expired messages, and returns how many rows it removed, without contents.
+// Other writes run between its steps. The space is freed when Pebble has compacted the tables: that of contents soon, the rest with the
+// tables written next.
 //
-// Its writes are not synced: what a power failure undoes is due still.
+// Its writes are not synced: what a power failure undoes is still due.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
 	ms := millis(now)
 	erased := false
@@ -51,12 +50,12 @@ func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err er
 	return removed, err
 }
 
-// purgeAll repeats a step until there is nothing left to do.
+// purgeAll repeats a step until nothing is left to do.
 func (s *Store) purgeAll(ctx context.Context, step func(t *turn) (int, error)) (removed int64, err error) {
 	for {
 		n, left := 0, false
 		err := s.observed(ctx, "purge", func() error {
-			return s.do(ctx, false, func(t *turn) (err error) { // also on a disk that is nearly full
+			return s.do(ctx, false, func(t *turn) (err error) { // even on a nearly full disk
 				n, err = step(t)
 				left = !t.batch.Empty()
 				return err
@@ -69,7 +68,7 @@ func (s *Store) purgeAll(ctx context.Context, step func(t *turn) (int, error)) (
 	}
 }
 
-// due walks the keys of a table that begin with a moment up to now, at most purgeBatch, and removes them.
+// due passes the keys of a table whose moment is at most now to f, at most purgeBatch of them, and removes them.
 func (t *turn) due(table byte, now int64, f func(rest []byte) error) (n int, err error) {
 	bounds := span{from: []byte{table}, to: appendMoment([]byte{table}, min(now, math.MaxInt64-1)+1)}
 	var last []byte
@@ -84,7 +83,7 @@ func (t *turn) due(table byte, now int64, f func(rest []byte) error) (n int, err
 	return n, t.batch.DeleteRange(bounds.from, append(last, 0), nil)
 }
 
-// purgeMessages erases the contents of what has expired, all at once, and removes messages.
+// purgeMessages erases all expired contents at once, and removes messages.
 func (s *Store) purgeMessages(t *turn, now int64, erased *bool) (removed int, err error) {
 	if err := s.eraseContents(t, now, erased); err != nil {
 		return 0, err
@@ -116,8 +115,8 @@ func (s *Store) eraseContents(t *turn, now int64, erased *bool) error {
 	return t.batch.DeleteRange(first, bounds.to, nil)
 }
 
-// purgeEntries removes entries of the inboxes that have some to be removed. reached is for the turns of one Purge: up to where the inboxes
-// were read for which one turn was not enough. What was removed there is passed slowly until tables are merged.
+// purgeEntries removes entries of the inboxes that have some due. reached is shared by the turns of one Purge: where the next turn
+// continues in inboxes for which one turn was not enough. Skipping removed rows is slow until tables are merged.
 func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (removed int, err error) {
 	bounds := span{from: []byte{tableEntryPurge}, to: appendMoment([]byte{tableEntryPurge}, min(now, math.MaxInt64-1)+1)}
 	entries, err := s.iterate(prefixSpan([]byte{tableEntries}))
@@ -125,7 +124,7 @@ func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (remo
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	next := map[string]int64{} // when each inbox that this turn has looked into has something due
+	next := map[string]int64{} // when the next entry of each inbox that this turn looked into is due
 	var last []byte
 	var again [][]byte
 	passed, begun := 0, time.Now()
@@ -160,7 +159,7 @@ func (s *Store) purgeEntries(t *turn, now int64, reached map[string]int64) (remo
 	return removed, nil
 }
 
-// purgeInbox removes up to most entries from the old end of an inbox, and tells when the next one is due.
+// purgeInbox removes up to most entries from the old end of an inbox, and returns when the next one is due.
 func (s *Store) purgeInbox(t *turn, rows *engine.Iterator, user string, now int64, most int, reached map[string]int64) (removed int, next int64, err error) {
 	var highest int64
 	next = math.MaxInt64
@@ -214,8 +213,8 @@ func (s *Store) noteRemoved(t *turn, user string, position int64) error {
 	return t.batch.Set(nameKey(tableTails, user), appendNumber(nil, position), nil)
 }
 
-// notePurged reports whether a row that has been done with is to be followed by one for what is due next: if that is of the same day. What is
-// due on another day has a row of that.
+// notePurged reports whether a row that was handled must be replaced by one for what is due next: if that is due by now or on the same day.
+// What is due on another day has its own row.
 func (s *Store) notePurged(user string, due, next, now int64) bool {
 	again := next <= now || dayOf(next) == dayOf(due)
 	if in, known := s.owners.get(user); known && in.due != unknown && dayOf(in.due) == dayOf(due) {
@@ -227,7 +226,7 @@ func (s *Store) notePurged(user string, due, next, now int64) bool {
 	return again
 }
 
-// purgeSessions forgets sessions.
+// purgeSessions removes expired sessions.
 func (s *Store) purgeSessions(t *turn, now int64) (int, error) {
 	return t.due(tableSessionExpiry, now, func(rest []byte) error {
 		return t.batch.Delete(append([]byte{tableSessions}, rest...), nil)

@@ -12,8 +12,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// TestAPurgeRemovesEachEntryWhenItIsDue, and counts it once: also of an inbox that takes more than a turn, of one that the store knew nothing
-// of when an entry was added, and behind some that are due later.
+// TestAPurgeRemovesEachEntryWhenItIsDue, and counts it once: also in an inbox that takes more than one turn, in one that the store had not
+// cached when an entry was added, and behind entries that are due later.
 func TestAPurgeRemovesEachEntryWhenItIsDue(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs})
@@ -37,7 +37,7 @@ func TestAPurgeRemovesEachEntryWhenItIsDue(t *testing.T) {
 			s = open(t, folder, pebble.Options{Memory: small.Memory, FS: fs})
 		}
 	}
-	insert("carl", 1, start.Add(most*step)) // the first is due last, but for the same day
+	insert("carl", 1, start.Add(most*step)) // the first is due last, but on the same day
 	insert("carl", 2, start.Add((most-1)*step))
 	left := func(user string) int {
 		entries, err := s.Entries(t.Context(), user, 0, most)

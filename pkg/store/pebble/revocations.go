@@ -13,18 +13,18 @@ import (
 const (
 	// revocationPage is how many records a follower reads at a time.
 	revocationPage = 1000
-	// followInterval is how often a follower makes sure that it is current when nothing is appended.
+	// followInterval is how often a follower checks that it is current when nothing is appended.
 	followInterval = 2 * time.Second
 )
 
 // revocationLog implements revocation.Log. Followers are in this process, so they are woken directly.
 type revocationLog struct {
 	store *Store
-	// last is the id of the record before. It is the writer's own.
+	// last is the id of the last record. Only the writer goroutine uses it.
 	last uint64
 
 	mu sync.Mutex
-	// appended is closed, and replaced, at each append.
+	// appended is closed and replaced at each append.
 	appended chan struct{}
 }
 
@@ -40,7 +40,7 @@ func (l *revocationLog) init(s *Store) error {
 	return records.Close()
 }
 
-// Revocations is the log of refused tokens.
+// Revocations returns the log of revoked tokens.
 func (s *Store) Revocations() revocation.Log { return &s.revocations }
 
 func revocationKey(id uint64) []byte {
@@ -50,7 +50,7 @@ func revocationKey(id uint64) []byte {
 // Append implements revocation.Log.
 func (l *revocationLog) Append(ctx context.Context, r revocation.Record) error {
 	err := l.store.write(ctx, "append_revocation", func(t *turn) error {
-		l.last++ // also where the write fails: no id is used twice
+		l.last++ // even if the write fails: no id is used twice
 		key := revocationKey(l.last)
 		value := appendString(appendString([]byte{layout}, r.TokenID), r.Subject)
 		value = appendTime(binary.AppendVarint(value, r.MinGeneration), r.ExpiresAt)

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAnAnswerWaitsForTheLastOfWhatItRestsOn, in whatever order that was looked at.
+// TestAnAnswerWaitsForTheLastOfWhatItRestsOn: in whatever order the flights were seen.
 func TestAnAnswerWaitsForTheLastOfWhatItRestsOn(t *testing.T) {
 	early, late := &flight{turn: 5}, &flight{turn: 6}
 	for _, looks := range [][]*flight{{late}, {early, late}, {late, early}, {nil, late, nil}} {

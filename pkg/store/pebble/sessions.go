@@ -120,8 +120,8 @@ func (s *Store) ResetSession(ctx context.Context, username, sessionID, epoch str
 	return s.moveSession(ctx, username, sessionID, store.SessionCursor{Epoch: epoch, Position: position}, false)
 }
 
-// moveSession moves the session and the account forward, and replaces what is of another epoch. anyEpoch: what is stored without
-// an epoch is of the given one, too.
+// moveSession moves the session and the account forward, and replaces cursors of another epoch. With anyEpoch, a cursor without an epoch
+// counts as one of the given epoch.
 func (s *Store) moveSession(ctx context.Context, username, sessionID string, to store.SessionCursor, anyEpoch bool) error {
 	name := store.Canonical(username)
 	move := func(t *turn, key []byte, there bool) error {

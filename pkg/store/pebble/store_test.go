@@ -40,7 +40,7 @@ func TestAStoreOfAnotherVersionIsRefused(t *testing.T) {
 	}
 }
 
-// quiet is a log that nobody reads.
+// quiet discards Pebble's log.
 type quiet struct{}
 
 func (quiet) Infof(string, ...any)  {}
@@ -61,7 +61,7 @@ func TestWhatIsNoStoreIsNotOpened(t *testing.T) {
 	}
 }
 
-// TestADiskThatIsNearlyFullIsNotFilled: writes are refused, reads go on, Purge too, and all goes on when there is room.
+// TestADiskThatIsNearlyFullIsNotFilled: writes are refused, but reads and Purge work. Writes work again when there is space.
 func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	fs := vfs.NewMem()
 	logged := &logtest.Journal{}
@@ -93,13 +93,13 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	require.Equal(t, 1, strings.Count(logged.String(), "room on the disk again"))
 }
 
-// TestAPurgeGivesTheSpaceBack of entries, of messages and of contents that are erased while their messages are kept.
+// TestAPurgeGivesTheSpaceBack: of entries, of messages, and of contents that are erased while their messages are kept.
 func TestAPurgeGivesTheSpaceBack(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	for name, c := range map[string]struct {
 		prepare func(one *store.Send)
 		left    float64
-		// writes says that some is given back only when the tables of what others write are merged with those of what was removed.
+		// writes means that some space is freed only when new tables are merged with those that hold what was removed.
 		writes bool
 	}{
 		"all that is old": {func(one *store.Send) {
@@ -128,7 +128,7 @@ func TestAPurgeGivesTheSpaceBack(t *testing.T) {
 			before := s.Engine().Metrics().DiskSpaceUsage()
 			ctx, cancel := context.WithCancel(t.Context())
 			var others sync.WaitGroup
-			others.Go(func() { // who does not wait for it
+			others.Go(func() { // a concurrent writer does not wait for the purge
 				for position := int64(1); ctx.Err() == nil && position <= 500; position++ {
 					m, e := message(position)
 					put(t, s, m, e)
@@ -156,7 +156,7 @@ func TestAPurgeGivesTheSpaceBack(t *testing.T) {
 	}
 }
 
-// TestAPurgeOfAllLeavesNothingButTails: an entry and a message leave no row behind, whatever was done to them.
+// TestAPurgeOfAllLeavesNothingButTails: entries and messages leave no rows behind, whatever was done to them.
 func TestAPurgeOfAllLeavesNothingButTails(t *testing.T) {
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
 	tables := func() map[byte]int {
@@ -198,7 +198,6 @@ func TestAPurgeOfAllLeavesNothingButTails(t *testing.T) {
 	require.Equal(t, map[byte]int{1: 1, 't': 2}, tables())
 }
 
-// TestOfManyWhoKeepAMessageTheOneWhoNeedsItLongestIsHeeded.
 func TestOfManyWhoKeepAMessageTheOneWhoNeedsItLongestIsHeeded(t *testing.T) {
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
 	const many = 32
@@ -220,7 +219,7 @@ func TestOfManyWhoKeepAMessageTheOneWhoNeedsItLongestIsHeeded(t *testing.T) {
 	}
 }
 
-// ending is a context that ends when it has been looked at some times: it can end between any two steps of a call.
+// ending is a context that ends after it was checked a number of times: it can end between any two steps of a call.
 type ending struct {
 	context.Context
 	looks atomic.Int64
@@ -257,7 +256,7 @@ func (e *ending) Err() error {
 
 func (*ending) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-// TestACallThatIsGivenUpTellsNothingAndAnError, at whatever moment, and no part of an answer that looks like a whole one.
+// TestACallThatIsGivenUpTellsNothingAndAnError: at any moment, and it never returns a partial answer that looks complete.
 func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
 	const n = 200
@@ -309,7 +308,6 @@ func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 	}
 }
 
-// TestWhoGivesAWriteUpDisturbsNobodyElse.
 func TestWhoGivesAWriteUpDisturbsNobodyElse(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "store"), small)
 	require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: "bob", Key: store.Key{Version: 1}}))
@@ -348,7 +346,6 @@ func TestTheObserverIsToldOfEveryOperationAndOfWhatTheStoreFailed(t *testing.T) 
 	}, told, "that nobody is found is no failure")
 }
 
-// TestANameThatWouldEndAnotherKeyIsRefused.
 func TestANameThatWouldEndAnotherKeyIsRefused(t *testing.T) {
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: vfs.NewMem()})
 	m, e := message(1)

@@ -11,13 +11,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// layout is the first byte of every value that has fields. Another layout of a table's values gets another, so that both can be read.
+// layout is the first byte of every value with fields. A changed layout gets another byte, so that both can be read.
 const layout = 1
 
-// errBadValue means that a value is not one that this program writes. What the disk has changed is found by Pebble's checksums before.
+// errBadValue means that this program did not write the value. Pebble's checksums detect corruption before.
 var errBadValue = errors.New("a stored value cannot be read")
 
-// reader reads the fields of a value one after the other. After a fault it reads zeros, and fault tells.
+// reader reads the fields of a value in order. After an error it sets fault and returns zeros.
 type reader struct {
 	rest  []byte
 	fault bool
@@ -87,23 +87,23 @@ func appendString[T string | []byte](dst []byte, s T) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// What is written of a text: the text itself, or what it is the base64 of. Ciphertexts come in base64, which is a third longer.
+// How a text is stored: as it is, or as the bytes that its base64 encodes. Ciphertexts come in base64, which is a third longer.
 const (
 	asText   = 0
 	asBase64 = 1
 )
 
-// strict takes only the texts that are what it makes of their bytes.
+// strict accepts only texts that re-encode to themselves.
 var strict = base64.StdEncoding.Strict()
 
-// appendText is a text up to the end of a value.
+// appendText appends a text as the last field of a value.
 func appendText(dst []byte, text string) []byte {
 	if n := len(text); n > 0 && n%4 == 0 {
 		was, most := len(dst)+1, strict.DecodedLen(n)
 		dst = slices.Grow(append(dst, asBase64), most+n)
 		room, copied := dst[was:was+most], dst[was+most:was+most+n]
 		copy(copied, text)
-		// A line break in a text is skipped, and then it is not the one that the bytes make.
+		// Decode skips line breaks; the text then differs from the re-encoded one.
 		if done, err := strict.Decode(room, copied); err == nil && strict.EncodedLen(done) == n {
 			return dst[:was+done]
 		}
@@ -122,7 +122,7 @@ func (r *reader) text() string {
 	return string(rest)
 }
 
-// appendEntry is the value of an entry: all of it but for the owner and the position, which are in its key.
+// appendEntry appends the value of an entry: all but the owner and the position, which are in its key.
 func appendEntry(dst []byte, e *store.Entry) []byte {
 	dst = append(dst, layout, byte(e.Kind))
 	dst = append(dst, e.Message[:]...)
@@ -134,7 +134,7 @@ func appendEntry(dst []byte, e *store.Entry) []byte {
 	return appendText(dst, e.WrappedKey)
 }
 
-// appendReadAt writes a moment of which there may be none.
+// appendReadAt appends a time that may be zero.
 func appendReadAt(dst []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(dst, 0)
@@ -156,14 +156,14 @@ func decodeEntry(user string, position int64, value []byte) (store.Entry, error)
 	return e, r.err()
 }
 
-// decodeTimes is decodeEntry for who needs to know only when: it copies nothing.
+// decodeTimes is decodeEntry without the wrapped key: it copies nothing.
 func decodeTimes(value []byte) (store.Entry, error) {
 	r := readValue(value)
 	e := r.entry()
 	return e, r.err()
 }
 
-// entry reads what stands before an entry's key.
+// entry reads the fields before an entry's wrapped key.
 func (r *reader) entry() (e store.Entry) {
 	e.Kind = store.EntryKind(r.byte())
 	copy(e.Message[:], r.take(len(e.Message)))
@@ -178,11 +178,11 @@ func (r *reader) entry() (e store.Entry) {
 const (
 	flagTombstone = 1 << iota
 	flagErased
-	// flagContent means that the message was written with a content. If that is not there any more, it has been erased.
+	// flagContent means that the message was written with a content. If the content is missing, it has been erased.
 	flagContent
 )
 
-// appendHeader is a message without what is erased when it expires.
+// appendHeader appends a message without what is erased when it expires.
 func appendHeader(dst []byte, m *store.Message, flags byte) []byte {
 	dst = append(append(dst, layout, flags), m.Digest[:]...)
 	created := millis(m.CreatedAt)
@@ -201,14 +201,14 @@ func decodeHeader(id store.MessageID, value []byte) (m store.Message, flags byte
 	return m, flags, r.err()
 }
 
-// decodeKept is decodeHeader for who needs to know only until when a message is kept: it copies nothing.
+// decodeKept decodes only until when a message is kept: it copies nothing.
 func decodeKept(value []byte) (time.Time, error) {
 	r := readValue(value)
 	m, _ := r.header()
 	return m.PurgeAt, r.err()
 }
 
-// header reads what stands before the texts of a header.
+// header reads the fields before a header's texts.
 func (r *reader) header() (m store.Message, flags byte) {
 	flags = r.byte()
 	m.Tombstone, m.Erased = flags&flagTombstone != 0, flags&flagErased != 0
@@ -219,7 +219,7 @@ func (r *reader) header() (m store.Message, flags byte) {
 	return m, flags
 }
 
-// appendContent is a whole message: its header and what is erased when it expires.
+// appendContent appends a whole message: its header and what is erased when it expires.
 func appendContent(dst, header []byte, m *store.Message) []byte {
 	dst = appendString(append(dst, layout), header)
 	if m.Recipients == nil {
@@ -241,7 +241,7 @@ func appendContent(dst, header []byte, m *store.Message) []byte {
 	return appendText(appendString(dst, m.IV), m.Content)
 }
 
-// appendReheaded is the value of a content with another header.
+// appendReheaded appends a content with its header replaced.
 func appendReheaded(dst, header, value []byte) ([]byte, error) {
 	r := readValue(value)
 	r.bytes()
@@ -273,7 +273,7 @@ func decodeContent(id store.MessageID, value []byte) (store.Message, error) {
 	return m, r.err()
 }
 
-// broken names a key whose value cannot be read. The key itself may be a user's name and is not told.
+// broken names the table of a value that cannot be read. The key may contain a user's name and is left out.
 func broken(table byte, err error) error {
 	if err == nil {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// FuzzTextsAreReadBack, whatever they look like, and what follows base64 in less room than they take.
+// FuzzTextsAreReadBack: any text is read back unchanged, and base64 takes less space than its text.
 func FuzzTextsAreReadBack(f *testing.F) {
 	for _, text := range []string{"", "AAAA", "AAA=", "AA==", "AB==", "A===", "====", "AAAA\n", "AA\nAA\r\n\n", "AAA\n", "-_-_", "äöü!", "text"} {
 		f.Add(text, "")
@@ -29,7 +29,7 @@ func FuzzTextsAreReadBack(f *testing.F) {
 	})
 }
 
-// FuzzValuesThatAreDamagedAreToldOf by an error at most, and never by a panic.
+// FuzzValuesThatAreDamagedAreToldOf: a damaged value causes an error at most, never a panic.
 func FuzzValuesThatAreDamagedAreToldOf(f *testing.F) {
 	m := store.Message{Sender: "Ann", Recipients: []string{"Bob", "Carol"}, Positions: []int64{7, 1 << 40, 1}, Content: "text", IV: "iv", CreatedAt: time.Now()}
 	header := appendHeader(nil, &m, flagContent)
@@ -64,7 +64,7 @@ func TestACutValueIsNotTakenForAWholeOne(t *testing.T) {
 	require.ErrorIs(t, err, errBadValue, "of another layout")
 }
 
-// TestAMessageIsReadBackAsItWasWritten, with another header too, and what it does not have as though it were never set.
+// TestAMessageIsReadBackAsItWasWritten: also with a replaced header, and with nil for what it does not have.
 func TestAMessageIsReadBackAsItWasWritten(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Millisecond)
 	for _, c := range []struct {
@@ -95,7 +95,7 @@ func TestAMessageIsReadBackAsItWasWritten(t *testing.T) {
 	}
 }
 
-// TestKeysAreOrderedByTheirPrefixesFirst, as Pebble demands of a comparer that splits keys.
+// TestKeysAreOrderedByTheirPrefixesFirst: Pebble requires this of a comparer that splits keys.
 func TestKeysAreOrderedByTheirPrefixesFirst(t *testing.T) {
 	var keys [][]byte
 	ids := []store.MessageID{{}, {1}, {11: 1}, bytesID(255)}

@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// committer is the store's store.Committer. Stores that have none are not tested.
+// committer returns the store's store.Committer. Tests of stores without one are skipped.
 func committer(t *testing.T, s store.Store) store.Committer {
 	t.Helper()
 	c, ok := s.(store.Committer)
@@ -22,7 +22,7 @@ func committer(t *testing.T, s store.Store) store.Committer {
 	return c
 }
 
-// send is message n with an entry for each user, all at one position.
+// send makes message n with an entry for each user, all at the same position.
 func send(n int, position int64, users ...string) store.Send {
 	one := store.Send{Message: message(n)}
 	for _, user := range users {
@@ -46,7 +46,7 @@ func commit(t *testing.T, s store.Store, sends ...store.Send) []store.SendResult
 
 var written = store.SendResult{Written: true}
 
-// requireSend requires that all of a send stands, or nothing of it.
+// requireSend requires that a send is written whole, or not at all.
 func requireSend(t *testing.T, s store.Store, one store.Send, stands bool) {
 	t.Helper()
 	found, err := s.Messages(t.Context(), []store.MessageID{one.Message.ID})

@@ -15,7 +15,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// id is the message id of a number.
+// id makes the message id of a number.
 func id(n int) store.MessageID {
 	var m store.MessageID
 	binary.BigEndian.PutUint64(m[4:], uint64(n))
@@ -39,7 +39,7 @@ func message(n int) store.Message {
 	}
 }
 
-// insert writes entries that nothing stands in the way of.
+// insert writes entries at free positions.
 func insert(t *testing.T, s store.Log, entries ...store.Entry) {
 	t.Helper()
 	written, err := s.InsertEntries(t.Context(), entries)
@@ -118,7 +118,7 @@ var logTests = []test{
 			other.Tombstone, other.CreatedAt = true, read.CreatedAt
 			for _, standing := range []store.Message{later, other} {
 				if standing.Tombstone == fallen && standing.CreatedAt.Equal(read.CreatedAt) {
-					continue // it would be the same
+					continue // it would be the same message
 				}
 				written, err := s.InsertMessages(t.Context(), []store.Message{read})
 				require.NoError(t, err)
@@ -294,7 +294,7 @@ var logTests = []test{
 		}
 		var entries []store.Entry
 		for p := range int64(removed) {
-			entries = append(entries, old(p+1, p+1 != 5)) // one was written later than its neighbours: it is left
+			entries = append(entries, old(p+1, p+1 != 5)) // one was written later than its neighbours: it stays
 		}
 		insert(t, s, append(entries, old(removed+1, false))...)
 		require.Zero(t, tailOf(t, s, "bob").Removed)

@@ -1,5 +1,5 @@
-// Package storetest is the contract suite of the store ports: every adapter passes it unchanged, but for what is about an optional port
-// that it does not have. Each test's name is a claim that the ports' doc comments make.
+// Package storetest is the contract suite of the store ports. Every adapter passes it, except the tests of optional ports that it does not
+// have. Each test's name is a claim of the ports' doc comments.
 package storetest
 
 import (
@@ -25,7 +25,7 @@ type Adapter struct {
 	Purge func(ctx context.Context, s store.Store, now time.Time) error
 }
 
-// writers is how many compete where a test is about competition.
+// writers is how many writers compete in tests of races.
 const writers = 32
 
 type test struct {
@@ -49,10 +49,10 @@ func Run(t *testing.T, a Adapter) {
 	}
 }
 
-// now is a moment as stores keep it: UTC, in milliseconds.
+// now returns the current time as stores keep it: UTC, in milliseconds.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// together runs f for 0 … n-1 at once, and waits.
+// together runs f for 0 … n-1 concurrently, and waits.
 func together(n int, f func(i int)) {
 	var all sync.WaitGroup
 	begin := make(chan struct{})
@@ -105,7 +105,7 @@ var failureTests = []test{
 	}},
 }
 
-// everyCall makes each call of the ports once.
+// everyCall calls every method of the ports once.
 func everyCall(ctx context.Context, s store.Store) []error {
 	var errs []error
 	add := func(err error) { errs = append(errs, err) }
@@ -283,7 +283,7 @@ var sessionTests = []test{
 		requireState(t, s, "two", store.SessionCursor{Epoch: "e2", Position: 3})
 		move(s.ResetSession, "e3", 1, 1)
 		move(s.AdvanceSession, "", 6, 6)
-		move(s.ResetSession, "e4", 2, 2) // what has no epoch may be of one that is gone
+		move(s.ResetSession, "e4", 2, 2) // a cursor without an epoch may be of one that is gone
 	}},
 	{"an offer is made only to a cursor of the epoch that was seen", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
@@ -313,7 +313,7 @@ var sessionTests = []test{
 		standing, err := s.SessionCursor(t.Context(), "bob", "one")
 		require.NoError(t, err)
 		require.Positive(t, standing.Offered)
-		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing)) // of an offer that was not made
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", standing)) // an offer that was not made
 		requireState(t, s, "one", standing)
 		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{}))
 		requireState(t, s, "one", store.SessionCursor{Offers: 1})
@@ -326,10 +326,10 @@ var sessionTests = []test{
 		}
 		offer(store.SessionCursor{Offers: 1}, 3, true)
 		offer(store.SessionCursor{Offers: 1}, 4, false)
-		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, true)  // an offer whose node died gives way
-		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, false) // once, though nothing else has changed
+		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, true)  // the offer of a dead node gives way
+		offer(store.SessionCursor{Offered: 3, Offers: 2}, 3, false) // only once, although nothing else has changed
 		offer(store.SessionCursor{Offered: 3, Offers: 3}, 4, true)
-		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{Offered: 3, Offers: 2})) // by one that was taken for dead
+		require.NoError(t, s.WithdrawOffer(t.Context(), "bob", "one", store.SessionCursor{Offered: 3, Offers: 2})) // by a node taken for dead
 		require.NoError(t, s.AdvanceSession(t.Context(), "bob", "one", "e1", 4))
 		requireState(t, s, "one", store.SessionCursor{Epoch: "e1", Position: 4, Offered: 4, Offers: 4})
 		offer(store.SessionCursor{Epoch: "e1", Position: 4, Offered: 4, Offers: 4}, 5, true)

@@ -1,5 +1,5 @@
-// Package keyfolder keeps the keys of who signs tokens as a folder has them, while they are exchanged there. The key in
-// signing.pem signs; tokens of every other key in a .pem file are good, too, and all are published.
+// Package keyfolder keeps a token issuer's keys in step with a folder, while they are replaced there. The key in signing.pem signs;
+// tokens of every other key in a .pem file are valid, too, and all keys are published.
 package keyfolder
 
 import (
@@ -24,8 +24,8 @@ import (
 const (
 	// SigningFile is the name of the file with the key that signs.
 	SigningFile = "signing.pem"
-	// Settling is how long a node publishes a key before it signs with it, if the key that signed before is still there:
-	// every verifier has fetched it by then, also one that keeps the answer for as long as it may.
+	// Settling is how long a node publishes a key before it signs with it, if the previous signing key is still there: by then
+	// every verifier has fetched it, even one that caches the answer for as long as it may.
 	Settling = 5 * time.Minute
 
 	interval  = 10 * time.Second
@@ -34,7 +34,7 @@ const (
 
 // Config says where the keys are.
 type Config struct {
-	// Dir is the folder. Mounted Secrets, whose files are links that are exchanged all at once, are understood.
+	// Dir is the folder. It may be a mounted Secret, whose files are links that are all replaced at once.
 	Dir      string
 	Reporter *livefile.Reporter
 	Log      *slog.Logger
@@ -48,9 +48,9 @@ type Folder struct {
 	ring atomic.Pointer[token.Keyring]
 
 	mu sync.Mutex
-	// seen is since when a key is published here; the zero time for those that were there at the start.
+	// seen is since when each key is published here; the zero time for the keys present at the start.
 	seen map[string]time.Time
-	// fault is what was wrong when the folder was last read, so that it is told of once.
+	// fault is what was wrong at the last read, so that it is reported only once.
 	fault string
 }
 
@@ -82,8 +82,8 @@ func (f *Folder) JWKS() api.JWKS { return f.ring.Load().JWKS() }
 // Signing implements token.SigningKeys.
 func (f *Folder) Signing() (kid string, key ed25519.PrivateKey) { return f.ring.Load().Signing() }
 
-// Run reads the folder again and again until ctx ends. It does not wait to be told: network file systems do not tell, and
-// of a mounted Secret the file that is watched is not the one that changes.
+// Run rereads the folder regularly until ctx ends. It does not rely on file events: network file systems send none, and in a
+// mounted Secret the watched file is not the one that changes.
 func (f *Folder) Run(ctx context.Context) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -120,7 +120,7 @@ func (f *Folder) Refresh() {
 	f.ring.Store(token.NewKeyring(signing, found.published...))
 }
 
-// publish remembers since when each key is published, and tells when they are others than before.
+// publish updates since when each key is published, and reports whether the set has changed.
 func (f *Folder) publish(keys []ed25519.PublicKey) token.StaticKeySet {
 	set, changed := token.NewKeySet(keys...), false
 	for kid := range set {
@@ -140,7 +140,7 @@ func (f *Folder) publish(keys []ed25519.PublicKey) token.StaticKeySet {
 	return set
 }
 
-// contents are what a folder holds.
+// contents is what a folder holds.
 type contents struct {
 	signing   ed25519.PrivateKey
 	published []ed25519.PublicKey
@@ -156,7 +156,7 @@ func read(dir string) (contents, error) {
 	}
 	for _, e := range entries {
 		if name := e.Name(); strings.HasPrefix(name, ".") || filepath.Ext(name) != extension {
-			continue // the machinery of mounted Secrets, and files of others
+			continue // the files that make up a mounted Secret, and other files
 		}
 		if err := c.add(dir, e.Name()); err != nil {
 			return contents{}, fmt.Errorf("%s: %w", filepath.Join(dir, e.Name()), err)
@@ -168,7 +168,7 @@ func read(dir string) (contents, error) {
 	return c, nil
 }
 
-// add reads one file. Only the key that signs has to be a private one.
+// add reads one file. Only the key that signs must be a private key.
 func (c *contents) add(dir, name string) error {
 	text, err := os.ReadFile(filepath.Join(dir, name))
 	if err != nil {

@@ -65,7 +65,7 @@ func newWorld(t *testing.T, files map[string]string) *world {
 	return w
 }
 
-// open starts the node, anew.
+// open restarts the node.
 func (w *world) open() {
 	w.Helper()
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
@@ -76,7 +76,7 @@ func (w *world) open() {
 	require.NoError(w.T, err)
 }
 
-// hold makes the folder hold these files and no others.
+// hold makes the folder hold exactly these files.
 func (w *world) hold(files map[string]string) {
 	w.Helper()
 	entries, err := os.ReadDir(w.dir)
@@ -89,14 +89,14 @@ func (w *world) hold(files map[string]string) {
 	}
 }
 
-// change is hold, seen by the node.
+// change is hold followed by a read of the node.
 func (w *world) change(files map[string]string) {
 	w.Helper()
 	w.hold(files)
 	w.Refresh()
 }
 
-// is requires who signs, and who else is published.
+// is requires the signing key and the other published keys.
 func (w *world) is(signing ed25519.PrivateKey, others ...ed25519.PrivateKey) {
 	w.Helper()
 	id, key := w.Signing()
@@ -187,14 +187,14 @@ func TestAFolderThatCannotBeUsedLeavesTheKeysAsTheyAre(t *testing.T) {
 	w.is(key, other)
 }
 
-// refuses requires that no node starts on the folder.
+// refuses requires that a node does not start on the folder.
 func (w *world) refuses(what string) {
 	w.Helper()
 	_, err := keyfolder.Open(keyfolder.Config{Dir: w.dir})
 	require.Error(w.T, err, what)
 }
 
-// TestAMountedSecretIsExchangedAtOnce as the kubelet does it: the files are links to what another link points to.
+// TestAMountedSecretIsExchangedAtOnce as the kubelet does it: the files are links into a folder that another link selects.
 func TestAMountedSecretIsExchangedAtOnce(t *testing.T) {
 	before, after := newKey(t), newKey(t)
 	dir := t.TempDir()

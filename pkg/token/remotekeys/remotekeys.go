@@ -1,4 +1,4 @@
-// Package remotekeys keeps the keys that verify tokens as the auth service publishes them (RFC 7517).
+// Package remotekeys caches the keys that verify tokens, as the auth service publishes them (RFC 7517).
 package remotekeys
 
 import (
@@ -22,15 +22,15 @@ import (
 )
 
 const (
-	// interval is how often the keys are fetched. A key that is to sign has to be published for longer than that before.
+	// interval is how often the keys are fetched. A key must be published for longer than that before it signs.
 	interval = time.Minute
-	// unknownInterval is how often an unknown key id may make them be fetched sooner: ids are whatever strangers send.
+	// unknownInterval bounds how often unknown key ids can trigger an earlier fetch: anyone can send any id.
 	unknownInterval = 5 * time.Second
 	fetchTimeout    = 3 * time.Second
 	maxBytes        = 1 << 20
 )
 
-// KeySet implements token.KeySet. It does no I/O when it is asked for a key: Run fetches.
+// KeySet implements token.KeySet. Key does no I/O: Run fetches.
 type KeySet struct {
 	url     string
 	client  *http.Client
@@ -71,8 +71,8 @@ func (s *KeySet) Key(kid string) (ed25519.PublicKey, bool) {
 	return nil, false
 }
 
-// Run fetches the keys now and then until ctx ends, and sooner when one was asked for that is not known. While that
-// fails, those that are known go on to be good.
+// Run fetches the keys regularly until ctx ends, and sooner when an unknown key was requested. While fetches fail, the known keys
+// stay valid.
 func (s *KeySet) Run(ctx context.Context) {
 	for {
 		if !s.pause(ctx) {
@@ -84,7 +84,7 @@ func (s *KeySet) Run(ctx context.Context) {
 	}
 }
 
-// pause waits until it is time to fetch; false means that ctx has ended.
+// pause waits until the next fetch is due; false means that ctx has ended.
 func (s *KeySet) pause(ctx context.Context) bool {
 	select {
 	case <-time.After(unknownInterval):
@@ -100,7 +100,7 @@ func (s *KeySet) pause(ctx context.Context) bool {
 	return true
 }
 
-// Fetch replaces the keys by those that are published now.
+// Fetch replaces the keys with those published now.
 func (s *KeySet) Fetch(ctx context.Context) error {
 	keys, err := s.fetch(ctx)
 	if err != nil {

@@ -28,7 +28,7 @@ func newKey(t *testing.T) ed25519.PublicKey {
 	return key
 }
 
-// publisher serves what a test sets.
+// publisher serves a key set that a test can change.
 type publisher struct {
 	*httptest.Server
 	body    atomic.Value
@@ -86,8 +86,8 @@ func TestWhatIsNoKeySetLeavesTheKnownKeysAsTheyAre(t *testing.T) {
 	require.True(t, known, "and so does a service that is away")
 }
 
-// TestAnUnknownKeyMakesThemBeFetched: a rotation that was not announced is found out in seconds, and a stranger who
-// sends unknown ids cannot make the service be asked for each of them.
+// TestAnUnknownKeyMakesThemBeFetched: an unannounced rotation is noticed within seconds, but unknown ids from a stranger do not
+// each cause a fetch.
 func TestAnUnknownKeyMakesThemBeFetched(t *testing.T) {
 	first, second := newKey(t), newKey(t)
 	p := publish(t, jwks(t, first))
@@ -108,7 +108,7 @@ func TestAnUnknownKeyMakesThemBeFetched(t *testing.T) {
 	require.LessOrEqual(t, p.fetches.Load(), int64(3))
 }
 
-// TestAFloodOfUnknownKeysIsNoFloodOfFetches: strangers ask for as many keys as they like, each another one.
+// TestAFloodOfUnknownKeysIsNoFloodOfFetches: strangers may send any number of different unknown ids.
 func TestAFloodOfUnknownKeysIsNoFloodOfFetches(t *testing.T) {
 	p := publish(t, jwks(t, newKey(t)))
 	s := remotekeys.New(p.URL, slog.New(slog.DiscardHandler), nil)

@@ -16,7 +16,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/config"
 )
 
-// Config is what an operator sets, under OpenTelemetry's own names.
+// Config is the operator's configuration, with OpenTelemetry's standard names.
 type Config struct {
 	Endpoint       string        `env:"OTEL_EXPORTER_OTLP_ENDPOINT" desc:"where traces are sent, over OTLP/HTTP: http://collector:4318, to which /v1/traces is added; none, and nothing is traced"`
 	TracesEndpoint string        `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" desc:"the same as a whole URL, path included; goes before the other"`
@@ -35,7 +35,7 @@ type Config struct {
 	Disabled       bool          `env:"OTEL_SDK_DISABLED" envDefault:"false" desc:"true turns tracing off, whatever else is set"`
 }
 
-// On reports whether anything is to be traced.
+// On reports whether tracing is on.
 func (c *Config) On() bool { return !c.Disabled && (c.Endpoint != "" || c.TracesEndpoint != "") }
 
 // Validate implements config.Validator.
@@ -131,7 +131,7 @@ func (c *Config) tls() (*tls.Config, error) {
 	return t, nil
 }
 
-// pairs reads name=value,name=value.
+// pairs parses name=value,name=value.
 func pairs(text string) (map[string]string, error) {
 	all := map[string]string{}
 	for part := range strings.SplitSeq(text, ",") {
@@ -149,12 +149,12 @@ func pairs(text string) (map[string]string, error) {
 	return all, nil
 }
 
-// resource is what all spans of this process tell.
+// resource is the attributes of this process's spans.
 func (c *Config) resource(o Options) []attribute.KeyValue {
 	own := map[string]string{
 		"service.namespace": "sealpost", "service.name": o.Service, "service.version": o.Version, "service.instance.id": o.Instance,
 	}
-	more, _ := pairs(c.Attributes) // Validate has looked at them
+	more, _ := pairs(c.Attributes) // Validate has checked them
 	for name, value := range more {
 		own[name] = value
 	}

@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are there with tracing off as well, at 0.
+// metrics are registered with tracing off as well, at 0.
 type metrics struct {
 	exported, failed, dropped prometheus.Counter
 }

@@ -1,5 +1,5 @@
-// Package otlp sends the traces of a process to an OpenTelemetry collector, over OTLP/HTTP: in batches, from a bounded
-// queue, and without ever making a request wait or fail.
+// Package otlp sends the traces of a process to an OpenTelemetry collector, over OTLP/HTTP: in batches, from a bounded queue. It
+// never makes a request wait or fail.
 package otlp
 
 import (
@@ -22,27 +22,27 @@ import (
 )
 
 const (
-	// flushTimeout bounds sending what is left at the end: a collector that is away must not hold up a shutdown.
+	// flushTimeout bounds the last flush: an unavailable collector must not delay a shutdown.
 	flushTimeout = 5 * time.Second
-	// complainEvery is how often the log tells that spans cannot be sent.
+	// complainEvery is how often the log reports that spans cannot be sent.
 	complainEvery = time.Minute
 	firstRetry    = time.Second
 	lastRetry     = 5 * time.Second
 )
 
-// Options say who is traced.
+// Options describe the traced process.
 type Options struct {
-	// Service, Version and Instance are what the spans tell of the process.
+	// Service, Version and Instance describe the process in its spans.
 	Service, Version, Instance string
 	Log                        *slog.Logger
 	Registerer                 prometheus.Registerer
 }
 
-// Exporter makes spans and sends them. Stop it when done.
+// Exporter makes spans and sends them. Call Stop when done.
 type Exporter struct {
 	provider  *sdk.TracerProvider
 	transport *http.Transport
-	// closing ends with the time for the last batches.
+	// closing ends when the time for the last batches is over.
 	closing context.Context
 	cut     context.CancelFunc
 }
@@ -64,7 +64,7 @@ func New(ctx context.Context, cfg Config, o Options) (*Exporter, error) {
 	}
 	e.closing, e.cut = context.WithCancel(context.WithoutCancel(ctx))
 	out := &outlet{SpanExporter: client, metrics: m, log: o.Log, closing: e.closing}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(out.complain)) // the library's only way to tell of what it met
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(out.complain)) // the library's only way to report errors
 	batches := sdk.NewBatchSpanProcessor(out, sdk.WithMaxQueueSize(cfg.Queue), sdk.WithExportTimeout(cfg.timeout()),
 		sdk.WithBatchTimeout(time.Duration(cfg.Delay)*time.Millisecond))
 	e.provider = sdk.NewTracerProvider(sdk.WithSampler(sampler), sdk.WithResource(resource.NewSchemaless(cfg.resource(o)...)),
@@ -103,7 +103,7 @@ func (e *Exporter) Tracer() trace.Tracer {
 	return e.provider.Tracer(tracing.Scope)
 }
 
-// Stop sends what is left, for as long as a collector that is there needs. What it did not take is lost, and no error.
+// Stop sends the remaining spans, within a limited time. What the collector did not take is lost; that is not an error.
 func (e *Exporter) Stop(ctx context.Context) error {
 	if e.provider == nil {
 		return nil
@@ -120,7 +120,7 @@ func (e *Exporter) Stop(ctx context.Context) error {
 	return err
 }
 
-// bounded drops spans, and counts them, that the queue behind it has no room for.
+// bounded drops and counts spans for which the queue behind it has no room.
 type bounded struct {
 	sdk.SpanProcessor
 	outlet *outlet
@@ -140,19 +140,19 @@ func (b *bounded) OnEnd(s sdk.ReadOnlySpan) {
 	b.SpanProcessor.OnEnd(s)
 }
 
-// outlet sends batches, and tells of those that were not taken.
+// outlet sends batches, and reports those that were not taken.
 type outlet struct {
 	sdk.SpanExporter
 	metrics *metrics
 	log     *slog.Logger
 	closing context.Context
-	// waiting are the spans that have ended and have not been sent.
+	// waiting counts the spans that have ended and were not sent yet.
 	waiting atomic.Int64
-	// complained is when the log was last told, in Unix nanoseconds.
+	// complained is the time of the last log line, in Unix nanoseconds.
 	complained atomic.Int64
 }
 
-// ExportSpans implements sdk.SpanExporter. The library has nothing to do about a failure: it is told of none.
+// ExportSpans implements sdk.SpanExporter. The library could do nothing about a failure, so it always gets nil.
 func (o *outlet) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -168,7 +168,7 @@ func (o *outlet) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) erro
 	return nil
 }
 
-// complain tells the log, now and then.
+// complain logs err, at most once per complainEvery.
 func (o *outlet) complain(err error) {
 	now, last := time.Now().UnixNano(), o.complained.Load()
 	if now-last < int64(complainEvery) || !o.complained.CompareAndSwap(last, now) {

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
 
-// journal is a log that may be read while it is written.
+// journal is a log that can be read while it is written.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -45,7 +45,7 @@ func (j *journal) String() string {
 	return j.text.String()
 }
 
-// rig is an exporter, and what can be seen of it.
+// rig is an exporter, with its metrics and log.
 type rig struct {
 	*otlp.Exporter
 	registry *prometheus.Registry
@@ -70,7 +70,7 @@ func newRig(t *testing.T, environ ...string) *rig {
 	return r
 }
 
-// requests makes as many spans.
+// requests makes n spans.
 func (r *rig) requests(n int) {
 	for range n {
 		_, span := r.Tracer().Start(context.Background(), "request")
@@ -78,7 +78,7 @@ func (r *rig) requests(n int) {
 	}
 }
 
-// counts are what became of spans.
+// counts checks the numbers of spans by outcome.
 func (r *rig) counts(exported, failed, dropped int) error {
 	return testutil.GatherAndCompare(r.registry, strings.NewReader(fmt.Sprintf(`
 		# HELP sealpost_tracing_spans_total Sampled spans, by what became of them: exported, failed (the collector did not take them), dropped (too many were waiting).
@@ -144,7 +144,7 @@ func TestACollectorThatFailsIsCountedAndToldOfOnce(t *testing.T) {
 	require.Equal(t, "traces cannot be sent", line["msg"])
 }
 
-// TestACollectorThatHangsHoldsNobodyUp: spans that are too many are dropped, and the end comes in time.
+// TestACollectorThatHangsHoldsNobodyUp: excess spans are dropped, and Stop returns in time.
 func TestACollectorThatHangsHoldsNobodyUp(t *testing.T) {
 	asked, release := make(chan struct{}, 100), make(chan struct{})
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {

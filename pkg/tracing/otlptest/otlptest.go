@@ -1,4 +1,4 @@
-// Package otlptest is a collector for tests: it keeps what it is sent over OTLP/HTTP.
+// Package otlptest is a collector for tests: it records what it receives over OTLP/HTTP.
 package otlptest
 
 import (
@@ -14,16 +14,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Span is one span, as far as tests ask.
+// Span is one span, with the fields that tests need.
 type Span struct {
 	Name, TraceID, SpanID, ParentID string
 	// Links are the ids of the spans it links to.
 	Links []string
-	// Attributes are those of the span that are texts; Resource are those of its process.
+	// Attributes are the span's string attributes; Resource are those of its process.
 	Attributes, Resource map[string]string
 	// Kind and Status are OTLP's: SPAN_KIND_SERVER, STATUS_CODE_ERROR and so on.
 	Kind, Status string
-	// Nanoseconds is how long it took.
+	// Nanoseconds is the span's duration.
 	Nanoseconds int64
 }
 
@@ -100,14 +100,14 @@ func decode(r *http.Request) (*collector.ExportTraceServiceRequest, error) {
 	return &request, proto.Unmarshal(text, &request)
 }
 
-// Spans are all that have come.
+// Spans returns all received spans.
 func (c *Collector) Spans() []Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Span(nil), c.spans...)
 }
 
-// Named are those with a name.
+// Named returns the spans with a name.
 func (c *Collector) Named(name string) []Span {
 	var found []Span
 	for _, s := range c.Spans() {
@@ -118,14 +118,14 @@ func (c *Collector) Named(name string) []Span {
 	return found
 }
 
-// Requests is how many there were, and Headers are theirs.
+// Requests returns the number of requests.
 func (c *Collector) Requests() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.requests
 }
 
-// Headers are those of all requests.
+// Headers returns the headers of all requests.
 func (c *Collector) Headers() []http.Header {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package app puts the auth service together.
+// Package app assembles the auth service.
 package app
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
-// What the service needs beside the accounts.
+// What the service needs besides the accounts.
 type (
 	// Sessions keeps delivery cursors.
 	Sessions = accounts.Sessions
@@ -27,15 +27,15 @@ type (
 	Revocations = accounts.Revocations
 )
 
-// Deps are what the service stands on.
+// Deps are the service's dependencies.
 type Deps struct {
 	Accounts    store.Accounts
 	Sessions    Sessions
 	Revocations Revocations
 	Tokens      httpserver.TokenChecker
-	// SigningKeys sign tokens, and are published.
+	// SigningKeys sign tokens; their public halves are published.
 	SigningKeys token.SigningKeys
-	// Limiter makes a limiter of a quota, for what name says.
+	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter  func(name string, q ratelimit.Quota) ratelimit.Limiter
 	Log      *slog.Logger
 	Registry prometheus.Registerer
@@ -44,7 +44,7 @@ type Deps struct {
 // App is an auth service.
 type App struct{ api *httpapi.API }
 
-// New makes the service, or says what is wrong with its configuration or its key. It has nothing to be stopped.
+// New makes the service, or reports what is wrong with its configuration or its key. It needs no Stop.
 func New(cfg Config, d Deps) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -80,5 +80,5 @@ func New(cfg Config, d Deps) (*App, error) {
 // Routes adds the service's routes.
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 
-// The revocations the service is given in production fit.
+// In production, Revocations is a revocation.Mirror.
 var _ Revocations = (*revocation.Mirror)(nil)

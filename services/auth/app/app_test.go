@@ -33,7 +33,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// settings are the defaults, with hashes that cost next to nothing and what else is given.
+// settings are the defaults with very cheap hashes, plus environ.
 func settings(t *testing.T, environ ...string) app.Config {
 	t.Helper()
 	var c app.Config
@@ -41,7 +41,7 @@ func settings(t *testing.T, environ ...string) app.Config {
 	return c
 }
 
-// node is an auth service on a store and an in-process limiter.
+// node is an auth service with a store and an in-process limiter.
 type node struct {
 	t      *testing.T
 	server *httptest.Server
@@ -90,7 +90,7 @@ func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKe
 	return n
 }
 
-// call sends a request and reads the answer into a map.
+// call sends a request and decodes the answer into a map.
 func (n *node) call(method, path, bearer string, body any) (int, map[string]any, http.Header) {
 	n.t.Helper()
 	text, err := json.Marshal(body)

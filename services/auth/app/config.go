@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
-// Config is what an operator sets of the auth service.
+// Config is the operator's configuration of the auth service.
 type Config struct {
 	TokenIssuer   string        `env:"JWT_ISSUER" envDefault:"sealpost" desc:"who issues the tokens (claim iss); the same in every service"`
 	TokenAudience string        `env:"JWT_AUDIENCE" envDefault:"sealpost" desc:"who the tokens are for (claim aud); the same in every service"`

@@ -12,14 +12,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 )
 
-// Process is what an operator sets of the auth service as a process of its own.
+// Process is the configuration of the auth service that runs as a separate process.
 type Process struct {
 	Service service.Config
 	Auth    Config
 	Keys    SigningConfig
 }
 
-// SigningConfig says where the keys of tokens are.
+// SigningConfig says where the signing keys are.
 type SigningConfig struct {
 	Dir        string        `env:"JWT_KEYS_DIR" desc:"folder of the keys of tokens, read again every 10 s: signing.pem signs (Ed25519, PEM, as openssl genpkey -algorithm ed25519 makes it); tokens of every other .pem file, a PRIVATE KEY or a PUBLIC KEY, are good"`
 	SigningKey config.Secret `env:"JWT_SIGNING_KEY" desc:"instead of JWT_KEYS_DIR: the one key of tokens, which cannot be exchanged without everybody logging in again"`
@@ -48,7 +48,7 @@ func (c *SigningConfig) oneKey() (token.SigningKeys, error) {
 	return token.NewKeyring(key), nil
 }
 
-// open returns the keys, and goes on to read them while the node lives.
+// open returns the keys, and keeps rereading them while the node runs.
 func (c *SigningConfig) open(n *service.Node) (token.SigningKeys, error) {
 	if c.Dir == "" {
 		return c.oneKey()

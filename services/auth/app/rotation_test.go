@@ -27,20 +27,20 @@ import (
 	"github.com/sealpost/sealpost/services/auth/app"
 )
 
-// rotation is two auth nodes that read one folder of keys, each in its own time, and a service that verifies tokens with
-// what they publish, under load.
+// rotation is two auth nodes that read one key folder at different times, and a service that verifies tokens with the keys they
+// publish, under load.
 type rotation struct {
 	*testing.T
 	dir     string
 	elapsed atomic.Int64
 	folders []*keyfolder.Folder
 	keys    *remotekeys.KeySet
-	// logins are where one logs in, guarded what asks for a token.
+	// logins are the login URLs, guarded the URLs that require a token.
 	logins, guarded []string
 	client          *http.Client
-	// held is a token that is used all the time.
+	// held is a token that is used throughout.
 	held   atomic.Pointer[string]
-	rounds [4]atomic.Int64 // of each client
+	rounds [4]atomic.Int64 // per client
 	failed chan error
 }
 
@@ -68,7 +68,7 @@ func newRotation(t *testing.T, files map[string]string) *rotation {
 	return r
 }
 
-// verify starts the service that only verifies. It fetches the keys from one node after the other.
+// verify starts the service that only verifies. It fetches the keys from the nodes in turn.
 func (r *rotation) verify(nodes []*node, cfg app.Config) {
 	var turn atomic.Int64
 	balancer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -89,13 +89,13 @@ func (r *rotation) verify(nodes []*node, cfg app.Config) {
 	r.guarded = append(r.guarded, server.URL)
 }
 
-// nothingRevoked knows of no revocation, for certain.
+// nothingRevoked is always certain that no token is revoked.
 type nothingRevoked struct{}
 
 func (nothingRevoked) Revoked(token.Identity) bool { return false }
 func (nothingRevoked) Staleness() time.Duration    { return 0 }
 
-// hold makes the folder hold these files: what is new first, what goes last, as one exchanges files.
+// hold makes the folder hold exactly these files. It adds new files before it removes old ones, as an operator would.
 func (r *rotation) hold(files map[string]string) {
 	r.Helper()
 	for name, text := range files {
@@ -112,7 +112,7 @@ func (r *rotation) hold(files map[string]string) {
 	}
 }
 
-// change exchanges the files, which one node sees after the other, and in between and after that the service that verifies.
+// change replaces the files. The nodes see that one after the other; the verifying service fetches in between and afterwards.
 func (r *rotation) change(files map[string]string) {
 	r.Helper()
 	r.hold(files)
@@ -126,7 +126,7 @@ func (r *rotation) change(files map[string]string) {
 	r.underLoad()
 }
 
-// underLoad waits until every client has begun and ended a round since.
+// underLoad waits until every client has begun and ended a round since the call.
 func (r *rotation) underLoad() {
 	r.Helper()
 	for i := range r.rounds {
@@ -136,7 +136,7 @@ func (r *rotation) underLoad() {
 	require.Empty(r.T, r.failed)
 }
 
-// load makes clients log in and use what they get, and what they have, everywhere.
+// load makes clients log in and use the new and the held token everywhere.
 func (r *rotation) load() (stop func()) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var clients sync.WaitGroup
@@ -199,7 +199,7 @@ func (r *rotation) get(url, bearer string) (status int, err error) {
 	return res.StatusCode, res.Body.Close()
 }
 
-// TestKeysAreExchangedWithoutAFailedRequest in the steps that deploy/ROTATION.md tells.
+// TestKeysAreExchangedWithoutAFailedRequest follows the steps of deploy/ROTATION.md.
 func TestKeysAreExchangedWithoutAFailedRequest(t *testing.T) {
 	before, beforePublic := signingKey(t)
 	after, _ := signingKey(t)
@@ -238,7 +238,7 @@ func kidOf(t *testing.T, private string) string {
 	return token.KeyID(key.Public().(ed25519.PublicKey))
 }
 
-// TestAHastyExchangeFailsNoRequestEither: the new key is put where the old one was, in one step, and signs once all know it.
+// TestAHastyExchangeFailsNoRequestEither: the new key replaces the old one in one step, and signs only when all verifiers know it.
 func TestAHastyExchangeFailsNoRequestEither(t *testing.T) {
 	before, beforePublic := signingKey(t)
 	after, _ := signingKey(t)

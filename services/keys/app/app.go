@@ -1,4 +1,4 @@
-// Package app puts the keys service together.
+// Package app assembles the keys service.
 package app
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/sealpost/sealpost/services/keys/internal/httpapi"
 )
 
-// minServerKeyBits is the contract's: clients expect RSA-4096.
+// minServerKeyBits is the minimum of the HTTP contract: clients expect RSA-4096.
 const minServerKeyBits = 4096
 
-// Config is what an operator sets of the keys service.
+// Config is the operator's configuration of the keys service.
 type Config struct {
 	RotationsPerHour        int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
 	DirectoryPagesPerMinute int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
@@ -34,18 +34,18 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-// Keys is what the service needs of the store.
+// Keys is the part of the store that the service needs.
 type Keys = directory.Store
 
-// Deps are what the service stands on.
+// Deps are the service's dependencies.
 type Deps struct {
 	Keys Keys
-	// ServerKey is the deployment's public key: one PEM block PUBLIC KEY, RSA, 4096 bits or more; the same at every node.
+	// ServerKey is the deployment's public key: one PEM block PUBLIC KEY, RSA, at least 4096 bits; the same on every node.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
-	// Limiter makes a limiter of a quota, for what name says.
+	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
-	// Changed is told, by the canonical name, of each user who has another key; nil if nobody has to know.
+	// Changed is called with the canonical name of each user whose key was replaced; it may be nil.
 	Changed  func(user string)
 	Log      *slog.Logger
 	Registry prometheus.Registerer
@@ -54,7 +54,7 @@ type Deps struct {
 // App is a keys service.
 type App struct{ api *httpapi.API }
 
-// New makes the service, or says what is wrong with its configuration or the server's key. It has nothing to be stopped.
+// New makes the service, or reports what is wrong with its configuration or the server's key. It needs no Stop.
 func New(cfg Config, d Deps) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// key is the n-th of many keys. Nothing here needs their factors, so none are looked for.
+// key is the n-th of many keys. These tests do not need factors, so the modulus is not made of primes.
 func key(t *testing.T, bits uint, n int64) string {
 	t.Helper()
 	modulus := new(big.Int).Lsh(big.NewInt(1), bits-1)
@@ -42,7 +42,7 @@ func key(t *testing.T, bits uint, n int64) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
-// names takes a token for the name in it.
+// names accepts any token as one of the user it names.
 type names struct{}
 
 func (names) Check(_ context.Context, raw string) (token.Identity, error) {
@@ -95,7 +95,7 @@ func (n *node) add(name string, number int64) {
 	}))
 }
 
-// call sends a request, as a user or as nobody, and reads the answer into dst.
+// call sends a request, as a user or without a token, and decodes the answer into dst.
 func (n *node) call(method, path, as, body string, dst any) *httptest.ResponseRecorder {
 	n.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))

@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Process is what an operator sets of the keys service as a process of its own.
+// Process is the configuration of the keys service that runs as a separate process.
 type Process struct {
 	Service service.Config
 	Keys    Config
@@ -20,7 +20,7 @@ type Process struct {
 	Server  ServerKeyConfig
 }
 
-// ServerKeyConfig is the deployment's own key.
+// ServerKeyConfig configures the deployment's key.
 type ServerKeyConfig struct {
 	Key config.Secret `env:"SERVER_KEY" desc:"the deployment's RSA-4096 private key, PEM (PKCS #8); by default the first node makes one and keeps it in the database"`
 }
@@ -38,7 +38,7 @@ func (c *ServerKeyConfig) Validate() error {
 
 const serverKeyName = "server-key"
 
-// serverKey is the public half of the one key of the deployment. Of nodes that make it at once, all take what was first.
+// serverKey returns the public half of the deployment's one key. If several nodes create it at once, all take the first one stored.
 func (c *ServerKeyConfig) serverKey(ctx context.Context, s store.Meta) (string, error) {
 	if c.Key != "" {
 		return serverkey.Public([]byte(c.Key.Reveal()))

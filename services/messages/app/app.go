@@ -1,4 +1,4 @@
-// Package app puts the messages service together.
+// Package app assembles the messages service.
 package app
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
 )
 
-// Config is what an operator sets of the messages service.
+// Config is the operator's configuration of the messages service.
 type Config struct {
 	MaxMessageBytes config.Bytes  `env:"MAX_MESSAGE_BYTES" envDefault:"5MiB" desc:"largest body of a send"`
 	Retention       time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the longest and the default lifetime of one"`
@@ -57,23 +57,23 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// Deps are what the service stands on.
+// Deps are the service's dependencies.
 type Deps struct {
 	Inbox     inbox.Config
 	Directory messaging.Keys
-	// HearsOfKeys reports whether KeyChanged would be called at the moment if a user's key was replaced. While it is not so, key
-	// versions are read for each send. Nil if it never is.
+	// HearsOfKeys reports whether KeyChanged would currently be called if a user's key was replaced. While it is false, key
+	// versions are read for each send. Nil means never.
 	HearsOfKeys func() bool
 	Bus         interface {
 		bus.Publisher
 		bus.Directory
 	}
-	// Hints tell gateways to look into the store when the bus may have lost something; nil for a bus in the same process.
+	// Hints tell gateways to read the store when the bus may have lost something; nil for a bus in the same process.
 	Hints  bus.Hinter
 	Tokens httpserver.TokenChecker
-	// Limiter makes a limiter of a quota, for what name says.
+	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
-	// Expired erases what has expired, in the background; nil where that is done elsewhere.
+	// Expired erases expired messages in the background; nil if something else does that.
 	Expired  messaging.Expired
 	Log      *slog.Logger
 	Registry prometheus.Registerer
@@ -89,7 +89,7 @@ type App struct {
 	erasing   sync.WaitGroup
 }
 
-// New makes the service and starts its group commits and what runs in the background. Stop it when done.
+// New makes the service and starts its group commits and background tasks. Call Stop when done.
 func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
@@ -122,13 +122,13 @@ func New(cfg Config, d Deps) *App {
 // Routes adds the service's routes.
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 
-// KeyChanged is to be called when a user, given by the canonical name, has another key.
+// KeyChanged must be called when the key of a user, given by the canonical name, was replaced.
 func (a *App) KeyChanged(user string) { a.directory.KeyChanged(user) }
 
-// KeysMissed is to be called when users may have other keys and KeyChanged was not called.
+// KeysMissed must be called when keys may have been replaced without a call of KeyChanged.
 func (a *App) KeysMissed() { a.directory.KeysMissed() }
 
-// Stop ends the group commits and what runs in the background. No send may be under way.
+// Stop ends the group commits and the background tasks. No send may be under way.
 func (a *App) Stop() {
 	a.stopErase()
 	a.erasing.Wait()

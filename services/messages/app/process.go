@@ -11,13 +11,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/service"
 )
 
-// Process is what an operator sets of the messages service as a process of its own.
+// Process is the configuration of the messages service that runs as a separate process.
 type Process struct {
 	Service  service.Config
 	Messages Config
 	Tokens   service.TokenConfig
 
-	// Failpoint is called after each step of a send, and Now is the clock of entries; only tests set them.
+	// Failpoint is called after each step of a send, and Now is the clock of entries. Only tests set them.
 	Failpoint inbox.Failpoint
 	Now       func() time.Time
 }

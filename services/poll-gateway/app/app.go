@@ -1,4 +1,4 @@
-// Package app puts the poll gateway together.
+// Package app assembles the poll gateway.
 package app
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// Config is what an operator sets of the gateway.
+// Config is the operator's configuration of the gateway.
 type Config struct {
 	MaxPolls        int64         `env:"MAX_POLLS" envDefault:"10000" desc:"polls and streams that may be open on a node; above it 503"`
 	MaxPollsPerUser int           `env:"MAX_POLLS_PER_USER" envDefault:"64" desc:"polls and streams that one user may have open on a node; above it 429"`
@@ -70,37 +70,37 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// What the gateway needs of the store.
+// The gateway's ports to the store.
 type (
-	// Sessions keeps the cursors of clients that keep none.
+	// Sessions keeps the session cursors.
 	Sessions = httpapi.Sessions
 	// Inbox is the inbox log.
 	Inbox = gateway.Inbox
 )
 
-// Revocations tells of tokens that are refused.
+// Revocations knows which tokens are revoked.
 type Revocations interface {
 	Revoked(id token.Identity) bool
 	// Watch calls f for each new revocation until stop is called.
 	Watch(f func(revocation.Record)) (stop func())
 }
 
-// Deps are what the gateway stands on.
+// Deps are the dependencies of the gateway.
 type Deps struct {
 	Inbox       Inbox
 	Sessions    Sessions
 	Meta        store.Meta
 	Tokens      httpserver.TokenChecker
 	Revocations Revocations
-	// Limiter makes a limiter of a quota, for what name says.
+	// Limiter makes a limiter with a quota; name says for what.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
-	// Alone means that there is no other gateway.
+	// Alone means that this is the only gateway.
 	Alone    bool
 	Log      *slog.Logger
 	Registry prometheus.Registerer
-	// Tracer makes spans of deliveries; nil makes none.
+	// Tracer makes the spans of deliveries; nil makes none.
 	Tracer trace.Tracer
-	// IdleTimeout is how long the HTTP server keeps an idle connection: those that polls have used are kept as long.
+	// IdleTimeout is how long the HTTP server keeps an idle connection. The Lot keeps the connections of answered polls as long.
 	IdleTimeout time.Duration
 }
 
@@ -114,27 +114,27 @@ type App struct {
 	unwatch func()
 }
 
-// awayEvery is how often the inboxes of waiting users are read while the bus is away.
+// awayEvery is how often the inboxes of waiting users are read while the bus is disconnected.
 const awayEvery = 1500 * time.Millisecond
 
-// linger is how long a user stays warm without a poll: clients poll again at once, or after a pause of theirs.
+// linger is how long a user stays warm without a poll: clients poll again at once, or after a pause.
 const linger = time.Minute
 
 const (
-	// writeTimeout bounds how long a client may take to read the answer to a poll that has waited, or an event of a held stream.
+	// writeTimeout limits how long a client may take to read the answer to a poll that has waited, or an event of a held stream.
 	writeTimeout = 30 * time.Second
 	// leastWait is the shortest wait for which a poll's connection is taken over.
 	leastWait = time.Second
-	// parkAfter is how long a poll waits in its handler before that: users who are sent ten messages a second and more are answered within
-	// it. With maxUnparked, what those take who wait so is little beside what the process takes.
+	// parkAfter is how long a poll waits in its handler before that. Users with ten messages a second and more are answered within it.
+	// maxUnparked limits such polls so that they take little of the process's memory.
 	parkAfter   = 100 * time.Millisecond
 	maxUnparked = 256
-	// leastUnread is more than one answer can take.
+	// leastUnread is more than one answer needs.
 	leastUnread = 16 << 20
 )
 
-// New makes the gateway. It needs a bus before it serves: see Receiver and Attach. The HTTP server in front of it should
-// have its Keeper; without, each waiting poll costs a goroutine and its buffers.
+// New makes the gateway. It needs a bus before it serves: see Receiver and Attach. The HTTP server in front of it should use its Keeper;
+// without it, each waiting poll costs a goroutine and its buffers.
 func New(cfg Config, d Deps) (*App, error) {
 	lot, err := newLot(cfg, d)
 	if err != nil {
@@ -157,7 +157,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	}, nil
 }
 
-// newLot makes what keeps the connections of polls that wait; nil if they are to wait in their handlers.
+// newLot makes the Lot; nil if polls are to wait in their handlers.
 func newLot(cfg Config, d Deps) (*parking.Lot, error) {
 	if !cfg.ParkPolls {
 		return nil, nil
@@ -171,15 +171,15 @@ func newLot(cfg Config, d Deps) (*parking.Lot, error) {
 	return lot, nil
 }
 
-// Keeper is for the HTTP server that the routes are put on; nil if polls wait in their handlers.
+// Keeper returns the Lot for the HTTP server that serves the routes; nil if polls wait in their handlers.
 func (a *App) Keeper() httpserver.Keeper {
 	if a.lot == nil {
-		return nil // not a Keeper that holds a nil
+		return nil // not a non-nil Keeper with a nil Lot
 	}
 	return a.lot
 }
 
-// Receiver is where the bus delivers events.
+// Receiver returns the receiver of the bus's events.
 func (a *App) Receiver() bus.Receiver { return a.gateway }
 
 // Attach sets the bus that events come from.
@@ -188,14 +188,13 @@ func (a *App) Attach(b bus.Subscriber) { a.gateway.Attach(b) }
 // Routes adds the gateway's routes.
 func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 
-// Open is how many polls and streams are open.
+// Open returns how many polls and streams are open.
 func (a *App) Open() int64 { return a.gateway.Open() }
 
-// Capacity is how many may be.
+// Capacity returns how many may be open.
 func (a *App) Capacity() int64 { return a.gateway.Capacity() }
 
-// Drain answers the waiting polls, spread over the drain time, refuses new ones, and waits until the clients have their
-// answers.
+// Drain answers the waiting polls, spread over the drain time, refuses new ones, and waits until the clients have their answers.
 func (a *App) Drain(ctx context.Context) error {
 	err := a.gateway.Drain(ctx, a.cfg.DrainTime)
 	if a.lot == nil {
@@ -204,7 +203,7 @@ func (a *App) Drain(ctx context.Context) error {
 	return errors.Join(err, a.lot.Drain(ctx))
 }
 
-// Stop ends everything.
+// Stop ends all work.
 func (a *App) Stop() {
 	a.unwatch()
 	a.gateway.Stop()
@@ -215,7 +214,7 @@ func (a *App) Stop() {
 	a.api.Stop()
 }
 
-// Ensure the ports the gateway is given in production fit.
+// The production types fit the gateway's ports.
 var (
 	_ Inbox    = (*inbox.Reader)(nil)
 	_ Sessions = (store.Sessions)(nil)

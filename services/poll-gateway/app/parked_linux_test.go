@@ -31,7 +31,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// crowdVar makes the test binary be the other side of BenchmarkParked: the clients and the bus.
+// crowdVar makes the test binary run the other process of BenchmarkParked: the clients and the bus.
 const crowdVar = "SEALPOST_PARKED_CROWD"
 
 func TestMain(m *testing.M) {
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// empty is an inbox with nothing in it, and sessions at the beginning.
+// empty is an empty inbox, with sessions at the beginning.
 type empty struct {
 	store.Sessions
 	store.Meta
@@ -64,7 +64,7 @@ func (empty) SessionCursor(context.Context, string, string) (store.SessionCursor
 	return store.SessionCursor{}, nil
 }
 
-// Check reads the name of a user out of a token, as a real one would be: into strings of its own.
+// Check takes the user name from a token, and copies its strings as a real check would.
 func (empty) Check(_ context.Context, text string) (token.Identity, error) {
 	name := strings.Clone(text[strings.LastIndexByte(text, '.')+1:])
 	return token.Identity{
@@ -73,7 +73,7 @@ func (empty) Check(_ context.Context, text string) (token.Identity, error) {
 	}, nil
 }
 
-// node is a poll gateway with the parts that a process of it has.
+// node is a poll gateway with everything its process has.
 type node struct {
 	app    *App
 	server *httpserver.Server
@@ -113,12 +113,12 @@ func (n *node) stop(b *testing.B) {
 	n.bus.Close()
 }
 
-// BenchmarkParked tells what a poll, or a stream, that waits costs the gateway's process. Run it with -benchtime=18000x, say: that is
-// how many are held, each of another user, from another process. Those that block are what it costs without a Lot.
+// BenchmarkParked measures what a waiting poll or stream costs the gateway's process. Run it with -benchtime=18000x, for example: that
+// many wait, each of another user, from another process. The blocked ones show the cost without a Lot.
 //
-//   - RSS-B is by how much the process's resident memory has grown when all of them wait, for each;
-//   - trimmed-B is the same once garbage has been collected and given back;
-//   - heap-B is what is reachable.
+//   - RSS-B is the growth of the process's resident memory per poll, when all wait;
+//   - trimmed-B is the same after garbage was collected and memory returned to the system;
+//   - heap-B is reachable memory.
 func BenchmarkParked(b *testing.B) {
 	for _, kind := range []string{"poll", "stream"} {
 		b.Run(kind, func(b *testing.B) { benchmarkHeld(b, kind, true) })
@@ -167,7 +167,7 @@ func heapBytes() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// crowd is the process of the clients.
+// crowd is the clients' process.
 type crowd struct {
 	cmd *exec.Cmd
 	in  io.Writer
@@ -199,7 +199,7 @@ func (c *crowd) line(b *testing.B) string {
 	return strings.TrimSpace(text)
 }
 
-// runCrowd runs a bus and says where, opens as many polls as it is told to, and keeps them until it is told to end.
+// runCrowd runs a bus and reports its address, opens as many polls as it is told to, and keeps them until it is told to end.
 func runCrowd(in io.Reader, out io.Writer) error {
 	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -234,7 +234,7 @@ func runCrowd(in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// openPolls opens polls, a thousand from each address of this machine: no address has ports enough for all.
+// openPolls opens polls, a thousand from each local address: one address has too few ports for all.
 func openPolls(kind, address string, polls int) ([]net.Conn, error) {
 	const each, atOnce, pace = 1000, 32, time.Millisecond
 	conns := make([]net.Conn, polls)

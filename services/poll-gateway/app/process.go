@@ -11,7 +11,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/service"
 )
 
-// Process is what an operator sets of the poll gateway as a process of its own.
+// Process is the configuration of the poll gateway as a separate process.
 type Process struct {
 	Service   service.Config
 	Gateway   Config
@@ -22,7 +22,7 @@ type Process struct {
 	Now func() time.Time
 }
 
-// RetentionConfig is what the gateway has to know of how long messages are kept.
+// RetentionConfig is what the gateway needs to know of the retention.
 type RetentionConfig struct {
 	Retention time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the same as at the messages service"`
 }
@@ -35,8 +35,8 @@ func (c *RetentionConfig) Validate() error {
 	return nil
 }
 
-// gcPercent is how much a large heap grows before garbage is collected, unless GOGC says so. It is less than Go's own 100:
-// most of this heap are polls that wait, and garbage would take as much memory again.
+// gcPercent is how much a large heap grows before a garbage collection, unless GOGC is set. It is less than Go's default of 100: most of
+// this heap are waiting polls, and garbage would double it.
 const gcPercent = 40
 
 func tuneGC() { heapfloor.Set(gcPercent) }

@@ -1,4 +1,4 @@
-// Package app puts all four services together in one process.
+// Package app assembles all four services in one process.
 package app
 
 import (
@@ -43,9 +43,9 @@ const (
 	storeFolder = "store"
 	lockFile    = "lock"
 	nodeID      = "standalone"
-	// sequencerUsers is how many inboxes' counters are kept in memory; the others are read from the store again.
+	// sequencerUsers is how many inboxes have counters in memory; the others' counters are read from the store again.
 	sequencerUsers = 1 << 20
-	// limiterKeys is how many users, or pairs of user and address, each rate limit remembers.
+	// limiterKeys is how many users, or pairs of user and address, each rate limit tracks.
 	limiterKeys = 1 << 16
 )
 
@@ -73,8 +73,8 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	return errors.Join(err, a.Stop(stopping))
 }
 
-// NewEpoch makes the log in the data folder another one, after a restore: clients whose cursors are of the old one are
-// told to begin anew. No server may be running on the folder.
+// NewEpoch begins a new epoch of the log in the data folder, after a restore: clients with cursors of the old epoch are told to
+// start over. No server may be running on the folder.
 func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
 	a := offline(cfg)
 	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
@@ -87,7 +87,7 @@ func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
 	return a.store.NewEpoch(ctx)
 }
 
-// offline is what works on the data folder without serving.
+// offline makes an App that works on the data folder without serving.
 func offline(cfg Config) *App {
 	log := slog.New(slog.DiscardHandler)
 	return &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), engines: metrics.NewEngines(nil)}
@@ -114,7 +114,7 @@ type App struct {
 	tracer trace.Tracer
 }
 
-// New opens what is in the data folder, makes what is not there yet, and binds the ports. Serve answers on them.
+// New opens the data folder, creates what is missing in it, and binds the ports. Serve answers on them.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
@@ -128,10 +128,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	return a, nil
 }
 
-// errInUse means that another process has the data folder.
+// errInUse means that another process has locked the data folder.
 var errInUse = errors.New("in use by another process")
 
-// lockDataDir keeps a second process out: it would not hear of this one's messages.
+// lockDataDir keeps a second process out: it would not see this one's messages.
 func (a *App) lockDataDir(context.Context) error {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("DATA_DIR: %w", err)
@@ -148,10 +148,10 @@ func (a *App) lockDataDir(context.Context) error {
 	return nil
 }
 
-// path is where a file of the data folder is.
+// path returns the path of a file in the data folder.
 func (a *App) path(file string) string { return filepath.Join(a.cfg.DataDir, file) }
 
-// openTracing comes before everything that makes spans, and so ends after it.
+// openTracing runs before everything that makes spans, and so is stopped after it.
 func (a *App) openTracing(ctx context.Context) error {
 	spans, err := otlp.New(ctx, a.cfg.Tracing, otlp.Options{
 		Service: nodeID, Version: metrics.Version(), Instance: nodeID, Log: a.log, Registerer: a.registry,
@@ -173,14 +173,14 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.stack.Push("store", func(context.Context) error { return a.store.Close() })
-	if _, err := a.store.Epoch(ctx); err != nil { // made now, so that no poll has to write
+	if _, err := a.store.Epoch(ctx); err != nil { // create it now, so that no poll has to write
 		return err
 	}
 	a.stack.Go("purge", a.purge)
 	return nil
 }
 
-// purge removes what has expired, now and then.
+// purge regularly removes expired messages.
 func (a *App) purge(ctx context.Context) {
 	tick := time.NewTicker(a.cfg.PurgeEvery)
 	defer tick.Stop()
@@ -207,7 +207,7 @@ func (a *App) followRevocations(ctx context.Context) error {
 	}
 }
 
-// checkTokens reads the signing keys, or makes the first, and sets up who checks tokens.
+// checkTokens reads the signing keys, creating the first if necessary, and makes the token checker.
 func (a *App) checkTokens(context.Context) error {
 	dir, err := signingKeys(a.cfg.DataDir)
 	if err != nil {
@@ -225,7 +225,7 @@ func (a *App) checkTokens(context.Context) error {
 	return err
 }
 
-// startGateway starts the bus and the gateway, which is the bus's receiver.
+// startGateway starts the bus and the gateway that receives from it.
 func (a *App) startGateway(context.Context) error {
 	a.inbox = inbox.Config{
 		Store: a.store, Sequencer: memseq.New(sequencerUsers), Metrics: inbox.NewMetrics(a.registry),
@@ -247,7 +247,7 @@ func (a *App) startGateway(context.Context) error {
 	return err
 }
 
-// startServices binds the ports and puts all routes on them.
+// startServices binds the ports and adds all routes.
 func (a *App) startServices(ctx context.Context) error {
 	serverKey, err := serverPublicKey(a.cfg.DataDir)
 	if err != nil {
@@ -261,7 +261,7 @@ func (a *App) startServices(ctx context.Context) error {
 		return err
 	}
 	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
-		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // from keys, in this process
+		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // keys, in this process, reports every rotation
 		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
@@ -293,16 +293,16 @@ func (a *App) Serve() error {
 	return a.server.Serve()
 }
 
-// Stop answers what is under way and closes everything, last in first out.
+// Stop finishes the requests under way and closes everything, last in first out.
 func (a *App) Stop(ctx context.Context) error { return a.stack.Stop(ctx) }
 
-// URL is where the server answers.
+// URL is the server's address.
 func (a *App) URL() string { return "http://" + a.server.Address() }
 
-// AdminURL is where the admin port answers.
+// AdminURL is the admin port's address.
 func (a *App) AdminURL() string { return "http://" + a.server.AdminAddress() }
 
-// limiter makes a rate limit, or none if they are off.
+// limiter makes a rate limit, or one without a limit if they are off.
 func (a *App) limiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if a.cfg.RateLimit == "off" {
 		return a.limits.Measure(name, ratelimit.Off{})

@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 )
 
-// Backup makes folder and puts into it a copy of the database as it is at one moment, and the server's key. A server may be
-// running on the data folder: it makes the copy, and goes on. The keys that sign tokens are left out; see Restore.
+// Backup creates folder and copies into it the database, as of one moment, and the server's key. If a server is running on the data
+// folder, it makes the copy and keeps running. The keys that sign tokens are left out; see Restore.
 func Backup(ctx context.Context, cfg Config, folder string) (err error) {
 	if folder, err = filepath.Abs(folder); err != nil {
 		return fmt.Errorf("backup: %w", err)
@@ -21,12 +21,12 @@ func Backup(ctx context.Context, cfg Config, folder string) (err error) {
 		return fmt.Errorf("backup: %w", err)
 	}
 	if err := backupStore(ctx, cfg, folder); err != nil {
-		return errors.Join(err, os.RemoveAll(folder)) // it is our own
+		return errors.Join(err, os.RemoveAll(folder)) // we created it
 	}
 	return copyKey(cfg.DataDir, folder)
 }
 
-// backupStore copies the store, or has it copied by the server that holds it.
+// backupStore copies the store, or asks the server that holds it for a copy.
 func backupStore(ctx context.Context, cfg Config, folder string) (err error) {
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, storeFolder)); err != nil {
 		return fmt.Errorf("DATA_DIR %s holds no database: %w", cfg.DataDir, err)
@@ -45,11 +45,11 @@ func backupStore(ctx context.Context, cfg Config, folder string) (err error) {
 	return a.store.Backup(ctx, filepath.Join(folder, storeFolder))
 }
 
-// Restore makes an empty data folder of what Backup made, and gives the log a new epoch: clients that have seen more than
-// the copy holds are told so.
+// Restore turns an empty data folder into a copy of the backup, and begins a new epoch of the log: clients that have seen more than
+// the backup holds are told so.
 //
-// Empty, so that the server makes another key that signs tokens: the copy does not know of tokens that were revoked after it
-// was made, and with the old key they would be good again.
+// The folder must be empty so that the server makes a new key to sign tokens: the backup does not know of tokens revoked after it
+// was made, and with the old key they would be valid again.
 func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err error) {
 	a := offline(cfg)
 	defer func() { err = errors.Join(err, a.stack.Stop(context.WithoutCancel(ctx))) }()
@@ -71,7 +71,7 @@ func Restore(ctx context.Context, cfg Config, folder string) (epoch string, err 
 	return a.restoreStore(ctx, filepath.Join(folder, storeFolder))
 }
 
-// restoreStore gives the copy its name only when it has its new epoch: no server may ever run on it without.
+// restoreStore renames the copy to its final name only after its new epoch is stored: no server may ever run on it without one.
 func (a *App) restoreStore(ctx context.Context, from string) (epoch string, err error) {
 	unfinished := a.path(storeFolder + ".restoring")
 	if err := pebble.Restore(ctx, from, unfinished); err != nil {
@@ -88,8 +88,7 @@ func (a *App) restoreStore(ctx context.Context, from string) (epoch string, err 
 	return epoch, os.Rename(unfinished, a.path(storeFolder))
 }
 
-// copyKey copies the server's key from folder to folder. It may not be there: the server makes it when it starts for the
-// first time.
+// copyKey copies the server's key from folder to folder. It may be missing: the server makes it on its first start.
 func copyKey(from, to string) error {
 	text, err := os.ReadFile(filepath.Join(from, serverKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -13,7 +13,7 @@ import (
 	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
 )
 
-// Config is what an operator sets.
+// Config is the operator's configuration.
 type Config struct {
 	Host            string        `env:"HOST" desc:"address to listen on; all by default"`
 	Port            int           `env:"PORT" envDefault:"3001" desc:"port that clients connect to; 0 for any free one"`
@@ -34,7 +34,7 @@ type Config struct {
 	Tracing  otlp.Config
 }
 
-// leastStoreMemory is what the database can work with.
+// leastStoreMemory is the least that the database works with.
 const leastStoreMemory = 8 << 20
 
 // Validate implements config.Validator.

@@ -15,21 +15,21 @@ import (
 )
 
 const (
-	// controlSocket is where a running server takes what the commands of the same machine ask of it. Who may write to the data folder
-	// may use it.
+	// controlSocket is where a running server takes requests from commands on the same machine. Anyone who may write to the data
+	// folder may use it.
 	controlSocket = "control.sock"
-	// longestSocket is what every system takes for the path of a Unix socket, in bytes.
+	// longestSocket is the length in bytes of a Unix socket's path that every system supports.
 	longestSocket = 100
 	// controlHeaderTimeout bounds reading a request, which comes from the same machine.
 	controlHeaderTimeout = 5 * time.Second
 )
 
-// backupRequest asks for a copy of the store in a folder that is there and has no store yet.
+// backupRequest asks for a copy of the store in an existing folder that holds no store yet.
 type backupRequest struct {
 	Folder string `json:"folder"`
 }
 
-// startControl listens for the commands of the same machine.
+// startControl listens for commands on the same machine.
 func (a *App) startControl(ctx context.Context) error {
 	listener, remove, err := listenControl(ctx, a.path(controlSocket))
 	if err != nil {
@@ -47,8 +47,8 @@ func (a *App) startControl(ctx context.Context) error {
 	return nil
 }
 
-// listenControl makes the socket, for the owner of the data folder alone. One with too long a path is made in a temporary folder, and a
-// link to it. What a process that died has left is replaced: the lock of the data folder is held.
+// listenControl creates the socket, for the owner of the data folder only. If its path is too long, the socket is created in a
+// temporary folder with a link to it. It replaces what a dead process left: this process holds the lock of the data folder.
 func listenControl(ctx context.Context, path string) (l net.Listener, remove func() error, err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, err
@@ -93,7 +93,7 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) {
 	a.log.Info("made a backup", "folder", q.Folder)
 }
 
-// askForBackup has the server that runs on a data folder copy its store into another folder.
+// askForBackup asks the server that runs on a data folder to copy its store into another folder.
 func askForBackup(ctx context.Context, socket, folder string) error {
 	if target, err := os.Readlink(socket); err == nil {
 		socket = target

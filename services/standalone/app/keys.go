@@ -16,12 +16,12 @@ import (
 
 const (
 	signingKeysDir = "signing-keys"
-	// formerSigningKey is where the only key was before there was a folder.
+	// formerSigningKey is where the only key was before the key folder was introduced.
 	formerSigningKey = "signing-key.pem"
 	serverKeyFile    = "server-key.pem"
 )
 
-// signingKeys returns the folder of the keys that sign tokens, and makes it and the first key on the first start.
+// signingKeys returns the folder of the keys that sign tokens. On the first start it creates the folder and the first key.
 func signingKeys(dataDir string) (dir string, err error) {
 	dir = filepath.Join(dataDir, signingKeysDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -43,7 +43,7 @@ func signingKeys(dataDir string) (dir string, err error) {
 	return dir, err
 }
 
-// serverPublicKey reads the deployment's own key, makes it on the first start, and returns its public half as PEM.
+// serverPublicKey returns the public half of the deployment's key as PEM. On the first start it creates the key.
 func serverPublicKey(dir string) (string, error) {
 	path := filepath.Join(dir, serverKeyFile)
 	text, err := readOrMake(path, serverkey.New)
@@ -57,7 +57,7 @@ func serverPublicKey(dir string) (string, error) {
 	return public, nil
 }
 
-// readOrMake reads a file; if it is not there, it writes what make returns, for the owner alone. The file appears
+// readOrMake reads a file. If the file does not exist, it writes what make returns, readable by the owner only. The file appears
 // whole or not at all.
 func readOrMake(path string, make func() ([]byte, error)) ([]byte, error) {
 	text, err := os.ReadFile(path)

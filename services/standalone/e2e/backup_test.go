@@ -20,7 +20,7 @@ func configuration(t *testing.T, dataDir string) (cfg app.Config) {
 	return cfg
 }
 
-// acknowledgements are the contents of the sends that have been acknowledged so far.
+// acknowledgements are the contents of the sends acknowledged so far.
 func (r *recorder) acknowledgements() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -41,8 +41,8 @@ func (c *client) login(t *testing.T, name string) {
 	c.token = session.Token
 }
 
-// TestABackupUnderLoadHoldsWhatWasAcknowledgedBefore and after its restore nobody waits at a position that is gone, or uses a
-// token that was revoked since.
+// TestABackupUnderLoadHoldsWhatWasAcknowledgedBefore. After its restore nobody waits at a position that is gone, or can use a token
+// that was revoked since.
 func TestABackupUnderLoadHoldsWhatWasAcknowledgedBefore(t *testing.T) {
 	t.Parallel()
 	dir, copied, anew := t.TempDir(), filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "anew")

@@ -36,7 +36,7 @@ func TestTwoPeopleTalkWhileTheServerIsKilled(t *testing.T) {
 		alice.Say(question)
 		bob.WaitFor("Alice: " + question)
 		server.kill()
-		bob.Say(answer) // while there is no server
+		bob.Say(answer) // while the server is down
 		bob.WaitFor("(connection lost, trying again …)")
 		server = start(t, dir, port)
 		alice.WaitFor("Bob: " + answer)

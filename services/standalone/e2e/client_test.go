@@ -19,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// publicKey is a key that accounts of these tests share: nothing here is encrypted.
+// publicKey is shared by all accounts of these tests: nothing here is encrypted.
 var publicKey = sync.OnceValue(func() string {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -32,7 +32,7 @@ var publicKey = sync.OnceValue(func() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 })
 
-// client is a user of a server that may die: it speaks plain HTTP.
+// client is a user of a server that may be killed. It uses plain HTTP.
 type client struct {
 	http  *http.Client
 	url   string
@@ -45,7 +45,7 @@ func newClient(t *testing.T, url string) *client {
 	return c
 }
 
-// call makes a request and returns the status; 0 if there was no whole answer.
+// call makes a request and returns the status; 0 if the answer was incomplete.
 func (c *client) call(ctx context.Context, method, path string, in, out any) int {
 	var body io.Reader
 	if in != nil {
@@ -82,7 +82,7 @@ func (c *client) register(t *testing.T, name string) {
 	c.token = session.Token
 }
 
-// sendRequest makes a send of content to names, with content as its client message id.
+// sendRequest makes a send of content to names, with content as its client message id too.
 func sendRequest(content string, to ...string) api.SendRequest {
 	r := api.SendRequest{EncryptedContent: content, IV: "00", RecipientKeys: map[string]string{}, ClientMessageID: content}
 	for _, name := range to {

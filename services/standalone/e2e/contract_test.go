@@ -23,7 +23,7 @@ func TestTheHTTPContract(t *testing.T) {
 	apitest.Run(t, deploy(t, nil))
 }
 
-// deploy runs a server in this process, so that the coverage of what it does is told.
+// deploy runs a server in this process, so that its coverage is measured.
 func deploy(t *testing.T, settings map[string]string) apitest.Target {
 	dir := t.TempDir()
 	environ := []string{
@@ -60,7 +60,7 @@ func signingKey(t *testing.T, dir string) ed25519.PrivateKey {
 	return key
 }
 
-// snapshot digests what is in a server's store.
+// snapshot returns a digest of a server's store.
 func snapshot(t *testing.T, cfg app.Config) (digest string, err error) {
 	copied := filepath.Join(t.TempDir(), "copy")
 	if err := app.Backup(t.Context(), cfg, copied); err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
-// TestWhatWasAcknowledgedSurvivesKill9 runs senders and readers against a server that is killed again and again, and
-// lets the checker of histories judge from their logs alone.
+// TestWhatWasAcknowledgedSurvivesKill9 runs senders and readers against a server that is killed repeatedly. The history checker
+// judges from their logs alone.
 func TestWhatWasAcknowledgedSurvivesKill9(t *testing.T) {
 	t.Parallel()
 	const kills, senders = 5, 4
@@ -79,7 +79,7 @@ func portOf(t *testing.T, address string) int {
 	return n
 }
 
-// recorder keeps what senders and readers saw.
+// recorder records what senders and readers saw.
 type recorder struct {
 	clock        time.Time
 	mu           sync.Mutex
@@ -97,7 +97,7 @@ func (r *recorder) waitFor(t *testing.T, n int64) {
 	require.Eventually(t, func() bool { return r.acknowledged.Load() >= want }, time.Minute, time.Millisecond)
 }
 
-// send sends message after message to some of the users, and each again until it is acknowledged.
+// send sends messages to some of the users, and repeats each until it is acknowledged.
 func (r *recorder) send(c *client, sender string, id int, users []string, stop <-chan struct{}) {
 	for n := 0; !closed(stop); n++ {
 		content := fmt.Sprintf("%d-%d", id, n)
@@ -117,7 +117,7 @@ func (r *recorder) send(c *client, sender string, id int, users []string, stop <
 	}
 }
 
-// slicesOf picks at least one of the names.
+// slicesOf returns at least one of the names.
 func slicesOf(names []string) []string {
 	picked := []string{names[rand.N(len(names))]}
 	for _, name := range names {
@@ -128,8 +128,8 @@ func slicesOf(names []string) []string {
 	return picked
 }
 
-// read polls with a cursor until stop is closed and it has come to what is then the inbox's head. Now and then it goes
-// back to an older cursor, as a client that lost its newest one.
+// read polls with a cursor until stop is closed and the cursor has reached the inbox's head at that time. Now and then it returns
+// to an older cursor, like a client that lost its newest one.
 func (r *recorder) read(c *client, name string, stop <-chan struct{}) {
 	after, older := "0", "0"
 	for {
@@ -144,7 +144,7 @@ func (r *recorder) read(c *client, name string, stop <-chan struct{}) {
 		}
 		r.record(name, after, p)
 		if rand.N(20) == 0 && !closed(stop) {
-			after, older = older, after // what was given once must be given again, and the same
+			after, older = older, after // the server must give the same answers again
 		} else {
 			after = p.Cursor
 		}
@@ -161,7 +161,7 @@ func (r *recorder) record(reader, after string, p api.PollResponse) {
 	r.answers = append(r.answers, a)
 }
 
-// position takes the position out of a cursor.
+// position parses the position of a cursor.
 func position(cursor string) int64 {
 	n, err := strconv.ParseInt(cursor[strings.IndexByte(cursor, '.')+1:], 10, 64)
 	if err != nil {

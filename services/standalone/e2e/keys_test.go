@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// TestTheKeyOfADataFolderFromBeforeStillSigns: it was a file beside the database, and is in a folder now.
+// TestTheKeyOfADataFolderFromBeforeStillSigns: the key used to be a file beside the database; now it is in a folder.
 func TestTheKeyOfADataFolderFromBeforeStillSigns(t *testing.T) {
 	dir := t.TempDir()
 	_, key, err := ed25519.GenerateKey(rand.Reader)

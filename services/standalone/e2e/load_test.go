@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/load/report"
 )
 
-// TestLoadIsPutOnAServerAndJudged runs every scenario of `sealpost load`, small.
+// TestLoadIsPutOnAServerAndJudged runs every scenario of `sealpost load` at small size.
 func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 	t.Parallel()
 	server := start(t, t.TempDir(), 0)
@@ -21,11 +21,12 @@ func TestLoadIsPutOnAServerAndJudged(t *testing.T) {
 	cases := []struct {
 		name string
 		args []string
-		// figures must have been measured, and be positive.
+		// figures must have been measured and be positive.
 		figures []string
-		// measured must be there. Sixty streams take less than an idle process gives back or takes meanwhile: below zero is an answer.
+		// measured must be present. Sixty streams take less memory than an idle process gains or releases meanwhile, so a negative
+		// value is valid.
 		measured []string
-		// latency must have been measured for count; 0 for some.
+		// latency must have been measured count times; 0 means at least once.
 		latency string
 		count   int64
 	}{

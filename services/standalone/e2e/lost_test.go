@@ -14,10 +14,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/clitest"
 )
 
-// lossy is a proxy that lets the server finish what it is asked for, and then says something else.
+// lossy is a proxy that lets the server finish a request, and then gives another answer.
 type lossy struct {
 	server string
-	// path is whose answers get lost, once each time.
+	// path is the path whose next answer gets lost, once.
 	path   atomic.Pointer[string]
 	answer func(w http.ResponseWriter)
 }
@@ -54,7 +54,7 @@ func says(status int) func(http.ResponseWriter) {
 	}
 }
 
-// lossyServer runs a server and a lossy proxy before it.
+// lossyServer runs a server behind a lossy proxy.
 func lossyServer(t *testing.T) (*process, *lossy, string) {
 	server := start(t, t.TempDir(), 0)
 	l := &lossy{server: server.url}

@@ -1,4 +1,4 @@
-// Package e2e tests the whole server from the outside, as a process of its own.
+// Package e2e tests the whole server from the outside, as a separate process.
 package e2e
 
 import (
@@ -20,8 +20,8 @@ import (
 	"github.com/sealpost/sealpost/services/standalone/app"
 )
 
-// serverVariable makes the test binary run as the server, so that what is killed is the code under test, built as the
-// tests are.
+// serverVariable makes the test binary run as the server, so that the killed process is the code under test, built as the tests
+// are.
 const serverVariable = "SEALPOST_E2E_SERVER"
 
 func TestMain(m *testing.M) {
@@ -49,7 +49,7 @@ type process struct {
 	cmd   *exec.Cmd
 	url   string
 	admin string
-	// ended is closed when its log has been read to the end.
+	// ended is closed when the log has been read to its end.
 	ended chan struct{}
 }
 
@@ -86,11 +86,11 @@ func start(t *testing.T, dataDir string, port int, settings ...string) *process 
 // kill ends the server as a crash would.
 func (p *process) kill() { _ = p.end(syscall.SIGKILL) }
 
-// stop asks the server to end, and returns how it ended.
+// stop asks the server to stop, and returns how it ended.
 func (p *process) stop() error { return p.end(syscall.SIGTERM) }
 
 func (p *process) end(s syscall.Signal) error {
-	_ = p.cmd.Process.Signal(s) // it may have ended
+	_ = p.cmd.Process.Signal(s) // it may have ended already
 	<-p.ended
 	return p.cmd.Wait()
 }

@@ -21,11 +21,11 @@ import (
 
 const patience = 20 * time.Second
 
-// server is one within this process.
+// server runs within this process.
 type server struct {
 	*app.App
 	log *logtest.Journal
-	// admin asks the admin port.
+	// admin calls the admin port.
 	admin *client
 }
 
@@ -48,10 +48,10 @@ func startHere(t *testing.T, settings ...string) *server {
 	return s
 }
 
-// stop ends the server; all spans have been sent then. A second call does nothing.
+// stop ends the server; then all spans have been sent. A second call does nothing.
 func (s *server) stop() error { return s.Stop(context.Background()) }
 
-// exchange has one message sent to a poll that waits for it.
+// exchange sends one message to a waiting poll.
 func exchange(t *testing.T, s *server) {
 	t.Helper()
 	alice, bob := newClient(t, s.URL()), newClient(t, s.URL())
@@ -81,8 +81,8 @@ func metricsOf(t *testing.T, s *server, accept string) string {
 	return string(text)
 }
 
-// TestOneTraceHoldsASendAndTheAnsweredPoll: the send's own span, what the store did, the publication and the delivery to the
-// poll that waited, which is linked to.
+// TestOneTraceHoldsASendAndTheAnsweredPoll: the trace has the send's span, the store's, the publication's and the delivery's, which
+// links to the waiting poll.
 func TestOneTraceHoldsASendAndTheAnsweredPoll(t *testing.T) {
 	collector := otlptest.New(t)
 	s := startHere(t, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL)
@@ -124,7 +124,7 @@ func TestOneTraceHoldsASendAndTheAnsweredPoll(t *testing.T) {
 	}
 }
 
-// one is the only span with a name that belongs to the exchange.
+// one returns the only span with a name in the exchange.
 func one(t *testing.T, c *otlptest.Collector, name string) otlptest.Span {
 	t.Helper()
 	spans := c.Named(name)
@@ -132,7 +132,7 @@ func one(t *testing.T, c *otlptest.Collector, name string) otlptest.Span {
 	return spans[0]
 }
 
-// exemplar reports whether a histogram names a trace.
+// exemplar reports whether a histogram has an exemplar with the trace.
 func exemplar(metrics, histogram, trace string) bool {
 	for line := range strings.Lines(metrics) {
 		if strings.HasPrefix(line, histogram) && strings.Contains(line, `# {trace_id="`+trace+`"}`) {

@@ -65,10 +65,10 @@ func run(ctx context.Context, listen, bin, balancer string) (err error) {
 	return nil
 }
 
-// pause is how long a node is left alone that could not be started.
+// pause is how long to wait after a node failed to start.
 const pause = time.Second
 
-// keep starts a node again whenever it has ended, as an orchestrator would: kill one and see what clients notice.
+// keep restarts a node whenever it ends, as an orchestrator would: kill one and watch what clients notice.
 func keep(ctx context.Context, log *slog.Logger, n *cluster.Node) {
 	for {
 		select {
@@ -87,7 +87,7 @@ func keep(ctx context.Context, log *slog.Logger, n *cluster.Node) {
 	}
 }
 
-// describe prints where everything is.
+// describe prints all addresses.
 func describe(c *cluster.Cluster, e *engines.Engines) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	line := func(cells ...any) { _, _ = fmt.Fprintf(w, "%s\t%v\t%v\t%v\n", cells...) }

@@ -1,20 +1,20 @@
-// Package recent remembers what was used lately, in little memory.
+// Package recent keeps recently used entries in little memory.
 package recent
 
-// Map keeps the last entries that were used: at least limit of them, and at most twice as many. It holds two generations:
-// when the younger one is full, it becomes the older one, and what was not used meanwhile is forgotten. So it needs neither
-// pointers nor times, and who uses more than it holds loses by degrees, not all at once. Callers keep it to one at a time.
+// Map keeps the most recently used entries: at least limit, and at most twice as many. It holds two generations. When the young one is
+// full, it becomes the old one, and the previous old one is dropped. So it needs neither pointers nor times, and a caller that uses more
+// entries than it holds loses them gradually. Not safe for concurrent use.
 type Map[K comparable, V any] struct {
 	limit      int
 	young, old map[K]V
 }
 
-// New makes a Map. It takes memory as it fills.
+// New makes a Map. Its memory grows as it fills.
 func New[K comparable, V any](limit int) *Map[K, V] {
 	return &Map[K, V]{limit: limit, young: map[K]V{}}
 }
 
-// Get returns what is known of k, which counts as a use.
+// Get returns the value of k. This counts as a use.
 func (m *Map[K, V]) Get(k K) (v V, ok bool) {
 	if v, ok = m.young[k]; ok {
 		return v, true
@@ -25,7 +25,7 @@ func (m *Map[K, V]) Get(k K) (v V, ok bool) {
 	return v, ok
 }
 
-// Put sets what is known of k.
+// Put sets the value of k.
 func (m *Map[K, V]) Put(k K, v V) {
 	if _, there := m.young[k]; !there && len(m.young) >= m.limit {
 		m.young, m.old = map[K]V{}, m.young
@@ -33,5 +33,5 @@ func (m *Map[K, V]) Put(k K, v V) {
 	m.young[k] = v
 }
 
-// Len is how many entries are held; one that stands in both generations counts twice.
+// Len returns how many entries are held; one in both generations counts twice.
 func (m *Map[K, V]) Len() int { return len(m.young) + len(m.old) }

@@ -31,7 +31,7 @@ func TestWhatWasUsedLatelyIsKnownAndTheRestForgotten(t *testing.T) {
 	require.Equal(t, 7, v)
 }
 
-// TestAMillionUsersTakeLittleMemory and says how much.
+// TestAMillionUsersTakeLittleMemory logs how much.
 func TestAMillionUsersTakeLittleMemory(t *testing.T) {
 	const users = uint64(1_000_000)
 	for _, one := range []struct {

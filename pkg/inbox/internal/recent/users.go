@@ -2,18 +2,17 @@ package recent
 
 import "hash/maphash"
 
-// Users remembers a number of each user that was met lately. It knows users by a hash of 64 bits under a key of its own: that any two
-// of a million users are taken for each other happens in one of 37 million processes. Each user takes some 40 bytes. Callers keep it to
-// one at a time.
+// Users keeps a number for each recently used user. Its keys are 64-bit hashes of the names under a random seed: two of a million users
+// collide in one of 37 million processes. Each user takes some 40 bytes. Not safe for concurrent use.
 type Users struct {
 	seed    maphash.Seed
 	numbers *Map[uint64, uint64]
 }
 
-// MaxUsers is how many users are remembered at least; twice as many at most.
+// MaxUsers is how many users are kept at least; at most twice as many.
 const MaxUsers = 1 << 20
 
-// NewUsers makes an empty memory.
+// NewUsers makes an empty Users.
 func NewUsers() *Users {
 	return &Users{seed: maphash.MakeSeed(), numbers: New[uint64, uint64](MaxUsers)}
 }

@@ -1,5 +1,5 @@
-// Package redisseqtest is a Redis in memory, as far as the sequencer goes: what the script does, in Go. A test holds the two to the
-// same answers, so that simulations of lost data and failovers exercise the real sequencer.
+// Package redisseqtest is an in-memory Redis for the sequencer: the script in Go. A test checks that both give the same answers, so
+// simulations of lost data and failovers exercise the real sequencer.
 package redisseqtest
 
 import (
@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/inbox/redisseq"
 )
 
-// Server is one Redis, a master at first. It implements redisseq.Engine for deployments of one; of several, give each the runs of its
-// shards. Its methods may be called concurrently.
+// Server is one Redis server, initially a master. It implements redisseq.Engine for a single server; with several, route each the runs of
+// its shards. Its methods may be called concurrently.
 type Server struct {
 	mu       sync.Mutex
 	by       redisseq.Server
@@ -31,14 +31,14 @@ func NewServer() *Server {
 	return s
 }
 
-// Promote makes the server a master, with the data that it has.
+// Promote makes the server a master, with its current data.
 func (s *Server) Promote() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.by = redisseq.Server{Replication: rand.Text()}
 }
 
-// Restart is the start of a server, which has the data that it finds, and is a master.
+// Restart restarts the server as a master with the given data.
 func (s *Server) Restart(data Data) {
 	s.Promote()
 	s.mu.Lock()
@@ -46,14 +46,14 @@ func (s *Server) Restart(data Data) {
 	s.counters = maps.Clone(data.counters)
 }
 
-// Follow makes the server a replica which has the data of a master as they were.
+// Follow makes the server a replica with the given data of a master.
 func (s *Server) Follow(data Data) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.by, s.counters = redisseq.Server{Replication: data.of, Replica: true}, maps.Clone(data.counters)
 }
 
-// Data are those of a server at one moment.
+// Data is a snapshot of a server's data.
 type Data struct {
 	of       string
 	counters map[string]counter
@@ -66,14 +66,14 @@ func (s *Server) Data() Data {
 	return Data{s.by.Replication, maps.Clone(s.counters)}
 }
 
-// By is what the server says of itself.
+// By returns how the server identifies itself.
 func (s *Server) By() redisseq.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.by
 }
 
-// Lose removes counters: those of the users, or all.
+// Lose removes the counters of users, or all without arguments.
 func (s *Server) Lose(users ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *Server) Run(_ context.Context, runs []redisseq.Run) ([]redisseq.Answer,
 }
 
 func (s *Server) run(run redisseq.Run, c redisseq.Counter) (last int64, mark uint32) {
-	if s.by.Replica { // the real one refuses to write
+	if s.by.Replica { // a real replica refuses writes
 		return 0, 0
 	}
 	at, there := s.counters[c.User]

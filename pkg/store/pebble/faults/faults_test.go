@@ -1,5 +1,5 @@
-// Package faults tests what becomes of a store whose disk fails. Such a store is left as it is until its process ends, with all that runs
-// in it: that is why these tests are in a package of their own.
+// Package faults tests stores whose disk fails. Such a store keeps its goroutines until its process ends, so these tests have their own
+// package.
 package faults
 
 import (
@@ -28,10 +28,10 @@ import (
 
 const folder = "store"
 
-// patience is how long a call may take whose result does not depend on time.
+// patience bounds calls whose result does not depend on time.
 const patience = time.Minute
 
-// anew makes a new log where Pebble would write into an old one, which errorfs then does not see.
+// anew creates a new log where Pebble would reuse an old one, whose writes errorfs does not see.
 type anew struct{ vfs.FS }
 
 func (fs anew) ReuseForWrite(from, to string, category vfs.DiskWriteCategory) (vfs.File, error) {
@@ -69,8 +69,8 @@ func put(s *pebble.Store, one store.Send, atOnce bool) error {
 	return err
 }
 
-// TestAStoreWhoseDiskFailsAcknowledgesNothingMoreAndLosesNothing: wherever the disk is full, or fails a sync, what was acknowledged is there
-// when the next process opens the store, and from the fault on every call fails.
+// TestAStoreWhoseDiskFailsAcknowledgesNothingMoreAndLosesNothing: wherever the disk is full or fails a sync, every call fails from then on,
+// and the next process finds everything that was acknowledged.
 func TestAStoreWhoseDiskFailsAcknowledgesNothingMoreAndLosesNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		op   func(op errorfs.Op) bool
@@ -164,7 +164,7 @@ func failDuring(t *testing.T, fault func(op errorfs.Op) error) {
 	}
 	require.ErrorIs(t, s.Err(), store.ErrUnavailable)
 	require.Contains(t, logged.String(), "the store has failed")
-	broken.Store(false) // it must not come back, though the disk does
+	broken.Store(false) // the store must not recover, even if the disk does
 	requireFailed(t, s)
 	requireSoon(t, func() {
 		if s.Close() == nil {
@@ -186,7 +186,7 @@ func failDuring(t *testing.T, fault func(op errorfs.Op) error) {
 	}
 }
 
-// TestAStoreThatCannotWriteTablesWaits until it can: what is in the log is safe, and what is there can be read.
+// TestAStoreThatCannotWriteTablesWaits: writes wait until tables can be written; the log keeps the data, and reads go on.
 func TestAStoreThatCannotWriteTablesWaits(t *testing.T) {
 	for name, broken := range map[string]func(op errorfs.Op) bool{
 		"a new table":        on(".sst", errorfs.OpCreate),
@@ -262,7 +262,7 @@ func requireSoon(t *testing.T, f func(), otherwise string) {
 	}
 }
 
-// requireFailed requires that every kind of call fails, at once.
+// requireFailed requires that every kind of call fails promptly.
 func requireFailed(t *testing.T, s *pebble.Store) {
 	t.Helper()
 	ctx := context.Background()
@@ -297,7 +297,7 @@ func requireFailed(t *testing.T, s *pebble.Store) {
 	}
 }
 
-// whole reports whether a send is there, and requires that all of it is then.
+// whole reports whether a send is there, and requires that it then is complete.
 func whole(t *testing.T, s *pebble.Store, one store.Send) bool {
 	t.Helper()
 	found, err := s.Messages(t.Context(), []store.MessageID{one.Message.ID})

@@ -1,8 +1,8 @@
 // Package accounts opens accounts and sessions, ends sessions, and changes passwords.
 //
-// Each token carries its account's generation. Refusing all tokens of an account takes two steps: the store raises the
-// generation, then the revocation log learns of it. If the second fails, the caller is told so, and the next login makes
-// up for it.
+// Each token carries its account's generation. Refusing all tokens of an account takes two steps: the store raises the generation,
+// then the revocation log gets a record of it. If the second step fails, the caller gets an error, and the next login repeats the
+// step.
 package accounts
 
 import (
@@ -22,22 +22,23 @@ import (
 )
 
 var (
-	// ErrInvalidCredentials means that there is no such user, or that the password is another.
+	// ErrInvalidCredentials means that the user does not exist or the password is wrong.
 	ErrInvalidCredentials = errors.New("invalid credentials")
-	// ErrNoAccount means that a token is good, but its account is gone: the store was set back to before it was opened.
+	// ErrNoAccount means that a token is valid, but its account is gone: the store was restored to a time before the account was
+	// opened.
 	ErrNoAccount = errors.New("the token's account does not exist")
-	// ErrSessionsRemain means that the password was changed, but the older tokens could not be refused yet.
+	// ErrSessionsRemain means that the password was changed, but older tokens could not be refused yet.
 	ErrSessionsRemain = errors.New("password changed, but older tokens are not refused yet")
 )
 
 const (
-	// clockSkew is how far apart the clocks of two nodes may be without a revocation being forgotten too early.
+	// clockSkew is the largest clock difference of two nodes at which no revocation is forgotten too early.
 	clockSkew = 2 * time.Minute
-	// freshEnough is how stale the revocations may be while a password is changed. They are refreshed every few seconds.
+	// freshEnough is how old the known revocations may be when a password is changed. They are refreshed every few seconds.
 	freshEnough = 15 * time.Second
-	// settleTimeout bounds the steps that follow one that cannot be undone; they do not end with the request.
+	// settleTimeout bounds the steps that follow an irreversible one; they do not end with the request.
 	settleTimeout = 10 * time.Second
-	// maxConflicts is how many times a password change starts over because the hash has changed meanwhile.
+	// maxConflicts is how often a password change starts over because the hash changed meanwhile.
 	maxConflicts = 3
 )
 
@@ -53,33 +54,33 @@ type Revocations interface {
 	Staleness() time.Duration
 }
 
-// Service is the accounts of a deployment.
+// Service manages the accounts of a deployment.
 type Service struct {
 	Accounts    store.Accounts
 	Sessions    Sessions
 	Revocations Revocations
 	Passwords   *password.Hasher
 	Tokens      *token.Signer
-	// MinPasswordBytes is the length of the shortest password that may be chosen.
+	// MinPasswordBytes is the minimum length of a new password.
 	MinPasswordBytes int
 	Now              func() time.Time
 	Log              *slog.Logger
 	Metrics          *Metrics
 }
 
-// Session is a token that was just issued, and what it says.
+// Session is a newly issued token and its claims.
 type Session struct {
 	Token    string
 	Identity token.Identity
 }
 
-// Profile finds the caller's account.
+// Profile returns the caller's account.
 func (s *Service) Profile(ctx context.Context, caller token.Identity) (store.Account, error) {
 	account, err := s.Accounts.Account(ctx, caller.Subject)
 	return account, ofCaller(err)
 }
 
-// Logout refuses the caller's token, everywhere, from when it returns nil.
+// Logout revokes the caller's token. Once it returns nil, the token is refused everywhere.
 func (s *Service) Logout(ctx context.Context, caller token.Identity) error {
 	err := s.Revocations.Revoke(ctx, revocation.Record{
 		TokenID: caller.TokenID, Subject: caller.Subject, ExpiresAt: caller.ExpiresAt.Add(token.Leeway + clockSkew),
@@ -88,7 +89,7 @@ func (s *Service) Logout(ctx context.Context, caller token.Identity) error {
 	return err
 }
 
-// LogoutAll refuses all tokens of the caller's account issued up to now, everywhere, from when it returns nil.
+// LogoutAll revokes all tokens of the caller's account issued so far. Once it returns nil, they are refused everywhere.
 func (s *Service) LogoutAll(ctx context.Context, caller token.Identity) error {
 	generation, err := s.Accounts.RaiseGeneration(ctx, caller.Subject)
 	if err == nil {
@@ -100,7 +101,7 @@ func (s *Service) LogoutAll(ctx context.Context, caller token.Identity) error {
 	return ofCaller(err)
 }
 
-// ofCaller says of an account that is not there that it is the caller's.
+// ofCaller maps a missing account to ErrNoAccount: it is the caller's.
 func ofCaller(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return ErrNoAccount
@@ -108,20 +109,20 @@ func ofCaller(err error) error {
 	return err
 }
 
-// refuseBefore refuses the account's tokens of earlier generations. The record outlives every token that can have been
-// issued, even while another lifetime was set.
+// refuseBefore revokes the account's tokens of earlier generations. The record outlives every token that can have been issued, even
+// under another lifetime setting.
 func (s *Service) refuseBefore(ctx context.Context, subject string, generation int64) error {
 	return s.Revocations.Revoke(ctx, revocation.Record{
 		Subject: subject, MinGeneration: generation, ExpiresAt: s.Now().Add(token.MaxLifetime + token.Leeway + clockSkew),
 	})
 }
 
-// settling is the context of what has to follow a step that is done, whether or not the client still listens.
+// settling returns the context for the steps that follow an irreversible one. It does not end when the client goes away.
 func settling(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 }
 
-// issue makes a token of a new session, without opening the session.
+// issue makes a token for a new session, without opening the session.
 func (s *Service) issue(username string, generation int64) (Session, error) {
 	var sid [16]byte
 	_, _ = rand.Read(sid[:]) // crypto/rand.Read never fails
@@ -137,7 +138,7 @@ func (s *Service) openSession(ctx context.Context, session Session) error {
 	return nil
 }
 
-// checkNewPassword judges a password that somebody wants to have from now on.
+// checkNewPassword checks a password that a user wants to set.
 func (s *Service) checkNewPassword(field, text string) error {
 	switch {
 	case len(text) < s.MinPasswordBytes:

@@ -39,7 +39,7 @@ const (
 
 var cheap = password.Params{MemoryKiB: 8, Time: 1, Parallelism: 1}
 
-// failing is a store whose calls can be made to fail, by name, or to run something first.
+// failing is a store whose calls a test can make fail, by name, or run something first.
 type failing struct {
 	store.Store
 	mu     sync.Mutex
@@ -111,7 +111,7 @@ func (f *failing) RecordLogin(ctx context.Context, username string, at time.Time
 	return f.Store.RecordLogin(ctx, username, at)
 }
 
-// world is a service with a real store and a log that can be taken away.
+// world is a service with a real store and a revocation log that a test can make unavailable.
 type world struct {
 	*accounts.Service
 	store  *failing
@@ -146,7 +146,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// follow starts a mirror of the world's log: another node, as it were.
+// follow starts a second mirror of the world's log, as another node would.
 func (w *world) follow(t *testing.T) *revocation.Mirror {
 	t.Helper()
 	m := revocation.New(w.log)
@@ -165,7 +165,7 @@ func (w *world) hashWith(t *testing.T, p password.Params) {
 	w.Passwords = h
 }
 
-// outcomes is how often an operation had an outcome, by its metric.
+// outcomes returns the metric of an operation for an outcome.
 func (w *world) outcomes(t *testing.T, name, outcome string) float64 {
 	t.Helper()
 	families, err := w.reg.Gather()
@@ -518,7 +518,7 @@ func TestLogoutAllGoesOnWhenItsClientLeaves(t *testing.T) {
 	w.refused(t, s)
 }
 
-// leaving is a store whose client leaves just after a step that cannot be undone.
+// leaving is a store whose client disconnects just after an irreversible step.
 type leaving struct {
 	store.Accounts
 	leave func()
@@ -592,7 +592,7 @@ func TestAPasswordChangeThatIsRefusedChangesNothing(t *testing.T) {
 	require.Empty(t, w.log.Records())
 }
 
-// stale is a mirror that has not heard from its log for a while.
+// stale is a mirror that has not heard from its log for a minute.
 type stale struct{ accounts.Revocations }
 
 func (stale) Staleness() time.Duration { return time.Minute }
@@ -709,7 +709,7 @@ func TestABusyMachineSaysSo(t *testing.T) {
 		_, err := w.Login(t.Context(), api.LoginRequest{Username: "alice", Password: alicesPassword})
 		return err
 	}
-	// Many at a time for one worker without a queue: some are turned away, and say why.
+	// Many concurrent hashes for one worker without a queue: some are refused with the right error.
 	require.Eventually(t, func() bool {
 		errs := make(chan error, 8)
 		for range cap(errs) {

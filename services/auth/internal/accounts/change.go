@@ -11,9 +11,9 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// ChangePassword replaces the caller's password, refuses all tokens of the account, and opens a new session. A fault of
-// the request is an *api.Error, a wrong current password ErrInvalidCredentials. If the tokens cannot be refused, nothing
-// is changed and the error wraps revocation.ErrUnavailable; if that shows only afterwards, it wraps ErrSessionsRemain.
+// ChangePassword replaces the caller's password, refuses all tokens of the account, and opens a new session. A fault of the request
+// is an *api.Error, a wrong current password ErrInvalidCredentials. If the tokens cannot be refused, nothing changes and the error
+// wraps revocation.ErrUnavailable; if that fails only after the change, the error wraps ErrSessionsRemain.
 func (s *Service) ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (Session, error) {
 	session, err := s.changePassword(ctx, caller, r)
 	s.Metrics.passwordChanged(err)
@@ -41,7 +41,7 @@ func (s *Service) changePassword(ctx context.Context, caller token.Identity, r a
 		return Session{}, err
 	}
 	if err := s.openSession(ctx, session); err != nil {
-		// As at registration: the password is changed, and the new token is good without it.
+		// As at registration: the password is changed, and the new token works without a session.
 		s.Log.WarnContext(ctx, "session not opened after a password change", "error", err.Error())
 	}
 	return session, nil
@@ -57,8 +57,8 @@ func (s *Service) checkChange(r api.PasswordRequest) error {
 	return s.checkNewPassword("newPassword", r.NewPassword)
 }
 
-// replacePassword returns the account with its new generation. A hash that has changed since it was read may be that of
-// the same password (see strengthen) or of another: it is read again.
+// replacePassword returns the account with its new generation. If the hash changed since it was read, it may belong to the same
+// password (see strengthen) or to another, so it is read again.
 func (s *Service) replacePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (store.Account, error) {
 	next, err := "", error(nil)
 	for range maxConflicts {

@@ -9,8 +9,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Login opens a session. An unknown user and a wrong password are the same ErrInvalidCredentials, after the same time; a
-// machine that is too busy is password.ErrAtCapacity.
+// Login opens a session. An unknown user and a wrong password give the same ErrInvalidCredentials after the same time; an
+// overloaded machine gives password.ErrAtCapacity.
 func (s *Service) Login(ctx context.Context, r api.LoginRequest) (Session, error) {
 	session, err := s.login(ctx, r)
 	s.Metrics.loggedIn(err)
@@ -47,10 +47,10 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	return session, nil
 }
 
-// authenticate finds the account whose password this is, and whether its hash is weaker than one made now.
+// authenticate finds the account with this name and password, and whether its hash is weaker than a new one would be.
 func (s *Service) authenticate(ctx context.Context, username, password string) (account store.Account, weak bool, err error) {
 	if !api.ValidUsername(username) {
-		// The pattern is public, so an answer that comes early tells nobody anything; and the name must not reach a query.
+		// The pattern is public, so an early answer reveals nothing; and the name must not reach a query.
 		return store.Account{}, false, ErrInvalidCredentials
 	}
 	account, err = s.Accounts.Account(ctx, username)
@@ -70,8 +70,7 @@ func (s *Service) authenticate(ctx context.Context, username, password string) (
 	return account, weak, err
 }
 
-// strengthen stores a hash of today's cost. That it fails, or that the password has changed meanwhile, is no reason to
-// refuse the login.
+// strengthen stores a hash at the current cost. The login succeeds even if that fails or the password has changed meanwhile.
 func (s *Service) strengthen(ctx context.Context, account store.Account, password string) {
 	hash, err := s.Passwords.Hash(ctx, password)
 	if err == nil {
@@ -84,7 +83,7 @@ func (s *Service) strengthen(ctx context.Context, account store.Account, passwor
 	s.Metrics.strengthened.Inc()
 }
 
-// makeUp refuses what an earlier call could not, because the revocation log failed just after the generation was raised.
+// makeUp repeats a revocation that failed because the revocation log was unavailable just after the generation was raised.
 func (s *Service) makeUp(ctx context.Context, account store.Account) error {
 	subject := store.Canonical(account.Username)
 	if account.Generation <= s.Revocations.MinGeneration(subject) {

@@ -42,7 +42,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "Stored hashes that a login replaced, because hashes cost more now.",
 		}),
 	}
-	// There from the start, so that the first one is seen as an increase.
+	// Create the series at the start, so that the first event is seen as an increase.
 	for _, outcome := range []string{
 		"success", "invalid_credentials", "username_taken", "invalid_request", "at_capacity", "canceled", "failed",
 	} {

@@ -10,8 +10,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Register opens an account and its first session. A fault of the request is an *api.Error or wraps
-// publickey.ErrInvalid; a name in use is store.ErrUsernameTaken; a machine that is too busy password.ErrAtCapacity.
+// Register opens an account and its first session. A fault of the request is an *api.Error or wraps publickey.ErrInvalid; a taken
+// name is store.ErrUsernameTaken; an overloaded machine gives password.ErrAtCapacity.
 func (s *Service) Register(ctx context.Context, r api.RegisterRequest) (Session, error) {
 	session, err := s.register(ctx, r)
 	s.Metrics.registered(err)
@@ -45,8 +45,8 @@ func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session,
 	ctx, cancel := settling(ctx)
 	defer cancel()
 	if err := s.openSession(ctx, session); err != nil {
-		// The account is there: to refuse now would be a lie, and the name would be taken at the next try. A session that is
-		// not known starts at the account's furthest, which is the very beginning.
+		// The account exists: an error now would be wrong, and the next try would find the name taken. A session that is not known
+		// starts at the account's furthest cursor, which is the beginning.
 		s.Log.WarnContext(ctx, "first session not opened", "error", err.Error())
 	}
 	return session, nil
@@ -69,7 +69,7 @@ func (s *Service) checkRegistration(r api.RegisterRequest) (publickey.Key, error
 	return publickey.Parse(r.PublicKey)
 }
 
-// requireFree keeps a hash from being made for nothing. Two who ask for one name at a time are told apart by the store.
+// requireFree avoids hashing for a name that is taken. The store decides between two concurrent registrations of a name.
 func (s *Service) requireFree(ctx context.Context, username string) error {
 	_, err := s.Accounts.Account(ctx, username)
 	switch {

@@ -20,10 +20,10 @@ import (
 	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
-// keySetCaching lets verifiers keep the key set for a while; a key is published long before it first signs.
+// keySetCaching lets verifiers cache the key set: a key is published long before it first signs.
 const keySetCaching = "public, max-age=300"
 
-// Accounts is what the routes are about. See accounts.Service.
+// Accounts is what the routes call. See accounts.Service.
 type Accounts interface {
 	Register(ctx context.Context, r api.RegisterRequest) (accounts.Session, error)
 	Login(ctx context.Context, r api.LoginRequest) (accounts.Session, error)
@@ -33,13 +33,13 @@ type Accounts interface {
 	ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (accounts.Session, error)
 }
 
-// API answers for accounts, sessions and the keys that verify tokens.
+// API serves accounts, sessions and the keys that verify tokens.
 type API struct {
 	Accounts Accounts
 	Tokens   httpserver.TokenChecker
 	// KeySet returns the keys to publish.
 	KeySet func() api.JWKS
-	// RegisterLimits bound registrations, LoginLimits whatever checks a password.
+	// RegisterLimits bound registrations, LoginLimits everything that checks a password.
 	RegisterLimits, LoginLimits Limits
 }
 
@@ -173,7 +173,7 @@ func (a *API) logoutAll(c *gin.Context) error {
 	return nil
 }
 
-// verify answers a question about a token. That it is not good is an answer like another, in the shape of one.
+// verify answers whether a token is valid. An invalid token is a regular answer of the same shape, not an error.
 func (a *API) verify(c *gin.Context) error {
 	var r api.VerifyRequest
 	if err := httpserver.DecodeJSON(c, &r); err != nil {

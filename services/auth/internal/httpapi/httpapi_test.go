@@ -42,7 +42,7 @@ func (d domain) ChangePassword(context.Context, token.Identity, api.PasswordRequ
 	return accounts.Session{}, d.err
 }
 
-// checker takes any token for one of alice's, or refuses it with its error.
+// checker accepts any token as one of alice's, or refuses it with its error.
 type checker struct{ err error }
 
 func (c checker) Check(context.Context, string) (token.Identity, error) {
@@ -128,7 +128,7 @@ func TestVerifySaysWhetherATokenIsGood(t *testing.T) {
 	require.Contains(t, w.Body.String(), `"invalid_field"`)
 }
 
-// counting is a limiter that notes its keys and answers with what it is given.
+// counting is a limiter that records its keys and returns result.
 type counting struct {
 	keys   []string
 	result ratelimit.Result

@@ -11,15 +11,15 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Limits bound attempts twice: for a name from an address, so that nobody who tries a user's passwords elsewhere locks
-// that user out, and, more widely, for an address, so that names cannot be tried one after the other.
+// Limits bound attempts twice: per name and address, so that nobody can lock a user out by trying passwords from elsewhere, and,
+// more widely, per address, so that names cannot be tried one after the other.
 type Limits struct {
 	PerName, PerAddress ratelimit.Limiter
 }
 
-// allow counts an attempt on a name, and tells the client about the limit that it is closer to. Attempts that succeed
-// count, too: otherwise a success of one's own would let one go on guessing. An attempt that the address has no quota
-// left for is not held against the name.
+// allow counts an attempt on a name, and tells the client about the limit that it is closer to. Successful attempts count, too:
+// otherwise a login to one's own account would let an attacker go on guessing. An attempt that exceeds the address's quota does
+// not count against the name.
 func (l Limits) allow(c *gin.Context, username string) error {
 	ctx, from := c.Request.Context(), network(c.ClientIP())
 	address, err := l.PerAddress.Allow(ctx, from)
@@ -39,7 +39,7 @@ func (l Limits) allow(c *gin.Context, username string) error {
 	return httpserver.ApplyRateLimit(c, name)
 }
 
-// nameKey is one key for all names that nobody can have, so that no key is longer than a name.
+// nameKey returns one common key for all invalid names, so that no key is longer than a name.
 func nameKey(username string) string {
 	if !api.ValidUsername(username) {
 		return ""
@@ -47,7 +47,7 @@ func nameKey(username string) string {
 	return store.Canonical(username)
 }
 
-// network is what an address is counted as: IPv6 hands each subscriber a /64 at least, and with it 2^64 addresses.
+// network returns the prefix that an address is counted as: an IPv6 subscriber has at least a /64, and so 2^64 addresses.
 func network(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {

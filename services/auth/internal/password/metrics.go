@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Requests that left the queue without a hash, by why: at_capacity, or canceled by the client.",
 		}, []string{"reason"}),
 	}
-	// There from the start, so that the first refusal is seen as an increase.
+	// Create the series at the start, so that the first refusal is seen as an increase.
 	for _, reason := range []string{"at_capacity", "canceled"} {
 		m.turnedAway.WithLabelValues(reason)
 	}

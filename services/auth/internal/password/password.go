@@ -1,5 +1,4 @@
-// Package password turns passwords into hashes and compares them, with Argon2id, and no more at a time than the machine
-// has room for.
+// Package password hashes and compares passwords with Argon2id. It bounds concurrent hashes to what the machine has room for.
 package password
 
 import (
@@ -14,32 +13,32 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// ErrAtCapacity means that more hashes are asked for than can be made in time.
+// ErrAtCapacity means that more hashes are requested than can be computed in time.
 var ErrAtCapacity = errors.New("password hashing is at capacity")
 
-// Config says what hashes cost and how many are made.
+// Config says what hashes cost and how many are computed at a time.
 type Config struct {
 	Params Params
-	// Workers is how many hashes are computed at a time; 0 means one a core. Each takes Params.MemoryKiB of memory.
+	// Workers is how many hashes are computed at a time; 0 means one per core. Each takes Params.MemoryKiB of memory.
 	Workers int
-	// Queue is how many more may wait for a worker, and QueueWait how long.
+	// Queue is how many callers may wait for a worker, and QueueWait how long.
 	Queue     int
 	QueueWait time.Duration
-	// Registry takes the metrics; nil means nowhere.
+	// Registry registers the metrics; nil means none.
 	Registry prometheus.Registerer
 }
 
-// Hasher makes and checks hashes.
+// Hasher computes and checks hashes.
 type Hasher struct {
 	params  Params
 	queue   *queue
 	metrics *metrics
-	// nobodys is a hash no password is known to match: what the password of an unknown user is compared with, at the
-	// same cost as that of a known one.
+	// nobodys is a hash that no known password matches. The password of an unknown user is compared with it, at the same cost as a
+	// known user's.
 	nobodys digest
 }
 
-// New makes a Hasher, or says what is wrong with cfg. It computes one hash.
+// New makes a Hasher, or reports what is wrong with cfg. It computes one hash.
 func New(cfg Config) (*Hasher, error) {
 	if err := cfg.Params.Validate(); err != nil {
 		return nil, err
@@ -61,8 +60,8 @@ func (h *Hasher) Hash(ctx context.Context, password string) (encoded string, err
 	return encoded, err
 }
 
-// Verify reports whether a password is the one that was hashed, and whether the hash is weaker than one made now would
-// be. Its errors wrap ErrMalformed, ErrAtCapacity or the context's.
+// Verify reports whether the password matches the hash, and whether the hash is weaker than a new one would be. Its errors wrap
+// ErrMalformed, ErrAtCapacity or the context's.
 func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, weak bool, err error) {
 	d, err := decode(encoded)
 	if err != nil {
@@ -72,7 +71,7 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, w
 	return match, d.weakerThan(h.params), err
 }
 
-// VerifyNobodys takes the time of a Verify whose password is wrong.
+// VerifyNobodys takes as long as a Verify with a wrong password.
 func (h *Hasher) VerifyNobodys(ctx context.Context, password string) error {
 	return h.work(ctx, func() { h.nobodys.matches(password) })
 }

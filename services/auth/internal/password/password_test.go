@@ -48,7 +48,7 @@ func TestEqualPasswordsHaveDifferentHashes(t *testing.T) {
 	require.NotEqual(t, a, b)
 }
 
-// The hash is from the tests of Argon2's reference implementation, at its costs.
+// The hash is from the tests of Argon2's reference implementation, with its costs.
 func TestHashesOfTheReferenceImplementationMatch(t *testing.T) {
 	const encoded = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
 	match, _, err := newHasher(t, cheap, nil).Verify(t.Context(), "password", encoded)
@@ -138,7 +138,7 @@ func TestAnUnknownUsersPasswordCostsAsMuchAsAKnownOnes(t *testing.T) {
 	require.Len(t, h.nobodys.salt, saltBytes)
 }
 
-// hashes is how many hashes were computed.
+// hashes returns how many hashes were computed.
 func hashes(t *testing.T, reg *prometheus.Registry) uint64 {
 	t.Helper()
 	families, err := reg.Gather()

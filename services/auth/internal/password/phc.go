@@ -15,29 +15,29 @@ const (
 	saltBytes = 16
 	keyBytes  = 32
 
-	// maxEncodedBytes is more than any hash made here takes.
+	// maxEncodedBytes is more than any hash made here has.
 	maxEncodedBytes = 512
 )
 
-// Params are what a hash costs (RFC 9106). Parallelism is part of the hash, not of this machine.
+// Params are the costs of a hash (RFC 9106). Parallelism is part of the hash; it does not depend on this machine.
 type Params struct {
 	MemoryKiB   uint32
 	Time        uint32
 	Parallelism uint8
 }
 
-// The bounds of Params. A stored hash outside them is not computed: whoever could write one could otherwise stop the
-// service with it.
+// The bounds of Params. A stored hash outside them is not computed: otherwise anyone who can write one could stop the service with
+// it.
 const (
 	MaxMemoryKiB   = 1 << 20
 	MaxTime        = 64
 	MaxParallelism = 64
 )
 
-// ErrMalformed means that a stored text is no Argon2id hash that may be computed.
+// ErrMalformed means that a stored text is not an Argon2id hash within the bounds.
 var ErrMalformed = errors.New("malformed password hash")
 
-// Validate says which of the parameters is out of bounds.
+// Validate reports which parameter is out of bounds.
 func (p Params) Validate() error {
 	switch {
 	case p.Parallelism < 1 || p.Parallelism > MaxParallelism:
@@ -50,10 +50,10 @@ func (p Params) Validate() error {
 	return nil
 }
 
-// weakerThan reports whether any of the costs is below that of q.
+// weakerThan reports whether any cost is below that of q.
 func (p Params) weakerThan(q Params) bool { return p.MemoryKiB < q.MemoryKiB || p.Time < q.Time }
 
-// digest is a hash with all it takes to compute it again.
+// digest is a hash with everything needed to compute it again.
 type digest struct {
 	Params
 	salt, key []byte
@@ -68,7 +68,7 @@ func (d digest) matches(password string) bool {
 	return subtle.ConstantTimeCompare(key, d.key) == 1
 }
 
-// encode writes the PHC string format, as Argon2's reference implementation does.
+// encode returns the PHC string format, as written by Argon2's reference implementation.
 func (d digest) encode() string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, d.MemoryKiB, d.Time, d.Parallelism,
 		base64.RawStdEncoding.EncodeToString(d.salt), base64.RawStdEncoding.EncodeToString(d.key))
@@ -76,7 +76,7 @@ func (d digest) encode() string {
 
 var phcPattern = regexp.MustCompile(`^\$argon2id\$v=19\$m=([1-9][0-9]{0,9}),t=([1-9][0-9]{0,9}),p=([1-9][0-9]{0,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)$`)
 
-// decode reads what encode writes. It refuses everything that would be expensive, or equal to any password, to compute.
+// decode reads what encode writes. It refuses every hash that would be expensive to compute or would match any password.
 func decode(encoded string) (digest, error) {
 	if len(encoded) > maxEncodedBytes {
 		return digest{}, ErrMalformed

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// queue lets so many callers work at a time, and so many more wait for it, so long. It has no goroutine of its own: the
-// callers do the work, first come first served.
+// queue bounds how many callers work at a time, how many wait, and for how long. It has no goroutine: callers do the work, first
+// come, first served.
 type queue struct {
-	// places holds one token for each caller who works or waits, workers one for each who works.
+	// places holds one token for each caller that works or waits, workers one for each that works.
 	places, workers chan struct{}
 	wait            time.Duration
 }
@@ -17,8 +17,8 @@ func newQueue(workers, waiting int, wait time.Duration) *queue {
 	return &queue{places: make(chan struct{}, workers+waiting), workers: make(chan struct{}, workers), wait: wait}
 }
 
-// enter waits for leave to work, which lasts until release is called. It returns ErrAtCapacity if too many wait or the
-// wait got too long, or the context's error.
+// enter waits for permission to work, which lasts until release is called. It returns ErrAtCapacity if too many wait or the wait is
+// too long, or the context's error.
 func (q *queue) enter(ctx context.Context) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err // nobody waits for the answer, even if a worker is free

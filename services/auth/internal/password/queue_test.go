@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// enter notes, in order, what becomes of callers who enter in the background.
+// enter logs, in order, what happens to callers that enter in the background.
 func enter(ctx context.Context, q *queue, name string, log chan<- string) (release func()) {
 	leave := make(chan struct{})
 	go func() {

@@ -1,4 +1,4 @@
-// Package directory tells whose public key is which, and replaces keys.
+// Package directory looks up users' public keys, and replaces them.
 package directory
 
 import (
@@ -13,13 +13,14 @@ import (
 )
 
 var (
-	// ErrUserNotFound means that nobody is registered under a name.
+	// ErrUserNotFound means that a name is not registered.
 	ErrUserNotFound = errors.New("user not found")
-	// ErrNoAccount means that a token is good, but its account is gone: the store was set back to before it was opened.
+	// ErrNoAccount means that a token is valid, but its account is gone: the store was restored to a time before the account was
+	// opened.
 	ErrNoAccount = errors.New("the token's account does not exist")
 )
 
-// Store is what the directory needs of the store. See store.Accounts and store.Keys.
+// Store is the part of the store that the directory needs. See store.Accounts and store.Keys.
 type Store interface {
 	Account(ctx context.Context, username string) (store.Account, error)
 	RotateKey(ctx context.Context, username string, key store.Key) (version int, err error)
@@ -32,15 +33,15 @@ type Service struct {
 	Store   Store
 	Now     func() time.Time
 	Metrics *Metrics
-	// Changed tells others that a user, given by the canonical name, has another key, or may have; nil tells nobody. Who relies on
-	// a key that was read before does so for a short time only, so that no news has to arrive.
+	// Changed is called with the canonical name of a user whose key was, or may have been, replaced; nil for no notification. A
+	// notification may be lost, because receivers trust a key they read for a short time only.
 	Changed func(user string)
 }
 
-// Current finds a user's current key by the name in any case, or returns ErrUserNotFound.
+// Current returns a user's current key, or ErrUserNotFound. The case of the name does not matter.
 func (s *Service) Current(ctx context.Context, username string) (store.UserKey, error) {
 	if !api.ValidUsername(username) {
-		return store.UserKey{}, ErrUserNotFound // nobody can have the name, and it must not reach a query
+		return store.UserKey{}, ErrUserNotFound // invalid names cannot exist, and must not reach a query
 	}
 	account, err := s.Store.Account(ctx, username)
 	if err != nil {
@@ -58,8 +59,8 @@ func (s *Service) History(ctx context.Context, username string) (display string,
 	return display, keys, missing(err, ErrUserNotFound)
 }
 
-// Page lists up to limit users in the order of their canonical names, those after the name after, which nobody need
-// have. next is what to ask for the page behind this one; empty if this is the last.
+// Page lists up to limit users in the order of their canonical names, starting after the name after, which need not exist. next is
+// the name to pass for the following page; empty if this is the last.
 func (s *Service) Page(ctx context.Context, after string, limit int) (users []store.UserKey, next string, err error) {
 	users, err = s.Store.ListKeys(ctx, store.Canonical(after), limit+1)
 	if err != nil || len(users) <= limit {
@@ -69,9 +70,8 @@ func (s *Service) Page(ctx context.Context, after string, limit int) (users []st
 	return users, users[limit-1].Username, nil
 }
 
-// Rotate makes a key the caller's current one and returns its version. If it is the current one already, nothing is
-// changed, so that a client may ask again that has not heard an answer. Its errors wrap publickey.ErrInvalid,
-// ErrNoAccount or the store's.
+// Rotate makes a key the caller's current one and returns its version. If it is the current one already, nothing changes, so a
+// client that got no answer may retry. Its errors wrap publickey.ErrInvalid, ErrNoAccount or the store's.
 func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string) (version int, changed bool, err error) {
 	key, err := publickey.Parse(text)
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 	if err != nil {
 		return 0, false, missing(err, ErrNoAccount)
 	}
-	// Told also of what failed or was done before: the store may have taken it without saying so, and a node may have died
-	// before it told.
+	// Notify also after a failure or if nothing changed: the store may have taken the key without confirming it, and a node may
+	// have died before it notified.
 	defer s.changed(caller.Subject)
 	if account.Key.Fingerprint == key.Fingerprint {
 		s.Metrics.rotated("unchanged")
@@ -104,7 +104,7 @@ func (s *Service) changed(user string) {
 	}
 }
 
-// missing says of an account that is not there what that means here.
+// missing replaces a not-found error with what it means to the caller.
 func missing(err, meaning error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return meaning

@@ -27,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// key is the n-th of many keys. Nothing here needs their factors, so none are looked for.
+// key is the n-th of many keys. These tests do not need factors, so the modulus is not made of primes.
 func key(t *testing.T, n int64) publickey.Key {
 	t.Helper()
 	modulus := new(big.Int).Lsh(big.NewInt(1), 2047)
@@ -39,7 +39,7 @@ func key(t *testing.T, n int64) publickey.Key {
 	return k
 }
 
-// world is a directory on a real store.
+// world is a directory with a real store.
 type world struct {
 	*directory.Service
 	store *pebble.Store
@@ -90,7 +90,7 @@ func TestAUsersKeyIsFoundByTheNameInAnyCase(t *testing.T) {
 	}
 }
 
-// refusing fails the test if the store is asked at all.
+// refusing panics if the store is called: its store is nil.
 type refusing struct{ directory.Store }
 
 func TestNamesThatNobodyHasOrCanHaveAreNotFound(t *testing.T) {
@@ -237,7 +237,7 @@ func TestAPageMayStartBehindANameThatNobodyHas(t *testing.T) {
 	require.Equal(t, "dan", users[0].Username)
 }
 
-// away is a store that is not there.
+// away is a store that is unavailable.
 type away struct{ failRotation bool }
 
 func (a away) Account(context.Context, string) (store.Account, error) {
@@ -275,7 +275,7 @@ func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrUnavailable)
 }
 
-// TestAReplacedKeyIsToldOf: also by who finds that it was replaced before, and by who does not learn what became of it.
+// TestAReplacedKeyIsToldOf: also when the key was replaced before, and when the store does not confirm the rotation.
 func TestAReplacedKeyIsToldOf(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "Alice", 1)
@@ -295,7 +295,7 @@ func TestAReplacedKeyIsToldOf(t *testing.T) {
 	require.Equal(t, []string{"alice 2", "alice 2", "alice 3"}, told)
 }
 
-// silent does what it is asked, and says that it may not have.
+// silent rotates the key, and then reports that the store is unavailable.
 type silent struct{ directory.Store }
 
 func (s silent) RotateKey(ctx context.Context, user string, key store.Key) (int, error) {

@@ -14,7 +14,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "sealpost_keys_rotations_total",
 		Help: "Keys that users submitted, by whether they rotated the key or it was unchanged.",
 	}, []string{"outcome"})}
-	// There from the start, so that the first one is seen as an increase, and an absent service as absent.
+	// Create the series at the start, so that the first event is seen as an increase, and a missing service as missing.
 	for _, outcome := range []string{"rotated", "unchanged"} {
 		m.rotations.WithLabelValues(outcome)
 	}

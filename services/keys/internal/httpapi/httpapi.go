@@ -14,16 +14,16 @@ import (
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
 )
 
-// serverKeyCaching lets clients keep the server's key for a while: it is one key for the whole deployment and its life.
+// serverKeyCaching lets clients cache the server's key: it never changes in a deployment.
 const serverKeyCaching = "public, max-age=300"
 
-// API answers for the server's key and those of the users.
+// API serves the server's key and the users' keys.
 type API struct {
 	Directory *directory.Service
 	// ServerKey is the deployment's own public key, in PEM.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
-	// ListLimit bounds pages of the directory, RotateLimit rotations, a user.
+	// ListLimit bounds directory pages, RotateLimit rotations, both per user.
 	ListLimit, RotateLimit ratelimit.Limiter
 }
 

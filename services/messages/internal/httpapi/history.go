@@ -17,18 +17,18 @@ import (
 const (
 	// maxPage keeps page times limit within an int64.
 	maxPage = 1 << 40
-	// flushAt is how much of a page is gathered before it is written: a page of large messages is never held whole.
+	// flushAt is how many bytes of a page are buffered before they are written: a page of large messages is never in memory whole.
 	flushAt = 256 << 10
-	// gatherBytes and gatherRecipients are how much content, and how many recipients, messages have that are made objects of together:
-	// their receipts are one call of the store. A page of small messages is one.
+	// gatherBytes and gatherRecipients bound the content and the recipients of messages that are turned into objects as one batch.
+	// A batch reads its receipts with one store call. A page of small messages is one batch.
 	gatherBytes      = 1 << 20
 	gatherRecipients = 1 << 14
-	// pageWriteTimeout bounds each write of a part of a page.
+	// pageWriteTimeout bounds each partial write of a page.
 	pageWriteTimeout = 30 * time.Second
 )
 
-// history answers with a page, newest first. The page is written while it is read: up to 200 messages of several
-// megabytes each do not have to fit in memory.
+// history answers with a page, newest first. It writes the page while it reads it: up to 200 messages of several megabytes each do
+// not have to fit in memory.
 func (a *API) history(c *gin.Context) error {
 	page, window, limit, err := a.window(c)
 	if err != nil {
@@ -59,7 +59,7 @@ func (a *API) history(c *gin.Context) error {
 	return nil
 }
 
-// gathered puts items together, as many as are made objects of at a time.
+// gathered groups items into the batches that are turned into objects together.
 func gathered(items iter.Seq2[inbox.Item, error]) iter.Seq2[[]inbox.Item, error] {
 	return func(yield func([]inbox.Item, error) bool) {
 		var list []inbox.Item
@@ -105,8 +105,8 @@ func (a *API) window(c *gin.Context) (page int64, w inbox.Window, limit int64, e
 	return page, w, limit, err
 }
 
-// summary is a page without its messages. A window that covers the whole inbox was counted; else the positions are
-// what is counted, so that the cost of a page does not grow with the inbox.
+// summary is a page without its messages. The total is a count if the window covers the whole inbox; otherwise it is taken from the
+// positions, so that the cost of a page does not grow with the inbox.
 func summary(w inbox.Window, page, limit, count int64) api.HistoryResponse {
 	s := api.HistoryResponse{CurrentPage: page, TotalMessages: w.Total(), Approximate: true}
 	if w.Whole() {
@@ -120,7 +120,7 @@ func summary(w inbox.Window, page, limit, count int64) api.HistoryResponse {
 	return s
 }
 
-// pageWriter gathers text and writes it in parts. Until the first part is out, a failure can still be answered.
+// pageWriter buffers text and writes it in parts. Until the first part is written, a failure can still be answered.
 type pageWriter struct {
 	c      *gin.Context
 	buffer bytes.Buffer
@@ -151,13 +151,13 @@ func (w *pageWriter) flush() {
 		w.c.Header("Content-Type", "application/json; charset=utf-8")
 		w.c.Status(http.StatusOK)
 	}
-	// A client that has gone is noticed by the request's context, which ends the reading.
+	// A write to a client that has gone fails; the request's context then ends the reading.
 	_, _ = w.c.Writer.Write(w.buffer.Bytes())
 	w.buffer.Reset()
 }
 
-// failed hands an error on if it can still be answered, and cuts the connection if part of the page is out: half a
-// page must not look like a whole one.
+// failed returns the error if it can still be answered. If part of the page is already written, it cuts the connection: half a page
+// must not look like a whole one.
 func (w *pageWriter) failed(table httpserver.ErrorTable, err error) error {
 	if w.out {
 		table.Abort(w.c, err)

@@ -23,14 +23,14 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// alice is who every token is of.
+// alice is the owner of every token.
 type alice struct{}
 
 func (alice) Check(context.Context, string) (token.Identity, error) {
 	return token.Identity{Username: "Alice", Subject: "alice", SessionID: "s", ExpiresAt: time.Now().Add(time.Hour)}, nil
 }
 
-// asked counts what is asked of a store about receipts, and can fail.
+// asked counts the store's calls for receipts, and can make them fail.
 type asked struct {
 	store.Log
 	calls, pairs int
@@ -171,6 +171,6 @@ func TestGatheredKeepsItemsInOrderAndEndsAtAnError(t *testing.T) {
 	require.ErrorIs(t, failed, boom)
 	for _, err := range gathered(items) {
 		require.NoError(t, err)
-		break // the walk ends with its reader
+		break // the iteration ends when its reader stops
 	}
 }

@@ -27,7 +27,7 @@ const (
 	idempotencyHeader   = "Idempotency-Key"
 )
 
-// Stats tells of all nodes.
+// Stats covers all nodes.
 type Stats interface {
 	Stats(ctx context.Context) (api.StatusStats, error)
 }
@@ -38,10 +38,10 @@ type API struct {
 	Inbox    *inbox.Reader
 	Nodes    Stats
 	Tokens   httpserver.TokenChecker
-	// SendLimit bounds sends, ReadLimit everything else, a user.
+	// SendLimit bounds sends, ReadLimit everything else, both per user.
 	SendLimit, ReadLimit ratelimit.Limiter
 	MaxBodyBytes         int64
-	// MaxSendingBytes bounds the memory of all sends under way, MaxPages how many pages of history are.
+	// MaxSendingBytes bounds the memory of all sends under way, MaxPages the number of history pages under way.
 	MaxSendingBytes, MaxPages int64
 }
 
@@ -100,16 +100,16 @@ func (a *API) send(c *gin.Context) error {
 		status, text = http.StatusOK, "message was sent before"
 	}
 	answer := api.SendResponse{Message: text, MessageID: sent.ID.String(), Timestamp: api.At(sent.At), Duplicate: sent.Duplicate}
-	_ = httpserver.WriteJSON(c, status, answer.AppendJSON(make([]byte, 0, 160))) // a client that has gone does not hear of it
+	_ = httpserver.WriteJSON(c, status, answer.AppendJSON(make([]byte, 0, 160))) // an error means that the client has gone
 	return nil
 }
 
-// printable reports whether the text of a header can be kept and given back as it is.
+// printable reports whether a header's text can be stored and returned unchanged.
 func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// sendFault gives the errors that carry names their place in the answer.
+// sendFault adds the names that some errors carry to the answer.
 func sendFault(err error) error {
 	var unknown *messaging.UnknownRecipientsError
 	var stale *messaging.StaleKeysError
@@ -144,7 +144,7 @@ func (a *API) message(c *gin.Context) error {
 	return nil
 }
 
-// objects makes the message objects of items, with receipts of those whose owner is the sender.
+// objects makes the message objects of items. Those whose sender is the owner get receipts.
 func (a *API) objects(ctx context.Context, items []inbox.Item) ([]api.Message, error) {
 	var own []store.Message
 	for _, item := range items {

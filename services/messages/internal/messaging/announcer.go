@@ -18,39 +18,39 @@ import (
 )
 
 const (
-	// maxPayload is the most bytes of one user's events that are put together into one payload. A receiver that keeps one event
-	// keeps its whole payload in memory.
+	// maxPayload bounds the bytes of one user's events in one payload. A receiver that keeps one event keeps its whole payload in
+	// memory.
 	maxPayload = 64 << 10
-	// maxRoom is the most bytes of rooms that are. Of such a payload a receiver keeps what it needs. It is a quarter of what NATS
-	// takes, which a single large message with its first reader exceeds by little.
+	// maxRoom bounds the bytes of rooms in one payload. A receiver keeps only what it needs of such a payload. It is a quarter of
+	// NATS's limit; a single large message with its first reader exceeds it slightly.
 	maxRoom = 256 << 10
-	// maxAnnounced bounds how many events are put together at a time.
+	// maxAnnounced bounds how many events are batched.
 	maxAnnounced = 8192
-	// maxWhole is up to how many bytes the events of one send carry the message. Those of a larger one, to many recipients, tell
-	// where it stands, and its readers find it in the store: the bus must not be flooded by a single send.
+	// maxWhole is up to how many bytes in total the events of one send carry the message. Above it the events are references and
+	// readers fetch the message from the store, so that a single send cannot flood the bus.
 	maxWhole = 16 << 20
-	// publicationBytes is as how many bytes a publication counts beside those it has, when it is compared what the bus has to do.
+	// publicationBytes is the overhead of one publication, in bytes, for comparing how much work each form is for the bus.
 	publicationBytes = 2 << 10
 )
 
-// Announcer tells the holders of polls what has been committed. What the readers of a message share is published once, as a room,
-// where that is less work for the bus; else each has a publication of its own. Sends that end together, as they do behind a group
-// commit, share what is published: one payload for each recipient, or one of rooms, however many messages there are. What the bus
-// loses, readers find in the store; where it may have lost something, they are told of that by hints.
+// Announcer publishes the events of committed messages. What the recipients of a message share is published once, as a room, if
+// that is less work for the bus; otherwise each recipient gets a publication. Sends that end together, as after a group commit,
+// share payloads: one for each recipient, or one of rooms, however many messages there are. Events that the bus loses are in the
+// store; hints tell readers when that may have happened.
 type Announcer struct {
 	bus     bus.Publisher
 	wire    *confirmer
 	log     *slog.Logger
 	metrics *Metrics
 	batches *batch.Batcher[announcement, struct{}]
-	// payloads and rooms are buffers.
+	// payloads and rooms are pools of buffers.
 	payloads, rooms sync.Pool
 }
 
-// AnnouncerConfig is what an Announcer stands on.
+// AnnouncerConfig holds the dependencies of an Announcer.
 type AnnouncerConfig struct {
 	Bus bus.Publisher
-	// Hints may be nil: for a bus that nothing can come between.
+	// Hints may be nil, for a bus that cannot lose its connection.
 	Hints bus.Hinter
 	// Queue is how many sends may wait.
 	Queue   int
@@ -58,7 +58,7 @@ type AnnouncerConfig struct {
 	Metrics *Metrics
 }
 
-// announcement is a send, before its events are made: those of one to a thousand recipients together are too large.
+// announcement is a send whose events are not encoded yet: encoded for a thousand recipients, they would be too large to queue.
 type announcement struct {
 	entries []store.Entry
 	sheet   *delivery.Sheet
@@ -67,7 +67,7 @@ type announcement struct {
 	whole bool
 }
 
-// event is one of an announcement's.
+// event is one event of an announcement.
 type event struct {
 	*announcement
 	entry *store.Entry
@@ -81,7 +81,7 @@ func (e event) appendTo(b []byte) []byte {
 	return e.sheet.AppendFor(b, *e.entry)
 }
 
-// NewAnnouncer makes an Announcer, and starts it. Stop it when done.
+// NewAnnouncer makes and starts an Announcer. Call Stop when done.
 func NewAnnouncer(c AnnouncerConfig) *Announcer {
 	a := &Announcer{bus: c.Bus, wire: newConfirmer(c.Bus, c.Hints, c.Log, c.Metrics), log: c.Log, metrics: c.Metrics}
 	size := func(n announcement) int { return len(n.entries) }
@@ -89,19 +89,17 @@ func NewAnnouncer(c AnnouncerConfig) *Announcer {
 	return a
 }
 
-// Stop ends the Announcer, when the bus has confirmed what was published last, or hints have told of it, or neither did in
-// a short time.
+// Stop ends the Announcer. It waits a short time for the bus to confirm the last publications, or for hints to report them.
 func (a *Announcer) Stop() {
 	a.batches.Stop()
 	a.wire.stop()
 }
 
-// Waiting is how many sends wait for those before them.
+// Waiting is how many sends are queued.
 func (a *Announcer) Waiting() int { return a.batches.Waiting() }
 
-// Announce publishes the events of a committed message; whoever delivers them goes on with the trace of ctx. It returns
-// when they have been handed to the bus, even if ctx ends before: the message is committed, and whoever sent it must not
-// make its readers wait by going away.
+// Announce publishes the events of a committed message, with the trace of ctx. It returns when the bus has taken them, even if ctx
+// ends before: the message is committed, and a sender that goes away must not delay its readers.
 func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	if len(receipt.Entries) == 0 {
 		return
@@ -113,11 +111,11 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 		entries: receipt.Entries, sheet: sheet, trace: tracing.Sampled(ctx), whole: sheet.Size()*len(receipt.Entries) <= maxWhole,
 	}}
 	if _, err := a.batches.Do(context.Background(), list); err != nil {
-		_, _ = a.publish(context.Background(), list) // too many wait, or it is being stopped: then alone
+		_, _ = a.publish(context.Background(), list) // the queue is full or stopped: publish without a batch
 	}
 }
 
-// publish hands what has come together to the bus.
+// publish publishes a batch.
 func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{}, error) {
 	var each []event
 	var rooms []*announcement
@@ -141,8 +139,8 @@ func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{},
 	return make([]struct{}, len(list)), nil
 }
 
-// roomy reports whether the bus has less to do with a room than with a publication for each reader: it takes a room in once and
-// hands it to every receiver. Of the others it is not known how many somebody waits for; none, most likely.
+// roomy reports whether a room is less work for the bus than a publication for each reader. The bus takes a room in once and sends
+// it to every receiver. It takes in a publication for each reader, and who waits for those is not known; most likely nobody.
 func (n *announcement) roomy(receivers int) bool {
 	if receivers == 0 || len(n.entries) < 2 {
 		return false
@@ -155,7 +153,7 @@ func (n *announcement) roomy(receivers int) bool {
 	return (1+receivers)*(parts*(publicationBytes+common)+own) < len(n.entries)*(publicationBytes+common)+own
 }
 
-// shared is how many bytes of the events are the same for all.
+// shared is how many bytes of the events are common to all.
 func (n *announcement) shared() int {
 	if !n.whole {
 		return 0
@@ -163,7 +161,7 @@ func (n *announcement) shared() int {
 	return n.sheet.Size()
 }
 
-// publishRooms publishes each announcement as a room, or as several if it is large, as many as fit into a payload at a time.
+// publishRooms publishes each announcement as a room, or a large one as several, and puts as many rooms into a payload as fit.
 func (a *Announcer) publishRooms(list []*announcement) {
 	next, _ := a.rooms.Get().(*roomPayload)
 	if next == nil {
@@ -189,14 +187,14 @@ func (a *Announcer) publishRooms(list []*announcement) {
 	}
 }
 
-// roomPayload is what is published at once: rooms, of which it holds the traces and the readers.
+// roomPayload is one publication: rooms, with their traces and readers.
 type roomPayload struct {
 	bytes  []byte
 	users  []string
 	events []*trace.SpanContext
 }
 
-// handRooms publishes a payload, unless it is empty. The bus keeps nothing of it.
+// handRooms publishes a payload unless it is empty. The bus does not retain it.
 func (a *Announcer) handRooms(p *roomPayload) {
 	if len(p.users) > 0 {
 		if err := a.wire.publishRoom(p.users, p.bytes, traces(p.events)); err != nil {
@@ -207,7 +205,7 @@ func (a *Announcer) handRooms(p *roomPayload) {
 	p.bytes, p.users, p.events = p.bytes[:0], p.users[:0], p.events[:0]
 }
 
-// publishEach publishes events by user and in the order of their positions. It makes those of one payload at a time.
+// publishEach publishes events sorted by user and position. It encodes those of one payload at a time.
 func (a *Announcer) publishEach(list []event) {
 	slices.SortFunc(list, func(a, b event) int {
 		return cmp.Or(cmp.Compare(a.entry.User, b.entry.User), cmp.Compare(a.entry.Position, b.entry.Position))
@@ -233,7 +231,7 @@ func (a *Announcer) publishEach(list []event) {
 	}
 }
 
-// sampled is the trace of events that carry their message.
+// sampled is the trace of an event that carries its message.
 func (n *announcement) sampled() *trace.SpanContext {
 	if !n.whole {
 		return nil
@@ -241,15 +239,15 @@ func (n *announcement) sampled() *trace.SpanContext {
 	return n.trace
 }
 
-// payload is what is published at once: the events of a user, of which it holds the traces.
+// payload is one publication: the events of one user, with their traces.
 type payload struct {
 	user   string
 	bytes  []byte
 	events []*trace.SpanContext
 }
 
-// hand publishes the first so many bytes of a payload, unless it is empty. They are those of all its events; the rest stays.
-// The bus keeps nothing of it.
+// hand publishes the first bytes of a payload, which hold all its events, unless it has none. The rest stays in the payload. The
+// bus does not retain it.
 func (a *Announcer) hand(p *payload, bytes int) {
 	if len(p.events) > 0 {
 		if err := a.wire.publish(p.user, p.bytes[:bytes], traces(p.events)); err != nil {
@@ -259,7 +257,7 @@ func (a *Announcer) hand(p *payload, bytes int) {
 	p.bytes, p.events = append(p.bytes[:0], p.bytes[bytes:]...), p.events[:0]
 }
 
-// traces are those of the events, or nil if none is sampled.
+// traces returns the events' traces, or nil if none is sampled.
 func traces(events []*trace.SpanContext) []string {
 	if !slices.ContainsFunc(events, func(t *trace.SpanContext) bool { return t != nil }) {
 		return nil

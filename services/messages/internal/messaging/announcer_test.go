@@ -19,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
 )
 
-// slowWire keeps the positions of each payload, by user. Its first payload takes until it may go on.
+// slowWire records the positions of each payload, by user. Its first publication blocks until the test lets it go on.
 type slowWire struct {
 	mu       sync.Mutex
 	payloads map[string][][]int64
@@ -67,8 +67,8 @@ func committed(position int64, content string, users ...string) inbox.Receipt {
 	return r
 }
 
-// TestSendsThatEndTogetherShareWhatIsPublished: while one is being published others come, in any order; their readers are
-// told of all of them at once, in order.
+// TestSendsThatEndTogetherShareWhatIsPublished: sends that arrive in any order during a publication are batched; their readers get
+// all events in one payload, in order.
 func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
 	a := announcer(wire, 8)
@@ -85,7 +85,7 @@ func TestSendsThatEndTogetherShareWhatIsPublished(t *testing.T) {
 	require.Equal(t, map[string][][]int64{"bob": {{1}, {2, 3, 4}}, "carol": {{2, 3, 4}}}, wire.payloads)
 }
 
-// TestEachEventOfAPayloadHasTheTraceOfItsOwnSend, and one whose send is not sampled has none.
+// TestEachEventOfAPayloadHasTheTraceOfItsOwnSend, and an event whose send is not sampled has no trace.
 func TestEachEventOfAPayloadHasTheTraceOfItsOwnSend(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
 	a := announcer(wire, 8)
@@ -129,7 +129,7 @@ func TestPayloadsAreBounded(t *testing.T) {
 	require.Equal(t, [][]int64{{1}, {2, 3}, {4, 5}}, wire.payloads["bob"])
 }
 
-// TestTooManySendsAreEachPublishedAlone, and after the Announcer's end, too: none is left out.
+// TestTooManySendsAreEachPublishedAlone, also after Stop: no send is dropped.
 func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 	wire := &slowWire{payloads: map[string][][]int64{}, begun: make(chan struct{}), goOn: make(chan struct{})}
 	a := announcer(wire, 0)
@@ -142,11 +142,11 @@ func TestTooManySendsAreEachPublishedAlone(t *testing.T) {
 	require.Equal(t, [][]int64{{1}, {2}, {3}, {4}}, wire.payloads["bob"])
 }
 
-// kinds keeps the kinds of events that were published.
+// kinds records the kinds of published events.
 type kinds struct {
 	mu   sync.Mutex
 	seen map[delivery.Kind]int
-	// rooms is how many payloads of them there were, and receivers how many nodes hear them.
+	// rooms counts room payloads; receivers is how many nodes receive them.
 	rooms, receivers int
 }
 
@@ -177,7 +177,7 @@ func (k *kinds) Receivers() int { return k.receivers }
 
 func (k *kinds) Flush(context.Context) error { return nil }
 
-// TestALargeMessageToManyDoesNotFloodTheBus: its events tell where it stands.
+// TestALargeMessageToManyDoesNotFloodTheBus: its events are references.
 func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
 	content := strings.Repeat("x", 200<<10)
 	var many []string
@@ -199,11 +199,11 @@ func TestALargeMessageToManyDoesNotFloodTheBus(t *testing.T) {
 	}
 }
 
-// roomWire keeps what is published, by form. Its first publication takes until it may go on.
+// roomWire records publications by form. Its first publication blocks until the test lets it go on.
 type roomWire struct {
 	slowWire
 	receivers int
-	// rooms are the payloads of rooms: of each room its members' positions, by user.
+	// rooms are the room payloads: for each room its members' positions, by user.
 	rooms [][]map[string]int64
 	sizes []int
 }
@@ -236,7 +236,7 @@ func (w *roomWire) PublishRoom(payload []byte, traces []string) error {
 	return err
 }
 
-// many are so many users.
+// many returns n user names.
 func many(n int) (list []string) {
 	for i := range n {
 		list = append(list, fmt.Sprintf("user%04d", i))
@@ -244,8 +244,8 @@ func many(n int) (list []string) {
 	return list
 }
 
-// TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus: as a room for many readers, and as an event for each where there are few,
-// or so many gateways that each of them would be handed more than all readers are. Who hears rooms must be known.
+// TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus: as a room for many readers; as an event for each if there are few, or so
+// many gateways that the copies of the room exceed all those events. Rooms need a known number of receivers.
 func TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus(t *testing.T) {
 	for _, c := range []struct {
 		recipients, receivers int
@@ -286,7 +286,7 @@ func TestAMessageIsPublishedInTheFormThatIsLessWorkForTheBus(t *testing.T) {
 	}
 }
 
-// TestSendsThatEndTogetherShareAPayloadOfRooms, each with its own trace; those to few are published beside.
+// TestSendsThatEndTogetherShareAPayloadOfRooms, each with its own trace; sends to few recipients are published separately.
 func TestSendsThatEndTogetherShareAPayloadOfRooms(t *testing.T) {
 	wire := newRoomWire(1)
 	a := announcer(wire, 8)
@@ -317,7 +317,7 @@ func TestSendsThatEndTogetherShareAPayloadOfRooms(t *testing.T) {
 	}
 }
 
-// TestPayloadsOfRoomsAreBounded far below what NATS takes, whatever the messages' sizes, and nobody is left out.
+// TestPayloadsOfRoomsAreBounded far below the limit of NATS, whatever the messages' sizes, and no reader is left out.
 func TestPayloadsOfRoomsAreBounded(t *testing.T) {
 	for _, size := range []int{1, 10 << 10, 100 << 10, delivery.MaxInline - 1000} {
 		wire := newRoomWire(1)
@@ -344,7 +344,7 @@ func TestPayloadsOfRoomsAreBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkAnnounce publishes a message, in the form that fits so many receivers; 0 is an event for each.
+// BenchmarkAnnounce publishes a message in the form that suits the number of receivers; with 0, an event for each reader.
 func BenchmarkAnnounce(b *testing.B) {
 	for _, n := range []int{1, 20, 1024} {
 		receipt := committed(1, strings.Repeat("x", 512), many(n)...)
@@ -367,7 +367,7 @@ func BenchmarkAnnounce(b *testing.B) {
 	}
 }
 
-// sink counts what is published.
+// sink counts publications.
 type sink struct{ receivers, payloads, bytes int }
 
 func (s *sink) Publish(_ string, payload []byte, _ []string) error {

@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	// flushEvery is how long what was published waits before the bus is asked whether it has it, and flushLimit how long
-	// the answer may take. Together they are how late readers learn of events that went into a dead connection.
+	// flushEvery is how often the bus is asked to confirm what was published; flushLimit is the timeout of its answer. Together
+	// they bound how late readers learn of events that went into a dead connection.
 	flushEvery = 500 * time.Millisecond
 	flushLimit = time.Second
-	// hintEvery is how long names gather after a hint; hintAllEvery after one for everybody, or after one that failed.
+	// hintEvery is how long names are gathered after a hint; hintAllEvery after a hint for everybody or a failed one.
 	hintEvery    = 200 * time.Millisecond
 	hintAllEvery = time.Second
-	// hintLimit bounds one hint.
+	// hintLimit is the timeout of one hint.
 	hintLimit = time.Second
-	// maxHinted is how many users are named in a hint; above it everybody is meant. Names have at most 30 bytes.
+	// maxHinted is how many users a hint names; above it the hint means everybody. Names have at most 30 bytes.
 	maxHinted = 4096
 )
 
-// names is a set of users that stays small: what is too much for it is everybody.
+// names is a set of users of bounded size: when it overflows, it means everybody.
 type names struct {
 	users    map[string]struct{}
 	everyone bool
@@ -54,14 +54,14 @@ func (n *names) addAll(other names) {
 
 func (n *names) empty() bool { return !n.everyone && len(n.users) == 0 }
 
-// take returns what is in the set, and empties it.
+// take returns the set and empties it.
 func (n *names) take() names {
 	all := *n
 	*n = names{}
 	return all
 }
 
-// size is how many there are, or the most that there can be.
+// size is how many users there are, or the maximum for everybody.
 func (n *names) size() float64 {
 	if n.everyone {
 		return maxHinted
@@ -69,7 +69,7 @@ func (n *names) size() float64 {
 	return float64(len(n.users))
 }
 
-// list is what a hint names.
+// list returns the names for a hint.
 func (n *names) list() []string {
 	list := make([]string, 0, len(n.users))
 	for user := range n.users {
@@ -78,33 +78,32 @@ func (n *names) list() []string {
 	return list
 }
 
-// confirmer publishes, asks the bus now and then whether it has taken what was published, and tells the readers of what it
-// may not have taken another way. No send waits for that: its message is committed, and a process that dies before the hint would
-// have lost the event as well.
+// confirmer publishes, regularly asks the bus to confirm what was published, and sends hints for what the bus may not have taken.
+// No send waits for that: its message is committed, and a process that dies before the hint would have lost the event as well.
 type confirmer struct {
 	bus     bus.Publisher
 	hints   bus.Hinter
 	log     *slog.Logger
 	metrics *Metrics
 
-	// order is held while something is published and noted, and while what was noted is taken: so that a Flush which
-	// begins, or has ended, covers all that is taken with it.
+	// order is held while something is published and noted, and while what was noted is taken. So a Flush that begins after taking,
+	// or ended before it, covers everything taken.
 	order sync.Mutex
 	mu    sync.Mutex
-	// published is to be confirmed, missed to be hinted.
+	// published waits for confirmation, missed for a hint.
 	published, missed names
-	// doubtful: the bus did not confirm what it was last asked about, or was away.
+	// doubtful: the bus did not confirm the last Flush, or was away.
 	doubtful bool
 
-	// untold: the last hint failed. Only who hints looks at it.
+	// untold: the last hint failed. Only the hinting goroutine uses it.
 	untold bool
-	// wake is there when something is missed.
+	// wake has a value when something is missed.
 	wake   chan struct{}
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 }
 
-// newConfirmer starts one. Without hints it only publishes.
+// newConfirmer starts a confirmer. Without hints it only publishes.
 func newConfirmer(b bus.Publisher, hints bus.Hinter, log *slog.Logger, m *Metrics) *confirmer {
 	c := &confirmer{bus: b, hints: hints, log: log, metrics: m, wake: make(chan struct{}, 1), cancel: func() {}}
 	if hints == nil {
@@ -117,17 +116,17 @@ func newConfirmer(b bus.Publisher, hints bus.Hinter, log *slog.Logger, m *Metric
 	return c
 }
 
-// publish hands a payload of one user's to the bus.
+// publish publishes a payload with events of one user.
 func (c *confirmer) publish(user string, payload []byte, traces []string) error {
 	return c.note([]string{user}, func() error { return c.bus.Publish(user, payload, traces) })
 }
 
-// publishRoom hands a payload to the bus that tells these users something.
+// publishRoom publishes a payload with events of these users.
 func (c *confirmer) publishRoom(users []string, payload []byte, traces []string) error {
 	return c.note(users, func() error { return c.bus.PublishRoom(payload, traces) })
 }
 
-// note publishes something, and notes for whom.
+// note runs publish and notes its users.
 func (c *confirmer) note(users []string, publish func() error) error {
 	if c.hints == nil {
 		return publish()
@@ -147,7 +146,7 @@ func (c *confirmer) note(users []string, publish func() error) error {
 	return nil
 }
 
-// lost notes that events of users were not published.
+// lost notes that events of these users were not published.
 func (c *confirmer) lost(users []string, err error) {
 	var these names
 	for _, user := range users {
@@ -160,7 +159,7 @@ func (c *confirmer) lost(users []string, err error) {
 	c.miss(these)
 }
 
-// doubt notes what the bus may have lost because something is wrong with it.
+// doubt notes that the bus may have lost events of these users, because of err.
 func (c *confirmer) doubt(these names, err error) {
 	c.mu.Lock()
 	begins := !c.doubtful
@@ -185,7 +184,7 @@ func (c *confirmer) miss(these names) {
 	}
 }
 
-// confirm asks the bus, as long as there is something to ask about.
+// confirm flushes regularly while anything is unconfirmed.
 func (c *confirmer) confirm(ctx context.Context) {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -199,7 +198,7 @@ func (c *confirmer) confirm(ctx context.Context) {
 	}
 }
 
-// flush asks the bus once. It is not cut short by the end: what is asked then has to be answered.
+// flush asks the bus once to confirm. The end of the confirmer does not cancel it: the last question needs its answer.
 func (c *confirmer) flush() {
 	asked, idle := c.takePublished()
 	if idle {
@@ -209,7 +208,7 @@ func (c *confirmer) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushLimit)
 	defer cancel()
 	if err := c.bus.Flush(ctx); err != nil {
-		meanwhile, _ := c.takePublished() // of these the bus will say nothing either
+		meanwhile, _ := c.takePublished() // the bus will not confirm these either
 		asked.addAll(meanwhile)
 		c.doubt(asked, err)
 		return
@@ -224,7 +223,7 @@ func (c *confirmer) flush() {
 	}
 }
 
-// takePublished takes what is to be confirmed; idle means that there is nothing, and no doubt either.
+// takePublished takes what is unconfirmed. idle means that nothing is unconfirmed and there is no doubt.
 func (c *confirmer) takePublished() (these names, idle bool) {
 	c.order.Lock()
 	defer c.order.Unlock()
@@ -234,7 +233,7 @@ func (c *confirmer) takePublished() (these names, idle bool) {
 	return these, these.empty() && !c.doubtful
 }
 
-// tell hints at what was missed. While a hint is under way, and a moment after it, the next gathers.
+// tell hints at missed events. While a hint is under way, and a moment after it, names gather for the next.
 func (c *confirmer) tell(ctx context.Context) {
 	for {
 		select {
@@ -250,7 +249,7 @@ func (c *confirmer) tell(ctx context.Context) {
 	}
 }
 
-// hint sends what was missed and returns when to send the next. What could not be sent is kept.
+// hint hints at what was missed and returns the pause before the next. It keeps what it could not send.
 func (c *confirmer) hint() (pause time.Duration) {
 	c.mu.Lock()
 	these := c.missed.take()
@@ -280,7 +279,7 @@ func (c *confirmer) hint() (pause time.Duration) {
 	return hintEvery
 }
 
-// stop ends the confirmer, having asked and told what was left.
+// stop ends the confirmer after a last Flush and hint.
 func (c *confirmer) stop() {
 	c.cancel()
 	c.tasks.Wait()

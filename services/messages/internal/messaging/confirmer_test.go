@@ -24,16 +24,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// cable is a bus that a test parts from its server.
+// cable is a bus that a test can disconnect from its server.
 type cable struct {
 	mu sync.Mutex
-	// away: the connection is known to be lost. silent: it is not, and nothing arrives.
+	// away: the connection is known to be lost. silent: it is not known, and nothing arrives.
 	away, silent bool
-	// lost: the connection was made anew since the last Flush.
+	// lost: the connection was replaced since the last Flush.
 	lost    bool
 	refuses error
 	flushes int
-	// receivers is how many hear rooms, and rooms how many payloads of them there were.
+	// receivers is how many nodes receive rooms; rooms counts room payloads.
 	receivers, rooms int
 }
 
@@ -86,7 +86,7 @@ func (w *cable) asked() int {
 	return w.flushes
 }
 
-// hints keeps what it is told, and when.
+// hints records hints and their times.
 type hints struct {
 	mu    sync.Mutex
 	fail  error
@@ -149,7 +149,7 @@ func (n *node) send(users ...string) {
 	n.announcer.Announce(context.Background(), committed(1, "x", users...))
 }
 
-// after lets time pass until everything that was to happen in it has.
+// after lets d pass and waits until everything due in it has happened.
 func after(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -162,19 +162,19 @@ func TestWhatTheBusConfirmsIsNotHinted(t *testing.T) {
 		n.send("bob", "carol")
 		after(time.Second)
 		require.Equal(t, 1, n.asked())
-		n.cable.set(func(w *cable) { w.away = true }) // what it has confirmed before is no longer minded
+		n.cable.set(func(w *cable) { w.away = true }) // what the bus confirmed before needs no hint
 		after(time.Minute)
 		require.Equal(t, 1, n.asked())
 		require.Empty(t, n.told())
 	})
 }
 
-// TestEventsThatGoIntoADeadConnectionAreHintedWithinTwoSeconds: the bus takes them, and nobody answers.
+// TestEventsThatGoIntoADeadConnectionAreHintedWithinTwoSeconds: the bus takes them, and no answer comes.
 func TestEventsThatGoIntoADeadConnectionAreHintedWithinTwoSeconds(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.cable.set(func(w *cable) { w.silent = true })
 		published := map[string]time.Duration{}
-		for i := range 30 { // also while the bus is being asked
+		for i := range 30 { // also during a Flush
 			user := fmt.Sprint("user", i)
 			published[user] = time.Since(n.began)
 			n.send(user)
@@ -191,7 +191,7 @@ func TestEventsThatGoIntoADeadConnectionAreHintedWithinTwoSeconds(t *testing.T) 
 	})
 }
 
-// TestAllReadersOfARoomAreHinted, whether the bus did not take it, took it and did not confirm it, or refused it.
+// TestAllReadersOfARoomAreHinted, whether the bus did not take the room, did not confirm it, or refused it.
 func TestAllReadersOfARoomAreHinted(t *testing.T) {
 	for _, set := range []func(*cable){
 		func(w *cable) { w.away = true },
@@ -246,7 +246,7 @@ func TestWithoutAConnectionReadersAreHintedAtOnce(t *testing.T) {
 	})
 }
 
-// TestHintsGather: however much is sent, there are not more than a few a second.
+// TestHintsGather: however many sends there are, there are only a few hints a second.
 func TestHintsGather(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.cable.set(func(w *cable) { w.away = true })
@@ -260,7 +260,7 @@ func TestHintsGather(t *testing.T) {
 	})
 }
 
-// TestAConnectionThatCameBackBeforeItWasAskedHasLostWhatWentBefore.
+// TestAConnectionThatCameBackBeforeItWasAskedHasLostWhatWentBefore: that is hinted.
 func TestAConnectionThatCameBackBeforeItWasAskedHasLostWhatWentBefore(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.send("bob")
@@ -270,7 +270,7 @@ func TestAConnectionThatCameBackBeforeItWasAskedHasLostWhatWentBefore(t *testing
 	})
 }
 
-// TestAnEventThatTheBusDoesNotTakeIsHinted: one that is too large, say. The others are not.
+// TestAnEventThatTheBusDoesNotTakeIsHinted, one that is too large, say; the others are not.
 func TestAnEventThatTheBusDoesNotTakeIsHinted(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.send("carol")
@@ -283,7 +283,7 @@ func TestAnEventThatTheBusDoesNotTakeIsHinted(t *testing.T) {
 	})
 }
 
-// TestHintsThatFailAreSentLater, when both engines are away; it is logged once.
+// TestHintsThatFailAreSentLater, when both engines are away; the failure is logged once.
 func TestHintsThatFailAreSentLater(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.cable.set(func(w *cable) { w.away = true })
@@ -305,7 +305,7 @@ sealpost_messages_hints_total{result="sent"} 0
 	})
 }
 
-// TestTooManyNamesAreEverybody, and everybody is told of no more than once a second.
+// TestTooManyNamesAreEverybody, and a hint for everybody is sent at most once a second.
 func TestTooManyNamesAreEverybody(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.cable.set(func(w *cable) { w.away = true })
@@ -331,7 +331,7 @@ func TestTooManyNamesAreEverybody(t *testing.T) {
 	})
 }
 
-// TestAStopAsksForWhatWasPublishedLast, and tells of it if there is no answer.
+// TestAStopAsksForWhatWasPublishedLast, and sends a hint if there is no answer.
 func TestAStopAsksForWhatWasPublishedLast(t *testing.T) {
 	parted(t, func(t *testing.T, n *node) {
 		n.send("bob")

@@ -11,61 +11,61 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// maxNames bounds the users that are looked up by one query.
+// maxNames bounds the users in one query.
 const maxNames = 4096
 
-// knownNames is how many users are remembered. One takes some 200 bytes.
+// knownNames is how many users are cached. One takes about 200 bytes.
 const knownNames = 1 << 16
 
-// KeyTrust is for how long a key version that was read is relied on, at most: the news of a rotation may be lost.
+// KeyTrust bounds how long a key version that was read is trusted: the news of a rotation may be lost.
 const KeyTrust = 10 * time.Second
 
-// SharedDirectory looks users up in queries that concurrent sends share. Most of them are about the same few users, and
-// each is asked for once a query. Of what is found the name is remembered, which never changes, and the key version for a
-// while: until it is told of a rotation, or that it may have missed one. That nobody has a name is not remembered.
+// SharedDirectory looks users up in queries that concurrent sends share: most sends are about the same few users, and a query names
+// each once. It caches names, which never change, and key versions, until it hears of a rotation or that it may have missed one,
+// and for at most KeyTrust. It does not cache that a name is unregistered.
 type SharedDirectory struct {
 	directory Keys
 	names     *batch.Batcher[string, found]
 	trusting  func() bool
 	now       func() time.Time
 
-	// mu keeps a version that was read before a rotation from being remembered after it.
+	// mu keeps a version that was read before a rotation from being cached after it.
 	mu sync.Mutex
-	// changes counts what it was told.
+	// changes counts the notifications.
 	changes uint64
 	// known holds registered users by canonical name.
 	known *lru.Cache[string, knownUser]
 }
 
-// knownUser is what is remembered of somebody.
+// knownUser is a cached user.
 type knownUser struct {
 	username string
-	// version was read at readAt, by the process's own clock. It is 0 if none is known.
+	// version was read at readAt, by this process's clock. It is 0 if unknown.
 	version int
 	readAt  time.Time
 }
 
-// found is what is known of a name.
+// found is the result of a lookup.
 type found struct {
 	user  store.UserKey
 	there bool
-	// changes and readAt are of before the query.
+	// changes and readAt were taken before the query.
 	changes uint64
 	readAt  time.Time
 }
 
-// DirectoryConfig is what a SharedDirectory stands on.
+// DirectoryConfig holds the dependencies of a SharedDirectory.
 type DirectoryConfig struct {
 	Keys Keys
 	// Queue is how many sends may wait.
 	Queue int
-	// Trusting reports whether the SharedDirectory would be told of rotations at the moment; nil if it is never told.
+	// Trusting reports whether the SharedDirectory would currently be told of rotations; nil if never.
 	Trusting func() bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Share makes a SharedDirectory. Stop it when done.
+// Share makes a SharedDirectory. Call Stop when done.
 func Share(c DirectoryConfig) *SharedDirectory {
 	known, err := lru.New[string, knownUser](knownNames)
 	if err != nil {
@@ -85,7 +85,7 @@ func Share(c DirectoryConfig) *SharedDirectory {
 // Stop waits for the query under way.
 func (s *SharedDirectory) Stop() { s.names.Stop() }
 
-// KeyChanged forgets the key version of a user, given by the canonical name, who has another key from now on.
+// KeyChanged drops the cached key version of a user, given by the canonical name, whose key was replaced.
 func (s *SharedDirectory) KeyChanged(user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *SharedDirectory) KeyChanged(user string) {
 	}
 }
 
-// KeysMissed forgets all key versions: rotations may have been missed.
+// KeysMissed drops all cached key versions: rotations may have been missed.
 func (s *SharedDirectory) KeysMissed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,8 +138,8 @@ func (s *SharedDirectory) LookUp(ctx context.Context, wanted []Wanted) (map[stri
 	return known, nil
 }
 
-// remember keeps what was found. A version counts only if nothing was heard since before it was read: whatever was, it may
-// have been about this one.
+// remember caches a result. It caches the version only if no notification has arrived since before the query: it may have been
+// about this user.
 func (s *SharedDirectory) remember(name string, f found) {
 	u := knownUser{username: f.user.Username}
 	trusting := s.trusting()

@@ -13,7 +13,7 @@ import (
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
 )
 
-// slowDirectory answers when it is told to, and keeps what it was asked.
+// slowDirectory answers when the test lets it, and records its queries.
 type slowDirectory struct {
 	asked chan []string
 	goOn  chan error
@@ -87,7 +87,8 @@ func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	asking.Wait()
 }
 
-// TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations: a key's version is asked for each time, and so is somebody who did not exist.
+// TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations: without notifications, key versions and unregistered names are queried every
+// time.
 func TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations(t *testing.T) {
 	d := &slowDirectory{asked: make(chan []string, 1), goOn: make(chan error, 1)}
 	s := messaging.Share(messaging.DirectoryConfig{Keys: d, Queue: 100})
@@ -112,7 +113,7 @@ type registry struct {
 	mu       sync.Mutex
 	versions map[string]int
 	asked    int
-	// reading, if set, is called after the versions have been read and before they are told.
+	// reading, if set, is called after the versions were read and before they are returned.
 	reading func()
 }
 
@@ -132,7 +133,7 @@ func (r *registry) KeyVersions(_ context.Context, names []string) (map[string]st
 	return known, nil
 }
 
-// senders is a SharedDirectory that is told of rotations, and what it stands on.
+// senders is a SharedDirectory that is told of rotations, and its dependencies.
 type senders struct {
 	*messaging.SharedDirectory
 	t        *testing.T
@@ -150,7 +151,7 @@ func newSenders(t *testing.T) *senders {
 	return s
 }
 
-// version looks one user up and says what was found, and how many were asked for.
+// version looks one user up and returns its version and how many users were queried.
 func (s *senders) version(w messaging.Wanted) (version, asked int) {
 	before := s.registry.asked
 	known, err := s.LookUp(s.t.Context(), []messaging.Wanted{w})
@@ -175,7 +176,8 @@ func TestAKeyVersionIsReadOnceUntilItChanges(t *testing.T) {
 	s.requireVersion(2, 0, messaging.Wanted{Name: "ann", Key: true})
 }
 
-// TestNobodyIsRefusedForWhatIsRemembered: a version that another one is remembered of is asked for, whichever is right.
+// TestNobodyIsRefusedForWhatIsRemembered: if the sender's version differs from the cached one, the store is asked, whichever is
+// right.
 func TestNobodyIsRefusedForWhatIsRemembered(t *testing.T) {
 	s := newSenders(t)
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
@@ -214,7 +216,7 @@ func TestWhoWouldNotHearOfARotationReliesOnNothing(t *testing.T) {
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
 }
 
-// TestAVersionThatWasReadBeforeARotationIsNotRememberedAfterIt: the news overtakes the answer.
+// TestAVersionThatWasReadBeforeARotationIsNotRememberedAfterIt: the notification overtakes the query's answer.
 func TestAVersionThatWasReadBeforeARotationIsNotRememberedAfterIt(t *testing.T) {
 	s := newSenders(t)
 	s.registry.reading = func() {

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// eraseEvery is how often the contents of expired messages are erased, jittered by a fifth.
+	// eraseEvery is how often the contents of expired messages are erased, with a jitter of a fifth.
 	eraseEvery = time.Minute
-	// eraseTimeout bounds one time.
+	// eraseTimeout bounds one run.
 	eraseTimeout = 30 * time.Second
 )
 
@@ -19,7 +19,7 @@ type Expired interface {
 	EraseExpired(ctx context.Context, now time.Time) (erased int64, err error)
 }
 
-// Eraser has the contents of expired messages erased, now and then. Every node does so: what one has erased, the others do not find.
+// Eraser regularly erases the contents of expired messages. Every node does so; the others do not find what one has erased.
 type Eraser struct {
 	Store   Expired
 	Now     func() time.Time

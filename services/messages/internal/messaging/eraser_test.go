@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// expired is a store with contents to be erased, which fails while fail is set.
+// expired is a store that records EraseExpired calls, which fail while fail is set.
 type expired struct {
 	mu    sync.Mutex
 	times []time.Time
@@ -29,7 +29,7 @@ func (x *expired) EraseExpired(_ context.Context, now time.Time) (int64, error) 
 	return 3, x.fail
 }
 
-// calls returns when it was called, and says whether it fails from now on.
+// calls returns the times of the calls, and sets whether they fail from now on.
 func (x *expired) calls(fail error) []time.Time {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package messaging decides what may be sent, sends it, and tells whoever holds a poll of a recipient.
+// Package messaging decides what may be sent, sends it, and publishes it to the polls of the recipients.
 package messaging
 
 import (
@@ -18,10 +18,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/tracing"
 )
 
-// ErrNoSender means that the caller's account does not exist any more.
+// ErrNoSender means that the caller's account no longer exists.
 var ErrNoSender = errors.New("the sender's account does not exist")
 
-// UnknownRecipientsError lists names that nobody has registered, as the sender spelled them.
+// UnknownRecipientsError lists unregistered names, as the sender spelled them.
 type UnknownRecipientsError struct{ Names []string }
 
 // Error implements error.
@@ -29,8 +29,8 @@ func (e *UnknownRecipientsError) Error() string {
 	return "nobody is registered as " + strings.Join(e.Names, ", ")
 }
 
-// StaleKeysError gives the current key version of each recipient whose key is not the one the message was wrapped
-// for, by the name the sender used.
+// StaleKeysError gives the current key version of each recipient for whose current key the message is not wrapped, by the name that
+// the sender used.
 type StaleKeysError struct{ Current map[string]int }
 
 // Error implements error.
@@ -49,20 +49,20 @@ type Keys interface {
 	KeyVersions(ctx context.Context, usernames []string) (map[string]store.UserKey, error)
 }
 
-// Directory is Keys that may remember what it has found.
+// Directory is like Keys, but may cache.
 type Directory interface {
 	// LookUp returns those of the users that exist, by canonical name. See Wanted for their key versions.
 	LookUp(ctx context.Context, wanted []Wanted) (map[string]store.UserKey, error)
 }
 
-// Wanted is a user who is looked up.
+// Wanted is a user to look up.
 type Wanted struct {
 	// Name is the canonical one.
 	Name string
-	// Key asks for the key version, as it was not long ago: up to KeyTrust, if the news of a rotation was lost.
+	// Key asks for the key version. It may be up to KeyTrust old if the news of a rotation was lost.
 	Key bool
-	// Version, unless 0, is what the sender believes the key version to be. What is found is another one only if that is
-	// current; the same it may have been not long ago.
+	// Version, unless 0, is the key version that the sender believes to be current. A result that differs from it is current; one
+	// that equals it may be out of date, as described for Key.
 	Version int
 }
 
@@ -89,8 +89,8 @@ type Sent struct {
 	Duplicate bool
 }
 
-// Send commits a message for all its recipients and tells those who wait for it. A fault of the request is an
-// *api.Error, *UnknownRecipientsError or *StaleKeysError; then nothing has been written.
+// Send commits a message for all its recipients and publishes its events. A fault of the request is an *api.Error,
+// *UnknownRecipientsError or *StaleKeysError; then nothing has been written.
 func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendRequest) (Sent, error) {
 	if err := s.check(r); err != nil {
 		return Sent{}, err
@@ -108,8 +108,8 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
 }
 
-// append sends, unless the draft is wrapped for old keys; but a send that was committed before they became old is
-// answered as any repeat is.
+// append sends the draft unless it is wrapped for old keys. A send that was committed before the keys became old is answered like
+// any repeat.
 func (s *Service) append(ctx context.Context, draft inbox.Draft, stale map[string]int) (inbox.Receipt, error) {
 	if len(stale) == 0 {
 		return s.Inbox.Append(ctx, draft)
@@ -121,7 +121,7 @@ func (s *Service) append(ctx context.Context, draft inbox.Draft, stale map[strin
 	return receipt, err
 }
 
-// check judges the request by itself.
+// check checks what needs no lookup.
 func (s *Service) check(r api.SendRequest) error {
 	switch {
 	case r.EncryptedContent == "":
@@ -167,8 +167,8 @@ func checkKeys(r api.SendRequest) error {
 	return nil
 }
 
-// draft looks the names up and makes of a request what the inbox log takes. stale gives the current version of each key
-// that is not the one the message was wrapped for.
+// draft looks the names up and makes a draft for the inbox log. stale gives the current version of each key that the message is not
+// wrapped for.
 func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRequest) (d inbox.Draft, stale map[string]int, err error) {
 	known, err := s.lookUp(ctx, caller, r)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *Service) draft(ctx context.Context, caller token.Identity, r api.SendRe
 	return d, stale, nil
 }
 
-// lookUp finds the recipients and the sender, by canonical name. All recipients exist, or it is an error.
+// lookUp finds the recipients and the sender, by canonical name. It is an error if a recipient does not exist.
 func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendRequest) (map[string]store.UserKey, error) {
 	wanted := make([]Wanted, 1, len(r.RecipientKeys)+1)
 	wanted[0] = Wanted{Name: caller.Subject, Key: true}

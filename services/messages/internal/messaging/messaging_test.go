@@ -21,7 +21,7 @@ import (
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
 )
 
-// people are registered, with a key version each, by canonical name.
+// people are registered users with key versions, by canonical name.
 type people map[string]store.UserKey
 
 func (p people) LookUp(_ context.Context, wanted []messaging.Wanted) (map[string]store.UserKey, error) {
@@ -45,7 +45,7 @@ func town() people {
 	}
 }
 
-// shelf takes drafts.
+// shelf records drafts.
 type shelf struct {
 	drafts    []inbox.Draft
 	committed bool
@@ -72,7 +72,7 @@ func (s *shelf) Committed(_ context.Context, d inbox.Draft) (inbox.Receipt, bool
 	return r, s.committed, s.err
 }
 
-// wire keeps what is published, by user.
+// wire records what is published, by user.
 type wire struct {
 	events map[string]delivery.Event
 	away   bool
@@ -211,8 +211,8 @@ func TestTheInboxesErrorsPass(t *testing.T) {
 	require.Empty(t, wire.events, "told of a message that is not committed")
 }
 
-// FuzzSend holds a send of anything to one of two ends: a fault of the request with nothing written, or a draft within
-// the contract's limits.
+// FuzzSend sends arbitrary requests. Each must end as a fault of the request with nothing written, or as a draft within the
+// contract's limits.
 func FuzzSend(f *testing.F) {
 	for _, seed := range []string{
 		`{"encryptedContent":"x","iv":"y","recipientKeys":{"bob":"k"}}`, `{"encryptedContent":"x","iv":"y","recipientKeys":{"Bob":"k","bob":"k"}}`,

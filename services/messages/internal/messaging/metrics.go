@@ -47,7 +47,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_messages_erase_failures_total", Help: "Times that the contents of expired messages could not be erased; it is tried again.",
 		}),
 	}
-	// There from the start, so that the first one is seen as an increase.
+	// Create the series at the start, so that the first event is seen as an increase.
 	for _, kind := range []string{"new", "duplicate"} {
 		m.messages.WithLabelValues(kind)
 	}

@@ -1,4 +1,4 @@
-// Package cursor reads and writes the text by which a client remembers how far it has read its inbox.
+// Package cursor formats and parses cursors: the text with which a client remembers how far it has read its inbox.
 package cursor
 
 import (
@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// ErrMalformed means that a text is no cursor.
+// ErrMalformed means that a text is not a cursor.
 var ErrMalformed = errors.New("malformed cursor")
 
 // Latest is the text that asks for the inbox's head.
 const Latest = "latest"
 
-// maxEpochChars bounds the epoch part; the store's are much shorter.
+// maxEpochChars limits the epoch part; the store's epochs are much shorter.
 const maxEpochChars = 64
 
-// Cursor is a position in a history of the log. An empty Epoch is whatever history there is.
+// Cursor is a position in an epoch of the log. An empty Epoch means the current one.
 type Cursor struct {
 	Epoch    string
 	Position int64
 }
 
-// String is the text that Parse reads.
+// String formats the cursor for Parse.
 func (c Cursor) String() string {
 	if c.Epoch == "" {
 		return strconv.FormatInt(c.Position, 10)
@@ -45,7 +45,7 @@ func Parse(text string) (Cursor, error) {
 	return Cursor{Epoch: epoch, Position: int64(position)}, nil
 }
 
-// validEpoch wants a letter first, so that no number with a decimal point passes for a cursor.
+// validEpoch requires a letter first, so that a decimal number is not accepted as a cursor.
 func validEpoch(s string) bool {
 	if s == "" || len(s) > maxEpochChars || s[0] < 'a' || s[0] > 'z' {
 		return false

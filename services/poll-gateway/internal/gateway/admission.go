@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// patience is how long a poll above the capacity waits for a place. When clients drop their connections and come back at once, some
-	// are here before it is seen that their old ones are gone.
+	// patience is how long a poll above the capacity waits for a place. When clients drop their connections and reconnect at once, some
+	// arrive before the gateway has noticed that the old connections are gone.
 	patience = 250 * time.Millisecond
-	// patients is how many polls wait like that at most: the others are refused at once.
+	// patients is how many polls may wait like that: more are refused at once.
 	patients = 64
 )
 
 // admission counts open polls and keeps them below the capacity.
 type admission struct {
-	// waiting holds those who wait for a place, freed tells them that one may be free.
+	// waiting counts the polls that wait for a place. freed signals them that one may be free.
 	waiting, freed chan struct{}
 }
 
@@ -23,7 +23,7 @@ func newAdmission() admission {
 	return admission{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
 }
 
-// admit counts an open poll, if there is room for it, or will be within a moment.
+// admit counts an open poll, if there is a place or one becomes free within patience.
 func (g *Gateway) admit(ctx context.Context) error {
 	if g.isDraining() {
 		g.metrics.refused.WithLabelValues("draining").Inc()
@@ -50,7 +50,7 @@ func (g *Gateway) occupy() bool {
 	}
 }
 
-// await takes a place that becomes free within patience.
+// await takes a place if one becomes free within patience.
 func (g *Gateway) await(ctx context.Context) bool {
 	select {
 	case g.admission.waiting <- struct{}{}:
@@ -83,6 +83,6 @@ func (g *Gateway) release() {
 	}
 	select {
 	case g.admission.freed <- struct{}{}:
-	default: // there are as many hints as there can be who wait
+	default: // there is a signal for every poll that can wait
 	}
 }

@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// alarms call mailboxes when their time has come. There is one timer for all of them: a timer each would be a third of
-// what a mailbox takes.
+// alarms wakes mailboxes at their due times. One timer serves all: a timer each would be a third of a mailbox's memory.
 type alarms struct {
 	start time.Time
 
@@ -23,10 +22,10 @@ type alarm struct {
 	place int
 }
 
-// now is a time that is cheaper to keep than time.Time.
+// now is the time since start, smaller than a time.Time.
 func (a *alarms) now() time.Duration { return time.Since(a.start) }
 
-// set has m wake no later than at due.
+// set makes m wake no later than at due.
 func (a *alarms) set(m *mailbox, due time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -43,7 +42,7 @@ func (a *alarms) set(m *mailbox, due time.Duration) {
 	}
 }
 
-// clear forgets m.
+// clear removes m.
 func (a *alarms) clear(m *mailbox) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -66,7 +65,7 @@ func (a *alarms) wind() {
 	}
 }
 
-// ring calls those whose time has come.
+// ring wakes the mailboxes that are due.
 func (a *alarms) ring() {
 	for _, m := range a.due() {
 		m.wake()

@@ -16,8 +16,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// BenchmarkEventToPollCompletion parks the polls of one user, gives the gateway an event and waits until all are
-// answered: one turn of each is the life of a poll without its HTTP.
+// BenchmarkEventToPollCompletion parks the polls of one user, gives the gateway an event and waits until all are answered. One iteration
+// is the life of these polls without HTTP.
 func BenchmarkEventToPollCompletion(b *testing.B) {
 	for _, polls := range []int{1, 20} {
 		b.Run(fmt.Sprint("polls=", polls), func(b *testing.B) {
@@ -69,7 +69,7 @@ func parkedPolls(g *Gateway) int {
 	return len(m.waiters.list)
 }
 
-// eventAt makes the event of a message of 400 characters to one recipient.
+// eventAt makes the event of a message of 400 characters with one recipient.
 func eventAt(b *testing.B, position int64) []byte {
 	e := delivery.For(inbox.Item{
 		Entry:   store.Entry{User: "bob", Position: position, Kind: store.Received, WrappedKey: fmt.Sprintf("%0344d", 1), ExpiresAt: time.Now().Add(time.Hour)},

@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// epochAge is how long an epoch is believed without asking the store again. A restore changes it; that is rare, and
-// done with the gateways stopped if the operator follows the guide.
+// epochAge is how long an epoch is used without asking the store again. Only a restore changes it. That is rare, and the gateways are
+// stopped for it if the operator follows the guide.
 const epochAge = 30 * time.Second
 
-// epochStale is up to when an old epoch is given while a new one is asked for: a store that does not answer must not stop polls
-// that need nothing of it.
+// epochStale is the age up to which an epoch is used while the store is asked again: a store that does not answer must not stop polls
+// that do not need it.
 const epochStale = 2 * epochAge
 
-// epochRecheck is how often a claim of another epoch makes the store be asked.
+// epochRecheck is the least time between reads of the epoch that claims of another one cause.
 const epochRecheck = time.Second
 
-// epochTimeout bounds asking the store.
+// epochTimeout limits a read of the epoch.
 const epochTimeout = 5 * time.Second
 
-// Epochs knows the log's epoch.
+// Epochs caches the log's epoch. It is safe for concurrent use.
 type Epochs struct {
 	load func(context.Context) (string, error)
 	now  func() time.Time
@@ -28,24 +28,24 @@ type Epochs struct {
 	mu      sync.Mutex
 	current string
 	at      time.Time
-	// loading is closed when the store has been asked; nil while nobody asks it. fault is what became of the last time.
+	// loading is closed when the store has been asked; nil while nobody asks. fault is the error of the last time.
 	loading chan struct{}
 	fault   error
-	// changing: it is another one, and onChange has not returned. Until then nobody is told of either.
+	// changing: there is a new epoch, and onChange has not returned. Until then neither epoch is given out.
 	changing bool
-	// onChange is called when the epoch turns out to be another one, before anybody is told of it.
+	// onChange is called when the epoch has changed, before the new one is given out.
 	onChange func()
 }
 
-// NewEpochs makes an Epochs that asks load.
+// NewEpochs makes an Epochs that calls load.
 func NewEpochs(load func(context.Context) (string, error)) *Epochs {
 	return &Epochs{load: load, now: time.Now, onChange: func() {}}
 }
 
-// changed sets what is called when the epoch turns out to be another one. It must not ask for the epoch.
+// changed sets onChange. It must not ask for the epoch.
 func (e *Epochs) changed(f func()) { e.onChange = f }
 
-// Current returns the epoch as known here.
+// Current returns the epoch, from the store if the cached one is missing or too old.
 func (e *Epochs) Current(ctx context.Context) (string, error) {
 	if current, known := e.Known(ctx); known {
 		return current, nil
@@ -56,7 +56,7 @@ func (e *Epochs) Current(ctx context.Context) (string, error) {
 	return e.after(ctx, done)
 }
 
-// Known returns the epoch if it can be told without asking the store. It does not block.
+// Known returns the cached epoch, if it may be used without asking the store. It does not block.
 func (e *Epochs) Known(ctx context.Context) (epoch string, known bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -70,7 +70,7 @@ func (e *Epochs) Known(ctx context.Context) (epoch string, known bool) {
 	return e.current, true
 }
 
-// Is reports whether claimed is the log's epoch. Before it says no it asks the store, at most once a second.
+// Is reports whether claimed is the log's epoch. It asks the store before it says no, at most once a second.
 func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
 	current, err := e.Current(ctx)
 	if err != nil || current == claimed {
@@ -80,7 +80,7 @@ func (e *Epochs) Is(ctx context.Context, claimed string) (bool, error) {
 	return current == claimed, err
 }
 
-// Recheck returns the epoch and asks the store before, at most once a second.
+// Recheck asks the store for the epoch, at most once a second, and returns it.
 func (e *Epochs) Recheck(ctx context.Context) (string, error) {
 	e.mu.Lock()
 	if e.current != "" && !e.changing && e.now().Sub(e.at) < epochRecheck {
@@ -92,11 +92,11 @@ func (e *Epochs) Recheck(ctx context.Context) (string, error) {
 	return e.after(ctx, done)
 }
 
-// refresh has the store asked, unless it is being asked, and returns what is closed then. e.mu is held.
+// refresh starts a read of the epoch unless one is under way; done is closed at its end. e.mu is held.
 func (e *Epochs) refresh(ctx context.Context) (done <-chan struct{}) {
 	if e.loading == nil {
 		e.loading = make(chan struct{})
-		go e.ask(context.WithoutCancel(ctx)) // others wait for it, too
+		go e.ask(context.WithoutCancel(ctx)) // others wait for it too
 	}
 	return e.loading
 }
@@ -119,14 +119,14 @@ func (e *Epochs) ask(ctx context.Context) {
 		e.current = current
 	}
 	if e.current != "" {
-		e.at = e.now() // an old answer beats none: polls go on while the store is away
+		e.at = e.now() // keep the old epoch: polls go on while the store is unavailable
 	}
 	e.fault = err
 	close(e.loading)
 	e.loading = nil
 }
 
-// after returns what is known when done is closed.
+// after waits for done and returns the epoch.
 func (e *Epochs) after(ctx context.Context, done <-chan struct{}) (string, error) {
 	select {
 	case <-done:

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// truth is a store that has an epoch, and may be away or hang.
+// truth is a store with an epoch. It may fail or hang.
 type truth struct {
 	epoch string
 	err   error
@@ -90,8 +90,8 @@ func TestWhileTheFirstEpochIsAskedForClientsMayGo(t *testing.T) {
 	})
 }
 
-// TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch: the mailboxes end their polls before the new epoch is given out, and who
-// answers those asks for it.
+// TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch: onChange ends the polls before the new epoch is given out, and their handlers
+// then ask for it.
 func TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &truth{epoch: "one"}
@@ -109,7 +109,7 @@ func TestWhoIsToldThatTheLogIsAnotherIsNotToldOfTheOldEpoch(t *testing.T) {
 					told <- current
 				}()
 			}
-			<-time.After(time.Millisecond) // of the bubble: they have asked
+			<-time.After(time.Millisecond) // of the bubble: both have asked
 		})
 		s.epoch = "two"
 		<-time.After(epochRecheck) // of the bubble

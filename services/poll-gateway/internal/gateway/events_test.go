@@ -16,7 +16,7 @@ import (
 // publishTogether sends the events of items in one payload.
 func (r *rig) publishTogether(items ...inbox.Item) { r.publishTraced(nil, items...) }
 
-// publishTraced sends them with the traces of their sends.
+// publishTraced is publishTogether with the traces of the sends.
 func (r *rig) publishTraced(traces []string, items ...inbox.Item) {
 	var payload []byte
 	for _, item := range items {
@@ -42,8 +42,8 @@ func TestEventsThatComeTogetherAreOneAnswer(t *testing.T) {
 	})
 }
 
-// TestAMessageComesWithTheTraceOfItsSend, not with that of another in its payload. Traces that do not belong to the events
-// are no reason to keep a message back.
+// TestAMessageComesWithTheTraceOfItsSend, not with that of another message in its payload. Traces that do not match the events do not
+// hold a message back.
 func TestAMessageComesWithTheTraceOfItsSend(t *testing.T) {
 	const first, third = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "00-1af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	for _, traces := range [][]string{nil, {first}, {first, "", third}, {"nonsense", "", first[:54] + "0"}} {
@@ -65,8 +65,8 @@ func TestAMessageComesWithTheTraceOfItsSend(t *testing.T) {
 	}
 }
 
-// TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn: sends that overlap end in another order than they began, and under
-// load somebody is always ahead. Only a head that stands is helped.
+// TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn: overlapping sends end out of order, and under load some event is always ahead. The
+// store is read only when the head stands still.
 func TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -107,7 +107,7 @@ func TestAnEventThatIsLostIsReadOnceItsSuccessorHasWaited(t *testing.T) {
 	})
 }
 
-// TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll, which stands at a head that would never move by itself.
+// TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll: without a read the head would never pass the gap.
 func TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -121,7 +121,7 @@ func TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll(t *testing.T) {
 	})
 }
 
-// TestAnUndecidedPositionBelowAnEventIsNotReadOverAndOver: its sender has yet to write it, or is dead.
+// TestAnUndecidedPositionBelowAnEventIsNotReadOverAndOver: its sender has not committed yet, or is dead.
 func TestAnUndecidedPositionBelowAnEventIsNotReadOverAndOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -146,14 +146,14 @@ func TestAPayloadThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
 		r.Receive("bob", []byte("v9 something else"), nil)
 		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
 		require.Zero(t, time.Since(began))
-		// Without a poll that waits, the next one asks.
+		// With no waiter, the next poll reads the store.
 		r.fill(1)
 		r.Receive("bob", []byte("v9 something else"), nil)
 		require.Equal(t, []int64{2}, positions(t, (<-r.start(r.query(1, 0))).Answer))
 	})
 }
 
-// TestABurstIsAnsweredFromMemory, as long as there is room for it, and not for ever.
+// TestABurstIsAnsweredFromMemory: the ring keeps it as long as there is room, and not for ever.
 func TestABurstIsAnsweredFromMemory(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.RingEvents = 100 })
@@ -172,7 +172,7 @@ func TestABurstIsAnsweredFromMemory(t *testing.T) {
 	})
 }
 
-// TestAllRingsTogetherAreBounded: what has no room in memory is read from the store.
+// TestAllRingsTogetherAreBounded: events that had no room are read from the store.
 func TestAllRingsTogetherAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.RingEvents, c.AllRingBytes = 100, 2000 })
@@ -184,7 +184,7 @@ func TestAllRingsTogetherAreBounded(t *testing.T) {
 	})
 }
 
-// TestEventsThatWaitAreBounded: their objects go when there are too many, and are read.
+// TestEventsThatWaitAreBounded: above the limit their objects are dropped, and read from the store.
 func TestEventsThatWaitAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.RingBytes = 2000 })
@@ -204,7 +204,7 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 	})
 }
 
-// TestAnEventWithoutAPositionHasTheStoreRead: whoever sent it does not know where the message stands.
+// TestAnEventWithoutAPositionHasTheStoreRead: its sender does not know the position of the message.
 func TestAnEventWithoutAPositionHasTheStoreRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

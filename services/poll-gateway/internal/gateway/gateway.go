@@ -1,6 +1,6 @@
-// Package gateway holds the polls that wait. For each user with a poll here it keeps a mailbox: subscribed to the
-// user's events, knowing the head of the user's inbox, with the last events in a small ring. The bus may lose
-// anything: the store is asked whenever an event is missing, and now and then in any case.
+// Package gateway holds the polls that wait. It keeps a mailbox for each user with a poll here. A mailbox subscribes to the user's
+// events, knows the head of the user's inbox and keeps the last events in a small ring. The bus may lose any event: the gateway reads the
+// store when an event is missing, and periodically in any case.
 package gateway
 
 import (
@@ -32,8 +32,8 @@ var (
 	ErrTooManyPolls = errors.New("too many polls of one user")
 	// ErrDraining means that this node is about to stop.
 	ErrDraining = errors.New("gateway draining")
-	// ErrStale means that the store shows less of the log than a client is known to have seen: a read from a replica that is
-	// behind, most likely. Asking again helps.
+	// ErrStale means that the store shows less of the log than a client is known to have seen, most likely because a replica that is behind
+	// answered the read. A retry helps.
 	ErrStale = fmt.Errorf("%w: it shows less than it did", store.ErrUnavailable)
 	// ErrRevoked means that the token was revoked while its poll waited.
 	ErrRevoked = token.ErrRevoked
@@ -49,26 +49,26 @@ type Inbox interface {
 	Head(ctx context.Context, user string) (int64, error)
 }
 
-// Config is what can be set.
+// Config holds the settings.
 type Config struct {
-	// MaxPolls is how many polls and streams may be open; MaxPollsPerUser how many of one user.
+	// MaxPolls limits the open polls and streams of the node, MaxPollsPerUser those of one user.
 	MaxPolls        int64
 	MaxPollsPerUser int
-	// RingEvents and RingBytes bound the last events kept for a user.
+	// RingEvents and RingBytes limit the ring of one user.
 	RingEvents, RingBytes int
-	// AllRingBytes bounds those of all users together.
+	// AllRingBytes limits the rings of all users together.
 	AllRingBytes int64
-	// VerifyEvery is how often a waiting user's inbox is checked against the store, jittered by a fifth.
+	// VerifyEvery is how often a waiting user's inbox is verified against the store, jittered by a fifth either way.
 	VerifyEvery time.Duration
-	// AwayEvery is how often it is while the bus is away.
+	// AwayEvery replaces VerifyEvery while the bus is disconnected.
 	AwayEvery time.Duration
-	// Linger is how long a user is kept warm after the last poll.
+	// Linger is how long a mailbox is kept after its last poll.
 	Linger time.Duration
-	// StoreReads bounds the reads of the store that are under way at once.
+	// StoreReads limits the concurrent reads of the store.
 	StoreReads int
-	// Epochs knows the log's epoch.
+	// Epochs provides the log's epoch.
 	Epochs *Epochs
-	// Revoked reports whether the token that an identity was read from has been revoked.
+	// Revoked reports whether the token of an identity has been revoked.
 	Revoked func(token.Identity) bool
 }
 
@@ -85,16 +85,16 @@ type Gateway struct {
 	shards [64]shard
 	// reads is a semaphore around the store.
 	reads chan struct{}
-	// disruption counts the times that events may have been lost. What was verified before is not verified any more.
+	// disruption counts the disruptions. A mailbox verified before the last one is not trusted.
 	disruption atomic.Int64
-	// away: the store failed the last read that a mailbox made on its own.
+	// away: the store failed the last read that a mailbox made for its waiters.
 	away      atomic.Bool
 	admission admission
 	open      atomic.Int64
 	ringBytes atomic.Int64
 	draining  chan struct{}
 	drainOnce sync.Once
-	// background ends with Stop: what timers start runs under it.
+	// background ends with Stop. Timers start their work under it.
 	background context.Context
 	cancel     context.CancelFunc
 	tasks      sync.WaitGroup
@@ -106,7 +106,7 @@ type shard struct {
 	stopped   bool
 }
 
-// New makes a Gateway. It is the bus's receiver, so the bus comes later, with Attach.
+// New makes a Gateway. It is the bus's receiver, so the bus is set later, with Attach.
 func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
@@ -126,20 +126,20 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 // Attach sets the bus. Call it before the first poll.
 func (g *Gateway) Attach(b bus.Subscriber) { g.bus = b }
 
-// Epochs knows the log's epoch.
+// Epochs returns what knows the epoch.
 func (g *Gateway) Epochs() *Epochs { return g.cfg.Epochs }
 
-// Open is how many polls and streams are open.
+// Open returns how many polls and streams are open.
 func (g *Gateway) Open() int64 { return g.open.Load() }
 
-// Capacity is how many may be.
+// Capacity returns how many may be open.
 func (g *Gateway) Capacity() int64 { return g.cfg.MaxPolls }
 
 func (g *Gateway) shardOf(user string) *shard {
 	return &g.shards[maphash.String(g.seed, user)%uint64(len(g.shards))]
 }
 
-// enter finds or makes the user's mailbox and keeps it from being evicted until leave.
+// enter finds or makes the user's mailbox and protects it from eviction until leave.
 func (g *Gateway) enter(user string) (*mailbox, error) {
 	s := g.shardOf(user)
 	s.mu.Lock()
@@ -169,7 +169,7 @@ func (g *Gateway) leave(m *mailbox) {
 	}
 }
 
-// evict forgets a mailbox that nobody has used for the linger time.
+// evict removes a mailbox that nobody has used for the linger time.
 func (g *Gateway) evict(m *mailbox) {
 	s := g.shardOf(m.user)
 	s.mu.Lock()
@@ -232,10 +232,10 @@ func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 	}
 }
 
-// ReceiveRoom implements bus.Receiver. What a message's readers share is kept once for all their mailboxes.
+// ReceiveRoom implements bus.Receiver. What recipients share of a message is kept once for all mailboxes.
 func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 	rooms, err := delivery.DecodeRooms(payload)
-	if err != nil { // whoever it was for
+	if err != nil { // for unknown users
 		g.metrics.malformed.Inc()
 		g.Disrupted()
 		return 0
@@ -271,13 +271,13 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 	return all.users
 }
 
-// handouts are events by mailbox: who is given several is given them together, as one answer.
+// handouts groups events by mailbox, so that several events for one mailbox become one answer.
 type handouts struct {
 	users int
-	// expected is how many events a mailbox is given, most likely.
+	// expected is a guess of how many events a mailbox gets.
 	expected int
 	list     []handout
-	// at is where a mailbox stands in the list; nil if none is named twice, and each is given its event at once.
+	// at is the index of a mailbox in the list. It is nil if no mailbox can occur twice: then each gets its event at once.
 	at map[*mailbox]int
 }
 
@@ -309,14 +309,14 @@ func (g *Gateway) holds(user []byte) *mailbox {
 	return s.mailboxes[string(user)]
 }
 
-// Disrupted implements bus.Receiver: from here on every mailbox is checked against the store before it is trusted,
-// those with waiting polls soon, the others when they are used.
+// Disrupted implements bus.Receiver. From here on no mailbox is trusted until the store has been read again: within AwayEvery for one
+// with waiters, on the next use for the others.
 func (g *Gateway) Disrupted() {
 	g.disruption.Add(1)
 	g.each(func(m *mailbox) { m.checkIn(rand.N(g.cfg.AwayEvery)) })
 }
 
-// recheckEpoch asks the store for the log's epoch, at most once a second. If it is another one, all mailboxes begin anew before
+// recheckEpoch asks the store for the log's epoch, at most once a second. If the epoch is another one, all mailboxes are restarted before
 // this returns.
 func (g *Gateway) recheckEpoch() {
 	if _, err := g.cfg.Epochs.Recheck(g.background); err != nil {
@@ -324,8 +324,8 @@ func (g *Gateway) recheckEpoch() {
 	}
 }
 
-// Look implements bus.Receiver: the mailboxes of these users are checked against the store before they are trusted, at once
-// those with waiting polls.
+// Look implements bus.Receiver. It distrusts the mailboxes of these users, or of all if none is named, until the store has been read: at
+// once for those with waiters.
 func (g *Gateway) Look(users []string) {
 	if len(users) == 0 {
 		g.Disrupted()
@@ -338,15 +338,15 @@ func (g *Gateway) Look(users []string) {
 	}
 }
 
-// Revoked answers the waiting polls whose token r refuses.
+// Revoked ends the waiting polls whose token r refuses.
 func (g *Gateway) Revoked(r revocation.Record) {
 	if m := g.find(r.Subject); m != nil {
 		m.revoke(r)
 	}
 }
 
-// Drain answers the waiting polls with a timeout, spread evenly over the given time, and refuses new ones. Clients
-// poll on and land elsewhere.
+// Drain answers the waiting polls with a timeout, spread evenly over the given time, and refuses new ones. The clients poll again and
+// reach another node.
 func (g *Gateway) Drain(ctx context.Context, spread time.Duration) error {
 	g.drainOnce.Do(func() { close(g.draining) })
 	var waiting []*Parked
@@ -378,7 +378,7 @@ func (g *Gateway) isDraining() bool {
 	}
 }
 
-// Stop ends everything. Polls that still wait are answered with a timeout.
+// Stop ends all work. Polls that still wait are answered with a timeout.
 func (g *Gateway) Stop() {
 	g.drainOnce.Do(func() { close(g.draining) })
 	for i := range g.shards {
@@ -394,7 +394,7 @@ func (g *Gateway) Stop() {
 	g.tasks.Wait()
 }
 
-// read asks the store, behind the semaphore.
+// read reads the store, limited by the semaphore.
 func (g *Gateway) read(ctx context.Context, user string, after int64, limit int) (inbox.Batch, error) {
 	select {
 	case g.reads <- struct{}{}:
@@ -405,7 +405,7 @@ func (g *Gateway) read(ctx context.Context, user string, after int64, limit int)
 	return g.inbox.Read(ctx, user, after, limit)
 }
 
-// event makes of a stored item what the bus would have carried.
+// event makes the event that the bus would have carried.
 func (g *Gateway) event(ctx context.Context, item inbox.Item) (delivery.Event, error) {
 	var receipts []store.ReadReceipt
 	if store.Canonical(item.Message.Sender) == item.Entry.User {

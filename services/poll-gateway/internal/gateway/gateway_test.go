@@ -30,17 +30,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type shelf struct {
 	mu      sync.Mutex
 	entries []inbox.Item
-	// visible is how far the decided run reaches; what is beyond is undecided.
+	// visible is the end of the decided positions. Those beyond are undecided.
 	visible int64
 	reads   int
 	fail    error
 	// short makes messages expire after a second.
 	short bool
-	// hidden is how many of the last positions reads do not see, as of a replica that is behind.
+	// hidden is how many of the last positions reads do not show, as a replica that is behind would.
 	hidden int64
-	// more makes reads say that there is more, and show nothing.
+	// more makes reads report more and return nothing.
 	more bool
-	// during is what happens while a read is under way.
+	// during is called while a read is under way.
 	during func()
 }
 
@@ -229,7 +229,7 @@ type result struct {
 	err error
 }
 
-// start begins a poll and waits until it waits.
+// start begins a poll and returns when it waits.
 func (r *rig) start(q Query) <-chan result {
 	done := make(chan result, 1)
 	go func() {
@@ -251,10 +251,10 @@ func positions(t *testing.T, a Answer) []int64 {
 	return list
 }
 
-// pass lets time go by in the bubble.
+// pass lets the bubble's time pass.
 func pass(d time.Duration) { <-time.After(d) }
 
-// bubble runs a test in a bubble of its own time.
+// bubble runs a test in a synctest bubble.
 func bubble(t *testing.T, test func(t *testing.T)) { synctest.Test(t, test) }
 
 func TestAWaitingPollIsCompletedByAnEventWithoutAReadOfTheStore(t *testing.T) {
@@ -339,7 +339,7 @@ func TestASingleLostEventCostsAtMostTheVerificationInterval(t *testing.T) {
 	})
 }
 
-// TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead while gateways of two versions run side by side.
+// TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead: gateways of two versions may run side by side.
 func TestAnEventOfAVersionThatIsNotKnownMakesTheStoreBeRead(t *testing.T) {
 	for _, payload := range []string{"2 7 1700000000000 m\n{}", "M 1 2 3\n{}", "m 1 2 3 4\n{}", "\x00\x01", ""} {
 		bubble(t, func(t *testing.T) {
@@ -393,8 +393,8 @@ func TestWithTheBusAwayMessagesComeWithinTwoSeconds(t *testing.T) {
 	})
 }
 
-// TestPollsThatDoNotWaitLearnOfWhatComesWhileTheBusIsAway: nobody waits when the mailbox is checked, and no event comes. They were told
-// from memory for a minute.
+// TestPollsThatDoNotWaitLearnOfWhatComesWhileTheBusIsAway: nobody waits when the mailbox is checked, and no event comes. Such polls were
+// answered from memory for a minute.
 func TestPollsThatDoNotWaitLearnOfWhatComesWhileTheBusIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -471,7 +471,7 @@ func TestAPollAheadOfThisNodeDoesNotMakeOthersMissAnything(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		behind := r.start(r.query(0, time.Minute))
-		r.shelf.add(store.Received) // another node has told a client already; here the event is lost
+		r.shelf.add(store.Received) // another node has given it to a client already; here the event is lost
 		ahead := r.start(r.query(1, time.Minute))
 		got := <-behind
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
@@ -547,7 +547,7 @@ func TestPollsAboveTheCapacityAreRefused(t *testing.T) {
 		first, second := r.start(r.query(0, time.Minute)), r.start(r.query(0, time.Minute))
 		require.ErrorIs(t, (<-r.start(r.query(0, time.Minute))).err, ErrAtCapacity)
 		require.EqualValues(t, 2, r.Open())
-		// One that comes just before a place is free gets it.
+		// A poll that comes just before a place becomes free gets it.
 		late := r.start(r.query(5, time.Minute))
 		pass(patience / 2)
 		require.Empty(t, late)

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// mustHold panics if what holds of a mailbox between two calls does not. It runs in builds with the tag "assertions", which
-// simulations use, and under the race detector. m.mu is held.
+// mustHold panics if an invariant of the mailbox is broken. It runs in builds with the tag "assertions", which simulations use, and under
+// the race detector. m.mu is held.
 func (m *mailbox) mustHold() {
 	cfg := &m.g.cfg
 	if broken := cmp.Or(m.ring.broken(m.head, cfg), m.reorder.broken(m.head, cfg), m.waiters.broken(m.head)); broken != "" {
@@ -14,7 +14,7 @@ func (m *mailbox) mustHold() {
 	}
 }
 
-// broken says what does not hold: the events are contiguous, end at the head, and are counted and bounded.
+// broken names a broken invariant: the events are contiguous, end at the head, and are counted and within their limits.
 func (r *ring) broken(head int64, cfg *Config) string {
 	bytes := 0
 	for i, e := range r.events {
@@ -29,7 +29,7 @@ func (r *ring) broken(head int64, cfg *Config) string {
 	return ""
 }
 
-// broken says what does not hold: all events stand beyond the head, and are counted and bounded.
+// broken names a broken invariant: all events are beyond the head, and are counted and within their limits.
 func (r *reorder) broken(head int64, cfg *Config) string {
 	bytes := 0
 	for position, e := range r.events {
@@ -44,7 +44,7 @@ func (r *reorder) broken(head int64, cfg *Config) string {
 	return ""
 }
 
-// broken says what does not hold: all waiters stand at the head, and know their places.
+// broken names a broken invariant: all waiters stand at the head, and their indexes are right.
 func (w *waiters) broken(head int64) string {
 	for i, p := range w.list {
 		if int(p.index) != i || p.position != head || p.between {

@@ -9,7 +9,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce, those who wait, and those who poll later; nobody else is.
+// TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce, for waiters and for later polls. No other user is.
 func TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -34,7 +34,7 @@ func TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce(t *testing.T) {
 	})
 }
 
-// TestAHintForEverybodyIsADisruption: all are read, in a spread.
+// TestAHintForEverybodyIsADisruption: all are read, spread over time.
 func TestAHintForEverybodyIsADisruption(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

@@ -10,19 +10,18 @@ import (
 	"github.com/sealpost/sealpost/pkg/delivery"
 )
 
-// firstVerify is when a user who has just become warm is verified for the first time: in a cluster of bus servers a
-// subscription takes a moment to reach the others.
+// firstVerify is the delay before the first verification of a new mailbox: in a cluster of bus servers a subscription takes a moment to
+// reach the others.
 const firstVerify = time.Second
 
 // unknown is the head of a mailbox that has not read the store yet.
 const unknown = -1
 
-// mailbox is one warm user: what this node knows of an inbox, and the polls that wait for more of it. Whatever moves the
-// head answers the waiters or takes them along.
+// mailbox is the state of one warm user: what this node knows of the inbox, and the waiters. Every move of the head either answers the
+// waiters or moves them to the new head.
 //
-// Each part does one thing: trust says whether the head can be relied on, ring keeps the last events up to the head,
-// reorder those beyond it, waiters the polls, resync reads the store, and schedule knows when to look again. What holds
-// between calls stands in invariants.go.
+// trust says whether the head can be relied on, ring keeps the last events up to the head, reorder those beyond it, waiters the polls.
+// resync reads the store, and schedule knows when to look again. invariants.go lists the invariants.
 type mailbox struct {
 	g    *Gateway
 	user string
@@ -35,7 +34,7 @@ type mailbox struct {
 	subscription bus.Subscription
 
 	mu sync.Mutex
-	// head: every position up to here is decided, and is in the store. All waiters stand here.
+	// head: every position up to here is decided and in the store. All waiters stand here.
 	head     int64
 	trust    trust
 	ring     ring
@@ -43,7 +42,7 @@ type mailbox struct {
 	waiters  waiters
 	resync   resync
 	schedule schedule
-	// generation counts how often the mailbox began anew: what was read before does not count any more.
+	// generation counts the restarts of the mailbox. A read that began in an earlier generation is ignored.
 	generation uint32
 	closed     bool
 	alarm      alarm
@@ -65,11 +64,11 @@ func (m *mailbox) unlock() {
 	m.mu.Unlock()
 }
 
-// warm subscribes, once. Reads of the store that begin after it has returned miss no event: what was committed before
-// they find, what is committed after is published to the subscription.
+// warm subscribes, once. A read of the store that begins after it has returned misses no event: the read finds what was committed before,
+// and what is committed later is published to the subscription.
 func (m *mailbox) warm(ctx context.Context) {
 	m.warming.Do(func() {
-		s, err := m.g.bus.Subscribe(context.WithoutCancel(ctx), m.user) // it is for all polls of the user
+		s, err := m.g.bus.Subscribe(context.WithoutCancel(ctx), m.user) // it serves all polls of the user
 		if err != nil {
 			m.g.log.Debug("subscription not confirmed", "error", err.Error())
 		}
@@ -92,7 +91,7 @@ func (m *mailbox) close() {
 	}
 }
 
-// doubt notes that an event of this user was lost or could not be read. What it told of is in the store.
+// doubt notes that an event of this user was lost or could not be read. The store has what it told of.
 func (m *mailbox) doubt() {
 	m.trust.doubts.Add(1)
 	m.lock()
@@ -102,7 +101,7 @@ func (m *mailbox) doubt() {
 	}
 }
 
-// take takes events from the bus, and has the store read if one of them says so.
+// take takes events from the bus, or has the store read if one of them asks for it.
 func (m *mailbox) take(events []delivery.Event) {
 	if slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }) {
 		m.doubt()
@@ -111,14 +110,14 @@ func (m *mailbox) take(events []delivery.Event) {
 	m.receive(events)
 }
 
-// receive takes events that tell of positions. The list is its own.
+// receive takes events that tell of positions. It reuses the slice.
 func (m *mailbox) receive(events []delivery.Event) {
 	m.lock()
 	defer m.unlock()
 	if m.closed {
 		return
 	}
-	run := events[:0] // of those that have been looked at
+	run := events[:0] // overwrites only what the loop has read
 	for _, e := range events {
 		switch {
 		case e.Position <= m.head:
@@ -134,8 +133,8 @@ func (m *mailbox) receive(events []delivery.Event) {
 	}
 }
 
-// advance moves the head on over the reordered events that follow it and completes the waiters with them, and with the
-// run before them, which the head has passed already. m.mu is held.
+// advance moves the head over the events in the reorder buffer that follow it. It completes the waiters with run, which the head has
+// passed already, and these events. m.mu is held.
 func (m *mailbox) advance(run []delivery.Event) {
 	for !m.reorder.empty() {
 		e, there := m.reorder.take(m.head + 1)
@@ -161,10 +160,10 @@ func (m *mailbox) push(e delivery.Event) {
 	m.dropRing(m.ring.excess(cfg.RingEvents, cfg.RingBytes, spare))
 }
 
-// dropRing forgets the oldest n events of the ring. m.mu is held.
+// dropRing drops the oldest n events of the ring. m.mu is held.
 func (m *mailbox) dropRing(n int) { m.g.ringBytes.Add(int64(-m.ring.drop(n))) }
 
-// fromRing moves at forward over events of the ring, and reports whether that gave it something to tell.
+// fromRing moves at forward over the events of the ring, and reports whether it now holds messages.
 func (m *mailbox) fromRing(at *Answer, limit int) bool {
 	m.lock()
 	defer m.unlock()
@@ -200,7 +199,7 @@ func gather(at *Answer, events []delivery.Event, limit int) {
 	}
 }
 
-// view is what a read of the store is held against when it ends.
+// view is a mailbox's state before a read of the store.
 type view struct {
 	head        int64
 	disruptions int64
@@ -212,9 +211,9 @@ func (m *mailbox) view() view {
 	return view{m.head, m.disruptions()}
 }
 
-// learn takes from a poll that it has read the store: everything up to position is decided, and nothing more was there at
-// the time of the view, or nothing more that was decided. If waiters stand at a lower head they must be given what is between first: then wait is not nil,
-// and is closed when the store has been read for them.
+// learn tells the mailbox what a poll has read: everything up to position is decided, and at the time of the view nothing beyond was;
+// blocked means that an undecided position followed. If waiters stand at a lower head they need the positions in between first: then wait
+// is not nil, and is closed when the store has been read for them.
 func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan struct{}) {
 	m.lock()
 	defer m.unlock()
@@ -242,7 +241,7 @@ func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan 
 	return nil
 }
 
-// restart ends all waiters with an outcome, and lets the mailbox begin anew. m.mu is held.
+// restart ends all waiters with an outcome and resets the mailbox. m.mu is held.
 func (m *mailbox) restart(o outcome) {
 	for _, p := range m.waiters.all() {
 		m.finish(p, o)
@@ -254,7 +253,7 @@ func (m *mailbox) restart(o outcome) {
 	m.generation++
 }
 
-// epochChanged ends all waiters: the log is another one than that in which they stand.
+// epochChanged ends all waiters: their positions belong to another epoch.
 func (m *mailbox) epochChanged() {
 	m.lock()
 	defer m.unlock()

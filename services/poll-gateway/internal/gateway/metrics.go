@@ -25,7 +25,7 @@ type Metrics struct {
 	refused     *prometheus.CounterVec
 }
 
-// delivered measures the delivery of a message that was accepted at a time, and whose trace is given or nil.
+// delivered measures the delivery latency of a message since its acceptance. sampled is the trace, or nil.
 func (m *Metrics) delivered(accepted time.Time, sampled *trace.SpanContext) {
 	var sc trace.SpanContext
 	if sampled != nil {
@@ -76,7 +76,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "sealpost_gateway_refused_polls_total", Help: "Polls refused, by reason (capacity, user_limit, draining).",
 		}, []string{"reason"}),
 	}
-	// There from the start, so that the first one is seen as an increase.
+	// Create all series now, so that the first count shows as an increase.
 	for v, values := range map[*prometheus.CounterVec][]string{
 		m.answers:     {"messages", "timeout", "reset", "revoked"},
 		m.completions: {"event", "ring", "store"},

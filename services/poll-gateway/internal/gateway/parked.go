@@ -10,32 +10,32 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// Waiter is told how a parked poll ends.
+// Waiter is notified when a parked poll ends.
 type Waiter interface {
-	// Completed is called once, unless the poll is withdrawn first, and once more for each Resume. The user's mailbox is locked
-	// meanwhile: it must not block, nor call the gateway.
+	// Completed is called once, unless the poll is withdrawn first, and once more for each Resume. The user's mailbox is locked during the
+	// call: Completed must not block or call the gateway.
 	Completed(a Answer, err error)
 }
 
-// Parked is a poll that waits. Whoever completes it first wins: an event, the end of its time, a revocation, the draining
-// of the node, or its client, who goes.
+// Parked is a poll that waits. The first to complete it wins: an event, its timeout, a revocation, the drain of the node, or the
+// disconnect of its client.
 type Parked struct {
 	mailbox *mailbox
-	// index is where it stands in the mailbox's list; notListed once it is completed or withdrawn.
+	// index is its index in the mailbox's list; notListed once it is completed or withdrawn.
 	index int32
-	// resumes: it may wait again. between: it has been completed and has neither gone on nor left. withdrawn: its client went then.
+	// resumes: it may wait again. between: it is completed, and neither Resume nor Leave was called. withdrawn: Withdraw was called.
 	resumes, between, withdrawn bool
-	// What there is to know of the query.
+	// The rest of the query.
 	limit      int
 	tokenID    string
 	generation int64
 	until      time.Duration
 
-	// position is where it stands, and skipped what it has passed.
+	// position is where it stands, skipped the empty positions passed.
 	position int64
 	skipped  []int64
 	waiter   Waiter
-	// early is the outcome, if it came before there was a waiter.
+	// early is the outcome, if it came before the Waiter.
 	early *outcome
 }
 
@@ -44,7 +44,7 @@ const notListed = -1
 // waiters are the polls that wait at a mailbox's head. The zero value is empty.
 type waiters struct {
 	list []*Parked
-	// between counts those that are to go on: their places are taken.
+	// between counts the completed polls that keep their places.
 	between int
 }
 
@@ -74,7 +74,7 @@ func (w *waiters) remove(p *Parked) bool {
 	return true
 }
 
-// all is a copy of the list.
+// all returns a copy of the list.
 func (w *waiters) all() []*Parked { return slices.Clone(w.list) }
 
 type outcome struct {
@@ -82,8 +82,7 @@ type outcome struct {
 	err    error
 }
 
-// park makes a poll wait, if it stands at the head and the head can be trusted; else it returns nil: the store has to
-// be asked.
+// park makes a poll wait if it stands at the head and the head can be trusted. Else it returns nil, and the poll has to read the store.
 func (m *mailbox) park(p *polling) (*Parked, error) {
 	m.lock()
 	defer m.unlock()
@@ -121,14 +120,14 @@ func (m *mailbox) list(from *polling) (*Parked, error) {
 		m.resyncSoon()
 	}
 	m.watch()
-	// A revocation that came before this line is seen here; one that comes later finds the poll.
+	// This check sees a revocation that came before it; a later one finds the poll in the list.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})
 	}
 	return p, nil
 }
 
-// goOn notes that a poll is not between two waits any more. m.mu is held.
+// goOn notes that a poll is no longer between two waits. m.mu is held.
 func (m *mailbox) goOn(p *Parked) {
 	if p.between {
 		p.between = false
@@ -136,9 +135,8 @@ func (m *mailbox) goOn(p *Parked) {
 	}
 }
 
-// Resume has a completed poll, whose query said that it resumes, go on after a position for another while. Its Waiter is told
-// of the outcome, at once or later. Whoever watches the time begins anew. It does not block: if the store has to be read, that
-// is done elsewhere.
+// Resume makes a completed poll, whose query said Resumes, wait again after a position. Its Waiter gets the outcome, at once or later.
+// Until returns a new time, which the caller has to watch. Resume does not block: a read of the store runs in the background.
 func (p *Parked) Resume(after int64, wait time.Duration) {
 	m := p.mailbox
 	m.lock()
@@ -154,12 +152,12 @@ func (p *Parked) Resume(after int64, wait time.Duration) {
 		m.conclude(p, outcome{answer: from.at})
 		return
 	}
-	if parked, _ := m.list(from); parked == nil { // it has its place: it is not refused
+	if parked, _ := m.list(from); parked == nil { // no error: the poll has kept its place
 		m.g.tasks.Go(from.resume)
 	}
 }
 
-// resume reads the store for a poll that goes on.
+// resume reads the store for a poll that resumes.
 func (p *polling) resume() {
 	answer, parked, err := p.run(p.g.background)
 	if parked == nil {
@@ -169,26 +167,26 @@ func (p *polling) resume() {
 	}
 }
 
-// query is the poll's as it goes on after a position.
+// query is the query for resuming after a position.
 func (p *Parked) query(after int64, wait time.Duration) Query {
 	return Query{Caller: p.identity(), After: after, Limit: p.limit, Wait: wait, Resumes: true}
 }
 
-// identity is what there is to know of the caller to tell whether the token is revoked.
+// identity is as much of the caller's identity as a revocation check needs.
 func (p *Parked) identity() token.Identity {
 	return token.Identity{Subject: p.mailbox.user, TokenID: p.tokenID, Generation: p.generation}
 }
 
-// User is whose inbox it waits for.
+// User returns whose inbox the poll waits for.
 func (p *Parked) User() string { return p.mailbox.user }
 
-// Until is when the poll's time is over. Whoever watches it calls Expire then.
+// Until returns when the poll times out. The watcher of the poll then calls Expire.
 func (p *Parked) Until() time.Time { return p.mailbox.g.alarms.start.Add(p.until) }
 
-// answer is a timeout where the poll stands.
+// answer is a timeout at the poll's position.
 func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: p.skipped} }
 
-// Watch hands the outcome to w, at once if it is there already.
+// Watch sets the Waiter, and calls it at once if there is an outcome.
 func (p *Parked) Watch(w Waiter) {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
@@ -199,16 +197,15 @@ func (p *Parked) Watch(w Waiter) {
 	}
 }
 
-// Expire completes the poll with a timeout, and reports whether it did: it may have been completed, or be going on and not wait
-// yet.
+// Expire completes the poll with a timeout. It returns false if the poll is completed already, or resumes and does not wait yet.
 func (p *Parked) Expire() bool {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
 	return p.mailbox.finish(p, outcome{answer: p.answer()})
 }
 
-// Withdraw ends the poll without an outcome, because its client has gone. It reports whether there was none yet. One that goes
-// on and does not wait yet is not withdrawn: it has an outcome soon.
+// Withdraw ends the poll without an outcome because its client has gone. It returns false if the poll has an outcome, or resumes and does
+// not wait yet: then an outcome follows soon.
 func (p *Parked) Withdraw() bool {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
@@ -216,7 +213,7 @@ func (p *Parked) Withdraw() bool {
 	return p.mailbox.waiters.remove(p)
 }
 
-// Leave gives the poll's place up. It is to be called once, when the poll has been completed or withdrawn.
+// Leave gives up the poll's place. Call it once, after the poll was completed or withdrawn.
 func (p *Parked) Leave() {
 	p.mailbox.lock()
 	p.mailbox.goOn(p)
@@ -225,12 +222,12 @@ func (p *Parked) Leave() {
 	p.mailbox.g.release()
 }
 
-// signal is the Waiter of a goroutine that blocks.
+// signal is the Waiter of a blocked goroutine.
 type signal chan outcome
 
 func (s signal) Completed(a Answer, err error) { s <- outcome{a, err} }
 
-// Wait blocks until the poll is completed or ctx ends, and leaves.
+// Wait blocks until the poll is completed or ctx ends. It calls Leave.
 func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 	answer, over, err := p.WaitFor(ctx, time.Until(p.Until()))
 	if over {
@@ -242,7 +239,8 @@ func (p *Parked) Wait(ctx context.Context) (Answer, error) {
 	return o.answer, o.err
 }
 
-// WaitFor is Wait for d at most, and reports whether the poll is over. If it is not, it is for the caller to go on: nobody watches it.
+// WaitFor waits for at most d, and reports whether the poll is over. If so it has called Leave; if not, nobody watches the poll and the
+// caller must.
 func (p *Parked) WaitFor(ctx context.Context, d time.Duration) (answer Answer, over bool, err error) {
 	done := make(signal, 1)
 	p.Watch(done)
@@ -260,7 +258,7 @@ func (p *Parked) WaitFor(ctx context.Context, d time.Duration) (answer Answer, o
 	}
 	p.unwatch()
 	select {
-	case o := <-done: // it came at the same instant
+	case o := <-done: // came at the same instant
 		p.Leave()
 		return o.answer, true, o.err
 	default:
@@ -268,7 +266,7 @@ func (p *Parked) WaitFor(ctx context.Context, d time.Duration) (answer Answer, o
 	}
 }
 
-// unwatch has nobody told of the outcome, and returns it if it is there and nobody was.
+// unwatch removes the Waiter, and returns the outcome if it is there and no Waiter got it.
 func (p *Parked) unwatch() (early *outcome) {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
@@ -276,11 +274,11 @@ func (p *Parked) unwatch() (early *outcome) {
 	return early
 }
 
-// complete hands a run of events, the first of which follows where the waiting polls stand, to all of them. Those who
-// are given nothing but empty positions wait on. m.mu is held.
+// complete gives a run of events, which begins right after the waiters' position, to all waiters. A waiter that gets only empty positions
+// keeps waiting. m.mu is held.
 func (m *mailbox) complete(run []delivery.Event, source string) {
 	all := m.waiters.all()
-	// common is the answer of those who have passed nothing before the run: mostly that is everybody.
+	// common is the answer for all waiters that have passed no empty position before the run: usually all of them.
 	var common Answer
 	commonLimit := 0
 	for _, p := range all {
@@ -305,7 +303,7 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 	}
 }
 
-// finish gives a poll its outcome if it waits, and reports whether it did. m.mu is held.
+// finish gives a waiting poll its outcome, and reports whether the poll was waiting. m.mu is held.
 func (m *mailbox) finish(p *Parked, o outcome) bool {
 	if !m.waiters.remove(p) {
 		return false
@@ -329,7 +327,7 @@ func (m *mailbox) conclude(p *Parked, o outcome) {
 	p.waiter.Completed(o.answer, o.err)
 }
 
-// revoke answers the polls whose token a record refuses.
+// revoke ends the polls whose token a record refuses.
 func (m *mailbox) revoke(r revocation.Record) {
 	m.lock()
 	defer m.unlock()
@@ -340,7 +338,7 @@ func (m *mailbox) revoke(r revocation.Record) {
 	}
 }
 
-// release answers a poll with a timeout and asks its client to connect elsewhere.
+// release answers a poll with a timeout and asks its client to reconnect elsewhere.
 func (m *mailbox) release(p *Parked) {
 	m.lock()
 	defer m.unlock()

@@ -13,13 +13,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// FromHead is the After of a Query that asks for what comes from now on.
+// FromHead as the After of a Query asks for what comes from now on.
 const FromHead = -1
 
-// stalePatience is for how long a poll whose position is beyond the end of the log asks again before it is told so.
+// stalePatience is how long the gateway repeats the read for a poll whose position is beyond the end of the log.
 const stalePatience = time.Second
 
-// maxSkipped bounds the empty positions that a poll gathers before it is answered with nothing but them.
+// maxSkipped limits the empty positions that a poll collects: at the limit it is answered with them alone.
 const maxSkipped = 10_000
 
 // Query is one poll.
@@ -28,29 +28,29 @@ type Query struct {
 	After  int64
 	Limit  int
 	Wait   time.Duration
-	// KeepsPlace: After is a session's, which nothing but a new epoch sets back. It is never answered with a Reset.
+	// KeepsPlace: After is a session cursor, which only a new epoch resets. The poll is never answered with a Reset.
 	KeepsPlace bool
-	// Resumes: a poll that has waited may go on, with Parked.Resume. Until it leaves, its place is not given to another.
+	// Resumes: a poll that has waited may continue with Parked.Resume. It keeps its place until Leave.
 	Resumes bool
 }
 
-// Answer is what a poll is answered with. With neither Objects nor Reset it is a timeout.
+// Answer is the answer to a poll. With neither Objects nor Reset it is a timeout.
 type Answer struct {
 	// Objects are the messages, oldest first.
 	Objects []Object
-	// Skipped are the positions after the Query's and up to Position that hold nothing.
+	// Skipped are the empty positions after the Query's and up to Position.
 	Skipped []int64
-	// Position is the one to go on from.
+	// Position is where to continue.
 	Position int64
-	// Reset means that the Query's position is from another history of the log.
+	// Reset means that the Query's position is from another epoch of the log.
 	Reset bool
-	// Close asks the client to connect anew, elsewhere.
+	// Close asks the client to reconnect, to another node.
 	Close bool
-	// Shared is the same for all whose answer is the same, and who are many; else nil.
+	// Shared is common to all polls with this same answer, if there are several; else nil.
 	Shared *Shared
 }
 
-// Form is one of the texts that are made of an answer.
+// Form is an encoding of an answer.
 type Form int
 
 // The forms.
@@ -60,7 +60,7 @@ const (
 	forms
 )
 
-// Shared is the texts of an answer that many are given, each made once.
+// Shared caches the encodings of an answer that many polls get. Each is made once.
 type Shared struct{ texts [forms]sharedText }
 
 type sharedText struct {
@@ -69,7 +69,8 @@ type sharedText struct {
 	text  []byte
 }
 
-// Text returns the text in a form, which nobody may change. The first to ask makes it, for an epoch of the log; others make their own.
+// Text returns the encoding in a form, read-only. The first caller makes it, for one epoch; a caller with another epoch makes its own. It
+// is safe for concurrent use.
 func (s *Shared) Text(f Form, epoch string, make func() []byte) []byte {
 	t := &s.texts[f]
 	t.once.Do(func() { t.epoch, t.text = epoch, make() })
@@ -79,15 +80,15 @@ func (s *Shared) Text(f Form, epoch string, make func() []byte) []byte {
 	return t.text
 }
 
-// Object is a message as JSON, and where it stands.
+// Object is a message as JSON, and its position.
 type Object struct {
 	Position int64
 	JSON     delivery.JSON
-	// Trace is that of the send, if it is sampled and an event told of it.
+	// Trace is the trace of the send, if it is sampled and came with an event.
 	Trace *trace.SpanContext
 }
 
-// Poll returns what stands after a position as soon as there is something, or a timeout after the query's wait.
+// Poll returns what follows a position as soon as there is something, or a timeout after the query's wait.
 func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
 	answer, parked, err := g.Start(ctx, q)
 	if parked != nil {
@@ -96,7 +97,7 @@ func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
 	return answer, err
 }
 
-// Start begins a poll. If it has to wait, parked is not nil: whoever called Start watches it.
+// Start begins a poll. If the poll has to wait, parked is not nil, and the caller has to watch it.
 func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Parked, err error) {
 	if err := g.admit(ctx); err != nil {
 		return Answer{}, nil, err
@@ -121,7 +122,7 @@ func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Pa
 	return answer, parked, err
 }
 
-// run goes on until there is an answer, or nothing is left but to wait.
+// run reads until there is an answer or the poll has to wait.
 func (p *polling) run(ctx context.Context) (Answer, *Parked, error) {
 	m, q := p.m, p.q
 	m.warm(ctx)
@@ -137,8 +138,9 @@ func (p *polling) run(ctx context.Context) (Answer, *Parked, error) {
 		if parked != nil || err != nil {
 			return Answer{}, parked, err
 		}
-		// A read that brings nothing tells the mailbox where the poll stands, and the poll parks. If it cannot, though it has read again, the
-		// reads were stale, or positions are not decided below the mailbox's head: the poll must neither spin nor be told that its time is over.
+		// A read that finds nothing tells the mailbox where the poll stands, and the poll parks. If it cannot park after a second read, the
+		// reads were stale, or positions below the mailbox's head are undecided. The poll must neither spin nor be answered with an early
+		// timeout.
 		if idle == 2 {
 			if over, err := p.pause(ctx, backoff); over || err != nil {
 				return p.at, nil, err
@@ -164,18 +166,18 @@ type polling struct {
 	q     Query
 	began time.Duration
 	at    Answer
-	// hasRead: the store was read.
+	// hasRead: it has read the store.
 	hasRead bool
 	// past: the last read ended below the poll's position.
 	past bool
-	// resumed has waited before, and is to wait again; nil for a poll that has not.
+	// resumed is the poll that waited before and is to wait again; nil for a new poll.
 	resumed *Parked
 }
 
 // until is when the poll's time is over.
 func (p *polling) until() time.Duration { return p.began + p.q.Wait }
 
-// start finds the position that the poll begins at.
+// start finds the position at which the poll begins.
 func (p *polling) start(ctx context.Context) (err error) {
 	p.at.Position = p.q.After
 	if p.q.After != FromHead {
@@ -186,8 +188,8 @@ func (p *polling) start(ctx context.Context) (err error) {
 	return err
 }
 
-// fromStore goes on from the store, and reports whether p.at is then an answer. If it is not, the mailbox has been told
-// where everything that is decided ends.
+// fromStore reads the store, and reports whether p.at is then an answer. If not, and nothing more can be read at once, it has told the
+// mailbox where the decided positions end.
 func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	before := p.m.view()
 	batch, err := p.g.read(ctx, p.m.user, p.at.Position, p.q.Limit)
@@ -221,25 +223,25 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-// pastHead is for a read that ended below the poll's position. A store that fails over may be behind for a moment, so it is
-// repeated for a while. Then the position is of another history of the log.
+// pastHead handles a read that ended below the poll's position. A store that fails over may be behind for a moment, so the read is
+// repeated. After stalePatience the position is taken to be from another epoch; a session cursor gets ErrStale.
 func (p *polling) pastHead() (done bool, err error) {
 	switch {
 	case p.g.alarms.now()-p.began < stalePatience:
 		return false, nil
 	case p.q.KeepsPlace:
-		p.g.metrics.staleReads.Inc() // of other positions it is not known whether the log held them: clients may ask for any
+		p.g.metrics.staleReads.Inc() // only here: any other client may ask for a position that the log never held
 		return false, ErrStale
 	}
 	p.at = Answer{Reset: true}
 	return true, nil
 }
 
-// pause waits before the store is read again, and reports whether the poll's time is over.
+// pause waits before the next read of the store, and reports whether the poll's time is over.
 func (p *polling) pause(ctx context.Context, d time.Duration) (over bool, err error) {
 	g := p.g
 	left := p.until() - g.alarms.now()
-	if p.past { // no answer before it is known which
+	if p.past { // no answer before it is known whether it is a reset
 		left = p.began + stalePatience - g.alarms.now()
 	}
 	if left <= 0 {

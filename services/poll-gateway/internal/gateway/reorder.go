@@ -2,11 +2,11 @@ package gateway
 
 import "github.com/sealpost/sealpost/pkg/delivery"
 
-// maxReordered bounds the events that wait for a predecessor. What is beyond is found in the store.
+// maxReordered limits the events that wait for a predecessor. Those above it are read from the store.
 const maxReordered = 1024
 
-// reorder is the buffer of events that came before their predecessors, or that are only references: all stand beyond the
-// mailbox's head. The zero value is empty.
+// reorder is the reorder buffer: events that came before their predecessors, and references. All are beyond the mailbox's head. The zero
+// value is empty.
 type reorder struct {
 	events map[int64]delivery.Event
 	bytes  int
@@ -14,13 +14,13 @@ type reorder struct {
 
 func (r *reorder) empty() bool { return len(r.events) == 0 }
 
-// has reports whether an event of a position is there.
+// has reports whether the event of a position is there.
 func (r *reorder) has(position int64) bool {
 	_, there := r.events[position]
 	return there
 }
 
-// hold keeps an event, in at most maxBytes with the others. An object for which there is no room is found in the store.
+// hold adds an event. If its object would exceed maxBytes in total it is kept as a reference, and read from the store later.
 func (r *reorder) hold(e delivery.Event, maxBytes int) {
 	if r.has(e.Position) || len(r.events) >= maxReordered {
 		return
@@ -53,7 +53,7 @@ func (r *reorder) forget(position int64) {
 	}
 }
 
-// passed forgets the events up to head.
+// passed removes the events up to head.
 func (r *reorder) passed(head int64) {
 	for position := range r.events {
 		if position <= head {

@@ -12,12 +12,12 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// outcomes is a Waiter that keeps what it is told.
+// outcomes is a Waiter that keeps its outcomes.
 type outcomes chan result
 
 func (o outcomes) Completed(a Answer, err error) { o <- result{a, err} }
 
-// one expects that there is exactly one outcome, now.
+// one expects exactly one outcome, now.
 func (o outcomes) one(t *testing.T) result {
 	t.Helper()
 	synctest.Wait()
@@ -25,7 +25,7 @@ func (o outcomes) one(t *testing.T) result {
 	return <-o
 }
 
-// resuming begins a poll that may go on, and that waits.
+// resuming begins a poll that may resume, and that waits.
 func (r *rig) resuming(after int64) (*Parked, outcomes) {
 	q := r.query(after, time.Minute)
 	q.Resumes = true
@@ -70,7 +70,7 @@ func TestAPollThatGoesOnIsGivenWhatHasComeMeanwhileAndThenWaits(t *testing.T) {
 	})
 }
 
-// TestAPollKeepsItsPlaceWhileItsAnswerIsWritten: a stream that has just been given an event is not put out by a newcomer.
+// TestAPollKeepsItsPlaceWhileItsAnswerIsWritten: a new poll does not displace a stream that has just been given an event.
 func TestAPollKeepsItsPlaceWhileItsAnswerIsWritten(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, func(c *Config) { c.MaxPollsPerUser = 1 })
@@ -104,7 +104,7 @@ func TestAPollThatGoesOnOnANodeThatDrainsOrHasStoppedIsToldToGo(t *testing.T) {
 			require.Len(t, told, 1, "at once")
 			require.Equal(t, Answer{Position: 1, Close: true}, told.one(t).Answer)
 			r.Stop()
-			r.Disrupted() // the store would have to be read, and nobody may any more
+			r.Disrupted() // only a read of the store could answer, and none may start any more
 		}
 		p.Leave()
 	})
@@ -132,7 +132,7 @@ func TestAPollWhoseClientGoesWhileTheStoreIsReadHasAnOutcome(t *testing.T) {
 		p, told := r.resuming(0)
 		r.send()
 		told.one(t)
-		r.Disrupted() // from here on only the store can tell
+		r.Disrupted() // from here on only the store can answer
 		r.reads <- struct{}{}
 		p.Resume(1, time.Minute)
 		synctest.Wait()
@@ -162,13 +162,13 @@ func TestAStoreThatIsAwayEndsAPollThatHasToReadIt(t *testing.T) {
 	})
 }
 
-// TestOneTextIsMadeForAllWhoAreGivenTheSame, and none is shared by those whose answers differ.
+// TestOneTextIsMadeForAllWhoAreGivenTheSame, and polls with different answers share none.
 func TestOneTextIsMadeForAllWhoAreGivenTheSame(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
 		leaves, _ := r.resuming(0)
 		first, told := r.resuming(0)
-		r.publish(r.shelf.add(store.Sent)) // an empty position, which both have passed
+		r.publish(r.shelf.add(store.Sent)) // an empty position, which both pass
 		synctest.Wait()
 		all := []outcomes{told}
 		waiters := []*Parked{leaves, first}
@@ -176,7 +176,7 @@ func TestOneTextIsMadeForAllWhoAreGivenTheSame(t *testing.T) {
 			p, told := r.resuming(1)
 			all, waiters = append(all, told), append(waiters, p)
 		}
-		require.True(t, leaves.Withdraw()) // the last one takes its place: the first is not the first to be completed
+		require.True(t, leaves.Withdraw()) // the last one moves to its index: the first to wait is not the first to be completed
 		r.send()
 		answers := make([]Answer, len(all))
 		for i, told := range all {

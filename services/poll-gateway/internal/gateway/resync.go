@@ -9,26 +9,26 @@ import (
 )
 
 const (
-	// firstRecheck and lastRecheck bound how soon the store is read again that had nothing decided to tell: the time doubles.
+	// firstRecheck and lastRecheck limit the backoff between reads of a store that shows nothing decided. The time doubles.
 	firstRecheck = 50 * time.Millisecond
 	lastRecheck  = time.Second
-	// resyncLimit is how many messages one read of the store brings for waiters.
+	// resyncLimit is how many messages one resync reads.
 	resyncLimit = 100
-	// contradictionPatience is how long the store may say that the log ends below the head before the head is given up. A
-	// read is stale for as long as a failover takes.
+	// contradictionPatience is how long reads may end below the head before the mailbox gives the head up. During a failover reads are
+	// stale.
 	contradictionPatience = 15 * time.Second
 )
 
-// resync reads the store for the waiters of a mailbox: one read at a time serves them all.
+// resync is the state of a mailbox's resyncs: one read at a time serves all waiters.
 type resync struct {
-	// running: a read is under way; again asks for another one after it.
+	// running: a read is under way. again: another read must follow it.
 	running, again bool
-	// recheck is how soon to read again what was not decided, while the head is at stood.
+	// recheck is the backoff for undecided positions, while the head stays at stood.
 	recheck time.Duration
 	stood   int64
-	// done is closed when the read under way ends. It is there if somebody waits for that.
+	// done is closed when the read under way ends. It is nil if nobody waits for that.
 	done chan struct{}
-	// contradicted is since when reads say that the log ends below the head; 0 if the last one did not.
+	// contradicted is when reads began to end below the head; 0 if the last one did not.
 	contradicted time.Duration
 }
 
@@ -48,7 +48,8 @@ func (r *resync) end() {
 	}
 }
 
-// backOff returns how soon to read again at a head, and doubles it. It begins anew at another head, unless something is unseen.
+// backOff returns the time until the next read, twice the last one. At another head it starts over, unless something is unseen (see
+// trust).
 func (r *resync) backOff(head int64, unseen bool) time.Duration {
 	if r.stood != head && !unseen {
 		r.recheck = firstRecheck
@@ -58,7 +59,7 @@ func (r *resync) backOff(head int64, unseen bool) time.Duration {
 	return r.recheck
 }
 
-// resyncSoon starts a read of the store for the waiters, or has the one under way be followed by another. m.mu is held.
+// resyncSoon starts a resync, or schedules another after the one under way. m.mu is held.
 func (m *mailbox) resyncSoon() {
 	if m.resync.running {
 		m.resync.again = true
@@ -72,7 +73,7 @@ func (m *mailbox) resyncSoon() {
 	m.g.tasks.Go(m.runResync)
 }
 
-// runResync reads the store from the head on until it has nothing more for the waiters, or is to be read again later.
+// runResync reads the store from the head on until there is nothing more for the waiters or the next read is due later.
 func (m *mailbox) runResync() {
 	for {
 		m.lock()
@@ -93,7 +94,7 @@ func (m *mailbox) runResync() {
 	}
 }
 
-// resyncFrom does one read and returns when to look again; 0 for at once.
+// resyncFrom does one read and returns the time until the next one; 0 for at once.
 func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) {
 	g := m.g
 	if from.head == unknown {
@@ -112,7 +113,7 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 		return jittered(g.cfg.AwayEvery)
 	}
 	if batch.PastHead {
-		g.recheckEpoch() // if the log is another one, the mailbox begins anew
+		g.recheckEpoch() // a new epoch restarts the mailbox
 	}
 	m.lock()
 	defer m.unlock()
@@ -128,20 +129,20 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	switch {
 	case batch.More && batch.Next > from.head:
 		return 0
-	case batch.More, batch.Blocked: // More without progress: two reads of the store that do not agree
+	case batch.More, batch.Blocked: // More without progress: two reads of the store disagree
 		m.endedBefore(m.resync.backOff(m.head, m.trust.unseen))
 		return g.period()
 	}
 	m.resync.recheck, m.trust.unseen = firstRecheck, false
 	m.confirm(from.disruptions)
 	if m.schedule.gap.due == notDue {
-		m.schedule.gap = noStall() // an event that is still ahead came after the read, or the read was stale
+		m.schedule.gap = noStall() // an event still beyond the head came after the read, or the read was stale
 		m.watch()
 	}
 	return g.period()
 }
 
-// events makes of what was read what the bus would have carried, in any order.
+// events makes the events that the bus would have carried for a batch, in any order.
 func (g *Gateway) events(ctx context.Context, batch inbox.Batch) ([]delivery.Event, error) {
 	events := make([]delivery.Event, 0, len(batch.Items)+len(batch.Skipped))
 	for _, item := range batch.Items {
@@ -157,7 +158,7 @@ func (g *Gateway) events(ctx context.Context, batch inbox.Batch) ([]delivery.Eve
 	return events, nil
 }
 
-// merge puts what the store holds in place of, and beside, what the bus brought. m.mu is held.
+// merge moves the head over the events read from the store, then over the reorder buffer. m.mu is held.
 func (m *mailbox) merge(events []delivery.Event) {
 	found := make(map[int64]delivery.Event, len(events))
 	for _, e := range events {
@@ -181,9 +182,9 @@ func (m *mailbox) merge(events []delivery.Event) {
 	m.advance(nil)
 }
 
-// contradict notes that a read of the store ended below the head. It was stale, most likely: right after a failover of the
-// store, or because another connection is behind. If that goes on, the log has been set back without a new epoch: the
-// waiters are told that the store cannot be relied on, and the mailbox begins anew. m.mu is held.
+// contradict notes that a read of the store ended below the head. It was stale, most likely: right after a failover of the store, or
+// because another connection is behind. If that persists, the log was set back without a new epoch: the waiters get ErrStale, and the
+// mailbox restarts. m.mu is held.
 func (m *mailbox) contradict() {
 	m.g.metrics.staleReads.Inc()
 	now := max(1, m.g.alarms.now())
@@ -197,8 +198,8 @@ func (m *mailbox) contradict() {
 	m.restart(outcome{err: ErrStale})
 }
 
-// answered tells the log that the store has begun to fail what mailboxes read on their own, and that it has ceased to: once
-// each, however many there are. Nobody is waiting for an answer that could tell.
+// answered logs when the reads that mailboxes make for waiters begin to fail, and when they succeed again: once for all mailboxes. No
+// client waits for these reads, so nobody else would report the fault.
 func (g *Gateway) answered(err error) {
 	switch {
 	case err == nil:
@@ -210,7 +211,7 @@ func (g *Gateway) answered(err error) {
 	}
 }
 
-// period is how long a mailbox may go unverified.
+// period is the time until the next verification.
 func (g *Gateway) period() time.Duration {
 	if g.bus.Connected() {
 		return jittered(g.cfg.VerifyEvery)

@@ -6,7 +6,7 @@ import "github.com/sealpost/sealpost/pkg/delivery"
 type ring struct {
 	events []delivery.Event
 	bytes  int
-	// mark is where the head was when the ring was last aged: events up to there leave at the next time.
+	// mark is the head at the last call of aged: the next call counts the events up to it.
 	mark int64
 }
 
@@ -25,7 +25,7 @@ func (r *ring) after(position, head int64) ([]delivery.Event, bool) {
 	return r.events[position-oldest:], true
 }
 
-// excess is how many of the oldest events have to go for the ring to keep its bounds, and to give back spare bytes.
+// excess is how many of the oldest events must be dropped to keep the limits and to free spare bytes.
 func (r *ring) excess(maxEvents, maxBytes int, spare int64) int {
 	n, freed := 0, 0
 	for n < len(r.events) && (len(r.events)-n > maxEvents || r.bytes-freed > maxBytes || spare > int64(freed)) {
@@ -35,7 +35,7 @@ func (r *ring) excess(maxEvents, maxBytes int, spare int64) int {
 	return n
 }
 
-// aged is how many events were there when it was last asked; it marks those that are there now.
+// aged is how many events were there at its last call already. It marks the present ones.
 func (r *ring) aged(head int64) int {
 	n := 0
 	for n < len(r.events) && r.events[n].Position <= r.mark {
@@ -45,7 +45,7 @@ func (r *ring) aged(head int64) int {
 	return n
 }
 
-// drop forgets the oldest n events and returns their bytes.
+// drop removes the oldest n events and returns their bytes.
 func (r *ring) drop(n int) (freed int) {
 	for i := range r.events[:n] {
 		freed += r.events[i].Object.Len()

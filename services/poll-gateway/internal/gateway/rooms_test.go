@@ -22,7 +22,7 @@ func caller(user string) token.Identity {
 	return token.Identity{Username: user, Subject: user, SessionID: "s" + user, TokenID: "t" + user, ExpiresAt: time.Now().Add(time.Hour)}
 }
 
-// names are those of so many users.
+// names makes n user names.
 func names(n int) (list []string) {
 	for i := range n {
 		list = append(list, fmt.Sprintf("user%04d", i))
@@ -30,7 +30,7 @@ func names(n int) (list []string) {
 	return list
 }
 
-// room adds to a payload the room of a message that stands at a position of each of these users' inboxes.
+// room appends to a payload the room of a message at a position in the inbox of each of these users.
 func room(payload []byte, position int64, users ...string) []byte {
 	m := store.Message{
 		ID: store.MessageID{byte(position)}, Sender: "Alice", Recipients: users, Content: fmt.Sprintf("%0400d", position), CreatedAt: time.Now(),
@@ -46,13 +46,13 @@ func room(payload []byte, position int64, users ...string) []byte {
 	return payload
 }
 
-// wait has a poll of a user wait after a position.
+// wait begins a poll of a user that waits after a position.
 func (r *rig) wait(user string, after int64) <-chan result {
 	return r.start(Query{Caller: caller(user), After: after, Limit: 100, Wait: time.Minute})
 }
 
-// TestARoomReachesTheMailboxesOfItsMembers that are here, without a read of the store; they share what is the same for all, and do
-// not keep the payload.
+// TestARoomReachesTheMailboxesOfItsMembers on this node, without a read of the store. The mailboxes share what is common and do not
+// retain the payload.
 func TestARoomReachesTheMailboxesOfItsMembers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -71,14 +71,14 @@ func TestARoomReachesTheMailboxesOfItsMembers(t *testing.T) {
 		require.Less(t, cap(a.Objects[0].JSON.Own), 1024)
 		require.Empty(t, other)
 		require.Nil(t, a.Objects[0].Trace)
-		// It is counted fully for each: more than there is, never less.
+		// Shared bytes count for each mailbox: too many, never too few.
 		require.EqualValues(t, a.Objects[0].JSON.Len()+b.Objects[0].JSON.Len(), r.ringBytes.Load())
-		// And the ring answers who asks again.
+		// The ring answers a repeated poll.
 		require.Equal(t, []int64{1}, positions(t, (<-r.wait("user0001", 0)).Answer))
 	})
 }
 
-// TestRoomsThatComeTogetherAreOneAnswer for each reader, whichever of them it is in, in whatever order; each message has its trace.
+// TestRoomsThatComeTogetherAreOneAnswer for each recipient, in any order of the rooms. Each message has its trace.
 func TestRoomsThatComeTogetherAreOneAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -95,7 +95,7 @@ func TestRoomsThatComeTogetherAreOneAnswer(t *testing.T) {
 	})
 }
 
-// TestAReferenceInARoomHasTheStoreRead, and so does an entry whose position its sender does not know.
+// TestAReferenceInARoomHasTheStoreRead, and so does an entry whose position the sender does not know.
 func TestAReferenceInARoomHasTheStoreRead(t *testing.T) {
 	for _, position := range []int64{1, 0} {
 		bubble(t, func(t *testing.T) {
@@ -113,7 +113,7 @@ func TestAReferenceInARoomHasTheStoreRead(t *testing.T) {
 	}
 }
 
-// TestARoomThatIsNotUnderstoodHasTheStoreRead for everybody: nobody can tell whom it was for.
+// TestARoomThatIsNotUnderstoodHasTheStoreRead for all users: its recipients are unknown.
 func TestARoomThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -128,8 +128,8 @@ func TestARoomThatIsNotUnderstoodHasTheStoreRead(t *testing.T) {
 	})
 }
 
-// BenchmarkToAll gives a gateway a message to many, each of whom has a mailbox here or one in fifty has: as a room, and as an event
-// for each, of which it would be handed those alone whose mailboxes it has.
+// BenchmarkToAll gives a gateway a message to many recipients; either all or one in fifty have a mailbox here. It compares a room with an
+// event each, where the bus delivers only the events of users with a mailbox here.
 func BenchmarkToAll(b *testing.B) {
 	for _, n := range []int{20, 1024} {
 		for _, share := range []int{1, 50} {
@@ -165,7 +165,7 @@ func BenchmarkToAll(b *testing.B) {
 	}
 }
 
-// each makes the payloads of some of a message's recipients.
+// each makes the payloads for some of a message's recipients.
 func each(position int64, users, all []string) (payloads [][]byte) {
 	sheet := delivery.NewSheet(store.Message{Sender: "Alice", Recipients: all, Content: fmt.Sprintf("%0400d", position), CreatedAt: time.Now()})
 	for _, u := range users {
@@ -191,7 +191,7 @@ func benchGateway(b *testing.B, users []string) crowded {
 	return g
 }
 
-// forget sets the mailboxes of these users back to the beginning of the log.
+// forget resets the mailboxes of these users to the beginning of the log.
 func (g crowded) forget(users []string) {
 	for _, u := range users {
 		m := g.find(u)

@@ -7,27 +7,26 @@ import (
 	"github.com/sealpost/sealpost/pkg/delivery"
 )
 
-// gapPatience is how long the head may stand while an event waits for its predecessor, before the store is read. Sends
-// that overlap often end in the other order, and under load a group commit apart. An event that is lost without the bus
-// saying so, which is what this is for, is rare: its sender died between the commit and the publication.
+// gapPatience is how long the head may wait for a missing event before the store is read. Overlapping sends often end out of order; under
+// load they end a group commit apart. The read is for an event that is lost without notice from the bus. That is rare: its sender died
+// between commit and publication.
 const gapPatience = 200 * time.Millisecond
 
-// notDue is when nothing more is due.
+// notDue is a time that never comes.
 const notDue = time.Duration(math.MaxInt64)
 
-// schedule is when a mailbox has to be looked at again.
+// schedule is when a mailbox has work to do.
 type schedule struct {
-	// check is when the mailbox is to be checked, whatever has come meanwhile; 0 for never.
+	// check is when check runs next, whatever happens before; 0 for never.
 	check time.Duration
-	// owed: a read has told nothing, or was to be made when nobody waited. It is made for the next who waits.
+	// owed: a read failed or was stale, or was due while nobody waited. The next waiter triggers it.
 	owed bool
-	// gap and undecided are for what the head waits for: an event that has not come, and a position that the last read of the store
-	// found undecided.
+	// gap is for a missing event, undecided for a position that the last read of the store found undecided.
 	gap, undecided stall
 }
 
-// stall says when the store is to be read if the head still stands where it stood: under load something is always under way beyond
-// the head, and nearly always its event comes.
+// stall is when to read the store if the head is still the same. Reading at once would be waste: under load there is always an event
+// beyond the head, and the missing one nearly always comes.
 type stall struct {
 	head int64
 	due  time.Duration
@@ -82,7 +81,7 @@ func (m *mailbox) wake() {
 	}
 }
 
-// check verifies a mailbox with waiters against the store, and forgets one that nobody has used for a while.
+// check verifies a mailbox with waiters against the store, and evicts one that nobody has used for the linger time.
 func (m *mailbox) check() {
 	m.lock()
 	m.dropRing(m.ring.aged(m.head))
@@ -98,8 +97,8 @@ func (m *mailbox) check() {
 	}
 }
 
-// overdue reports whether the store is to be read again by now. Nobody waited at the time, for whom it would have been, or the last
-// read is long ago; while the bus is away, that is soon. m.mu is held.
+// overdue reports whether a read of the store is overdue: it was due while nobody waited, or the last one is too old, which is sooner
+// while the bus is disconnected. m.mu is held.
 func (m *mailbox) overdue() bool {
 	now := m.g.alarms.now()
 	age := now - m.trust.at
@@ -107,13 +106,12 @@ func (m *mailbox) overdue() bool {
 		age >= m.g.cfg.VerifyEvery || (age >= m.g.cfg.AwayEvery && !m.g.bus.Connected())
 }
 
-// readStalled starts the read of the store that a head which has stood for too long asks for, and reports whether it did. m.mu is
-// held.
+// readStalled starts a read of the store if the head has stood for too long, and reports whether it did. m.mu is held.
 func (m *mailbox) readStalled() bool {
 	now := m.g.alarms.now()
 	gap, undecided := m.schedule.gap.over(m.head, now), m.schedule.undecided.over(m.head, now)
 	if gap {
-		m.schedule.gap.due = notDue // the read takes it from here
+		m.schedule.gap.due = notDue // the resync repeats from here
 		m.g.metrics.gaps.Inc()
 	}
 	if undecided {
@@ -125,13 +123,13 @@ func (m *mailbox) readStalled() bool {
 	return gap || undecided
 }
 
-// recheckIn has the store read again after d, if the head does not move before. m.mu is held.
+// recheckIn schedules a read of the store after d, unless the head moves before. m.mu is held.
 func (m *mailbox) recheckIn(d time.Duration) {
 	m.schedule.undecided = stall{m.head, m.g.alarms.now() + d}
 	m.watch()
 }
 
-// watch has the store read for what the head waits for, if anybody waits: at once for an event that came as a reference, and when
+// watch schedules the reads of the store that unblock the head, if there are waiters: at once if the next event is a reference, else when
 // the head has stood for too long. m.mu is held.
 func (m *mailbox) watch() {
 	if m.head == unknown {

@@ -15,8 +15,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin: one device waits at the head, and what the store shows to another,
-// which stands below, ends there. That poll was answered at once with a timeout, and its client came again at once, for ever.
+// TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin: one device waits at the head. The reads for another device, which is below, end
+// at its position. That poll was answered at once with a timeout, and its client polled again at once, for ever.
 func TestAPollThatTheStoreTellsNothingWaitsAndDoesNotSpin(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -77,7 +77,7 @@ func TestAPollThatWaitsForTheStoreEndsWithItsTokenAndWithTheNode(t *testing.T) {
 	}
 }
 
-// TestAPositionIsResetOnlyAfterRepeatedReads: one stale read made clients begin anew.
+// TestAPositionIsResetOnlyAfterRepeatedReads: one stale read made clients start over.
 func TestAPositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -99,7 +99,7 @@ func TestAPositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
 	})
 }
 
-// TestASessionsPlaceIsNeverReset: only a new epoch sets it back.
+// TestASessionsPlaceIsNeverReset: only a new epoch resets it.
 func TestASessionsPlaceIsNeverReset(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -129,7 +129,7 @@ func TestOneStaleReadResetsNobodyWhoWaits(t *testing.T) {
 	})
 }
 
-// TestAHeadThatIsTooHighIsGivenUp, also while polls keep the mailbox warm: the log was set back, without a new epoch.
+// TestAHeadThatIsTooHighIsGivenUp, even while polls keep the mailbox warm: the log was set back without a new epoch.
 func TestAHeadThatIsTooHighIsGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -173,7 +173,7 @@ func TestANewEpochResetsWhoWaits(t *testing.T) {
 	})
 }
 
-// TestTwoReadsThatDoNotAgreeDoNotSpin: the store says that there is more, and shows nothing.
+// TestTwoReadsThatDoNotAgreeDoNotSpin: the store reports more and returns nothing.
 func TestTwoReadsThatDoNotAgreeDoNotSpin(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -196,8 +196,8 @@ func TestTwoReadsThatDoNotAgreeDoNotSpin(t *testing.T) {
 	})
 }
 
-// TestShortPollsAreGivenWhatNobodyTellsOf: a client that asks "is there anything" and does not wait, or only a moment and then goes
-// away, was told no for two minutes, because at the time for another look no poll waited.
+// TestShortPollsAreGivenWhatNobodyTellsOf: a client that polls without waiting, or waits only a moment, was told for two minutes that
+// there was nothing, because no poll waited when a read was due.
 func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 	for name, unseen := range map[string]func(r *rig){
 		"an undecided position": func(r *rig) { r.shelf.addUndecided(store.Received) },
@@ -217,7 +217,7 @@ func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 					r := newRig(t)
 					require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
 					unseen(r)
-					if name == "an undecided position" { // somebody has seen that it is there
+					if name == "an undecided position" { // somebody has seen it and sends a hint
 						r.Look([]string{"bob"})
 						require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
 						pass(2 * lastRecheck)
@@ -230,8 +230,8 @@ func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 	}
 }
 
-// TestSendsThatOverlapCostNoReads: events of sends that are under way together come in any order, and reads of the store find
-// positions undecided. Each poll that came to wait then had the store read: thirteen queries a send, and half the sends a second.
+// TestSendsThatOverlapCostNoReads: the events of overlapping sends come in any order, and reads of the store find undecided positions.
+// Each new waiter made a read then: thirteen queries a send, and half the sends a second.
 func TestSendsThatOverlapCostNoReads(t *testing.T) {
 	t.Run("events out of order", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestSendsThatOverlapCostNoReads(t *testing.T) {
 			item, next := r.shelf.addUndecided(store.Received), r.shelf.addUndecided(store.Received)
 			r.publish(next)
 			poll := r.start(r.query(0, time.Minute))
-			pass(gapPatience + time.Millisecond) // the store is read, and the read ends before the first
+			pass(gapPatience + time.Millisecond) // the store is read, and the read ends before the first position
 			reads := r.shelf.readCount()
 			r.shelf.decide()
 			r.publish(item)
@@ -275,8 +275,8 @@ func TestSendsThatOverlapCostNoReads(t *testing.T) {
 	})
 }
 
-// TestWhatAHintToldOfIsReadThoughTheHeadMovesOn: the read that a hint asks for ends before a position that is undecided, and whose
-// event comes. Nothing tells of what stands beyond it.
+// TestWhatAHintToldOfIsReadThoughTheHeadMovesOn: the read for a hint ends before an undecided position, whose event then comes. No event
+// tells of the positions beyond it.
 func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
 	for name, waits := range map[string]bool{"while somebody waits": true, "for the next poll": false} {
 		t.Run(name, func(t *testing.T) {
@@ -306,8 +306,8 @@ func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
 	}
 }
 
-// TestWhatAHintToldOfWhileAPollReadIsRead: the poll has read a second time because of the hint, and does not wait yet when the mailbox
-// is checked.
+// TestWhatAHintToldOfWhileAPollReadIsRead: the hint made the poll read a second time, and the poll does not wait yet when the mailbox is
+// checked.
 func TestWhatAHintToldOfWhileAPollReadIsRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -328,8 +328,8 @@ func TestWhatAHintToldOfWhileAPollReadIsRead(t *testing.T) {
 	})
 }
 
-// TestAReadThatFailedIsMadeForTheNextWhoWaits: while the store was away, polls came and went, and a gap was looked into in vain. Whoever
-// came to wait afterwards waited for the next verification.
+// TestAReadThatFailedIsMadeForTheNextWhoWaits: while the store was unavailable, polls came and went, and the read for a gap failed. The
+// next waiter waited until the next verification.
 func TestAReadThatFailedIsMadeForTheNextWhoWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)

@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// never is a disruption count, and a time, that is never reached.
+// never is a disruption count that is never reached.
 const never = -1
 
-// trust says whether what a mailbox knows can be relied on without reading the store: the store has confirmed it, not
-// too long ago, and no event may have been lost since.
+// trust says whether a mailbox can rely on its head without reading the store: the store has confirmed it, recently enough, and no event
+// may have been lost since.
 type trust struct {
-	// confirmed is the disruption count at which the store last confirmed the head, and at when.
+	// confirmed is the disruption count at which the store last confirmed the head, and at the time.
 	confirmed int64
 	at        time.Duration
-	// unseen: a read that was to find what events may not have told of ended before an undecided position. What stands beyond that is
-	// still to be read, wherever the head has come by then.
+	// unseen: a read that should find lost events ended before an undecided position. What follows that position must still be read, even if
+	// the head has passed it by then.
 	unseen bool
-	// doubts counts the events of this user that were lost, or could not be read.
+	// doubts counts the events of this user that were lost or could not be read.
 	doubts atomic.Int64
 }
 
-// disruptions counts the times that events of this user may have been lost.
+// disruptions counts how often events of this user may have been lost.
 func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.trust.doubts.Load() }
 
-// confirm notes that the store was read at a disruption count and held nothing that is decided beyond the head. m.mu is held.
+// confirm notes that a read of the store, begun at a disruption count, found nothing decided beyond the head. m.mu is held.
 func (m *mailbox) confirm(disruption int64) {
 	m.trust.confirmed, m.trust.at = disruption, m.g.alarms.now()
 	m.resync.contradicted = 0
 }
 
-// endedBefore notes that a read of the store ended before an undecided position, and has it read again after d: if the head does not
-// move, or in any case while something may be beyond that no event tells of. m.mu is held.
+// endedBefore notes that a read of the store ended before an undecided position, and schedules another after d. That one is dropped if
+// the head moves, unless events beyond that position may have been lost. m.mu is held.
 func (m *mailbox) endedBefore(d time.Duration) {
 	if m.trust.unseen = m.trust.unseen || !m.trusted(); m.trust.unseen {
 		m.checkSoon(d)

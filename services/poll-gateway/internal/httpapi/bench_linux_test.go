@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkEventToStreams is what a message to all streams of a user takes, in processor time of this process, which is the
-// clients as well: divided by the streams.
+// BenchmarkEventToStreams measures the processor time that a message to all streams of a user takes, per stream. It includes the clients,
+// which are in this process.
 func BenchmarkEventToStreams(b *testing.B) {
 	for _, streams := range []int{1, 45} {
 		for _, parks := range []bool{true, false} {
@@ -47,7 +47,7 @@ func benchmarkEvents(b *testing.B, streams int, parks bool) {
 	b.ReportMetric(float64(processorTime()-before)/float64(b.N)/float64(streams)/1e3, "cpu-µs/event")
 }
 
-// processorTime is what this process has used.
+// processorTime is what this process has used so far.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

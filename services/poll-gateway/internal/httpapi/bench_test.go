@@ -9,7 +9,7 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// BenchmarkFrame makes the JSON of a poll's answer around messages of a kilobyte.
+// BenchmarkFrame makes the JSON of a poll's answer with messages of a kilobyte.
 func BenchmarkFrame(b *testing.B) {
 	for _, messages := range []int{1, 100} {
 		b.Run(fmt.Sprint("messages=", messages), func(b *testing.B) {

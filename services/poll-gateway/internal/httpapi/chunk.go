@@ -2,12 +2,12 @@ package httpapi
 
 import "strconv"
 
-// lastChunk ends a response that is sent in chunks (RFC 9112, section 7.1).
+// lastChunk ends a chunked response (RFC 9112, section 7.1).
 var lastChunk = []byte("0\r\n\r\n")
 
-// chunk makes one chunk of a response of what fill appends, some size bytes, which must not be nothing.
+// chunk makes one chunk of what fill appends: about size bytes, at least one.
 func chunk(size int, fill func([]byte) []byte) []byte {
-	const room = 16 + 2 // for the length in digits, and a line end
+	const room = 16 + 2 // for the length in hex digits, and a line end
 	b := fill(make([]byte, room, room+size+2))
 	var digits [16]byte
 	length := strconv.AppendInt(digits[:0], int64(len(b)-room), 16)

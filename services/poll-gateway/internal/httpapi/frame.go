@@ -8,8 +8,8 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// frame makes the JSON of an answer around message objects that are JSON already. It is written by hand so that no
-// message is decoded on its way; nothing in it but the objects needs escaping.
+// frame makes the JSON of an answer. The messages are JSON already and must not be decoded on their way, so it is written by hand;
+// nothing else in it needs escaping.
 func frame(a gateway.Answer, epoch string) []byte {
 	kind := api.PollTimeout
 	switch {
@@ -56,7 +56,7 @@ func appendSkipped(b []byte, skipped []int64) []byte {
 	return append(b, ']')
 }
 
-// legacyFrame makes the JSON of an answer for a client that takes one message a poll and keeps no cursor.
+// legacyFrame makes the JSON of an answer for a client that takes one message per poll and keeps no cursor.
 func legacyFrame(a gateway.Answer, epoch string) []byte {
 	if len(a.Objects) == 0 {
 		return []byte(`{"type":"` + api.PollTimeout + `"}`)

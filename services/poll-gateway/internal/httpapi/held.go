@@ -14,16 +14,16 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// retryHeartbeat is how soon a heartbeat is tried again that was due while the store was being read.
+// retryHeartbeat is the delay before a heartbeat that came due during a read of the store is tried again.
 const retryHeartbeat = time.Second
 
-// streamState is what a held stream is doing.
+// streamState is the state of a held stream.
 type streamState uint8
 
 const (
 	// streamWaits for the outcome of its poll.
 	streamWaits streamState = iota
-	// streamWrites: the client is being sent something.
+	// streamWrites: a write to the client is under way.
 	streamWrites
 	// streamAsks for the log's epoch.
 	streamAsks
@@ -33,26 +33,26 @@ const (
 	streamStates
 )
 
-// streamEvent is what happens to a held stream.
+// streamEvent is an event of a held stream.
 type streamEvent uint8
 
 const (
 	// clientGone: the client has closed the connection.
 	clientGone streamEvent = iota
-	// timeUp: a heartbeat is due, or the token ends.
+	// timeUp: a heartbeat is due, or the token expires.
 	timeUp
 	// completed: the poll has its outcome.
 	completed
-	// written: the client has been sent all of it; cut: it could not be sent.
+	// written: the write is complete; cut: it has failed.
 	written
 	cut
-	// told: the log's epoch is there, or cannot be had.
+	// told: the epoch was read, or the read failed.
 	told
 
 	streamEvents
 )
 
-// streamAction is what a held stream does about an event.
+// streamAction is the reaction of a held stream to an event.
 type streamAction uint8
 
 const (
@@ -65,8 +65,8 @@ const (
 	takeEpoch
 )
 
-// streamTable is what a held stream does, by its state and what happens. What comes too late is ignored: a client that goes while
-// the stream writes is noticed by the write, or when the stream waits again.
+// streamTable is the state machine of a held stream. Late events are ignored: if a client goes during a write, the write fails or the
+// next Wait notices.
 var streamTable = [streamStates][streamEvents]streamAction{
 	streamWaits:  {clientGone: withdraw, timeUp: expire, completed: send},
 	streamWrites: {written: goOn, cut: breakOff},
@@ -74,56 +74,56 @@ var streamTable = [streamStates][streamEvents]streamAction{
 	streamEnded:  {},
 }
 
-// connection is what a held stream needs of its place in the Lot: see parking.Spot.
+// connection is what a held stream needs of its Spot: see parking.Spot.
 type connection interface {
 	Wait(d time.Duration)
 	Write(b []byte)
 	Release(keep bool)
 }
 
-// held is a stream that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its poll,
-// which goes on after each answer. What happens to it is handled by one worker at a time, in order.
+// held is a stream that waits without a goroutine. It is the parking.Guest of its connection, and the gateway.Waiter of its poll, which
+// resumes after each answer. One worker at a time handles its events, in order.
 type held struct {
 	api     *API
 	request httpserver.Detached
 	parked  *gateway.Parked
 	spot    connection
-	// token is checked now and then; expires is when it does.
+	// token is checked from time to time; expires is its expiry.
 	token   string
 	expires time.Time
-	// epoch is the log's as the client knows it.
+	// epoch is the log's epoch as the client knows it.
 	epoch string
-	// size is the bytes that the client was sent.
+	// size is how many bytes were sent to the client.
 	size int
-	// turn is what is being done; nil while the stream waits.
+	// turn is the outcome at work; nil while the stream waits.
 	turn *turn
 
 	mu sync.Mutex
-	// pending are the events that have not been handled, a bit each; running: a worker handles them.
+	// pending has a bit for each event that has not been handled. running: a worker handles them.
 	pending uint8
 	running bool
 	state   streamState
-	// gone: the client has gone while the store was being read.
+	// gone: the client went while the store was being read.
 	gone bool
 }
 
-// turn is an outcome of a stream's poll, and what is made of it.
+// turn is an outcome of a stream's poll, and its processing.
 type turn struct {
 	answer gateway.Answer
 	err    error
 	spans  deliveries
-	// release gives back what was reserved for the answer; nil if nothing was.
+	// release frees the bytes reserved for the answer; nil if there are none.
 	release func()
-	// fault is what was wrong with the write.
+	// fault is the error of the write.
 	fault error
-	// last: nothing comes after what is being written.
+	// last: this write is the last one.
 	last bool
-	// current is the log's epoch, and then what is done with it.
+	// current is the log's epoch; then is what to do with it.
 	current string
 	then    func(*held)
 }
 
-// finished is called when the answer is written, or cannot be.
+// finished is called when the answer was written or has failed.
 func (t *turn) finished(err error) {
 	t.spans.end(err)
 	t.spans = nil
@@ -133,8 +133,7 @@ func (t *turn) finished(err error) {
 	}
 }
 
-// hold makes a stream whose answer has begun wait without this goroutine, and reports whether it could. If so, the request is
-// not this goroutine's any more.
+// hold parks a stream whose answer has begun, and reports whether it could. If so, the handler must not use the request any more.
 func (a *API) hold(c *gin.Context, p *gateway.Parked, s streaming) bool {
 	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
@@ -156,7 +155,7 @@ func (a *API) hold(c *gin.Context, p *gateway.Parked, s streaming) bool {
 	return true
 }
 
-// begin has everything that happens handled from here on.
+// begin starts the handling of events.
 func (h *held) begin() {
 	h.running = true
 	h.parked.Watch(h)
@@ -164,7 +163,7 @@ func (h *held) begin() {
 	h.run()
 }
 
-// watch has the Lot tell of the client and of the time, unless the poll has its outcome already.
+// watch makes the Lot watch the client and the clock, unless the poll has its outcome already.
 func (h *held) watch() {
 	if !h.isPending(completed) {
 		h.spot.Wait(time.Until(h.parked.Until()))
@@ -192,7 +191,7 @@ func (h *held) Written(err error) {
 	h.post(written)
 }
 
-// post has an event handled soon. It does not block.
+// post queues an event. It does not block.
 func (h *held) post(e streamEvent) {
 	h.mu.Lock()
 	h.pending |= 1 << e
@@ -210,7 +209,7 @@ func (h *held) isPending(e streamEvent) bool {
 	return h.pending&(1<<e) != 0
 }
 
-// run handles events until there are none.
+// run handles events until none are left.
 func (h *held) run() {
 	for {
 		h.mu.Lock()
@@ -247,23 +246,23 @@ func (h *held) handle(e streamEvent) {
 	}
 }
 
-// withdraw ends the stream of a client that has gone. If its poll goes on and does not wait yet, it is told of its outcome soon.
+// withdraw ends the stream of a client that has gone. If its poll resumes and does not wait yet, the outcome that follows soon ends it.
 func (h *held) withdraw() {
 	if h.gone = true; h.parked.Withdraw() {
 		h.end(false)
 	}
 }
 
-// expire has a heartbeat sent: what there is to tell at the end of the time to wait.
+// expire ends the wait with a heartbeat, or with what there is to tell by then.
 func (h *held) expire() {
 	switch {
 	case time.Now().Before(h.parked.Until()): // it was the time of an earlier wait
 	case !h.parked.Expire():
-		h.spot.Wait(retryHeartbeat) // the store is being read; if an event has come, what it brings ends this wait
+		h.spot.Wait(retryHeartbeat) // the store is being read; if an outcome has come instead, it ends this wait
 	}
 }
 
-// send writes what the poll was answered with.
+// send writes the outcome of the poll.
 func (h *held) send() {
 	t := h.turn
 	switch {
@@ -280,7 +279,7 @@ func (h *held) send() {
 	}
 }
 
-// reset tells the client that the log is another one.
+// reset tells the client the new epoch.
 func (h *held) reset() {
 	h.epoch = h.turn.current
 	h.write()
@@ -297,12 +296,12 @@ func (h *held) write() {
 	}
 	text := t.text(h.epoch)
 	h.size += len(text)
-	t.answer.Objects, t.answer.Skipped, t.answer.Shared = nil, nil, nil // they are in the text
+	t.answer.Objects, t.answer.Skipped, t.answer.Shared = nil, nil, nil // the text has them
 	h.state = streamWrites
 	h.spot.Write(text)
 }
 
-// text is the answer's events as a chunk; of the last answer, with the end of the stream.
+// text encodes the answer's events as a chunk, and for the last answer also the end of the stream.
 func (t *turn) text(epoch string) (text []byte) {
 	chunked := func() []byte {
 		return chunk(eventsSize(t.answer), func(b []byte) []byte { return appendEvents(b, t.answer, epoch) })
@@ -321,14 +320,14 @@ func (t *turn) text(epoch string) (text []byte) {
 	return text
 }
 
-// finish ends the stream's answer. Whatever went wrong, that is all that can be told.
+// finish ends the stream. After an error too, the end is all that the client can be told.
 func (h *held) finish() {
 	h.turn.last = true
 	h.state = streamWrites
 	h.spot.Write(lastChunk)
 }
 
-// goOn follows a write: the stream waits again, unless it is to end.
+// goOn follows a write: the stream waits again, unless it has to end.
 func (h *held) goOn() {
 	t := h.turn
 	t.finished(nil)
@@ -342,7 +341,7 @@ func (h *held) goOn() {
 	}
 }
 
-// resume waits again, or tells the client first that the log is another one.
+// resume waits again. If the epoch has changed, it sends the client a reset first.
 func (h *held) resume() {
 	t := h.turn
 	if t.current != h.epoch && !t.answer.Reset {
@@ -361,7 +360,7 @@ func (h *held) resume() {
 	h.watch()
 }
 
-// withEpoch goes on with the log's epoch. Another goroutine asks the store for it if that is needed.
+// withEpoch calls then with the log's epoch. If the store has to be read for it, another goroutine does so.
 func (h *held) withEpoch(then func(*held)) {
 	t := h.turn
 	var known bool
@@ -387,7 +386,7 @@ func (h *held) takeEpoch() {
 	h.turn.then(h)
 }
 
-// end leaves. If keep is set the connection lives on for the client's next request.
+// end releases everything. If keep is set, the connection stays open for the next request.
 func (h *held) end(keep bool) {
 	h.state, h.turn = streamEnded, nil
 	h.parked.Leave()

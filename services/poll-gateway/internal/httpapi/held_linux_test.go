@@ -45,7 +45,7 @@ func (c *caller) begun() *listener {
 	return &listener{c, res, bufio.NewReader(res.Body)}
 }
 
-// next reads an event, without the empty line after it.
+// next reads an event, without the empty line that ends it.
 func (l *listener) next() (string, error) {
 	var event strings.Builder
 	for {
@@ -64,7 +64,7 @@ func (l *listener) expect(event string) {
 	require.Contains(l.t, got, event)
 }
 
-// expectEnd expects that the answer is complete, and that the connection then serves another request or ends.
+// expectEnd expects that the answer is complete, and that the connection then serves another request, or ends.
 func (l *listener) expectEnd(lives bool) {
 	l.t.Helper()
 	got, err := l.next()
@@ -96,7 +96,7 @@ func TestAStreamEndsAsItsPollDoes(t *testing.T) {
 		events []string
 		lives  bool
 	}{
-		// A blocked stream lives on after draining as well, until the HTTP server shuts down.
+		// After a drain, a blocked stream's connection lives until the HTTP server shuts down.
 		"a revocation": {nil, true},
 		"draining":     {[]string{beat}, false},
 	} {
@@ -119,7 +119,7 @@ func TestAStreamEndsAsItsPollDoes(t *testing.T) {
 	}
 }
 
-// health is how many requests were made to see whether a connection lives.
+// health is how many requests expectEnd made to see whether a connection lives.
 func (*house) health(lives bool) float64 {
 	if lives {
 		return 1
@@ -160,7 +160,7 @@ func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
 		h.waiting(streams)
 		for n := 1; n <= events; n++ {
 			h.deliver("bob", "text "+strconv.Itoa(n))
-			if n%500 == 0 { // they wait, and do not only catch up
+			if n%500 == 0 { // so that they wait, and do not only catch up
 				h.waiting(streams)
 			}
 		}
@@ -169,7 +169,7 @@ func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
 	})
 }
 
-// TestAStreamThatWaitsGoesOnFromTheStore when no event told of what is there.
+// TestAStreamThatWaitsGoesOnFromTheStore when no event told of a message.
 func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
 	eachWay(t, func(t *testing.T, h *house) {
 		l := h.caller("bob").listen("0")
@@ -204,7 +204,7 @@ func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
 	l := h.caller("bob").listen("0")
 	l.expect(beat)
 	h.waiting(1)
-	h.desk.refused.Store(true) // its key was taken away
+	h.desk.refused.Store(true) // its signing key was removed
 	h.deliver("bob", "one")
 	l.expect("one")
 	l.expectEnd(true)
@@ -221,7 +221,7 @@ func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
 	})
 }
 
-// TestAClientThatDoesNotReadHoldsNobodyUp, is kept no more than one answer for, and is let go in time.
+// TestAClientThatDoesNotReadHoldsNobodyUp: at most one answer is buffered for it, and it is disconnected in time.
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	h := newHouseWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, MaxUnread: 64 << 20})
 	stuck := h.caller("bob")
@@ -242,7 +242,7 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	require.Eventually(t, func() bool { return h.api.Unread.left.TryTake("eve", h.api.Unread.all) }, patience, time.Millisecond, "all is given back")
 }
 
-// TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: beyond it a stream ends, and is begun again where it was.
+// TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: above the limit a stream ends, and a new one continues from its cursor.
 func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
 	h := newHouse(t, true)
 	h.api.Unread = NewUnread(1 << 10)
@@ -264,7 +264,7 @@ func TestStreamsThatWaitHaveNoGoroutines(t *testing.T) {
 	h.waiting(streams)
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams/50 }, patience, time.Millisecond)
 	all := make([]*listener, 0, 20)
-	for range cap(all) { // of one user
+	for range cap(all) { // all of one user
 		l := h.caller("bob").listen("0")
 		l.expect(beat)
 		all = append(all, l)
@@ -302,7 +302,7 @@ func TestAStreamThatAsksToBeTheLastRequestEndsItsConnection(t *testing.T) {
 	l.expectEnd(false)
 }
 
-// TestStreamsThatCannotParkWaitInTheirHandlers: over TLS and HTTP/2 the connection is not taken over.
+// TestStreamsThatCannotParkWaitInTheirHandlers: connections with TLS and HTTP/2 cannot be taken over.
 func TestStreamsThatCannotParkWaitInTheirHandlers(t *testing.T) {
 	for _, h2 := range []bool{true, false} {
 		h := newHouse(t, true)
@@ -330,8 +330,8 @@ func TestStreamsThatCannotParkWaitInTheirHandlers(t *testing.T) {
 	}
 }
 
-// TestEverythingHappensToStreamsAtTheSameInstant: their clients go or send more, messages come, tokens are revoked and expire, the
-// log becomes another one, and the node drains. Who stays has a whole answer, with messages once and in order.
+// TestEverythingHappensToStreamsAtTheSameInstant: clients go or send more, messages come, tokens are revoked and expire, the epoch
+// changes, and the node drains. A client that stays gets a whole answer, with messages once and in order.
 func TestEverythingHappensToStreamsAtTheSameInstant(t *testing.T) {
 	for range 4 {
 		t.Run("", everythingToStreams)
@@ -370,7 +370,7 @@ func everythingToStreams(t *testing.T) {
 	}
 	during(func(_ *caller, n int) {
 		if n == 7 {
-			h.desk.refused.Store(true) // from here on all tokens
+			h.desk.refused.Store(true) // now all tokens
 		}
 	})
 	during(func(c *caller, n int) {

@@ -19,7 +19,7 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// seat is a connection of which a test sees what is done with it.
+// seat is a connection that records its calls.
 type seat struct {
 	guest *held
 
@@ -29,7 +29,7 @@ type seat struct {
 	at       []time.Time
 	text     bytes.Buffer
 	released []bool
-	// slow: the client takes nothing until it is told to.
+	// slow: the client reads nothing until told to.
 	slow bool
 }
 
@@ -83,7 +83,7 @@ func (p *seat) slows(slow bool) {
 	p.slow = slow
 }
 
-// forget begins anew.
+// forget clears the records.
 func (p *seat) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,7 +98,7 @@ func (p *seat) raw() string {
 	return p.text.String()
 }
 
-// body is the same without its framing.
+// body is raw without the chunked framing.
 func (p *seat) body(t *testing.T) string {
 	t.Helper()
 	text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(strings.NewReader(p.raw()), strings.NewReader("0\r\n\r\n"))))
@@ -106,13 +106,13 @@ func (p *seat) body(t *testing.T) string {
 	return string(text)
 }
 
-// pass waits until a time has passed, and all that happens then has happened.
+// pass waits until d has passed and everything that is due then has happened.
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// holds makes a held stream of a user that waits from a position on.
+// holds makes a held stream of a user that waits at the beginning of the log.
 func (r *rig) holds(expires time.Time, epoch string) (*held, *seat) {
 	q := gateway.Query{Limit: defaultLimit, Wait: untilExpiry(nextHeartbeat(), expires), Resumes: true}
 	q.Caller.Subject = "bob"
@@ -149,7 +149,7 @@ func TestAHeldStreamIsWrittenToEveryFifteenSeconds(t *testing.T) {
 			require.GreaterOrEqual(t, at.Sub(before), heartbeat-heartbeatEarly)
 			before = at
 		}
-		// An event is as good as a heartbeat: the next one comes so much later.
+		// An event counts as a heartbeat: the next one comes that much later.
 		pass(10 * time.Second)
 		beats := len(p.times())
 		r.publish("hello")
@@ -166,7 +166,7 @@ func TestAHeldStreamIsWrittenToEveryFifteenSeconds(t *testing.T) {
 	})
 }
 
-// TestHeldStreamsThatBeganTogetherAreNotWrittenToTogetherForEver: what hits them all at once wears off.
+// TestHeldStreamsThatBeganTogetherAreNotWrittenToTogetherForEver: streams that were written to together drift apart.
 func TestHeldStreamsThatBeganTogetherAreNotWrittenToTogetherForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const streams = 60
@@ -203,7 +203,7 @@ func TestAHeldStreamEndsWithItsToken(t *testing.T) {
 	})
 }
 
-// TestAHeldStreamWhoseEpochIsAnotherIsResetFirst: nobody was there to be told when the log became another one.
+// TestAHeldStreamWhoseEpochIsAnotherIsResetFirst: the epoch changed while the stream was not waiting, so nothing told it.
 func TestAHeldStreamWhoseEpochIsAnotherIsResetFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -217,7 +217,7 @@ func TestAHeldStreamWhoseEpochIsAnotherIsResetFirst(t *testing.T) {
 	})
 }
 
-// TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead: one answer is kept for it, and the rest stays where it is.
+// TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead: one answer is buffered for it, and the rest stays in the log.
 func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
@@ -242,7 +242,7 @@ func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 	})
 }
 
-// TestTheTableOfAStreamIsWhatItDoes has every event happen in every state.
+// TestTheTableOfAStreamIsWhatItDoes tries every event in every state.
 func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 	effects := map[streamAction]struct {
 		next     streamState
@@ -250,11 +250,11 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 		released []bool
 	}{
 		withdraw: {next: streamEnded, released: []bool{false}},
-		expire:   {next: streamWaits, written: heartbeatText}, // written at once, and it waits again
+		expire:   {next: streamWaits, written: heartbeatText}, // written at once, then it waits again
 		send:     {next: streamWaits, written: "id: 1\n"},
 		goOn:     {next: streamWaits},
 		breakOff: {next: streamEnded, released: []bool{false}},
-		// The epoch is asked for after a write, and the stream waits.
+		// The stream reads the epoch after a write, then it waits.
 		takeEpoch: {next: streamWaits},
 	}
 	for in := range streamStates {
@@ -283,7 +283,7 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 	}
 }
 
-// into brings a stream that waits into another state.
+// into brings a waiting stream into another state.
 func (h *held) into(s streamState, p *seat) {
 	switch s {
 	case streamWrites, streamAsks:
@@ -300,7 +300,7 @@ func (h *held) into(s streamState, p *seat) {
 	p.forget()
 }
 
-// happens has an event happen, by what causes it if it means anything.
+// happens makes an event happen, through its cause if it has an effect.
 func (h *held) happens(r *rig, e streamEvent, means bool) {
 	switch {
 	case e == completed && means:
@@ -324,7 +324,7 @@ func (h *held) leave(p *seat) {
 		h.Written(errGone)
 	case streamEnded:
 		if len(p.ends()) == 0 {
-			p.Release(false) // it had left before it was looked at
+			p.Release(false) // forget cleared the record
 		}
 	}
 	synctest.Wait()

@@ -29,12 +29,12 @@ import (
 
 const patience = 20 * time.Second
 
-// library is the inbox and the sessions of many users.
+// library has the inboxes and session cursors of many users.
 type library struct {
 	mu      sync.Mutex
 	books   map[string][]inbox.Item
 	cursors map[string]store.SessionCursor
-	// epoch is the log's.
+	// epoch is the log's epoch.
 	epoch atomic.Pointer[string]
 }
 
@@ -116,7 +116,7 @@ func (l *library) ResetSession(_ context.Context, _, id, epoch string, position 
 	return nil
 }
 
-// Epoch is the log's; restore makes it another one.
+// Epoch returns the log's epoch; restore changes it.
 func (l *library) Epoch(context.Context) (string, error) { return *l.epoch.Load(), nil }
 
 func (l *library) restore() {
@@ -124,11 +124,11 @@ func (l *library) restore() {
 	l.epoch.Store(&again)
 }
 
-// desk takes a name for the token of who bears it.
+// desk is a token checker: the token is the user's name.
 type desk struct {
 	// until is when no token is accepted any more, in Unix nanoseconds.
 	until atomic.Int64
-	// refused: no token is accepted at all.
+	// refused: every token is refused.
 	refused atomic.Bool
 }
 
@@ -153,7 +153,7 @@ type house struct {
 	api      *API
 	server   *httpserver.Server
 	registry *prometheus.Registry
-	// revoked are the users whose tokens have been.
+	// revoked are the users whose tokens are revoked.
 	revoked sync.Map
 	stop    func()
 }
@@ -213,7 +213,7 @@ func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *house {
 	return h
 }
 
-// metric adds up all series of a metric.
+// metric sums all series of a metric.
 func (h *house) metric(name string) (sum float64) {
 	families, err := h.registry.Gather()
 	require.NoError(h.t, err)
@@ -239,14 +239,14 @@ func (h *house) revoke(user string) {
 	h.gateway.Revoked(revocation.Record{Subject: user, MinGeneration: 1, ExpiresAt: time.Now().Add(time.Hour)})
 }
 
-// waiting waits until so many polls are parked, or wait in their handlers.
+// waiting returns when so many polls are parked, or wait in their handlers.
 func (h *house) waiting(polls int64) {
 	require.Eventually(h.t, func() bool {
 		return h.gateway.Open() == polls && (h.api.Lot == nil || h.metric("sealpost_parking_connections") == float64(polls))
 	}, patience, time.Millisecond)
 }
 
-// caller is a user on one connection.
+// caller is a user with one connection.
 type caller struct {
 	t    testing.TB
 	name string
@@ -270,7 +270,7 @@ func (c *caller) get(path string, headers ...string) {
 	require.NoError(c.t, err)
 }
 
-// poll asks for what stands after the beginning, or, without a cursor, after the session's.
+// poll asks for the messages from the beginning or, without a cursor, after the session cursor.
 func (c *caller) poll(cursor bool, headers ...string) {
 	path := "/api/messages/poll"
 	if cursor {
@@ -279,10 +279,10 @@ func (c *caller) poll(cursor bool, headers ...string) {
 	c.get(path, headers...)
 }
 
-// reply is what a caller has been answered.
+// reply is the answer to a caller.
 type reply struct {
 	status int
-	// close: it was the connection's last.
+	// close: the connection's last answer.
 	close  bool
 	header http.Header
 	body   string

@@ -1,4 +1,4 @@
-// Package httpapi is the poll gateway's part of the HTTP contract.
+// Package httpapi is the HTTP API of the poll gateway.
 package httpapi
 
 import (
@@ -26,13 +26,13 @@ import (
 
 const (
 	defaultLimit = 100
-	// heartbeat is how often an idle stream is written to at least, so that nothing on the way takes it for dead.
+	// heartbeat is the longest time for which nothing is written to a stream, so that no proxy takes it for dead.
 	heartbeat = 15 * time.Second
-	// answerTimeout bounds how long a client may take to read the answer to a poll, or an event of a stream.
+	// answerTimeout limits how long a client may take to read the answer to a poll, or an event of a stream.
 	answerTimeout = 30 * time.Second
 )
 
-// Sessions keeps the cursors of clients that keep none. See store.Sessions.
+// Sessions keeps the session cursors. See store.Sessions.
 type Sessions interface {
 	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
 	OfferSession(ctx context.Context, username, sessionID string, seen store.SessionCursor, position int64) (bool, error)
@@ -47,33 +47,33 @@ type API struct {
 	Sessions Sessions
 	Tokens   httpserver.TokenChecker
 	Limiter  ratelimit.Limiter
-	// PollWait is how long a poll waits that does not say.
+	// PollWait is how long a poll waits that does not say how long.
 	PollWait time.Duration
-	// Lot keeps the connections of polls that wait; nil keeps none, and each waits in its handler.
+	// Lot parks the connections of polls that wait; if nil, each poll waits in its handler.
 	Lot *parking.Lot
-	// LeastWait is the shortest wait for which it pays to take a connection over.
+	// LeastWait is the shortest wait for which taking over a connection pays.
 	LeastWait time.Duration
-	// ParkAfter is how long a poll waits in its handler before its connection is taken over: one that is answered soon costs less there.
-	// At most MaxUnparked do so at once.
+	// ParkAfter is how long a poll waits in its handler before its connection is taken over: a poll that is answered soon costs less there.
+	// At most MaxUnparked polls do so at once.
 	ParkAfter   time.Duration
 	MaxUnparked int32
 
-	// Log is told of what fails when the client has its answer already.
+	// Log gets the failures after the client has its answer.
 	Log *slog.Logger
 
-	// Tracer makes spans of deliveries; nil makes none.
+	// Tracer makes the spans of deliveries; nil makes none.
 	Tracer trace.Tracer
 
-	// Unread bounds what clients that are answered at once leave unread.
+	// Unread limits the unread bytes of answers that are given at once.
 	Unread *Unread
 
-	// Alone means that no other node serves the sessions: then what answers are under way is known here.
+	// Alone means that no other node serves the sessions: then this node knows of all answers under way.
 	Alone bool
 
 	inFlight keyedMutex
-	// unparked counts the polls that wait in their handlers, to be taken over.
+	// unparked counts the polls that wait in their handlers before a takeover.
 	unparked atomic.Int32
-	// workers write the answers of polls that waited in the Lot.
+	// workers write the answers of parked polls.
 	workers workers
 }
 
@@ -118,7 +118,7 @@ func (a *API) poll(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	// The cursor of the answer is of the epoch in which the poll began: should it change meanwhile, the next poll is told.
+	// The answer's cursor has the epoch in which the poll began. If the epoch changes meanwhile, the next poll is told.
 	at, err := a.place(c.Request.Context(), "after", after)
 	if err != nil {
 		return err
@@ -141,21 +141,21 @@ func (a *API) poll(c *gin.Context) error {
 		return err
 	}
 	defer release()
-	// A client that has gone asks again from the same cursor: there is nothing to undo.
+	// A client that has gone polls again from the same cursor: there is nothing to undo.
 	spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
 	spans.end(write(c, frame(answer, epoch), answer.Close))
 	return nil
 }
 
-// waiting is what has to be known of a poll until it is answered.
+// waiting is what the answer to a waiting poll needs.
 type waiting struct {
-	// epoch is the log's as the poll began.
+	// epoch is the log's epoch when the poll began.
 	epoch string
-	// session is nil for a client that keeps its cursor.
+	// session is nil for a client that keeps its own cursor.
 	session *session
 }
 
-// await polls. With later set, the poll waits elsewhere, and c is done with.
+// await polls. If later is set, c must not be used any more: the poll waits elsewhere or its client has gone.
 func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.Answer, later bool, err error) {
 	ctx := c.Request.Context()
 	answer, parked, err := a.Gateway.Start(ctx, q)
@@ -176,7 +176,7 @@ func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.
 	return answer, false, err
 }
 
-// waitUnparked has a poll that may be taken over wait here for a moment, and reports whether it is over.
+// waitUnparked makes a poll that may be taken over wait here for ParkAfter first, and reports whether it is over.
 func (a *API) waitUnparked(ctx context.Context, p *gateway.Parked) (answer gateway.Answer, over bool, err error) {
 	if a.Lot == nil {
 		return answer, false, nil
@@ -188,10 +188,10 @@ func (a *API) waitUnparked(ctx context.Context, p *gateway.Parked) (answer gatew
 	return p.WaitFor(ctx, min(a.ParkAfter, time.Until(p.Until())))
 }
 
-// Settle waits until the answers that need nothing but their client are written, or begun.
+// Settle waits until the answers that need only their client are written, or begun.
 func (a *API) Settle() { a.workers.settle() }
 
-// Stop waits for what is under way. The Gateway and the Lot have been stopped.
+// Stop waits for the work under way. Stop the Gateway and the Lot first.
 func (a *API) Stop() { a.workers.wait() }
 
 // query reads limit and wait.
@@ -218,8 +218,8 @@ func (a *API) defaultQuery(c *gin.Context) gateway.Query {
 	return q
 }
 
-// untilExpiry keeps a poll from outliving its token. A token that has expired is accepted for a little longer, because clocks are
-// apart: its polls wait as well, or they would be made again at once.
+// untilExpiry limits a poll's wait to the life of its token. An expired token is accepted for a little longer, because clocks differ. Its
+// polls wait too: else the client would poll in a tight loop.
 func untilExpiry(wait time.Duration, expires time.Time) time.Duration {
 	left := time.Until(expires)
 	if left <= 0 {
@@ -228,15 +228,15 @@ func untilExpiry(wait time.Duration, expires time.Time) time.Duration {
 	return max(0, min(wait, left))
 }
 
-// place is where a client asks to go on.
+// place is where a client asks to continue.
 type place struct {
 	position int64
-	// epoch is the log's. known is false for a position that belongs to another.
+	// epoch is the log's epoch. known is false for a position of another epoch.
 	epoch string
 	known bool
 }
 
-// place reads a cursor that came in the parameter called name.
+// place parses the cursor in the parameter called name.
 func (a *API) place(ctx context.Context, name, text string) (place, error) {
 	at, err := cursor.Parse(text)
 	latest := text == cursor.Latest
@@ -260,10 +260,10 @@ func (a *API) place(ctx context.Context, name, text string) (place, error) {
 	return p, err
 }
 
-// write sends a JSON body and reports whether the connection took all of it, as far as can be known.
+// write sends a JSON body, and reports whether the connection has taken all of it, as far as that can be known.
 func write(c *gin.Context, body []byte, closeAfter bool) error {
 	if err := c.Request.Context().Err(); err != nil {
-		return err // the client has gone: the system would take the answer all the same
+		return err // the client has gone, but the kernel would still take the answer
 	}
 	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTimeout))
 	h := c.Writer.Header()
@@ -277,11 +277,10 @@ func write(c *gin.Context, body []byte, closeAfter bool) error {
 	return flush(c.Writer)
 }
 
-// flush is http.ResponseController's for a writer inside of gin's, whose own Flush keeps errors to itself.
+// flush flushes the inner writer: gin's own Flush drops errors.
 func flush(w http.ResponseWriter) error { return http.NewResponseController(inner(w)).Flush() }
 
-// inner is the server's own writer: gin's keeps errors of a flush to itself, and lets no connection be taken over whose answer
-// has begun.
+// inner returns the server's own writer. gin's drops errors of a flush, and allows no hijack once the answer has begun.
 func inner(w http.ResponseWriter) http.ResponseWriter {
 	if outer, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
 		return inner(outer.Unwrap())

@@ -165,14 +165,14 @@ func (r *rig) poll(query string) api.PollResponse {
 	return p
 }
 
-// broken is a connection whose client has gone.
+// broken is the connection of a client that has gone.
 type broken struct{ *httptest.ResponseRecorder }
 
 var errGone = errors.New("the client has gone")
 
 func (b broken) Write([]byte) (int, error) { return 0, errGone }
 
-// unflushed is one whose client is found to have gone when what was written is sent.
+// unflushed is a connection on which only the flush finds that the client has gone.
 type unflushed struct{ *httptest.ResponseRecorder }
 
 func (u unflushed) FlushError() error { return errGone }
@@ -189,7 +189,7 @@ func TestAMessageWhoseAnswerCouldNotBeWrittenIsGivenAgain(t *testing.T) {
 	require.Equal(t, api.PollResponse{Type: api.PollTimeout}, r.poll(""))
 }
 
-// TestASessionFromBeforeEpochsWereKeptStartsOverPastTheHead: of what epoch it is nobody can say.
+// TestASessionFromBeforeEpochsWereKeptStartsOverPastTheHead: the epoch of its cursor is unknown.
 func TestASessionFromBeforeEpochsWereKeptStartsOverPastTheHead(t *testing.T) {
 	r := newRig(t, "one")
 	r.sessions.cursor = 9
@@ -239,7 +239,7 @@ func TestAStreamGivesMessagesWithTheirPositionsAndEndsWithItsClient(t *testing.T
 	require.Eventually(t, func() bool { return r.gateway.Open() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// closing lets a token pass as often as there are answers in it.
+// closing accepts a token while its answers are nil, one answer a check.
 type closing struct{ answers []error }
 
 func (c *closing) Check(ctx context.Context, raw string) (token.Identity, error) {
@@ -270,7 +270,7 @@ func TestEventsAreWellFormed(t *testing.T) {
 		"in the order of positions: who breaks off after any of them has been told of all before it")
 }
 
-// FuzzPoll holds a poll with any parameters to one of three ends: an answer, a 400 that names a parameter, or 401.
+// FuzzPoll: a poll with any parameters ends in an answer, a 400 that names a parameter, or a 401.
 func FuzzPoll(f *testing.F) {
 	r := newRig(f, "one", "two", "three")
 	for _, seed := range []string{"after=0", "after=latest&wait=0", "after=epoch.1&limit=2", "after=-1", "limit=x", "after=1&after=x", "%zz", "wait=61&after=0"} {
@@ -279,7 +279,7 @@ func FuzzPoll(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
 		req := &http.Request{Method: http.MethodGet, Header: http.Header{"Authorization": {"Bearer x"}}}
 		req.URL = httptest.NewRequest(http.MethodGet, "/api/messages/poll", nil).URL
-		// No fuzzing of how long a poll waits.
+		// The wait is not fuzzed.
 		req.URL.RawQuery = "wait=0&" + query
 		w := httptest.NewRecorder()
 		r.engine.ServeHTTP(w, req)
@@ -295,7 +295,7 @@ func FuzzPoll(f *testing.F) {
 	})
 }
 
-// offered makes the session's cursor say that a node is writing, or was, an answer with the first message.
+// offered puts an offer of the first message into the session cursor, as a node does before it writes an answer.
 func (r *rig) offered() {
 	r.sessions.mu.Lock()
 	defer r.sessions.mu.Unlock()
@@ -366,7 +366,7 @@ func TestOfTwoPollsOfOneSessionOneIsAnswered(t *testing.T) {
 	require.True(t, ok)
 }
 
-// TestASessionIsNeverSetBackWithoutANewEpoch: one stale read set it back to the beginning, and the whole inbox came again.
+// TestASessionIsNeverSetBackWithoutANewEpoch: one stale read reset it, and the whole inbox was delivered again.
 func TestASessionIsNeverSetBackWithoutANewEpoch(t *testing.T) {
 	r := newRig(t, "one", "two")
 	require.Equal(t, "one", r.poll("").Data.EncryptedContent)

@@ -2,15 +2,15 @@ package httpapi
 
 import "sync"
 
-// keyedMutex is a mutex for each key, kept only while somebody holds or wants it. It is held while engines are asked: those who
-// want it wait on a channel, so that time in a synctest bubble goes on meanwhile.
+// keyedMutex is a mutex per key, which exists only while it is held or wanted. It is held during calls of the store. Callers wait for it
+// on a channel, so that the time of a synctest bubble goes on.
 type keyedMutex struct {
 	mu   sync.Mutex
 	keys map[string]*keyLock
 }
 
 type keyLock struct {
-	// held has room for one who holds the lock.
+	// held holds one item while the lock is taken.
 	held   chan struct{}
 	wanted int
 }

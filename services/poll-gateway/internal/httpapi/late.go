@@ -13,8 +13,8 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// late is a poll that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its
-// poll. The gateway decides which of all that may end it comes first; what comes later finds nothing to do.
+// late is a poll that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its poll. The
+// gateway decides which of several outcomes comes first; later ones have no effect.
 type late struct {
 	api     *API
 	request httpserver.Detached
@@ -25,21 +25,20 @@ type late struct {
 	result *result
 }
 
-// result is how a poll ended, and what is being written.
+// result is the outcome of a poll, and the state of its answer.
 type result struct {
 	answer    gateway.Answer
 	err       error
 	status    int
 	size      int
 	keepAlive bool
-	// spans are those of the deliveries.
+	// spans are the spans of the deliveries.
 	spans deliveries
-	// written passes on what became of the answer to the goroutine that waits for it, if there is one.
+	// written passes the result of the write to the goroutine that waits for it; nil if none does.
 	written chan error
 }
 
-// leave makes a poll wait without this goroutine, and reports whether it could. If so, the request is not this
-// goroutine's any more.
+// leave parks a poll, and reports whether it could. If so, the handler must not use the request any more.
 func (a *API) leave(c *gin.Context, p *gateway.Parked, w waiting) bool {
 	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
@@ -112,11 +111,11 @@ func (l *late) write() {
 func (l *late) send(body []byte) {
 	r := l.result
 	if len(r.answer.Objects) == 0 {
-		r.spans = nil // another poll of the session delivers them
+		r.spans = nil // another poll of the session delivers the messages
 	}
 	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
 	r.status, r.size = http.StatusOK, len(body)
-	r.answer.Objects, r.answer.Skipped, r.answer.Shared = nil, nil, nil // they are in the body
+	r.answer.Objects, r.answer.Skipped, r.answer.Shared = nil, nil, nil // the body has them
 	l.spot.WriteParts(l.request.OK(len(body), r.keepAlive), body)
 }
 
@@ -140,7 +139,7 @@ func (l *late) Written(err error) {
 	l.end(err)
 }
 
-// end gives the connection back. A client that has gone asks again from the same cursor: there is nothing to undo.
+// end gives the connection back. A client that has gone polls again from the same cursor: there is nothing to undo.
 func (l *late) end(err error) {
 	r := l.result
 	r.spans.end(err)
@@ -148,7 +147,7 @@ func (l *late) end(err error) {
 	l.spot.Release(r.keepAlive && err == nil)
 }
 
-// answerReset tells that the log is another one. Its epoch has to be asked for.
+// answerReset tells the client that the epoch has changed. It has to ask for the new one.
 func (l *late) answerReset() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
@@ -161,11 +160,11 @@ func (l *late) answerReset() {
 	l.write()
 }
 
-// answerSession answers a client that keeps no cursor, and moves its session's.
+// answerSession answers a client that keeps no cursor, and moves its session cursor.
 func (l *late) answerSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
-	if l.result.answer.Reset { // the session polls again, and begins anew
+	if l.result.answer.Reset { // the session polls again, from the beginning
 		if err := l.api.resetSession(ctx, l.session); err != nil {
 			l.fail(err)
 			return

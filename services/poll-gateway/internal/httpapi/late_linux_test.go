@@ -25,14 +25,14 @@ var ends = map[string]func(h *house){
 	"draining":     func(h *house) { require.NoError(h.t, h.gateway.Drain(context.Background(), 0)) },
 	"a reset": func(h *house) {
 		h.library.restore()
-		require.Eventually(h.t, func() bool { // it is asked for once a second at most
+		require.Eventually(h.t, func() bool { // the store is asked at most once a second
 			epoch, err := h.gateway.Epochs().Recheck(context.Background())
 			return err == nil && epoch == *h.library.epoch.Load()
 		}, patience, 10*time.Millisecond)
 	},
 }
 
-// seen is all of an answer that should not depend on how the poll waited.
+// seen is every part of an answer that must not depend on how the poll waited.
 type seen struct {
 	reply
 	counted float64
@@ -88,7 +88,7 @@ func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
 	require.EqualValues(t, 5, h.metric("sealpost_parking_returned_total"))
 }
 
-// TestAPollWhoseTokenExpiresIsAnsweredThen, and not before: a client whose polls did not wait would make them again at once.
+// TestAPollWhoseTokenExpiresIsAnsweredThen, and not before: else its client would poll in a tight loop.
 func TestAPollWhoseTokenExpiresIsAnsweredThen(t *testing.T) {
 	h := newHouse(t, true)
 	until := time.Now().Add(300 * time.Millisecond)
@@ -129,7 +129,7 @@ func TestConnectionsThatComeBackWhileDrainingAreTold(t *testing.T) {
 	c := h.caller("bob")
 	c.poll(true)
 	h.waiting(1)
-	c.get("/api/messages/poll?after=latest") // ahead of its answer
+	c.get("/api/messages/poll?after=latest") // sent ahead of the answer
 	require.NoError(t, h.server.Drain(t.Context()))
 	require.NoError(t, h.gateway.Drain(t.Context(), 0))
 	require.NoError(t, h.lot.Drain(t.Context()))
@@ -144,8 +144,8 @@ func TestConnectionsThatComeBackWhileDrainingAreTold(t *testing.T) {
 	require.Contains(t, got.body, api.CodeDraining)
 }
 
-// TestEverythingAtTheSameInstant has the clients of many polls leave, and their time run out, messages come, tokens be
-// revoked and the node drain, all at once. SEALPOST_RACES is how many polls it does that to.
+// TestEverythingAtTheSameInstant: clients of many polls leave, their time runs out, messages come, tokens are revoked and the node
+// drains, all at once. SEALPOST_RACES is the number of polls.
 func TestEverythingAtTheSameInstant(t *testing.T) {
 	polls, crowd := 2000, 250
 	if text := os.Getenv("SEALPOST_RACES"); text != "" {
@@ -160,7 +160,7 @@ func TestEverythingAtTheSameInstant(t *testing.T) {
 	}
 }
 
-// everythingAtOnce does it to a crowd, and returns how long it took the crowd to come, and some.
+// everythingAtOnce runs that with one crowd, and returns how long the crowd took to connect, with a margin.
 func everythingAtOnce(t *testing.T, crowd int, lead time.Duration) time.Duration {
 	h := newHouse(t, true)
 	began := time.Now()
@@ -176,7 +176,7 @@ func everythingAtOnce(t *testing.T, crowd int, lead time.Duration) time.Duration
 	}, patience, time.Millisecond)
 	took := time.Since(began)
 	var contest sync.WaitGroup
-	// during does something to all of them, in any order, about when their time runs out.
+	// during runs f for all callers, in random order, at about the time when their polls run out.
 	during := func(f func(c *caller, n int)) {
 		start := time.NewTimer(time.Until(instant) + rand.N(150*time.Millisecond))
 		order := rand.Perm(crowd)
@@ -251,7 +251,7 @@ func TestWorkersDoEveryJobAndCanBeWaitedFor(t *testing.T) {
 
 var _ gateway.Waiter = (*late)(nil)
 
-// TestAPollThatIsAnsweredSoonKeepsItsHandler, and only so many at once; one that is not is taken over.
+// TestAPollThatIsAnsweredSoonKeepsItsHandler: at most MaxUnparked polls at once. Others are taken over.
 func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
 	h := newHouse(t, true)
 	h.api.ParkAfter, h.api.MaxUnparked = patience, 1
@@ -273,7 +273,7 @@ func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
 	require.Contains(t, first.answer().body, "later")
 }
 
-// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whoever is told of it, the client is.
+// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whether the handler gets the outcome or the Lot's guest.
 func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
 	h := newHouse(t, true)
 	h.api.ParkAfter, h.api.MaxUnparked = time.Millisecond, 100
@@ -281,7 +281,7 @@ func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
 	for n := range 300 {
 		c.get("/api/messages/poll?after=" + strconv.Itoa(n))
 		require.Eventually(t, func() bool { return h.gateway.Open() == 1 }, patience, 100*time.Microsecond)
-		<-time.After(rand.N(2 * time.Millisecond)) // about when it is taken over
+		<-time.After(rand.N(2 * time.Millisecond)) // around its takeover
 		h.deliver("bob", "hello")
 		require.Contains(t, c.answer().body, `"hello"`)
 	}

@@ -11,19 +11,19 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// advanceTimeout bounds the write of a session's cursor after an answer.
+// advanceTimeout limits the write of a session cursor after an answer.
 const advanceTimeout = 3 * time.Second
 
-// session is a client that keeps no cursor of its own.
+// session is a client that keeps no cursor.
 type session struct {
 	user, id string
-	// epoch is the log's as the poll began; seen is where the cursor stood in it.
+	// epoch is the log's epoch when the poll began; seen is the session cursor at that time.
 	epoch string
 	seen  store.SessionCursor
 }
 
-// legacyPoll serves clients that keep no cursor: one message a poll, after the session's own cursor, which moves once
-// the answer has been written. An answer that could not be written is thus given again.
+// legacyPoll serves clients that keep no cursor: one message per poll, after the session cursor. The cursor moves after the answer was
+// written, so an answer that could not be written is given again.
 func (a *API) legacyPoll(c *gin.Context) error {
 	ctx := c.Request.Context()
 	q := a.defaultQuery(c)
@@ -40,8 +40,7 @@ func (a *API) legacyPoll(c *gin.Context) error {
 	return a.answerLegacy(c, s, answer)
 }
 
-// openSession finds where a session stands. Only a new epoch of the log sets it back, to the beginning: what the log holds
-// now is delivered, whatever was before.
+// openSession reads the session cursor. Only a new epoch resets it, to the beginning: everything in the new log is delivered.
 func (a *API) openSession(ctx context.Context, s *session) (err error) {
 	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
 		return err
@@ -49,7 +48,7 @@ func (a *API) openSession(ctx context.Context, s *session) (err error) {
 	if s.seen, err = a.sessionCursor(ctx, s); err != nil || s.seen.Epoch == "" || s.seen.Epoch == s.epoch {
 		return err
 	}
-	// The session may know of a new epoch before this node does.
+	// The session may have seen a new epoch before this node has.
 	same, err := a.Gateway.Epochs().Is(ctx, s.seen.Epoch)
 	if err != nil {
 		return err
@@ -65,7 +64,7 @@ func (a *API) openSession(ctx context.Context, s *session) (err error) {
 	return err
 }
 
-// resetSession sets a session back to the beginning of the log as it is now.
+// resetSession resets a session to the beginning of the current epoch.
 func (a *API) resetSession(ctx context.Context, s *session) (err error) {
 	if s.epoch, err = a.Gateway.Epochs().Current(ctx); err != nil {
 		return err
@@ -73,8 +72,7 @@ func (a *API) resetSession(ctx context.Context, s *session) (err error) {
 	return a.Sessions.ResetSession(ctx, s.user, s.id, s.epoch, 0)
 }
 
-// answerLegacy answers a session. If the log turns out to be another one, it is told of a timeout, polls again, and begins
-// anew.
+// answerLegacy answers a session. If the epoch has changed, it resets the session and answers with a timeout.
 func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) error {
 	if answer.Reset {
 		if err := a.resetSession(c.Request.Context(), s); err != nil {
@@ -95,7 +93,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	})
 }
 
-// deliver has an answer written and then moves the session's cursor. An error means that nothing has been written.
+// deliver writes an answer and then moves the session cursor. An error means that nothing has been written.
 func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, write func(gateway.Answer) error) error {
 	a.inFlight.lock(s.id)
 	defer a.inFlight.unlock(s.id)
@@ -103,7 +101,7 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 	if err != nil {
 		return err
 	}
-	if !offered { // another poll of the session is being answered: this one has nothing to tell
+	if !offered { // another poll of the session is getting this answer: send a timeout
 		_ = write(gateway.Answer{Position: s.seen.Position, Close: answer.Close})
 		return nil
 	}
@@ -114,7 +112,7 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 	case failed != nil:
 		a.withdraw(ctx, s, answer)
 	case answer.Position != s.seen.Position:
-		// The answer is out; if the cursor cannot be moved now, the client is given the message once more.
+		// The answer is out. If the cursor cannot be moved, the client gets the message once more.
 		if err := a.Sessions.AdvanceSession(ctx, s.user, s.id, s.epoch, answer.Position); err != nil {
 			a.Log.WarnContext(ctx, "the cursor of a session was not moved: what it was given comes once more", "error", err.Error())
 		}

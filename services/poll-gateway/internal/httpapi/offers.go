@@ -8,19 +8,18 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// A session's polls may come to different nodes, one right after the other. So that none is answered with what another
-// is being answered with, a node notes its answer as an offer before it writes it, and who finds an offer waits for the
-// cursor to move past it.
+// Polls of one session may come to different nodes at almost the same time. To keep them from giving the same answer, a node notes its
+// answer as an offer before it writes it. A node that finds an offer waits for the cursor to pass it.
 const (
-	// offerPatience is how long: longer than writing an answer and moving the cursor take, unless the node has died.
+	// offerPatience is how long it waits: longer than it takes to write an answer and move the cursor, unless the node has died.
 	offerPatience = 2 * time.Second
-	// offerRecheck is how often the cursor is looked at meanwhile.
+	// offerRecheck is how often it reads the cursor meanwhile.
 	offerRecheck = 25 * time.Millisecond
 )
 
-// sessionCursor is the cursor of a session, once no answer to it is under way.
+// sessionCursor reads a session cursor once no answer to the session is under way.
 func (a *API) sessionCursor(ctx context.Context, s *session) (store.SessionCursor, error) {
-	// Of this node's own answers it is known when they have been written.
+	// The lock waits for the answers of this node.
 	a.inFlight.lock(s.id)
 	seen, err := a.Sessions.SessionCursor(ctx, s.user, s.id)
 	a.inFlight.unlock(s.id)
@@ -34,7 +33,7 @@ func (a *API) sessionCursor(ctx context.Context, s *session) (store.SessionCurso
 		case <-time.After(offerRecheck):
 			seen, err = a.Sessions.SessionCursor(ctx, s.user, s.id)
 		case <-patience.C:
-			return seen, nil // its node has died: what it offered is offered again
+			return seen, nil // the other node has died: its offer is offered again
 		case <-ctx.Done():
 			return seen, ctx.Err()
 		}
@@ -42,19 +41,19 @@ func (a *API) sessionCursor(ctx context.Context, s *session) (store.SessionCurso
 	return seen, err
 }
 
-// offer notes that an answer with a message is about to be written; false means that another one is.
+// offer notes that an answer with a message is about to be written; false means that another poll is getting it.
 func (a *API) offer(ctx context.Context, s *session, answer gateway.Answer) (bool, error) {
 	if len(answer.Objects) == 0 {
 		return true, nil
 	}
-	if a.Alone { // the session's answers are written one after the other: whether one came before, its cursor tells
+	if a.Alone { // this node writes the session's answers one after the other: the cursor shows the ones before
 		now, err := a.Sessions.SessionCursor(ctx, s.user, s.id)
 		return now.Position == s.seen.Position, err
 	}
 	return a.Sessions.OfferSession(ctx, s.user, s.id, s.seen, answer.Position)
 }
 
-// withdraw takes the offer of an answer back that could not be written. If that fails, too, the next poll waits a little.
+// withdraw removes the offer of an answer that could not be written. If that fails too, the session's next poll waits a little.
 func (a *API) withdraw(ctx context.Context, s *session, answer gateway.Answer) {
 	if a.Alone || len(answer.Objects) == 0 {
 		return

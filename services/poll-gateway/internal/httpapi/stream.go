@@ -16,23 +16,23 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// heartbeatEarly is how much earlier than that a stream may be written to: streams that began together, or were given an event
-// together, are not written to together for ever.
+// heartbeatEarly is by how much a heartbeat may come earlier. Without that, streams that began together, or got an event together, would
+// be written to together for ever.
 const heartbeatEarly = heartbeat / 10
 
-// nextHeartbeat is how long a stream waits before it is written to.
+// nextHeartbeat returns the time until the next heartbeat.
 func nextHeartbeat() time.Duration { return heartbeat - rand.N(heartbeatEarly) }
 
-// streaming is what has to be known of a stream.
+// streaming is the state of a stream.
 type streaming struct {
 	query gateway.Query
 	token string
-	// epoch is the log's as the client knows it.
+	// epoch is the log's epoch as the client knows it.
 	epoch string
 }
 
-// stream sends messages as Server-Sent Events. It is a loop of polls whose answers are written one after the other.
-// It ends, for the client to come again, when the node drains, the token ends or the store is away.
+// stream sends messages as Server-Sent Events. It is a loop of polls whose answers are written one after the other. It ends, so that the
+// client reconnects, when the node drains, the token ends or the store is unavailable.
 func (a *API) stream(c *gin.Context) error {
 	at, err := a.streamStart(c)
 	if err != nil {
@@ -43,21 +43,21 @@ func (a *API) stream(c *gin.Context) error {
 	s.query.After, s.query.Wait, s.query.Resumes = at.position, 0, true
 	answer := gateway.Answer{Reset: true}
 	if at.known {
-		// The first poll does not wait: whatever is wrong can still be told by the status.
+		// The first poll does not wait: an error can still become the status.
 		if answer, err = a.Gateway.Poll(c.Request.Context(), s.query); err != nil {
 			return err
 		}
 	}
 	h := c.Writer.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // nginx would otherwise hold events back
+	h.Set("X-Accel-Buffering", "no") // else nginx would buffer events
 	c.Status(http.StatusOK)
 	a.streamOn(c, s, answer)
 	return nil
 }
 
-// streamOn writes answers until the stream ends, or goes on waiting without this goroutine. The status is out: whatever goes
-// wrong, all that can be told is the end.
+// streamOn writes answers until the stream ends or is parked. The status is out: after an error, the end is all that the client can be
+// told.
 func (a *API) streamOn(c *gin.Context, s streaming, answer gateway.Answer) {
 	ctx := c.Request.Context()
 	for a.writeEvents(c, s.epoch, answer) && !answer.Close && a.stillGood(ctx, s.token) {
@@ -87,15 +87,15 @@ func (a *API) streamOn(c *gin.Context, s streaming, answer gateway.Answer) {
 	}
 }
 
-// stillGood reports whether the token is not refused by now: the key that signed it may have been taken away. That it cannot
-// be said ends no stream: the client could not come again before it can.
+// stillGood reports whether the token is still accepted: its signing key may have been removed. If the check itself fails, the stream
+// stays open: a reconnect would fail too.
 func (a *API) stillGood(ctx context.Context, raw string) bool {
 	_, err := a.Tokens.Check(ctx, raw)
 	return err == nil || errors.Is(err, token.ErrUnavailable)
 }
 
-// streamStart reads where a stream begins: after the last event that the client has seen, else where it asks to,
-// else at the beginning.
+// streamStart returns where a stream begins: after the last event that the client has seen, else where it asks for, else at the
+// beginning.
 func (a *API) streamStart(c *gin.Context) (place, error) {
 	if last := c.GetHeader("Last-Event-ID"); last != "" {
 		return a.place(c.Request.Context(), "Last-Event-ID", last)
@@ -128,12 +128,12 @@ func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer) b
 	return err == nil
 }
 
-// heartbeatText is what an idle stream is sent: a comment.
+// heartbeatText is an SSE comment.
 const heartbeatText = ": heartbeat\n\n"
 
 var heartbeatChunk = chunk(len(heartbeatText), func(b []byte) []byte { return append(b, heartbeatText...) })
 
-// eventsSize is about how many bytes the events of an answer have.
+// eventsSize estimates the bytes of an answer's events.
 func eventsSize(a gateway.Answer) int {
 	size := 64 + 32*len(a.Skipped)
 	for _, o := range a.Objects {
@@ -142,7 +142,7 @@ func eventsSize(a gateway.Answer) int {
 	return size
 }
 
-// appendEvents appends the text of an answer's events (WHATWG HTML, Server-sent events). The id of a message is its position.
+// appendEvents appends the events of an answer (WHATWG HTML, Server-sent events). The id of a message is its position.
 func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 	if a.Reset {
 		return append(append(append(b, "event: reset\nid: 0\ndata: "...), frame(a, epoch)...), "\n\n"...)
@@ -166,8 +166,8 @@ func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 	return b
 }
 
-// appendSkippedEvent tells of positions that hold nothing. It stands before what follows them: a client that breaks off goes on
-// from the last id it has seen, and must have been told of all below.
+// appendSkippedEvent appends the empty positions. They come before the message that follows them: a client that disconnects continues
+// from the last id it has seen, and must have seen everything below.
 func appendSkippedEvent(b []byte, skipped []int64) []byte {
 	if len(skipped) == 0 {
 		return b

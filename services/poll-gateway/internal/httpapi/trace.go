@@ -9,10 +9,10 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// deliveries are spans of messages on their way to a client: each the last one of the trace of its send.
+// deliveries are the spans of the delivery of messages to a client: each is the last span in the trace of its send.
 type deliveries []trace.Span
 
-// delivering begins the spans of an answer to a poll whose own span is told of, or nil. Most answers have none.
+// delivering begins the spans of an answer. poll is the poll's own span, or nil. Most answers have none.
 func (a *API) delivering(answer gateway.Answer, poll *trace.SpanContext) deliveries {
 	if a.Tracer == nil {
 		return nil
@@ -32,7 +32,7 @@ func (a *API) delivering(answer gateway.Answer, poll *trace.SpanContext) deliver
 	return d
 }
 
-// end ends the spans, when the answer has been written or could not be.
+// end ends the spans, after the answer was written or failed.
 func (d deliveries) end(err error) {
 	for _, span := range d {
 		tracing.End(span, err)

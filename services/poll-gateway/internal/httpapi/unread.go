@@ -7,27 +7,26 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// errUnread means that clients leave as much unread as this node keeps for them.
+// errUnread means that clients have left as many unread bytes as this node buffers.
 var errUnread = errors.New("too many answers are unread")
 
-// Unread bounds the bytes of answers that clients are taking, of all clients together and of each user: so many slow ones
-// cannot have more memory than that, and nobody takes it all. It is for answers that are given at once; those of polls that waited
-// are bounded by their Lot.
+// Unread limits the bytes of answers that clients are reading, over all clients and per user: slow clients together use no more memory
+// than that, and no user takes all of it. It is for answers that are given at once; the Lot limits those of parked polls.
 type Unread struct {
 	all  int64
 	left *httpserver.Budget
 }
 
-// NewUnread makes an Unread for some bytes.
+// NewUnread makes an Unread for that many bytes.
 func NewUnread(bytes int64) *Unread { return &Unread{bytes, httpserver.NewBudget(bytes, 0)} }
 
-// reserve takes what an answer to a user needs, or says that too little is left.
+// reserve reserves the bytes of an answer to a user, or returns errUnread.
 func (u *Unread) reserve(user string, a gateway.Answer) (release func(), err error) {
 	var size int64
 	for _, o := range a.Objects {
 		size += int64(o.JSON.Len())
 	}
-	size = min(size, u.all) // an answer of a single huge message has to get through
+	size = min(size, u.all) // one answer with a huge message must always fit
 	if !u.left.TryTake(user, size) {
 		return nil, errUnread
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
-// stuck is a client that does not take its answer until it is told to.
+// stuck is a client that does not read its answer until told to.
 type stuck struct {
 	*httptest.ResponseRecorder
 	writing, goOn chan struct{}
@@ -26,9 +26,9 @@ func (s *stuck) Write(b []byte) (int, error) {
 	return s.ResponseRecorder.Write(b)
 }
 
-// TestWhatSlowClientsLeaveUnreadHasABound: beyond it polls and streams are refused, and nothing is skipped by that.
+// TestWhatSlowClientsLeaveUnreadHasABound: above the limit polls and streams are refused, and no message is lost by that.
 func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
-	r := newRig(t, strings.Repeat("a", 700<<10)) // of 1 MiB
+	r := newRig(t, strings.Repeat("a", 700<<10)) // the limit is 1 MiB
 	slow := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
 	done := make(chan struct{})
 	go func() {

@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// workers run jobs on a few goroutines, which are there only while there are jobs.
+// workers run jobs on a few goroutines, which end when there are no more jobs.
 type workers struct {
 	mu   sync.Mutex
 	jobs []func()
-	// running work on jobs; started are the goroutines of tasks.
+	// running goroutines work on jobs, started ones run tasks.
 	running, started int
-	// idle is closed when one of the two has come down to 0, if somebody waits for that.
+	// idle is closed when one of the two reaches 0. It is nil if nobody waits for that.
 	idle chan struct{}
 }
 
-// do has a job run soon. It does not block, and the job must not wait for anything.
+// do queues a job. It does not block, and the job must not block either.
 func (w *workers) do(job func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -26,7 +26,7 @@ func (w *workers) do(job func()) {
 	}
 }
 
-// start runs a task that may wait, on a goroutine of its own.
+// start runs a task that may block, on its own goroutine.
 func (w *workers) start(task func()) {
 	w.mu.Lock()
 	w.started++
@@ -40,7 +40,7 @@ func (w *workers) start(task func()) {
 	}()
 }
 
-// signal wakes those who wait, if none are left. w.mu is held.
+// signal wakes the waiting callers if none are left. w.mu is held.
 func (w *workers) signal(left int) {
 	if left == 0 && w.idle != nil {
 		close(w.idle)

@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzReturned holds what a connection carries after a request that parks to come back with it: every byte, in order,
-// whether it was sent with the request, while its client waited, or after the answer.
+// FuzzReturned: a connection that comes back has every byte that followed the request that parks, in order, whether it was sent with the
+// request, while the client waited, or after the answer.
 func FuzzReturned(f *testing.F) {
 	i := newInn(f, quick)
 	back := make(chan net.Conn)
-	// The connections come back to the test, not to the server.
+	// The connections come back to the test instead of the server.
 	own := newReturned()
 	i.lot.returned, own = own, i.lot.returned
 	f.Cleanup(func() { _ = own.Close() })

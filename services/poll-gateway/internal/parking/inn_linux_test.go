@@ -19,14 +19,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for a condition.
 const patience = 20 * time.Second
 
-// visitor is a guest of whom a test decides when it is answered.
+// visitor is a guest whose answer a test triggers.
 type visitor struct {
 	spot *Spot
 	keep bool
-	// settled decides which end comes first.
+	// settled is set by the first end.
 	settled atomic.Bool
 	gone    chan struct{}
 	expired chan struct{}
@@ -62,29 +62,29 @@ func (v *visitor) answer(body string) {
 	}
 }
 
-// respond makes the text of a response, in parts of which one is empty.
+// respond makes a response, in parts of which one is empty.
 func respond(body string, keep bool) [][]byte {
 	r := &http.Response{
 		StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, Close: !keep,
 		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
 	}
 	var text strings.Builder
-	_ = r.Write(&text) // a Builder takes everything
+	_ = r.Write(&text) // a Builder does not fail
 	all := []byte(text.String())
 	cut := len(all) - len(body)
 	return [][]byte{all[:cut/2], all[cut/2 : cut], nil, all[cut:]}
 }
 
-// inn is an HTTP server with a Lot. /park?wait=1m parks; whatever else answers with its path.
+// inn is an HTTP server with a Lot. /park?wait=1m parks; any other path is answered with the path.
 type inn struct {
 	t       testing.TB
 	lot     *Lot
 	server  *http.Server
 	address string
 	arrived chan *visitor
-	// blocked counts the requests that could not be parked.
+	// blocked counts the requests that could not park.
 	blocked atomic.Int64
-	// last makes what is parked be answered as the last request of its connection.
+	// last makes the answer of a parked request the last one of its connection.
 	last atomic.Bool
 }
 
@@ -121,7 +121,7 @@ func newInn(t testing.TB, cfg Config) *inn {
 	return i
 }
 
-// settled expects that the Lot has nobody left.
+// settled expects that no guest is left in the Lot.
 func (i *inn) settled() {
 	require.Eventually(i.t, func() bool {
 		i.lot.mu.Lock()
@@ -177,7 +177,7 @@ func (c *client) send(paths ...string) {
 	require.NoError(c.t, err)
 }
 
-// expect reads a response.
+// expect reads a response with that body.
 func (c *client) expect(body string) {
 	c.t.Helper()
 	res, err := http.ReadResponse(c.in, nil)
@@ -194,7 +194,7 @@ func (c *client) expectEnd() {
 	require.ErrorIs(c.t, err, io.EOF)
 }
 
-// parked sends a request that parks and returns who waits.
+// parked sends a request that parks and returns its guest.
 func (i *inn) parked(c *client) *visitor {
 	c.send("/park")
 	return <-i.arrived

@@ -16,14 +16,14 @@ import (
 
 const (
 	shards = 64
-	// lingerTime is how long a connection that is to end waits for the client to end it too. Closed at once, with
-	// bytes of the client's unread, it would be reset, and the client might lose its answer.
+	// lingerTime is how long a half-closed connection waits for the client to close its side. If it were closed at once, with bytes of the
+	// client unread, TCP would reset it, and the client might lose its answer.
 	lingerTime = 500 * time.Millisecond
-	// batch is how many events are taken at a time.
+	// batch is how many events one wait returns at most.
 	batch = 256
 )
 
-// Lot keeps connections that wait.
+// Lot keeps connections that wait. It is safe for concurrent use.
 type Lot struct {
 	cfg      Config
 	metrics  *Metrics
@@ -31,20 +31,20 @@ type Lot struct {
 	wheel    wheel
 	returned *returned
 	shards   [shards]shard
-	// generation tells apart those that had the same descriptor one after the other.
+	// generation tells apart connections that used the same descriptor one after the other.
 	generation atomic.Uint32
-	// unread is how many bytes wait for their clients to take them.
+	// unread is how many written bytes clients have not read yet.
 	unread atomic.Int64
 	// ended is closed when the Lot's goroutine has ended.
 	ended chan struct{}
-	// stopped: nobody looks at sockets or at the clock any more.
+	// stopped: sockets and deadlines are not watched any more.
 	stopped atomic.Bool
 
 	mu sync.Mutex
-	// guests counts those who have not left.
+	// guests counts the guests that have not left.
 	guests   int
 	draining bool
-	// settled is closed when guests has come down to 0, if somebody waits for that.
+	// settled is closed when guests reaches 0. It is nil if nobody waits for that.
 	settled chan struct{}
 }
 
@@ -54,7 +54,7 @@ type shard struct {
 	spots []*Spot
 }
 
-// New makes a Lot. Its connections come back at Returned.
+// New makes a Lot. Its connections go back through Returned.
 func New(cfg Config, m *Metrics) (*Lot, error) {
 	p, err := newPoller()
 	if err != nil {
@@ -67,11 +67,11 @@ func New(cfg Config, m *Metrics) (*Lot, error) {
 	return l, nil
 }
 
-// Returned is the listener at which connections come back with the client's next request. An http.Server serves it.
+// Returned is the listener through which connections come back with the client's next request. An http.Server has to serve it.
 func (l *Lot) Returned() net.Listener { return l.returned }
 
-// Take takes the connection of r over, by hijack, for guest to wait on. If it returns ErrUnable, nothing has happened
-// and r is to be answered as usual. After ErrLost it cannot be answered any more.
+// Take takes over the connection of r, with hijack, for guest. If it returns ErrUnable the connection is untouched, and r can be answered
+// as usual. After ErrLost r cannot be answered any more.
 func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, error), guest Guest) (*Spot, error) {
 	at, ok := r.Context().Value(connKey{}).(mark)
 	if !ok || at.lot != l || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.ContentLength != 0 {
@@ -97,11 +97,11 @@ func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, 
 		return nil, ErrLost
 	}
 	s.keep(conn, buffered.Reader)
-	_ = conn.Close() // the descriptor of the server's; the connection lives on in ours
+	_ = conn.Close() // closes the server's descriptor; ours keeps the connection open
 	return s, nil
 }
 
-// duplicate makes a descriptor of our own. What package net keeps of a connection is more than we keep of a poll.
+// duplicate makes a second descriptor of the connection. Keeping the net.Conn would take more memory than a parked poll does.
 func duplicate(c net.Conn) (fd int, err error) {
 	if h, ok := c.(*heldConn); ok {
 		c = h.Conn
@@ -147,7 +147,7 @@ func (l *Lot) isDraining() bool {
 	return l.draining
 }
 
-// Drain takes no more connections, waits until all guests have left, and lets idle connections go.
+// Drain takes over no more connections, closes or hands back idle ones, and waits until all guests have left or ctx ends.
 func (l *Lot) Drain(ctx context.Context) error {
 	l.mu.Lock()
 	l.draining = true
@@ -170,12 +170,12 @@ func (l *Lot) Drain(ctx context.Context) error {
 	}
 }
 
-// Stop ends everything. Guests that still wait are told that their client has gone.
+// Stop ends the Lot. Guests that still wait are told that their client has gone.
 func (l *Lot) Stop() {
 	l.mu.Lock()
 	l.draining = true
 	l.mu.Unlock()
-	// Whoever begins to wait before this line is found below; who comes later sees it.
+	// The loop below finds a guest that began to wait before this store; a later Wait sees it.
 	l.stopped.Store(true)
 	l.poller.close()
 	<-l.ended
@@ -227,7 +227,7 @@ func (l *Lot) all() []*Spot {
 	return list
 }
 
-// watch is the Lot's goroutine: it looks at the sockets and at the clock.
+// watch is the Lot's goroutine. It watches sockets and deadlines.
 func (l *Lot) watch() {
 	defer close(l.ended)
 	events := make([]unix.EpollEvent, batch)
@@ -248,7 +248,7 @@ func (l *Lot) watch() {
 	}
 }
 
-// setAlarm bounds the wait for events, if there are deadlines.
+// setAlarm limits the wait for events to a tick, if there are deadlines.
 func (l *Lot) setAlarm() {
 	l.wheel.mu.Lock()
 	defer l.wheel.mu.Unlock()

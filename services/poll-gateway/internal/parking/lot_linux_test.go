@@ -40,7 +40,7 @@ func TestAnAnsweredConnectionServesTheNextRequest(t *testing.T) {
 }
 
 func TestRequestsSentAheadAreAnsweredInTheirOrder(t *testing.T) {
-	// Together they are more than the server reads at a time.
+	// Together they are longer than one read of the server.
 	long := "/" + strings.Repeat("a", 3000)
 	i := newInn(t, quick)
 	c := i.dial()
@@ -89,7 +89,7 @@ func TestAClientThatGoesIsNoticed(t *testing.T) {
 			if ahead != nil {
 				c.send(ahead...)
 			}
-			require.NoError(t, c.Conn.(*net.TCPConn).SetLinger(0)) // a reset
+			require.NoError(t, c.Conn.(*net.TCPConn).SetLinger(0)) // a TCP reset
 			require.NoError(t, c.Close())
 			eventually(t, v.gone)
 		})
@@ -147,7 +147,7 @@ func TestAConnectionThatIsToEndEnds(t *testing.T) {
 	i.last.Store(true)
 	c := i.dial()
 	v := i.parked(c)
-	c.send("/ignored") // unread bytes must not make the answer be lost
+	c.send("/ignored") // unread bytes must not cost the client its answer
 	v.answer("last")
 	c.expect("last")
 	c.expectEnd()
@@ -203,7 +203,7 @@ func TestWhoBeginsToWaitInAStoppedLotIsLetGo(t *testing.T) {
 	c := i.dial()
 	v := i.parked(c)
 	v.spot.mu.Lock()
-	v.spot.state = fresh // as if it had just come
+	v.spot.state = fresh // as if just taken over
 	v.spot.mu.Unlock()
 	i.lot.Stop()
 	v.spot.Wait(time.Minute)

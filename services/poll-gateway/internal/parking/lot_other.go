@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Lot keeps no connections on this system.
+// Lot takes over no connections on this system.
 type Lot struct{ returned *returned }
 
-// New makes a Lot that can take nothing over.
+// New makes a Lot that can take over no connection.
 func New(Config, *Metrics) (*Lot, error) { return &Lot{returned: newReturned()}, nil }
 
-// Returned is a listener at which nothing comes.
+// Returned is a listener that accepts nothing.
 func (l *Lot) Returned() net.Listener { return l.returned }
 
 // Take returns ErrUnable.

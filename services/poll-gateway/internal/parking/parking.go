@@ -1,9 +1,8 @@
-// Package parking keeps the connections of clients that wait for an answer, or for the next part of one. A Lot takes such a
-// connection over from the HTTP server and keeps only the socket and a small record: no goroutine, no request, no buffers.
-// What is written it writes as it is: it knows nothing of HTTP. When the answer is complete the connection waits on for the
-// client's next request, and then goes back to the HTTP server.
+// Package parking keeps the connections of clients that wait for an answer, or for the next part of one. A Lot takes such a connection
+// over from the HTTP server and keeps only the socket and a small record: no goroutine, no request, no buffers. It writes bytes as given
+// and knows nothing of HTTP. After the answer the connection waits for the client's next request, and then goes back to the HTTP server.
 //
-// It works on Linux, for HTTP/1.1 on plain TCP. Elsewhere nothing can be taken over, and whoever wants to wait blocks.
+// It works on Linux, for HTTP/1.1 on plain TCP. Elsewhere no connection can be taken over, and the handler has to block.
 package parking
 
 import (
@@ -14,50 +13,50 @@ import (
 )
 
 var (
-	// ErrUnable means that a connection cannot be taken over: nothing has happened to it.
+	// ErrUnable means that a connection cannot be taken over, and is untouched.
 	ErrUnable = errors.New("parking: connection cannot be taken over")
-	// ErrLost means that a connection broke while it was taken over.
+	// ErrLost means that a connection broke during the takeover.
 	ErrLost = errors.New("parking: connection lost")
-	// ErrSlow means that a client did not take its answer in time.
+	// ErrSlow means that a client did not read its answer in time.
 	ErrSlow = errors.New("parking: client does not take its answer")
-	// ErrUnread means that clients leave so much unread already that this one's answer was not kept as well.
+	// ErrUnread means that clients have left too many bytes unread already, so this answer was not buffered.
 	ErrUnread = errors.New("parking: too many answers are unread")
-	// ErrStopped means that the Lot was stopped before the client had taken its answer.
+	// ErrStopped means that the Lot was stopped before the client had read its answer.
 	ErrStopped = errors.New("parking: stopped")
 )
 
-// Guest is who waits on a connection. A Lot has one goroutine that calls these methods, so they must not block. Which of
-// Expired, Gone and a Write comes first is the guest's to decide: all of them may happen at the same instant.
+// Guest is the owner of a parked connection. One goroutine of the Lot calls these methods, so they must not block. Expired, Gone and a
+// Write may happen at the same instant: the guest decides which comes first.
 type Guest interface {
-	// Expired is called when the time of the last Wait is over.
+	// Expired is called when the time of the last Wait has passed.
 	Expired()
-	// Gone is called when the client has closed the connection. The guest releases it, unless it has written.
+	// Gone is called when the client has closed the connection. The guest then calls Release, unless it has called Write.
 	Gone()
-	// Written is called once for each Write: with nil when the system has taken all of it, else with what went wrong. The guest
-	// writes more, waits again, or releases the connection; after a fault it releases it. If the client takes everything at
-	// once, Written is called before Write returns.
+	// Written is called once for each Write: with nil when the kernel has taken all bytes, else with the error. The guest then writes more,
+	// waits again, or releases the connection; after an error it must release it. If the kernel takes everything at once, Written is called
+	// before Write returns.
 	Written(err error)
 }
 
-// Config is what can be set.
+// Config holds the settings.
 type Config struct {
 	// IdleTimeout is how long an answered connection waits for the client's next request.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long a client may take to read what is written at once.
+	// WriteTimeout is how long a client may take to read the bytes of one Write.
 	WriteTimeout time.Duration
-	// MaxUnread bounds the bytes that were written and that clients have not taken yet, of all of them together.
+	// MaxUnread limits the bytes that were written and that clients have not read yet, over all connections.
 	MaxUnread int64
 }
 
 type connKey struct{}
 
-// mark is what the context of a connection's requests tells of it.
+// mark is what a connection's context holds for Take.
 type mark struct {
 	lot  *Lot
 	conn net.Conn
 }
 
-// ConnContext is for http.Server: it lets Take find the connection of a request.
+// ConnContext is for http.Server.ConnContext. It lets Take find the connection of a request.
 func (l *Lot) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, mark{l, c})
 }

@@ -10,8 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a poller looks out for. A socket is reported once, and then not before it is armed again. That it is broken is
-// reported whatever else is asked for.
+// What a poller waits for. It reports a socket once, and again only after it was armed again. It reports a broken socket in any case.
 const (
 	forBreak  = unix.EPOLLONESHOT
 	forEnd    = unix.EPOLLONESHOT | unix.EPOLLRDHUP
@@ -19,7 +18,7 @@ const (
 	forRoom   = unix.EPOLLONESHOT | unix.EPOLLOUT
 )
 
-// poller is an epoll instance. The Go runtime watches it as it does any other file, so that waiting takes no thread.
+// poller is an epoll instance. The Go runtime polls it like any other file, so waiting takes no thread.
 type poller struct {
 	file *os.File
 	raw  syscall.RawConn
@@ -48,7 +47,7 @@ func (p *poller) control(op, fd int, generation, events uint32) error {
 	return errors.Join(failed, err)
 }
 
-// wait returns the events that are there, as soon as there are some or the deadline has passed.
+// wait blocks until there are events, and returns them, or until the deadline has passed.
 func (p *poller) wait(events []unix.EpollEvent) (n int, err error) {
 	var fault error
 	err = p.raw.Read(func(fd uintptr) bool {
@@ -68,7 +67,7 @@ func (p *poller) wait(events []unix.EpollEvent) (n int, err error) {
 	return max(n, 0), fault
 }
 
-// until sets the deadline of wait; the zero time is none.
+// until sets the deadline of wait; the zero time means none.
 func (p *poller) until(t time.Time) { _ = p.file.SetReadDeadline(t) }
 
 func (p *poller) close() { _ = p.file.Close() }

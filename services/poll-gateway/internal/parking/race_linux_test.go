@@ -14,15 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEverythingAtTheSameInstant has clients leave, deadlines pass, answers come and the Lot drain and stop all at once.
-// Who stays is answered whole or is told by the end of the connection, and nobody is left.
+// TestEverythingAtTheSameInstant makes clients leave, deadlines pass, answers come and the Lot drain and stop at once. A client that
+// stays gets a whole answer or the end of its connection, and no guest is left.
 func TestEverythingAtTheSameInstant(t *testing.T) {
 	const crowd, rounds = 100, 20
 	before := descriptors(t)
 	for range rounds {
 		everythingAtOnce(t, crowd)
 	}
-	require.Eventually(t, func() bool { return descriptors(t) <= before+4 }, patience, time.Millisecond) // the runtime's own
+	require.Eventually(t, func() bool { return descriptors(t) <= before+4 }, patience, time.Millisecond) // up to 4 are the runtime's
 }
 
 func everythingAtOnce(t *testing.T, crowd int) {

@@ -12,7 +12,7 @@ type heldConn struct {
 	held []byte
 }
 
-// Read gives what was read before, then what comes.
+// Read returns the held bytes first.
 func (c *heldConn) Read(b []byte) (int, error) {
 	if len(c.held) == 0 {
 		return c.Conn.Read(b)
@@ -24,7 +24,7 @@ func (c *heldConn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// socket is a connection on its way back to the server.
+// socket is a connection that goes back to the server.
 type socket struct {
 	fd   int
 	held []byte
@@ -43,7 +43,7 @@ func newReturned() *returned {
 	return &returned{wake: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// push hands a socket over, or closes it if nobody accepts any more.
+// push queues a socket for Accept, or closes it if the listener is closed.
 func (r *returned) push(s socket) {
 	r.mu.Lock()
 	ended := r.ended
@@ -94,10 +94,10 @@ func (r *returned) Accept() (net.Conn, error) {
 	}
 }
 
-// conn makes the socket one of package net again.
+// conn makes a net.Conn of the socket.
 func (s socket) conn() (net.Conn, error) {
 	file := os.NewFile(uintptr(s.fd), "tcp")
-	c, err := net.FileConn(file) // has a descriptor of its own
+	c, err := net.FileConn(file) // duplicates the descriptor
 	_ = file.Close()
 	if err != nil {
 		return nil, err

@@ -11,41 +11,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what a Spot's connection is there for.
+// state is the state of a Spot.
 type state uint8
 
 const (
-	// fresh: taken over; nobody looks at it yet.
+	// fresh: taken over, and not watched yet.
 	fresh state = iota
-	// waiting: the guest waits; the client and the clock are watched.
+	// waiting: the guest waits; the client and the deadline are watched.
 	waiting
-	// writing: the client has not taken all of what the guest wrote.
+	// writing: the kernel has not taken all bytes of the guest yet.
 	writing
-	// written: all is out, or could not be written; the guest decides what is next.
+	// written: the write has ended or failed; the guest decides what is next.
 	written
-	// idle: the guest has left; the client's next request is awaited.
+	// idle: the guest has left; the Lot waits for the client's next request.
 	idle
 	// lingering: our side is closed, the client's is not.
 	lingering
-	// ended: the descriptor is not ours any more.
+	// ended: the descriptor is closed or handed back.
 	ended
 
 	states
 )
 
-// step is what moves a Spot from one state to another.
+// step is an event that moves a Spot from one state to another.
 type step uint8
 
 const (
 	// toWait and toWrite: the guest calls Wait or Write.
 	toWait step = iota
 	toWrite
-	// wrote: a write has ended, well or not.
+	// wrote: a write has ended or failed.
 	wrote
-	// keeps and closes: the guest calls Release, and the connection lives on or not.
+	// keeps and closes: the guest calls Release, with keep or without.
 	keeps
 	closes
-	// clientGone and timeUp: the client has closed the connection, or the deadline has passed.
+	// clientGone and timeUp: the client has closed the connection; the deadline has passed.
 	clientGone
 	timeUp
 
@@ -53,13 +53,13 @@ const (
 )
 
 const (
-	// ignored is the next state of a step that means nothing: no step leads back to fresh.
+	// ignored marks a step without effect in a state: no step leads back to fresh.
 	ignored = fresh
-	// told is the next state of a step that the guest is told of. The state stays: the guest decides what is next.
+	// told marks a step of which the guest is told. The state stays: the guest decides what is next.
 	told = states
 )
 
-// transitions is the table of a Spot. Of steps that happen at the same instant, the second finds nothing left to do.
+// transitions is the state machine of a Spot. If two steps happen at the same instant, the second one has no effect.
 var transitions = [states][steps]state{
 	fresh:     {toWait: waiting, toWrite: writing, keeps: ended, closes: ended},
 	waiting:   {toWait: waiting, toWrite: writing, keeps: ended, closes: ended, clientGone: told, timeUp: told},
@@ -70,7 +70,7 @@ var transitions = [states][steps]state{
 	ended:     {},
 }
 
-// move takes a step, and reports whether it means anything in the present state. s.mu is held.
+// move takes a step, and reports whether it has an effect in the present state. s.mu is held.
 func (s *Spot) move(e step) bool {
 	next := transitions[s.state][e]
 	if next != ignored && next != told {
@@ -88,26 +88,26 @@ type Spot struct {
 
 	mu    sync.Mutex
 	state state
-	// spoken: the client has sent something since its request. It stays in the socket.
+	// spoken: the client has sent more after its request. That stays in the socket.
 	spoken bool
-	// armed is what the poller looks out for; 0 once it has reported something.
+	// armed is what the poller waits for; 0 once it has reported something.
 	armed uint32
 	guest Guest
-	// more is nil for most.
+	// more is nil for most Spots.
 	more *more
 }
 
-// more is what only some Spots have.
+// more is state that only some Spots need.
 type more struct {
-	// held was read together with the request: the beginning of the client's next one.
+	// held is the beginning of the client's next request, read together with this one.
 	held []byte
-	// rest is what the client has not taken of what was written.
+	// rest is what the kernel has not taken yet of a write.
 	rest []byte
 }
 
-// keep copies what was read ahead.
+// keep copies the bytes that were read ahead.
 func (s *Spot) keep(c net.Conn, r *bufio.Reader) {
-	ahead, _ := r.Peek(r.Buffered()) // what is buffered can be peeked at
+	ahead, _ := r.Peek(r.Buffered()) // cannot fail: these bytes are buffered
 	ahead = append([]byte(nil), ahead...)
 	if h, ok := c.(*heldConn); ok {
 		ahead = append(ahead, h.held...)
@@ -119,19 +119,19 @@ func (s *Spot) keep(c net.Conn, r *bufio.Reader) {
 	}
 }
 
-// arm has the poller look out for something. s.mu is held.
+// arm sets what the poller waits for. s.mu is held.
 func (s *Spot) arm(events uint32) {
 	if s.armed == events {
 		return
 	}
 	s.armed = events
-	// It fails only if the descriptor is not there, and that it is.
+	// It fails only for an unknown descriptor, and this one is registered.
 	_ = s.lot.poller.control(unix.EPOLL_CTL_MOD, s.fd, s.generation, events)
 }
 
-// Wait has the Lot watch the client and the clock: the guest is told when the client has gone, and when d has passed. It may
-// follow a Write that has ended, for the guest to write again later, or another Wait, whose time it replaces. While a write is
-// under way, and after Release, it does nothing.
+// Wait makes the Lot watch the client and the clock: it calls the guest's Gone when the client has closed the connection, and Expired
+// after d. Wait may follow a completed Write, so that the guest can write again later, or another Wait, whose time it replaces. During a
+// write, and after Release, it does nothing.
 func (s *Spot) Wait(d time.Duration) {
 	s.mu.Lock()
 	if !s.move(toWait) {
@@ -149,8 +149,8 @@ func (s *Spot) Wait(d time.Duration) {
 	s.armForClient()
 }
 
-// armForClient looks out for the client. One that has sent something ahead of its answer would be reported for ever: from
-// then on it is only noticed when it ends its connection.
+// armForClient watches the client. If the client has sent data ahead of its answer, the poller would report it for ever: from then on
+// only the end of the connection is watched.
 func (s *Spot) armForClient() {
 	if s.spoken {
 		s.arm(forEnd)
@@ -159,12 +159,12 @@ func (s *Spot) armForClient() {
 	s.arm(forClient)
 }
 
-// Write sends bytes to the client: a response, or the next part of one. It does not wait: what the client does not take at once,
-// it is given when it does, within the time to write. The guest is told when all is out, and must not write again before.
-// The bytes are kept until then, and not changed: many connections may be given the same.
+// Write sends bytes to the client: a response, or the next part of one. It does not block: bytes that the kernel does not take at once
+// are sent when the client makes room, within WriteTimeout. The Lot calls Written when all are out; the guest must not write again
+// before. Until then the Lot keeps b and does not modify it, so many connections may share it.
 func (s *Spot) Write(b []byte) { s.WriteParts(b) }
 
-// WriteParts is Write for bytes that lie in several places, such as a head of one's own and a body that others are given, too.
+// WriteParts is Write for bytes in several slices, such as a head of this connection and a shared body.
 func (s *Spot) WriteParts(parts ...[]byte) {
 	s.mu.Lock()
 	if !s.move(toWrite) {
@@ -175,7 +175,7 @@ func (s *Spot) WriteParts(parts ...[]byte) {
 	s.write(parts)
 }
 
-// write goes on with a write. s.mu is held, and released.
+// write continues a write. s.mu is held, and released.
 func (s *Spot) write(parts [][]byte) {
 	for {
 		n, err := unix.Writev(s.fd, parts)
@@ -195,7 +195,7 @@ func (s *Spot) write(parts [][]byte) {
 	}
 }
 
-// after is what is left of parts after their first n bytes.
+// after returns parts without their first n bytes.
 func after(parts [][]byte, n int) [][]byte {
 	for len(parts) > 0 && n >= len(parts[0]) {
 		n -= len(parts[0])
@@ -207,7 +207,7 @@ func after(parts [][]byte, n int) [][]byte {
 	return parts
 }
 
-// writeLater keeps what the client has not taken. s.mu is held, and released.
+// writeLater buffers what the kernel has not taken. s.mu is held, and released.
 func (s *Spot) writeLater(rest []byte) {
 	l := s.lot
 	if s.more == nil {
@@ -252,7 +252,7 @@ func (s *Spot) dropRest() {
 	}
 }
 
-// Release ends the guest's stay. If keep is set and the client has been sent all that was written, the connection waits for its
+// Release ends the guest's use of the connection. If keep is set and all writes were successful, the connection waits for the client's
 // next request; else it is closed.
 func (s *Spot) Release(keep bool) {
 	s.mu.Lock()
@@ -300,7 +300,7 @@ func (s *Spot) linger() {
 	s.arm(forClient)
 }
 
-// forget takes the socket out of everything. s.mu is held.
+// forget unregisters the socket everywhere. s.mu is held.
 func (s *Spot) forget() {
 	s.state = ended
 	s.dropRest()
@@ -326,7 +326,7 @@ func (s *Spot) handBack() {
 	s.lot.returned.push(back)
 }
 
-// letGo hands an idle connection back if a request is there, and else closes it. s.mu is held.
+// letGo hands an idle connection back if a request has come, and else closes it. s.mu is held.
 func (s *Spot) letGo() {
 	if n, err := s.peek(); err == nil && n > 0 {
 		s.handBack()
@@ -335,7 +335,7 @@ func (s *Spot) letGo() {
 	s.close()
 }
 
-// peek reports whether the client has sent something: 0 and no error is the end of what it sends.
+// peek returns whether the client has sent something: 0 without an error means that it has closed its side.
 func (s *Spot) peek() (n int, err error) {
 	var b [1]byte
 	for {
@@ -346,7 +346,7 @@ func (s *Spot) peek() (n int, err error) {
 	}
 }
 
-// event is called when the socket is reported. An old report, of what was looked out for before, does no harm.
+// event handles a report of the poller. A late report, of what was armed before, does no harm.
 func (s *Spot) event(events uint32) {
 	s.mu.Lock()
 	s.armed = 0
@@ -363,13 +363,13 @@ func (s *Spot) event(events uint32) {
 		return
 	case idle:
 		if _, err := s.peek(); errors.Is(err, unix.EAGAIN) {
-			s.arm(forClient) // the report is an old one
+			s.arm(forClient) // a late report
 			break
 		}
 		s.letGo()
 	case lingering:
 		if n, err := s.peek(); (err == nil && n > 0) || errors.Is(err, unix.EAGAIN) {
-			s.arm(forBreak) // more than it was asked for: the deadline ends it
+			s.arm(forBreak) // the client has not closed: the deadline ends it
 			break
 		}
 		s.close()

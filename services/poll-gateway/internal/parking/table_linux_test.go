@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// witness is a guest that notes what it is told.
+// witness is a guest that records its calls.
 type witness struct{ told []string }
 
 func (w *witness) Expired()      { w.told = append(w.told, "expired") }
 func (w *witness) Gone()         { w.told = append(w.told, "gone") }
 func (w *witness) Written(error) { w.told = append(w.told, "written") }
 
-// placed is a Spot of one end of a pair of sockets. Nobody watches its Lot: a test reports what happens.
+// placed is a Spot for one end of a socket pair. Its Lot's goroutine has ended: the test reports the events.
 type placed struct {
 	*Spot
 	*witness
 	peer int
 }
 
-// more than a socket takes while nobody reads.
+// flood is more than a socket takes while nobody reads.
 var flood = make([]byte, 700<<10)
 
 func place(t *testing.T, in state) *placed {
@@ -40,7 +40,7 @@ func place(t *testing.T, in state) *placed {
 	t.Cleanup(func() {
 		require.NoError(t, unix.Close(p.peer))
 		l.Stop()
-		p.Release(false) // a guest that was told does so
+		p.Release(false) // a guest that was called does so
 		if p.state == lingering || p.state == idle {
 			p.abandon()
 		}
@@ -67,7 +67,7 @@ func place(t *testing.T, in state) *placed {
 	return p
 }
 
-// take has a step happen, and returns the state that an entry of the table has it lead to.
+// take makes a step happen, and returns the state to which an entry of the table should lead.
 func (p *placed) take(t *testing.T, e step, entry state) state {
 	switch e {
 	case toWait:
@@ -75,10 +75,10 @@ func (p *placed) take(t *testing.T, e step, entry state) state {
 	case toWrite:
 		p.Write([]byte("x"))
 		if entry == writing {
-			return written // it is taken at once
+			return written // the kernel takes it at once
 		}
 	case wrote:
-		for buf := make([]byte, len(flood)); ; { // the client reads, and the socket is reported
+		for buf := make([]byte, len(flood)); ; { // the client reads, and the poller reports the socket
 			if n, err := unix.Read(p.peer, buf); n <= 0 || err != nil {
 				break
 			}
@@ -101,7 +101,7 @@ func (p *placed) take(t *testing.T, e step, entry state) state {
 	return entry
 }
 
-// TestTheTableOfASpotIsWhatItDoes has every step happen in every state.
+// TestTheTableOfASpotIsWhatItDoes tries every step in every state.
 func TestTheTableOfASpotIsWhatItDoes(t *testing.T) {
 	notices := map[step]string{clientGone: "gone", timeUp: "expired"}
 	for in := range states {
@@ -158,7 +158,7 @@ func TestWhileAWriteIsUnderWayNothingElseBegins(t *testing.T) {
 	require.Zero(t, p.lot.wheel.count, "and there is no deadline left of it")
 }
 
-// TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed as soon as the guest waits.
+// TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed when the guest calls Wait.
 func TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed(t *testing.T) {
 	i := newInn(t, quick)
 	c := i.dial()
@@ -170,7 +170,7 @@ func TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed(t *testing.T) {
 	v.spot.Write([]byte("part"))
 	eventually(t, held.written)
 	require.NoError(t, c.Close())
-	require.Eventually(t, func() bool { // it is reported, and means nothing yet
+	require.Eventually(t, func() bool { // reported, but without effect in this state
 		v.spot.mu.Lock()
 		defer v.spot.mu.Unlock()
 		return v.spot.armed == 0

@@ -6,22 +6,22 @@ import (
 )
 
 const (
-	// tick is how exact deadlines are: they are met up to a tick late, never early.
+	// tick is the resolution of deadlines: they fire up to a tick late, never early.
 	tick = 100 * time.Millisecond
-	// slots is the size of the wheel. A deadline further away than a turn of it stays for another turn.
+	// slots is the size of the wheel. A deadline further away than one turn stays for another turn.
 	slots = 1024
 )
 
-// wheel is a hashed timer wheel (Varghese and Lauck, SOSP 1987, scheme 6): setting and clearing a deadline cost the same
-// however many there are.
+// wheel is a hashed timer wheel (Varghese and Lauck, SOSP 1987, scheme 6): the cost of setting and clearing a deadline does not depend on
+// their number.
 type wheel struct {
 	start time.Time
-	// wake is called, with mu held, when the first deadline is set: nobody may be watching the clock.
+	// wake is called, with mu held, for the first deadline: the watcher may sleep without a timeout.
 	wake func()
 
 	mu    sync.Mutex
 	slots [slots]*Spot
-	// seen is the last tick that was looked at.
+	// seen is the last tick that expired has handled.
 	seen  int64
 	count int
 }
@@ -35,13 +35,13 @@ type timing struct {
 
 func (w *wheel) elapsed() int64 { return int64(time.Since(w.start) / tick) }
 
-// set gives s a deadline, in place of any it has.
+// set gives s a deadline, and replaces any that it has.
 func (w *wheel) set(s *Spot, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unlink(s)
 	if w.count == 0 {
-		w.seen = w.elapsed() // an empty wheel has nothing to look at
+		w.seen = w.elapsed() // an empty wheel has missed nothing
 	}
 	due := time.Since(w.start) + d
 	s.timing.due = max(int64((due+tick-1)/tick), w.seen+1)
@@ -56,14 +56,14 @@ func (w *wheel) set(s *Spot, d time.Duration) {
 	}
 }
 
-// clear takes the deadline away.
+// clear removes the deadline of s.
 func (w *wheel) clear(s *Spot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unlink(s)
 }
 
-// unlink takes s off the wheel, if it is on it. w.mu is held.
+// unlink removes s from the wheel, if it is there. w.mu is held.
 func (w *wheel) unlink(s *Spot) {
 	t := &s.timing
 	if !t.linked {
@@ -81,7 +81,7 @@ func (w *wheel) unlink(s *Spot) {
 	w.count--
 }
 
-// expired takes those off the wheel whose deadline has passed.
+// expired removes and returns the Spots whose deadline has passed.
 func (w *wheel) expired() []*Spot {
 	w.mu.Lock()
 	defer w.mu.Unlock()

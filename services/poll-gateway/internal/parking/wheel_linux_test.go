@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// turned is a wheel as it is some time after it was made.
+// turned advances a wheel by d.
 func turned(w *wheel, d time.Duration) { w.start = w.start.Add(-d) }
 
 func TestADeadlineIsMetOnceAndNeverEarly(t *testing.T) {

@@ -43,36 +43,36 @@ func (m leakChecked) Run() int {
 
 const goodPassword = "correct horse"
 
-// faults are the proxy's faults, by path.
+// member is an account of a fakeServer.
 type member struct {
 	name, password string
 	keys           []string
 	inbox          []api.Message
 }
 
-// hall is a server with accounts and, before it, a proxy that can lose answers.
-type hall struct {
+// fakeServer is a server with accounts, behind a proxy that can lose answers.
+type fakeServer struct {
 	t   *testing.T
 	url string
 
 	mu      sync.Mutex
 	members map[string]*member
-	// sessions are the members by token; those that have ended are nil.
+	// sessions are the members by token; nil after the session has ended.
 	sessions map[string]*member
 	// faults are the faults of the proxy, by path.
 	faults map[string]fault
-	// during is called while a request to a path is under way, by path.
+	// during holds, by path, what to call while a request is under way.
 	during map[string]func()
 }
 
-// fault is what comes of a request: whether the server gets it, and what its client is answered.
+// fault is what happens to a request: whether the server gets it, and what its client is answered.
 type fault struct {
 	lost   bool
 	answer func(w http.ResponseWriter)
 }
 
-func newHall(t *testing.T) *hall {
-	h := &hall{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}
+func newFakeServer(t *testing.T) *fakeServer {
+	h := &fakeServer{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}
 	mux := http.NewServeMux()
 	h.routes(mux)
 	mux.HandleFunc("GET /api/messages/history", h.history)
@@ -83,8 +83,8 @@ func newHall(t *testing.T) *hall {
 	return h
 }
 
-// routes are those of accounts and keys.
-func (h *hall) routes(mux *http.ServeMux) {
+// routes adds the routes of accounts and keys.
+func (h *fakeServer) routes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/auth/register", h.register)
 	mux.HandleFunc("POST /api/auth/login", h.login)
 	mux.HandleFunc("POST /api/auth/logout", h.logout)
@@ -94,7 +94,7 @@ func (h *hall) routes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/keys/user/{name}/history", h.keys)
 }
 
-func (h *hall) proxy(next http.Handler) http.Handler {
+func (h *fakeServer) proxy(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
 		during, f := h.during[r.URL.Path], h.faults[r.URL.Path]
@@ -113,19 +113,19 @@ func (h *hall) proxy(next http.Handler) http.Handler {
 	})
 }
 
-func (h *hall) fail(path string, f fault) {
+func (h *fakeServer) fail(path string, f fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.faults[path] = f
 }
 
-func (h *hall) heal() {
+func (h *fakeServer) heal() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(h.faults)
 }
 
-func (h *hall) on(path string, f func()) {
+func (h *fakeServer) on(path string, f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.during[path] = f
@@ -147,13 +147,13 @@ func read[T any](r *http.Request) (v T) {
 	return v
 }
 
-func (h *hall) open(w http.ResponseWriter, status int, who *member) {
+func (h *fakeServer) open(w http.ResponseWriter, status int, who *member) {
 	token := fmt.Sprint("token", len(h.sessions))
 	h.sessions[token] = who
 	reply(w, status, api.SessionResponse{Token: token, Username: who.name})
 }
 
-func (h *hall) register(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) register(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := read[api.RegisterRequest](r)
@@ -168,7 +168,7 @@ func (h *hall) register(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *hall) login(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) login(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q := read[api.LoginRequest](r)
@@ -180,8 +180,8 @@ func (h *hall) login(w http.ResponseWriter, r *http.Request) {
 	h.open(w, 200, who)
 }
 
-// caller is who makes a request. Whoever has no session is told so.
-func (h *hall) caller(w http.ResponseWriter, r *http.Request) *member {
+// caller returns who makes a request. It answers a request without a session.
+func (h *fakeServer) caller(w http.ResponseWriter, r *http.Request) *member {
 	who := h.sessions[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	if who == nil {
 		refuse(w, 401, api.CodeTokenRevoked, "the token was revoked")
@@ -189,7 +189,7 @@ func (h *hall) caller(w http.ResponseWriter, r *http.Request) *member {
 	return who
 }
 
-func (h *hall) logout(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) logout(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.caller(w, r) != nil {
@@ -198,7 +198,7 @@ func (h *hall) logout(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *hall) updateKey(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) updateKey(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
@@ -209,7 +209,7 @@ func (h *hall) updateKey(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *hall) key(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) key(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	who := h.members[strings.ToLower(r.PathValue("name"))]
@@ -220,7 +220,7 @@ func (h *hall) key(w http.ResponseWriter, r *http.Request) {
 	reply(w, 200, api.UserKeyResponse{Username: who.name, PublicKey: who.keys[len(who.keys)-1], Version: len(who.keys)})
 }
 
-func (h *hall) keys(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) keys(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	who := h.members[strings.ToLower(r.PathValue("name"))]
@@ -235,7 +235,7 @@ func (h *hall) keys(w http.ResponseWriter, r *http.Request) {
 	reply(w, 200, answer)
 }
 
-func (h *hall) history(w http.ResponseWriter, r *http.Request) {
+func (h *fakeServer) history(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
@@ -243,8 +243,8 @@ func (h *hall) history(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write puts a message of Bob's into a member's inbox, sealed for one of its keys.
-func (h *hall) write(name string, version int, text string) {
+// write puts a message of Bob's into a member's inbox, sealed for one of the member's keys.
+func (h *fakeServer) write(name string, version int, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	who := h.members[strings.ToLower(name)]
@@ -259,14 +259,14 @@ func (h *hall) write(name string, version int, text string) {
 }
 
 // account looks a member up.
-func (h *hall) account(name string) *member {
+func (h *fakeServer) account(name string) *member {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.members[strings.ToLower(name)]
 }
 
-// open reports whether a session is open.
-func (h *hall) isOpen(token string) bool {
+// isOpen reports whether a session is open.
+func (h *fakeServer) isOpen(token string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sessions[token] != nil
@@ -275,14 +275,14 @@ func (h *hall) isOpen(token string) bool {
 // machine is a computer with profiles, for a server.
 type machine struct {
 	t            *testing.T
-	hall         *hall
+	fakeServer   *fakeServer
 	home, server string
-	// password is what is typed where one is asked for.
+	// password is the answer to password prompts.
 	password string
 }
 
-func newMachine(t *testing.T, h *hall) *machine {
-	return &machine{t: t, hall: h, home: t.TempDir(), server: h.url, password: goodPassword}
+func newMachine(t *testing.T, h *fakeServer) *machine {
+	return &machine{t: t, fakeServer: h, home: t.TempDir(), server: h.url, password: goodPassword}
 }
 
 // output is what a command prints. It can be read while the command runs.
@@ -303,7 +303,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// path is the path of a file in a member's profile.
+// run runs a command to its end.
 func (m *machine) run(args ...string) (out string, status int) {
 	var o output
 	status = m.runInto(m.t.Context(), &o, args...)
@@ -324,7 +324,7 @@ func (m *machine) mustRun(args ...string) string {
 	return out
 }
 
-// path is that of a file of a member's profile.
+// path is the path of a file in a member's profile.
 func (m *machine) path(name, file string) string {
 	return filepath.Join(m.home, strings.NewReplacer(":", "_").Replace(strings.TrimPrefix(m.server, "http://")), strings.ToLower(name), file)
 }
