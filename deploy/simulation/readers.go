@@ -312,9 +312,9 @@ func (r *device) arrived(m api.Message) {
 	}
 }
 
-// bound is how late a message may be. An event may be lost, and nobody be told: then it is up to the next look into the store. Where
-// no event is lost silently, it is two seconds, and one for the way; and where positions are left empty, as by a Redis that counts and does not answer, those
-// until they are decided.
+// bound is how late a message may be. An event may be lost without notice: then the next verification finds it. Where no event is lost
+// without notice, it is the design's two seconds and one for the way; where positions are left empty, as by a Redis that counts and does not
+// answer, the time until they are decided comes on top.
 func (w *world) bound() time.Duration {
 	switch {
 	case !w.prompt && w.holes && w.stepped:
