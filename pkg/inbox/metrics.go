@@ -27,15 +27,15 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		holesFilled: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_holes_filled_total",
-			Help: "Positions that a reader closed with a tombstone because no writer had filled them in time.",
+			Help: "Positions that a reader filled with a hole because no writer had filled them in time.",
 		}),
 		positionsClosed: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_positions_closed_total",
-			Help: "Positions that a send had taken, did not need and closed with a tombstone: it was a repeat.",
+			Help: "Positions that a send had taken, did not need and filled with a hole: it was a repeat.",
 		}),
 		sendsAborted: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_sends_aborted_total",
-			Help: "Sends that were prepared but not committed in time, and were settled as failed for all recipients.",
+			Help: "Sends that were prepared but not committed in time, and were aborted for all recipients.",
 		}),
 		positionConflicts: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_inbox_position_conflicts_total",

@@ -95,7 +95,7 @@ func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
 			return receipt, err
 		}
 	}
-	return Receipt{}, fmt.Errorf("%w: %d attempts were settled as failed", ErrNotCommitted, maxAttempts)
+	return Receipt{}, fmt.Errorf("%w: %d attempts were aborted", ErrNotCommitted, maxAttempts)
 }
 
 // Committed finds the message that an earlier send of d with its client message id has committed. It sends nothing. The receipt has no

@@ -281,7 +281,7 @@ type hashedPlace struct {
 	position int64
 }
 
-// maxOwners is how many inboxes are cached at least; twice as many at most. That takes 20 MiB: a lookup costs more than all the rest of a
+// maxOwners is how many inboxes are cached at least; twice as many at most. That takes 20 to 40 MiB: a lookup costs more than all the rest of a
 // send.
 const maxOwners = 1 << 19
 
