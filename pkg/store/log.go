@@ -116,7 +116,7 @@ type Message struct {
 	PurgeAt time.Time
 	// Erased means that the store has erased Content, IV, Recipients and Positions because the message has expired.
 	Erased bool
-	// Tombstone marks an id under which no message will ever be committed.
+	// Tombstone marks an id under which no message will ever be committed. A repeat of the aborted send takes the next id.
 	Tombstone bool
 }
 
