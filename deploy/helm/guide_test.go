@@ -175,51 +175,17 @@ func holds(values map[string]any, steps []string) bool {
 }
 
 var (
-	linkPattern = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	filePattern = regexp.MustCompile(`(?m)(?:-f |helm \w+ sealpost )(deploy/\S+)`)
 )
 
-// TestEveryLinkAndFileOfAPageIsThere, relative to the page; headings within it.
-func TestEveryLinkAndFileOfAPageIsThere(t *testing.T) {
+// TestEveryFileThatAPageNamesIsThere: links are tested in deploy/prometheus/catalogue, for all pages.
+func TestEveryFileThatAPageNamesIsThere(t *testing.T) {
 	for page, text := range pages(t) {
-		dir := "../runbooks"
-		if page == guide {
-			dir = ".."
-		}
-		for _, match := range linkPattern.FindAllStringSubmatch(text, -1) {
-			file, heading, _ := strings.Cut(match[1], "#")
-			if strings.Contains(file, "://") {
-				continue
-			}
-			of := text
-			if file != "" {
-				info, err := os.Stat(filepath.Join(dir, file))
-				require.NoError(t, err, "%s: %s", page, match[1])
-				if info.IsDir() {
-					continue
-				}
-				linked, err := os.ReadFile(filepath.Join(dir, file))
-				require.NoError(t, err)
-				of = string(linked)
-			}
-			require.True(t, heading == "" || slices.Contains(headings(of), heading), "%s: %s", page, match[1])
-		}
 		for _, match := range filePattern.FindAllStringSubmatch(text, -1) {
 			_, err := os.Stat(filepath.Join("../..", match[1]))
 			require.NoError(t, err, page)
 		}
 	}
-}
-
-// headings are the anchors of a page's headings.
-func headings(page string) []string {
-	var names []string
-	for line := range strings.Lines(page) {
-		if title, is := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); is && strings.HasPrefix(line, "#") {
-			names = append(names, strings.ReplaceAll(strings.ToLower(strings.TrimSpace(title)), " ", "-"))
-		}
-	}
-	return names
 }
 
 // TestWhoRollsBackDoesSoWithHelm: kubectl would start old pods with the new settings, whose ConfigMaps have the same names.
