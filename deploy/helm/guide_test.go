@@ -174,9 +174,7 @@ func holds(values map[string]any, steps []string) bool {
 	return there && len(steps) == 1
 }
 
-var (
-	filePattern = regexp.MustCompile(`(?m)(?:-f |helm \w+ sealpost )(deploy/\S+)`)
-)
+var filePattern = regexp.MustCompile(`(?m)(?:-f |helm \w+ sealpost )(deploy/\S+)`)
 
 // TestEveryFileThatAPageNamesIsThere: links are tested in deploy/prometheus/catalogue, for all pages.
 func TestEveryFileThatAPageNamesIsThere(t *testing.T) {
