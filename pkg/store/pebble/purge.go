@@ -24,8 +24,8 @@ const (
 )
 
 // Purge removes what is past its time, erases the contents of expired messages, and returns how many rows it removed, without contents.
-// Other writes run between its steps. The space is freed when Pebble has compacted the tables: that of contents soon, the rest with the
-// tables written next.
+// Other writes run between its steps. The space is freed when Pebble has compacted the tables, with those that
+// are written next; that of contents mostly sooner.
 //
 // Its writes are not synced: what a power failure undoes is still due.
 func (s *Store) Purge(ctx context.Context, now time.Time) (removed int64, err error) {
