@@ -142,7 +142,7 @@ func (r *device) poll() (nothing bool) {
 		wait = 4 * time.Second
 	}
 	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls at intervals
-		pause := r.d.between(100*time.Millisecond, 4*time.Second)
+		pause := r.d.between(100*time.Millisecond, longestPause/4)
 		if r.w.healed {
 			pause *= 4
 		}
@@ -204,6 +204,9 @@ func (r *device) ask(q request, wait time.Duration) (answer api.PollResponse, re
 	}
 	return answer, response, err
 }
+
+// longestPause is how long a client that hardly waits stays away between two polls, once all is healed.
+const longestPause = 16 * time.Second
 
 const mostPolls = 60_000
 
@@ -305,7 +308,8 @@ func (r *device) arrived(m api.Message) {
 	}
 	bound := w.bound()
 	if bound == boundOfHoles && r.wait <= inbox.DefaultHoleTimeout {
-		bound *= 2 // each node waits at a gap, and the reader asks one node after the other
+		// Each gateway watches an empty position for a while after a poll has read it, and these polls are rare: one node after the other.
+		bound += time.Duration(w.plan.Shape.Gateways) * (inbox.DefaultHoleTimeout + longestPause)
 	}
 	if late := now.Sub(since) - r.paused; late > bound {
 		w.fault("%s was given %s %s after it was acknowledged and nothing was wrong any more", r, m.EncryptedContent, late.Round(time.Millisecond))
