@@ -347,13 +347,16 @@ func (w *world) judgePromptness() {
 	}
 	// With a short retention, readers may wait at entries whose messages are gone before these count as old.
 	w.holes = w.holes || w.plan.Shape.Retention < time.Hour
-	// The tail of an inbox that retention has emptied may be a thousand positions too high: they are filled with holes in several rounds.
-	w.prompt = w.prompt && !w.plan.Shape.Far && w.plan.Shape.Quiet == 0 && w.plan.Shape.Again == 0
+	w.prompt = w.prompt && w.plan.Shape.prompt()
 	// Unlike with time.Now, a jump of a simulated clock affects what is measured by it: a gateway whose clock goes back waits longer at
 	// gaps.
 	w.stepped = slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
 	w.prompt = w.prompt && (!w.holes || !w.stepped)
 }
+
+// prompt reports whether messages can be prompt: the store is near, and no inbox is emptied. The tail of an inbox that retention has emptied
+// may be a thousand positions too high: they are filled with holes in several rounds.
+func (s Shape) prompt() bool { return !s.Far && s.Quiet == 0 && s.Again == 0 }
 
 // pollSession polls as a session does: one message a poll, and no cursor.
 func (r *device) pollSession() (nothing bool) {
