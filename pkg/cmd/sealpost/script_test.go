@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -133,16 +132,12 @@ func tellServer(ts *testscript.TestScript, neg bool, args []string) {
 type messageServer struct{ *fakeServer }
 
 func newMessageServer(t *testing.T) *messageServer {
-	h := &messageServer{&fakeServer{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}}
-	mux := http.NewServeMux()
-	h.routes(mux)
+	started, mux := startServer(t)
+	h := &messageServer{started}
 	mux.HandleFunc("POST /api/messages/send", h.send)
 	mux.HandleFunc("GET /api/messages/poll", h.poll)
 	mux.HandleFunc("GET /api/messages/history", h.history)
 	mux.HandleFunc("POST /api/messages/{id}/read", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, api.MessageResponse{}) })
-	server := httptest.NewServer(h.proxy(mux))
-	t.Cleanup(server.Close)
-	h.url = server.URL
 	return h
 }
 

@@ -72,15 +72,21 @@ type fault struct {
 }
 
 func newFakeServer(t *testing.T) *fakeServer {
+	h, mux := startServer(t)
+	mux.HandleFunc("GET /api/messages/history", h.history)
+	return h
+}
+
+// startServer starts a server with the routes of accounts and keys. The caller adds the others.
+func startServer(t *testing.T) (*fakeServer, *http.ServeMux) {
 	h := &fakeServer{t: t, members: map[string]*member{}, sessions: map[string]*member{}, faults: map[string]fault{}, during: map[string]func(){}}
 	mux := http.NewServeMux()
 	h.routes(mux)
-	mux.HandleFunc("GET /api/messages/history", h.history)
 	server := httptest.NewServer(h.proxy(mux))
 	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
 	t.Cleanup(server.Close)
 	h.url = server.URL
-	return h
+	return h, mux
 }
 
 // routes adds the routes of accounts and keys.
