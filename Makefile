@@ -1,15 +1,15 @@
 # Everything here runs with Go, make and bash alone, but for test-engines, which installs the engines it needs.
 SHELL    := bash -o pipefail
-# What runs in production, and what it takes to run it here: the workspace (go.work).
+# The workspace (go.work): what runs in production, and the tests that need nothing more than that.
 SERVICES := services/auth services/keys services/messages services/poll-gateway services/standalone
-MODULES  := pkg $(SERVICES)
+MODULES  := pkg $(SERVICES) deploy/test/load deploy/test/blackbox
 PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 # Modules of their own, outside the workspace: what they depend on is nothing that a server should be built with. Those that
 # need engines, or take long to build, are tested by `make test-engines` alone.
-TOOLS    := deploy/compose deploy/bench deploy/helm deploy/prometheus deploy/simulation
-HEAVY    := deploy/cluster
+TOOLS    := deploy/compose deploy/helm deploy/prometheus deploy/test/bench deploy/test/simulation
+HEAVY    := deploy/test/cluster
 # What asks something of an engine.
-ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/engines
+ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/test/engines
 BIN      := $(CURDIR)/bin
 
 GOLANGCI_VERSION := v2.15.0
@@ -49,10 +49,14 @@ build: ## build the standalone server and the command line into bin/
 run: build ## start the standalone server on :3001, data in ./data
 	exec $(BIN)/standalone
 
+.PHONY: load
+load: ## build the load generator into bin/: see bin/sealpost-load --help
+	go build -o $(BIN)/ ./deploy/test/load/cmd/sealpost-load
+
 .PHONY: cluster
 cluster: ## start a whole deployment here: engines, two nodes of each service, a load balancer on :3000
 	go build -o $(BIN)/ $(addprefix ./,$(SERVICES)) ./pkg/cmd/sealpost
-	cd deploy/cluster && GOWORK=off go build -o $(BIN)/ ./cmd/cluster
+	cd deploy/test/cluster && GOWORK=off go build -o $(BIN)/ ./cmd/cluster
 	exec $(BIN)/cluster
 
 .PHONY: test
@@ -68,14 +72,14 @@ test: ## vet, unit, contract and end-to-end tests on the embedded default, with 
 
 .PHONY: simulate
 simulate: ## simulated deployments and what may fail in them: SEEDS=200000 or SIM_TIME=4m of new ones; SEED=… (FAULTS=… RATES=…) replays one
-	cd deploy/simulation && GOWORK=off go test -tags assertions -count=1 -timeout=0 -v .
+	cd deploy/test/simulation && GOWORK=off go test -tags assertions -count=1 -timeout=0 -v .
 
 .PHONY: test-engines
 test-engines: test-adapters test-compose test-cluster ## the adapters and whole clusters on real engines, which it installs and starts; the failures of the design
 
 .PHONY: test-adapters
 test-adapters: ## the contract suites of the adapters on real MongoDB-compatible, Redis and NATS servers
-	go run ./deploy/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
+	go run ./deploy/test/engines/cmd/engines run -- env SEALPOST_ENGINES=required go test $(RACE) -count=1 $(addsuffix /...,$(ADAPTERS))
 
 .PHONY: test-compose
 test-compose: ## docker-compose.yml and the images' binaries, as docker would build them
@@ -83,12 +87,12 @@ test-compose: ## docker-compose.yml and the images' binaries, as docker would bu
 
 .PHONY: test-cluster
 test-cluster: ## whole clusters on real engines, and the failures of the design
-	cd deploy/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=40m -v ./... | sed "/^=== /d"
+	cd deploy/test/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=40m -v ./... | sed "/^=== /d"
 
 .PHONY: bench
-bench: build ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look; AGAINST=<commit> compares
+bench: build load ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look; AGAINST=<commit> compares
 	go build -o $(BIN)/ $(addprefix ./,$(SERVICES))
-	cd deploy/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
+	cd deploy/test/bench && GOWORK=off go build -o $(BIN)/ ./cmd/bench
 	$(BIN)/bench -runs $(BENCH_RUNS) -against "$(AGAINST)" $(BENCH_FLAGS)
 
 # Where images are named, and their tag.
@@ -106,7 +110,7 @@ generate: ## write anew what is made of other things: dashboards, Prometheus's c
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/kubectl-validate ## formatting, linters, import rules, module tidiness, alert rules and their tests, the chart
-	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES) deploy/engines $(TOOLS) $(HEAVY)
+	bash .ci/lint.sh $(BIN)/golangci-lint $(MODULES) deploy/test/engines $(TOOLS) $(HEAVY)
 	bash .ci/promtool.sh
 	bash .ci/kubernetes.sh $(BIN)/kubectl-validate
 

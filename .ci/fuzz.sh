@@ -33,6 +33,6 @@ attempt() {
 }
 export -f fuzz attempt timed_out
 
-grep -rlE '^func Fuzz[A-Za-z]*\(' --include='*_test.go' pkg services | sort | while read -r file; do
+grep -rlE '^func Fuzz[A-Za-z]*\(' --include='*_test.go' pkg services deploy/test | sort | while read -r file; do
 	sed -nE "s#^func (Fuzz[A-Za-z]*)\(.*#$(dirname "$file") \1#p" "$file"
 done | xargs -P "$(nproc)" -n 2 bash -c 'fuzz "$@"' fuzz

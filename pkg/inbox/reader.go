@@ -23,8 +23,8 @@ const (
 	// longPast is the age of an entry below which nothing is under way any more. What is missing there was removed by retention or never
 	// written: readers skip it at once and write nothing.
 	longPast = 24 * time.Hour
-	// maxSkipped bounds the positions that one read reports as skipped.
-	maxSkipped = 10_000
+	// MaxSkipped bounds the positions that one read, and the answer to one poll, report as skipped.
+	MaxSkipped = 10_000
 	// contentBudget bounds the bytes of content that one read returns and that a walk holds at a time. A single larger message may exceed
 	// it.
 	contentBudget = 4 << 20
@@ -74,7 +74,7 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 			return batch.orFail(after, err)
 		}
 		batch = batch.followedBy(part)
-		if open == nil || len(batch.Items) > 0 || len(batch.Skipped) >= maxSkipped {
+		if open == nil || len(batch.Items) > 0 || len(batch.Skipped) >= MaxSkipped {
 			return batch, nil
 		}
 		settled, err := r.settle(ctx, user, open)
@@ -264,9 +264,9 @@ func (r *Reader) passGap(batch Batch, user string, neighbor store.Entry) (Batch,
 	return batch, &undecided{holes: missing(batch.Next, min(neighbor.Position, batch.Next+maxFill+1)), neighbor: neighbor}
 }
 
-// skip skips positions up to upTo, at most maxSkipped per read, and sets More.
+// skip skips positions up to upTo, at most MaxSkipped per read, and sets More.
 func (b Batch) skip(upTo int64) Batch {
-	for b.Next < upTo && len(b.Skipped) < maxSkipped {
+	for b.Next < upTo && len(b.Skipped) < MaxSkipped {
 		b.Next++
 		b.Skipped = append(b.Skipped, b.Next)
 	}

@@ -3,10 +3,11 @@ package inbox
 import (
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/sealpost/sealpost/pkg/lru"
 )
 
-// watched bounds how many undecided positions are watched. One that is evicted is watched from the start again.
+// watched bounds how many undecided positions are watched: at some 200 bytes each, 13 MB. One that is evicted is watched from the start
+// again.
 const watched = 1 << 16
 
 // watch remembers since when this process has seen something undecided. A reader goes by what it has seen itself, so that a clock that runs
@@ -21,11 +22,7 @@ type watch struct {
 }
 
 func newWatch(cfg Config) *watch {
-	cache, err := lru.New[string, time.Time](watched)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
-	return &watch{firstSeen: cache, now: cfg.Now, timeout: cfg.HoleTimeout, maxSkew: cfg.MaxClockSkew, aloneSince: cfg.AloneSince}
+	return &watch{firstSeen: lru.New[string, time.Time](watched), now: cfg.Now, timeout: cfg.HoleTimeout, maxSkew: cfg.MaxClockSkew, aloneSince: cfg.AloneSince}
 }
 
 // tooLong reports whether what key names has been undecided for the timeout, as seen by this process, or for the timeout plus the clock

@@ -18,8 +18,8 @@ import (
 const keepAlive = 30 * time.Second
 
 type (
-	dialer      func(ctx context.Context, network, address string) (net.Conn, error)
-	credentials func(ctx context.Context) (user, password string, err error)
+	dialer      = func(ctx context.Context, network, address string) (net.Conn, error)
+	credentials = func(ctx context.Context) (user, password string, err error)
 )
 
 // connecting returns functions that make each connection with the files' contents at that time. Each is nil if no file is

@@ -3,6 +3,7 @@ package redisclient
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -84,16 +85,32 @@ func Open(c Config, files *livefile.Reporter) (*Client, error) {
 // errURL does not wrap its cause, which would show the password.
 var errURL = errors.New("REDIS_URL is not an address of the form that REDIS_MODE needs")
 
+// common points to the options that the library's three kinds of client share.
+type common struct {
+	tls               *tls.Config
+	dialer            *dialer
+	credentials       *credentials
+	dial, read, write *time.Duration
+	retries           *int
+	contextTimeouts   *bool
+}
+
+func (c Config) set(o common, files *livefile.Reporter) (err error) {
+	*o.dial, *o.read, *o.write, *o.retries, *o.contextTimeouts = dialTimeout, ioTimeout, ioTimeout, maxRetries, true
+	*o.dialer, *o.credentials, err = c.connecting(o.tls, files)
+	return err
+}
+
 func openSingle(c Config, files *livefile.Reporter) (redis.UniversalClient, error) {
 	o, err := redis.ParseURL(c.URL.Reveal())
 	if err != nil {
 		return nil, errURL
 	}
-	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
+	if err := c.set(common{
+		o.TLSConfig, &o.Dialer, &o.CredentialsProviderContext, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.MaxRetries, &o.ContextTimeoutEnabled,
+	}, files); err != nil {
 		return nil, err
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
 	return redis.NewClient(o), nil
 }
 
@@ -102,11 +119,11 @@ func openSentinel(c Config, files *livefile.Reporter) (redis.UniversalClient, er
 	if err != nil || o.MasterName == "" {
 		return nil, errURL
 	}
-	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
+	if err := c.set(common{
+		o.TLSConfig, &o.Dialer, &o.CredentialsProviderContext, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.MaxRetries, &o.ContextTimeoutEnabled,
+	}, files); err != nil {
 		return nil, err
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled = true
 	return redis.NewFailoverClient(o), nil
 }
 
@@ -115,11 +132,12 @@ func openCluster(c Config, files *livefile.Reporter) (redis.UniversalClient, err
 	if err != nil {
 		return nil, errURL
 	}
-	if o.Dialer, o.CredentialsProviderContext, err = c.connecting(o.TLSConfig, files); err != nil {
+	if err := c.set(common{
+		o.TLSConfig, &o.Dialer, &o.CredentialsProviderContext, &o.DialTimeout, &o.ReadTimeout, &o.WriteTimeout, &o.MaxRetries, &o.ContextTimeoutEnabled,
+	}, files); err != nil {
 		return nil, err
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.MaxRetries = dialTimeout, ioTimeout, ioTimeout, maxRetries
-	o.ContextTimeoutEnabled, o.ClusterStateReloadInterval = true, clusterReload
+	o.ClusterStateReloadInterval = clusterReload
 	return redis.NewClusterClient(o), nil
 }
 

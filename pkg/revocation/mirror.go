@@ -11,14 +11,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
 const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 5 * time.Second
 	// maxRestoreDelay spreads over time the nodes that restore lost records.
 	maxRestoreDelay = 2 * time.Second
 )
@@ -74,21 +73,20 @@ func New(log Log, opts ...Option) *Mirror {
 // Run follows the log until ctx ends. When the log fails it pauses and starts again. If the log was emptied or went back to an older
 // copy, Run appends the lost records that are known here again.
 func (m *Mirror) Run(ctx context.Context) {
-	backoff := minBackoff
+	pauses := newPauses()
 	for round := 1; ; round++ {
 		m.begin(round)
-		err := m.follow(ctx, round, func() { backoff = minBackoff })
+		err := m.follow(ctx, round, pauses.Reset)
 		if ctx.Err() != nil {
 			return
 		}
 		m.metrics.failures.Inc()
 		m.logger.Warn("revocation log lost", "error", fmt.Sprint(err), "stalenessSeconds", m.Staleness().Seconds())
 		select {
-		case <-time.After(jittered(backoff)):
+		case <-time.After(pauses.NextBackOff()):
 		case <-ctx.Done():
 			return
 		}
-		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
@@ -122,7 +120,7 @@ const restorePage = 128
 // restore appends the known records that the log has not delivered in this round. All nodes that know them do so, after pauses of
 // different lengths, so that most find it done. A failed append is retried, because the log may be followed even then.
 func (m *Mirror) restore(ctx context.Context, round int) {
-	pause, backoff := rand.N(maxRestoreDelay), minBackoff
+	pause, pauses := rand.N(maxRestoreDelay), newPauses()
 	for {
 		select {
 		case <-time.After(pause):
@@ -131,14 +129,14 @@ func (m *Mirror) restore(ctx context.Context, round int) {
 		}
 		restored, err := m.restoreMissing(ctx, round)
 		if restored > 0 {
-			backoff = minBackoff
+			pauses.Reset()
 			m.logger.Warn("revocations that the log had lost were appended again", "records", restored)
 		}
 		if err == nil {
 			return
 		}
 		m.logger.Warn("revocations that the log has lost could not be appended again", "error", fmt.Sprint(err))
-		pause, backoff = jittered(backoff), min(2*backoff, maxBackoff)
+		pause = pauses.NextBackOff()
 	}
 }
 
@@ -172,8 +170,14 @@ func (m *Mirror) begin(round int) {
 	m.round = round
 }
 
-// jittered is random in the upper half of d, so that nodes that lost the log together come back apart.
-func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+// newPauses returns the pauses between attempts: from 0.1 s, doubled each time, up to 5 s, and random, so that nodes that lost the log
+// together come back apart.
+func newPauses() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.Multiplier, b.MaxInterval, b.RandomizationFactor = 100*time.Millisecond, 2, 4*time.Second, 0.25
+	b.Reset()
+	return b
+}
 
 // Ready is closed once the Mirror has read the whole log.
 func (m *Mirror) Ready() <-chan struct{} { return m.ready }

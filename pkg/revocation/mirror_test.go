@@ -257,7 +257,7 @@ func TestALogThatFailsIsTriedAgainEverMoreSlowly(t *testing.T) {
 		<-time.After(time.Minute)
 		log.mu.Lock()
 		defer log.mu.Unlock()
-		require.Less(t, log.tries[1].Sub(log.tries[0]), 101*time.Millisecond)
+		require.Less(t, log.tries[1].Sub(log.tries[0]), 126*time.Millisecond)
 		for i := 1; i < len(log.tries); i++ {
 			pause := log.tries[i].Sub(log.tries[i-1])
 			require.GreaterOrEqual(t, pause, 50*time.Millisecond)

@@ -41,8 +41,6 @@ import (
 )
 
 const (
-	// limiterKeys is how many users each rate limit of a node tracks.
-	limiterKeys = 1 << 16
 	// attemptTimeout bounds one attempt to reach an engine at start-up.
 	attemptTimeout = 10 * time.Second
 	minBackoff     = 250 * time.Millisecond
@@ -285,7 +283,7 @@ func (n *Node) LocalLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
 		return n.limits.Measure(name, ratelimit.Off{})
 	}
-	return n.limits.Measure(name, ratelimit.NewInProcess(q, limiterKeys))
+	return n.limits.Measure(name, ratelimit.NewInProcess(q, ratelimit.DefaultMaxKeys))
 }
 
 // SharedLimiter makes a limiter for the whole cluster, in Redis.

@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/sealpost/sealpost/pkg/lru"
 )
 
 // knownTokens is how many valid tokens a Verifier caches, so that it checks each signature once and not for every request. One
@@ -22,11 +22,7 @@ type verified struct {
 }
 
 func newKnown() *known {
-	tokens, err := lru.New[[sha256.Size]byte, verified](knownTokens)
-	if err != nil {
-		panic(err) // only a size below 1 is an error
-	}
-	return &known{tokens}
+	return &known{lru.New[[sha256.Size]byte, verified](knownTokens)}
 }
 
 // get returns the identity of a cached token that is still valid: it has not expired, and its key is still in the key set.

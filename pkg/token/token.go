@@ -13,6 +13,9 @@ var (
 	ErrExpired = errors.New("token expired")
 	// ErrRevoked means that one of our tokens was revoked.
 	ErrRevoked = errors.New("token revoked")
+	// ErrNoAccount means that a token is valid, but its account is gone: the store was restored to a time before the account was
+	// opened.
+	ErrNoAccount = errors.New("the token's account does not exist")
 	// ErrUnavailable means that the token cannot be judged: the revocations known here are too old.
 	ErrUnavailable = errors.New("token status unavailable")
 )

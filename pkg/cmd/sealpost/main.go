@@ -139,7 +139,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.passwordFile, "password-file", "", "file that holds the password")
 	flags.StringVar(&a.passphraseFile, "passphrase-file", "", "file that holds the passphrase of the keys, if it is not the password")
 	root.AddCommand(a.registerCommand(), a.loginCommand(), a.logoutCommand(), a.chatCommand(), a.sendCommand(), a.historyCommand(), a.keysCommand(),
-		a.loadCommand(), versionCommand())
+		versionCommand())
 	return root
 }
 

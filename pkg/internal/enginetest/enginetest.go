@@ -1,4 +1,4 @@
-// Package enginetest gives tests the addresses of real engines. See deploy/engines, which starts them.
+// Package enginetest gives tests the addresses of real engines. See deploy/test/engines, which starts them.
 package enginetest
 
 import (

@@ -45,8 +45,6 @@ const (
 	nodeID      = "standalone"
 	// sequencerUsers is how many inboxes have counters in memory; the others' counters are read from the store again.
 	sequencerUsers = 1 << 20
-	// limiterKeys is how many users, or pairs of user and address, each rate limit tracks.
-	limiterKeys = 1 << 16
 )
 
 // Run serves until ctx ends, and then stops.
@@ -307,5 +305,5 @@ func (a *App) limiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if a.cfg.RateLimit == "off" {
 		return a.limits.Measure(name, ratelimit.Off{})
 	}
-	return a.limits.Measure(name, ratelimit.NewInProcess(q, limiterKeys))
+	return a.limits.Measure(name, ratelimit.NewInProcess(q, ratelimit.DefaultMaxKeys))
 }

@@ -24,9 +24,6 @@ import (
 var (
 	// ErrInvalidCredentials means that the user does not exist or the password is wrong.
 	ErrInvalidCredentials = errors.New("invalid credentials")
-	// ErrNoAccount means that a token is valid, but its account is gone: the store was restored to a time before the account was
-	// opened.
-	ErrNoAccount = errors.New("the token's account does not exist")
 	// ErrSessionsRemain means that the password was changed, but older tokens could not be refused yet.
 	ErrSessionsRemain = errors.New("password changed, but older tokens are not refused yet")
 )
@@ -101,10 +98,10 @@ func (s *Service) LogoutAll(ctx context.Context, caller token.Identity) error {
 	return ofCaller(err)
 }
 
-// ofCaller maps a missing account to ErrNoAccount: it is the caller's.
+// ofCaller maps a missing account to token.ErrNoAccount: it is the caller's.
 func ofCaller(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return ErrNoAccount
+		return token.ErrNoAccount
 	}
 	return err
 }

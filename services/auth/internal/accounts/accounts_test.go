@@ -693,8 +693,8 @@ func TestATokenWithoutAnAccountIsRefusedAsSuch(t *testing.T) {
 	w := newWorld(t)
 	ghost := token.Identity{Username: "Ghost", Subject: "ghost", TokenID: "t", ExpiresAt: time.Now().Add(time.Hour)}
 	_, err := w.Profile(t.Context(), ghost)
-	require.ErrorIs(t, err, accounts.ErrNoAccount)
-	require.ErrorIs(t, w.LogoutAll(t.Context(), ghost), accounts.ErrNoAccount)
+	require.ErrorIs(t, err, token.ErrNoAccount)
+	require.ErrorIs(t, w.LogoutAll(t.Context(), ghost), token.ErrNoAccount)
 	_, err = w.ChangePassword(t.Context(), ghost, api.PasswordRequest{CurrentPassword: alicesPassword, NewPassword: "battery staple"})
 	require.ErrorIs(t, err, accounts.ErrInvalidCredentials)
 }

@@ -60,7 +60,6 @@ func (a *API) Routes(r gin.IRouter) {
 func errorTable() httpserver.ErrorTable {
 	return append(httpserver.ErrorTable{
 		{Err: accounts.ErrInvalidCredentials, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidCredentials, "the username or the password is wrong")},
-		{Err: accounts.ErrNoAccount, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
 		{Err: accounts.ErrSessionsRemain, Answer: func(error) *api.Error {
 			e := api.Unavailable("the revocation log", httpserver.RetryAfter(2*time.Second))
 			e.Message = "the password was changed, but older tokens are not refused yet: log in with the new password"

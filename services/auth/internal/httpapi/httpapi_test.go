@@ -78,7 +78,7 @@ func TestEveryErrorOfTheDomainHasItsAnswer(t *testing.T) {
 		field  string
 	}{
 		{accounts.ErrInvalidCredentials, 401, api.CodeInvalidCredentials, ""},
-		{accounts.ErrNoAccount, 401, api.CodeInvalidToken, ""},
+		{token.ErrNoAccount, 401, api.CodeInvalidToken, ""},
 		{fmt.Errorf("%w: %w", accounts.ErrSessionsRemain, revocation.ErrUnavailable), 503, api.CodeUnavailable, ""},
 		{store.ErrUsernameTaken, 409, api.CodeUsernameTaken, "username"},
 		{publickey.ErrPrivateKey, 400, api.CodeInvalidPublicKey, "publicKey"},

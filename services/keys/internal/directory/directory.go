@@ -12,13 +12,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-var (
-	// ErrUserNotFound means that a name is not registered.
-	ErrUserNotFound = errors.New("user not found")
-	// ErrNoAccount means that a token is valid, but its account is gone: the store was restored to a time before the account was
-	// opened.
-	ErrNoAccount = errors.New("the token's account does not exist")
-)
+// ErrUserNotFound means that a name is not registered.
+var ErrUserNotFound = errors.New("user not found")
 
 // Store is the part of the store that the directory needs. See store.Accounts and store.Keys.
 type Store interface {
@@ -71,7 +66,7 @@ func (s *Service) Page(ctx context.Context, after string, limit int) (users []st
 }
 
 // Rotate makes a key the caller's current one and returns its version. If it is the current one already, nothing changes, so a
-// client that got no answer may retry. Its errors wrap publickey.ErrInvalid, ErrNoAccount or the store's.
+// client that got no answer may retry. Its errors wrap publickey.ErrInvalid, token.ErrNoAccount or the store's.
 func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string) (version int, changed bool, err error) {
 	key, err := publickey.Parse(text)
 	if err != nil {
@@ -79,7 +74,7 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 	}
 	account, err := s.Store.Account(ctx, caller.Subject)
 	if err != nil {
-		return 0, false, missing(err, ErrNoAccount)
+		return 0, false, missing(err, token.ErrNoAccount)
 	}
 	// Notify also after a failure or if nothing changed: the store may have taken the key without confirming it, and a node may
 	// have died before it notified.
@@ -92,7 +87,7 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 		PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC(),
 	})
 	if err != nil {
-		return 0, false, missing(err, ErrNoAccount)
+		return 0, false, missing(err, token.ErrNoAccount)
 	}
 	s.Metrics.rotated("rotated")
 	return version, true, nil

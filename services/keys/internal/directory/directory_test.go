@@ -193,7 +193,7 @@ func TestAKeyThatMayNotBeUsedRotatesNothing(t *testing.T) {
 func TestATokenWithoutAnAccountRotatesNothing(t *testing.T) {
 	w := newWorld(t)
 	_, _, err := w.Rotate(t.Context(), token.Identity{Username: "Ghost", Subject: "ghost"}, key(t, 1).PEM)
-	require.ErrorIs(t, err, directory.ErrNoAccount)
+	require.ErrorIs(t, err, token.ErrNoAccount)
 }
 
 func TestPagesListEachUserOnceInTheOrderOfTheirNames(t *testing.T) {

@@ -41,16 +41,15 @@ func (a *API) Routes(r gin.IRouter) {
 }
 
 func errorTable() httpserver.ErrorTable {
-	return httpserver.ErrorTable{
+	return append(httpserver.ErrorTable{
 		{Err: directory.ErrUserNotFound, Answer: httpserver.Always(http.StatusNotFound, api.CodeUserNotFound, "there is no such user")},
-		{Err: directory.ErrNoAccount, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
 		{Err: publickey.ErrInvalid, Answer: func(err error) *api.Error {
 			e := api.New(http.StatusBadRequest, api.CodeInvalidPublicKey, err.Error())
 			e.Field = "publicKey"
 			return e
 		}},
 		{Err: store.ErrUnavailable, Answer: httpserver.Away("the key store")},
-	}
+	}, httpserver.TokenErrors()...)
 }
 
 func (a *API) serverKey(c *gin.Context) {

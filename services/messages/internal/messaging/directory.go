@@ -5,9 +5,8 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-
 	"github.com/sealpost/sealpost/pkg/batch"
+	"github.com/sealpost/sealpost/pkg/lru"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -67,11 +66,7 @@ type DirectoryConfig struct {
 
 // Share makes a SharedDirectory. Call Stop when done.
 func Share(c DirectoryConfig) *SharedDirectory {
-	known, err := lru.New[string, knownUser](knownNames)
-	if err != nil {
-		panic(err) // only a size below 1 is an error
-	}
-	s := &SharedDirectory{directory: c.Keys, known: known, trusting: c.Trusting, now: c.Now}
+	s := &SharedDirectory{directory: c.Keys, known: lru.New[string, knownUser](knownNames), trusting: c.Trusting, now: c.Now}
 	if s.trusting == nil {
 		s.trusting = func() bool { return false }
 	}

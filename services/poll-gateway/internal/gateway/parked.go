@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -286,7 +287,7 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 		if p.skipped != nil || p.limit != commonLimit {
 			at = p.answer()
 			gather(&at, run, p.limit)
-			if len(at.Objects) == 0 && len(at.Skipped) < maxSkipped {
+			if len(at.Objects) == 0 && len(at.Skipped) < inbox.MaxSkipped {
 				p.position, p.skipped = at.Position, at.Skipped
 				continue
 			}

@@ -19,9 +19,6 @@ const FromHead = -1
 // stalePatience is how long the gateway repeats the read for a poll whose position is beyond the end of the log.
 const stalePatience = time.Second
 
-// maxSkipped limits the empty positions that a poll collects: at the limit it is answered with them alone.
-const maxSkipped = 10_000
-
 // Query is one poll.
 type Query struct {
 	Caller token.Identity
@@ -207,7 +204,7 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 		p.g.metrics.completions.WithLabelValues("store").Inc()
 		return true, nil
 	}
-	if len(p.at.Skipped) >= maxSkipped {
+	if len(p.at.Skipped) >= inbox.MaxSkipped {
 		return true, nil
 	}
 	if batch.More {
@@ -286,7 +283,7 @@ func (g *Gateway) count(a Answer, err error) {
 		return
 	case a.Reset:
 		kind = "reset"
-	case len(a.Objects) > 0 || len(a.Skipped) >= maxSkipped:
+	case len(a.Objects) > 0 || len(a.Skipped) >= inbox.MaxSkipped:
 		kind = "messages"
 	}
 	g.metrics.answers.WithLabelValues(kind).Inc()

@@ -1,0 +1,527 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealpost/sealpost/deploy/test/blackbox/historycheck"
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// The kinds of readers.
+const (
+	byCursor  = "cursor"
+	byLatest  = "latest"
+	byNumber  = "position"
+	bySession = "session"
+	byStream  = "stream"
+)
+
+var readerKinds = []string{byCursor, byCursor, byLatest, byNumber, bySession, byStream}
+
+// device is one client of a user.
+type device struct {
+	w    *world
+	d    *dice
+	kind string
+	user string
+	id   int
+	// cursor is the cursor that it has kept; epoch is the epoch that came with it.
+	cursor, epoch string
+	position      int64
+	// attentive is the start of its polling without pause and error; zero while it does not poll so.
+	attentive time.Time
+	// early counts empty answers before the time.
+	early int
+	// lazy is the probability that it goes away, often for long; forgetful, that it dies before it keeps a cursor.
+	lazy, forgetful float64
+	wait            time.Duration
+	// more: the last answer had messages.
+	more bool
+	// paused is the length of the pause before its last request.
+	paused time.Duration
+	// given is the position that its session was given last, repeats how often.
+	given   int64
+	repeats int
+	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
+	stood    map[string]int64
+	restored int
+	// served is when the last message came.
+	served time.Time
+	// seen says when each content was first received.
+	seen map[string]time.Time
+}
+
+func (w *world) startReaders() {
+	d := diceOf(w.plan.Seed, "devices")
+	for u := range w.plan.Shape.Users {
+		for range d.among(1, 3) {
+			id := len(w.devices)
+			r := &device{
+				w: w, d: diceOf(w.plan.Seed, "device", uint64(id)), kind: pick(d, readerKinds), user: userName(u), id: id, cursor: "0",
+				seen: map[string]time.Time{},
+			}
+			if r.d.hit(0.3) {
+				r.lazy = 0.3 * r.d.float()
+			}
+			if r.d.hit(0.3) {
+				r.forgetful = 0.3 * r.d.float()
+			}
+			r.wait = time.Duration(pick(r.d, []int{0, 1, 5, 20, 25, 60})) * time.Second
+			w.devices = append(w.devices, r)
+			w.readers.Go(r.run)
+		}
+	}
+}
+
+// lastPolls is how many polls in a row must bring nothing before a reader concludes that nothing more comes: together they wait longer than
+// it takes to decide a position that nobody has read before.
+const lastPolls = 3
+
+// String names a device.
+func (r *device) String() string { return fmt.Sprintf("%s's device %d (%s)", r.user, r.id, r.kind) }
+
+func (r *device) run() {
+	w := r.w
+	if r.d.hit(0.5) {
+		_ = w.sleep(context.Background(), r.d.between(0, w.plan.Shape.Busy))
+	}
+	if r.kind == bySession {
+		r.open()
+	}
+	if r.kind == byLatest {
+		r.cursor = "latest"
+	}
+	quiet := 0
+	for quiet < lastPolls && !w.aborted {
+		if !w.closing && r.d.hit(r.lazy) {
+			r.attentive = time.Time{}
+			most := 30 * time.Second
+			if r.d.hit(0.5) {
+				most = max(most, min(2*w.plan.Shape.Retention, w.plan.Shape.Busy))
+			}
+			_ = w.sleep(context.Background(), r.d.between(0, most))
+		}
+		if r.poll() && w.closing {
+			quiet++
+		} else {
+			quiet = 0
+		}
+	}
+}
+
+// open opens a session, as a login does.
+func (r *device) open() {
+	for {
+		n := r.w.serving(r.d, true)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err := n.store.OpenSession(ctx, r.user, r.session(), time.Now().Add(24*time.Hour))
+		cancel()
+		if err == nil {
+			return
+		}
+		_ = r.w.sleep(context.Background(), time.Second)
+	}
+}
+
+func (r *device) session() string { return fmt.Sprintf("s%d", r.id) }
+
+// poll asks once, and reports whether there was nothing left to read.
+func (r *device) poll() (nothing bool) {
+	wait := r.wait
+	if r.w.closing {
+		wait = 4 * time.Second
+	}
+	if wait <= time.Second && !r.w.closing && !r.more { // a client that hardly waits polls at intervals
+		pause := r.d.between(100*time.Millisecond, longestPause/4)
+		if r.w.healed {
+			pause *= 4
+		}
+		_ = r.w.sleep(context.Background(), pause)
+		r.paused = pause
+	}
+	r.more = false
+	switch r.kind {
+	case bySession:
+		return r.pollSession()
+	case byStream:
+		return r.follow()
+	}
+	began := time.Now()
+	after := r.cursor
+	url := fmt.Sprintf("/api/messages/poll?after=%s&wait=%d&limit=%d", after, int(wait/time.Second), r.d.among(1, 20))
+	answer, response, err := r.ask(request{method: http.MethodGet, url: url, token: r.token()}, wait)
+	if err != nil {
+		return false
+	}
+	if r.attentive.IsZero() {
+		r.attentive = began
+	}
+	r.keep(after, answer, response, began, wait)
+	return answer.Type == api.PollTimeout && after != "latest" && len(answer.Skipped) == 0
+}
+
+func (r *device) token() string { return r.user + "/" + r.session() }
+
+// ask makes a request whose answer is JSON. On an error, it waits a little before it returns.
+func (r *device) ask(q request, wait time.Duration) (answer api.PollResponse, response response, err error) {
+	w := r.w
+	n := w.serving(r.d, true)
+	ctx, cancel := context.WithTimeout(context.Background(), wait+10*time.Second)
+	defer cancel()
+	if !w.closing && !q.sure && r.d.hit(r.forgetful/2) { // it dies in the middle
+		ctx, cancel = context.WithTimeout(ctx, r.d.between(0, wait+time.Second))
+		defer cancel()
+	}
+	w.count("polls")
+	began := time.Now()
+	response, err = w.send(ctx, r.d, n, q, nil)
+	w.note("%s asks node %d %s: %d %v after %s: %.300s", r, n.place, q.url, response.status, err, time.Since(began).Round(time.Millisecond), response.body)
+	if err == nil && response.status != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", response.status, response.body)
+		if response.status != http.StatusServiceUnavailable {
+			w.fault("%s was answered %d: %s", r, response.status, response.body)
+		}
+	}
+	if err == nil {
+		err = json.NewDecoder(bytes.NewReader(response.body)).Decode(&answer)
+	}
+	if err != nil {
+		r.attentive = time.Time{}
+		_ = w.sleep(context.Background(), r.d.between(50*time.Millisecond, 3*time.Second))
+	}
+	if w.counts["polls"] > mostPolls {
+		w.giveUp("%d polls: a client spins", w.counts["polls"])
+	}
+	return answer, response, err
+}
+
+// longestPause is how long a client that hardly waits stays away between two polls, once all is healed.
+const longestPause = 16 * time.Second
+
+const mostPolls = 60_000
+
+// parseCursor splits a cursor.
+func parseCursor(text string) (epoch string, position int64) {
+	epoch, digits, found := strings.Cut(text, ".")
+	if !found {
+		epoch, digits = "", text
+	}
+	position, _ = strconv.ParseInt(digits, 10, 64)
+	return epoch, position
+}
+
+// keep processes an answer.
+func (r *device) keep(after string, a api.PollResponse, response response, began time.Time, wait time.Duration) {
+	w := r.w
+	epoch, position := parseCursor(a.Cursor)
+	if a.Type == api.PollReset {
+		r.reset(epoch, a.Cursor)
+		return
+	}
+	from := position - int64(len(a.Messages)+len(a.Skipped))
+	if after != "latest" {
+		_, from = parseCursor(after)
+	}
+	r.answered(epoch, from, position, a.Messages, a.Skipped, after == "latest")
+	if a.Type == api.PollTimeout && position == from && after != "latest" && !response.close && wait > 0 && time.Since(began) < wait-50*time.Millisecond {
+		r.early++
+		w.count("early-timeouts")
+		if r.early == 3 {
+			w.fault("%s asked after %s for %s and was told of a time-out after %s: it spins", r, after, wait, time.Since(began).Round(time.Millisecond))
+		}
+		if r.early > 50 {
+			_ = w.sleep(context.Background(), time.Second)
+		}
+	}
+	if !w.closing && after != "latest" && r.d.hit(r.forgetful) {
+		r.attentive = time.Time{}
+		return // it dies before it has kept the answer, and asks again
+	}
+	r.epoch, r.position = epoch, position
+	if r.cursor = a.Cursor; r.kind == byNumber {
+		r.cursor = strconv.FormatInt(position, 10)
+	}
+}
+
+// reset starts over in another epoch.
+func (r *device) reset(epoch, cursor string) {
+	if r.epoch == epoch || (r.epoch == "" && r.w.restored == 0) {
+		r.w.fault("%s was told that the log is another one, at %s: it is not", r, r.cursor)
+	}
+	r.epoch, r.position, r.cursor, r.attentive = epoch, 0, cursor, time.Time{}
+	if r.kind == byNumber {
+		r.cursor = "0"
+	}
+}
+
+// answered records what a reader was told.
+func (r *device) answered(epoch string, from, cursor int64, messages []api.Message, skipped []int64, latest bool) {
+	w := r.w
+	a := historycheck.Answer{
+		Reader: r.user + "@" + epoch, After: from, Cursor: cursor, Skipped: skipped, At: at(time.Now(), w), FromHead: latest,
+	}
+	r.more = len(messages) > 0
+	for _, m := range messages {
+		a.Messages = append(a.Messages, historycheck.Seen{Position: m.Seq, MessageID: sent(m.MessageID, m.EncryptedContent), Sender: m.Sender, Content: m.EncryptedContent})
+		r.arrived(m)
+	}
+	if r.more {
+		r.served = time.Now()
+	}
+	w.answers = append(w.answers, a)
+}
+
+// arrived checks that a message came within bound.
+func (r *device) arrived(m api.Message) {
+	w := r.w
+	if _, before := r.seen[m.EncryptedContent]; before {
+		return
+	}
+	now := time.Now()
+	r.seen[m.EncryptedContent] = now
+	s := w.sends[m.EncryptedContent]
+	if s == nil || s.acknowledged.IsZero() || r.attentive.IsZero() {
+		return
+	}
+	if s.expires > 0 && w.skew() > 0 {
+		return // it has expired by one clock and not by another: the next node may still show it
+	}
+	since := s.acknowledged
+	for _, t := range []time.Time{r.attentive, w.troubled} {
+		if t.After(since) {
+			since = t
+		}
+	}
+	// A reader that gets a few messages at a time, from different nodes, may wait at gaps each time.
+	if w.holes && r.served.After(since) {
+		since = r.served
+	}
+	bound := w.bound()
+	if bound == boundOfHoles && r.wait <= inbox.DefaultHoleTimeout {
+		// Each gateway watches an empty position for a while after a poll has read it, and these polls are rare: one node after the other.
+		bound += time.Duration(w.plan.Shape.Gateways) * (inbox.DefaultHoleTimeout + longestPause)
+	}
+	if late := now.Sub(since) - r.paused; late > bound {
+		w.fault("%s was given %s %s after it was acknowledged and nothing was wrong any more", r, m.EncryptedContent, late.Round(time.Millisecond))
+	}
+}
+
+// bound is how late a message may be. An event may be lost without notice: then the next verification finds it. Where no event is lost
+// without notice, it is the design's two seconds and one for the way; where positions are left empty, as by a Redis that counts and does not
+// answer, the time until they are decided comes on top.
+func (w *world) bound() time.Duration {
+	switch {
+	case !w.prompt && w.holes && w.stepped:
+		return 80*time.Second + w.skew()
+	case !w.prompt:
+		return 80 * time.Second
+	case w.holes:
+		return boundOfHoles
+	}
+	return 3 * time.Second
+}
+
+// boundOfHoles is longer than two nodes wait at a gap, one after the other: a poll that began at the first before the message came goes on
+// at the second.
+const boundOfHoles = 12 * time.Second
+
+// judgePromptness decides whether messages must be prompt in this run: whether only faults happen of which everybody concerned learns.
+func (w *world) judgePromptness() {
+	w.prompt = !slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return !slices.Contains(knownFaults, f.Kind) })
+	for name := range w.plan.Rates {
+		w.prompt = w.prompt && slices.Contains(knownRates, name)
+		w.holes = w.holes || name == rateTwice || name == rateSeqFail || name == ratePartial
+	}
+	for _, f := range w.plan.Faults {
+		w.holes = w.holes || strings.HasPrefix(f.Kind, "redis") || f.Kind == storeDown || f.Kind == storeCut
+	}
+	// With a short retention, readers may wait at entries whose messages are gone before these count as old.
+	w.holes = w.holes || w.plan.Shape.Retention < time.Hour
+	w.prompt = w.prompt && w.plan.Shape.prompt()
+	// Unlike with time.Now, a jump of a simulated clock affects what is measured by it: a gateway whose clock goes back waits longer at
+	// gaps.
+	w.stepped = slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == clockStep })
+	w.prompt = w.prompt && (!w.holes || !w.stepped)
+}
+
+// prompt reports whether messages can be prompt: the store is near, and no inbox is emptied. The tail of an inbox that retention has emptied
+// may be a thousand positions too high: they are filled with holes in several rounds.
+func (s Shape) prompt() bool { return !s.Far && s.Quiet == 0 && s.Again == 0 }
+
+// pollSession polls as a session does: one message a poll, and no cursor.
+func (r *device) pollSession() (nothing bool) {
+	began := time.Now()
+	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
+	r.mustNotGoBack(stood)
+	a, _, err := r.ask(request{method: http.MethodGet, url: "/api/messages/poll", token: r.token(), sure: true}, pollWait)
+	if err != nil {
+		return false
+	}
+	if r.attentive.IsZero() {
+		r.attentive = began
+	}
+	if a.Type == api.PollTimeout {
+		if time.Since(began) < pollWait-50*time.Millisecond {
+			r.early++
+			r.w.count("early-session-timeouts")
+			if r.early > 40 {
+				_ = r.w.sleep(context.Background(), time.Second)
+			}
+		}
+		return time.Since(began) > pollWait/2 || r.w.closing
+	}
+	if a.Type != api.PollMessage || a.Data == nil {
+		r.w.fault("%s was answered %q", r, a.Type)
+		return false
+	}
+	epoch, _ := parseCursor(a.Cursor)
+	position := a.Data.Seq // the cursor may have passed empty positions
+	// A given message comes again until the cursor has moved behind it, and never after that.
+	if epoch == stood.Epoch && position <= stood.Position {
+		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
+	}
+	if r.repeats++; epoch != r.epoch || position != r.given {
+		r.given, r.epoch, r.repeats = position, epoch, 0
+	}
+	if r.repeats == mostRepeats {
+		r.w.fault("%s was given position %d again and again", r, position)
+	}
+	r.position = max(r.position, position)
+	r.answered(epoch, position-1, position, []api.Message{*a.Data}, nil, false)
+	return false
+}
+
+// mustNotGoBack compares a session's cursor in the store with its earlier one. Only a restore takes it back.
+func (r *device) mustNotGoBack(now store.SessionCursor) {
+	if r.stood == nil || r.restored != r.w.restored {
+		r.stood, r.restored = map[string]int64{}, r.w.restored
+	}
+	if before := r.stood[now.Epoch]; now.Position < before {
+		r.w.fault("%s stands at %d of %s, and had stood at %d: it is rewound", r, now.Position, now.Epoch, before)
+	}
+	r.stood[now.Epoch] = now.Position
+}
+
+// mostRepeats is more often than moving a cursor fails in a row.
+const mostRepeats = 20
+
+// follow reads a stream for a while.
+func (r *device) follow() (nothing bool) {
+	w := r.w
+	n := w.serving(r.d, true)
+	lasts := r.d.between(time.Second, 2*time.Minute)
+	if w.closing {
+		lasts = 20 * time.Second // longer than a heartbeat
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lasts)
+	defer cancel()
+	began, heartbeats, news := time.Now(), 0, 0
+	var rest []byte
+	q := request{method: http.MethodGet, url: "/api/messages/stream?after=" + r.cursor, token: r.token()}
+	restored := w.restored
+	w.count("streams")
+	response, err := w.send(ctx, r.d, n, q, func(chunk []byte) error {
+		rest = append(rest, chunk...)
+		if r.attentive.IsZero() {
+			r.attentive = began
+		}
+		for {
+			event, left, found := bytes.Cut(rest, []byte("\n\n"))
+			if !found {
+				return nil
+			}
+			rest = left
+			if bytes.HasPrefix(event, []byte(":")) {
+				heartbeats++
+				if most := 3 + int(time.Since(began)/(14*time.Second)); heartbeats == most+3 {
+					w.fault("%s was sent %d heartbeats within %s", r, heartbeats, time.Since(began).Round(time.Millisecond))
+				}
+				if heartbeats > 200 {
+					return errReset
+				}
+				continue
+			}
+			news++
+			r.event(string(event))
+		}
+	})
+	w.note("%s was a stream of node %d for %s: %d %v", r, n.place, time.Since(began).Round(time.Millisecond), response.status, err)
+	if restored != w.restored { // its positions mean nothing now
+		r.cursor, r.position = "0", 0
+	}
+	if ctx.Err() == nil || w.closing {
+		r.attentive = time.Time{}
+		_ = w.sleep(context.Background(), r.d.between(10*time.Millisecond, 2*time.Second))
+	}
+	return err != nil && ctx.Err() != nil && news == 0 && heartbeats > 0
+}
+
+// event processes one event of a stream.
+func (r *device) event(text string) {
+	var kind, id, data string
+	for line := range strings.SplitSeq(text, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		switch name {
+		case "event":
+			kind = value
+		case "id":
+			id = value
+		case "data":
+			data = value
+		}
+	}
+	epoch := fmt.Sprintf("e%d", r.w.restored+1)
+	position, _ := strconv.ParseInt(id, 10, 64)
+	switch kind {
+	case "reset":
+		r.reset(epoch, "0")
+		return
+	case "skipped":
+		var told struct{ Skipped []int64 }
+		if err := json.Unmarshal([]byte(data), &told); err != nil {
+			r.w.fault("%s was sent %q", r, text)
+		}
+		r.answered(epoch, r.position, position, nil, told.Skipped, false)
+	default:
+		var m api.Message
+		if err := json.Unmarshal([]byte(data), &m); err != nil {
+			r.w.fault("%s was sent %q", r, text)
+		}
+		r.answered(epoch, r.position, position, []api.Message{m}, nil, false)
+	}
+	r.epoch, r.position, r.cursor = epoch, position, id
+}
+
+// rewound is called when the store sets a session back.
+func (w *world) rewound(user, session, from, to string, position int64) {
+	w.note("session %s of %s goes from %q to %d of %q", session, user, from, position, to)
+	if w.restored == 0 && from != "" {
+		w.fault("session %s of %s is set to %d: the log is no other", session, user, position)
+	}
+}
+
+// witnessAll reads all inboxes from beginning to end.
+func (w *world) witnessAll() {
+	for u := range w.plan.Shape.Users {
+		r := &device{
+			w: w, d: diceOf(w.plan.Seed, "witness", uint64(u)), kind: byCursor, user: userName(u), id: 1000 + u, cursor: "0", seen: map[string]time.Time{},
+		}
+		for quiet := 0; quiet < lastPolls && !w.aborted; {
+			if r.poll() {
+				quiet++
+			} else {
+				quiet = 0
+			}
+		}
+	}
+}
