@@ -58,8 +58,8 @@ type Receiver interface {
 	ReceiveRoom(payload []byte, traces []string) (users int)
 	// Disrupted is called when events may have been lost, or the connection was lost or is back.
 	Disrupted()
-	// Look is called when events of these users, given by their canonical names, may have been lost; events of all users, if none is named.
-	Look(users []string)
+	// Hinted is called when events of these users, given by their canonical names, may have been lost; events of all users, if none is named.
+	Hinted(users []string)
 }
 
 // KeyPublisher announces changes of public keys.

@@ -40,7 +40,7 @@ func get[T any](ctx context.Context, c *Client, path string, query url.Values) (
 // because attempts count. ErrRegistered means that the account exists and only a Login is missing.
 func (c *Client) Register(ctx context.Context, username, password, publicKey string) (api.SessionResponse, error) {
 	r := api.RegisterRequest{Username: username, Password: password, PublicKey: publicKey}
-	s, err := post(ctx, c, request{path: "/api/auth/register", lasting: true}, r, wholeSession)
+	s, err := post(ctx, c, request{path: "/api/auth/register", mutating: true}, r, wholeSession)
 	if IsCode(err, api.CodeUsernameTaken) && refused(err) {
 		s, err = c.claim(ctx, r, err)
 	}
@@ -56,7 +56,7 @@ func (c *Client) Login(ctx context.Context, username, password string) (api.Sess
 // with the new password shows whether the change took place, and completes it.
 func (c *Client) ChangePassword(ctx context.Context, current, next string) (api.SessionResponse, error) {
 	r := api.PasswordRequest{CurrentPassword: current, NewPassword: next}
-	return c.use(post(ctx, c, request{path: "/api/auth/password", lasting: true}, r, wholeSession))
+	return c.use(post(ctx, c, request{path: "/api/auth/password", mutating: true}, r, wholeSession))
 }
 
 func wholeSession(s api.SessionResponse) bool { return s.Token != "" }
@@ -76,7 +76,7 @@ func (c *Client) Logout(ctx context.Context) error { return c.end(ctx, "/api/aut
 func (c *Client) LogoutAll(ctx context.Context) error { return c.end(ctx, "/api/auth/logout-all") }
 
 func (c *Client) end(ctx context.Context, path string) error {
-	_, err := post(ctx, c, request{path: path, repeatable: true, lasting: true}, struct{}{}, wholeMessage)
+	_, err := post(ctx, c, request{path: path, repeatable: true, mutating: true}, struct{}{}, wholeMessage)
 	return err
 }
 
@@ -100,14 +100,14 @@ func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistor
 // UpdateKey makes publicKey the caller's key. It may be called again with the same key: if that is already current, nothing
 // changes.
 func (c *Client) UpdateKey(ctx context.Context, publicKey string) (api.UpdateKeyResponse, error) {
-	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, lasting: true}, api.UpdateKeyRequest{PublicKey: publicKey},
+	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, mutating: true}, api.UpdateKeyRequest{PublicKey: publicKey},
 		func(r api.UpdateKeyResponse) bool { return r.Version > 0 })
 }
 
 // SendSealed sends a sealed message. It retries the unchanged request until it is acknowledged or the patience is exhausted; this
 // is safe only if r has a ClientMessageID.
 func (c *Client) SendSealed(ctx context.Context, r api.SendRequest) (api.SendResponse, error) {
-	return post(ctx, c, request{path: "/api/messages/send", repeatable: r.ClientMessageID != "", lasting: true}, r,
+	return post(ctx, c, request{path: "/api/messages/send", repeatable: r.ClientMessageID != "", mutating: true}, r,
 		func(r api.SendResponse) bool { return r.MessageID != "" })
 }
 

@@ -90,8 +90,8 @@ type request struct {
 	body         []byte
 	// repeatable means that doing it twice has the same effect as doing it once.
 	repeatable bool
-	// lasting means that it changes something, and that the caller must know whether it did.
-	lasting bool
+	// mutating means that it changes something, and that the caller must know whether it did.
+	mutating bool
 	// whole reports whether the decoded answer is one of the server's. Nil accepts anything.
 	whole func() bool
 	// patience overrides the client's; negative means forever.
@@ -136,7 +136,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 // judge marks a failure that leaves the outcome unknown. If an earlier attempt did, a later refusal does too: it says nothing about
 // that attempt.
 func (r request) judge(err, earlier error) error {
-	if err == nil || !r.lasting || (refused(err) && !errors.Is(earlier, ErrOutcomeUnknown)) {
+	if err == nil || !r.mutating || (refused(err) && !errors.Is(earlier, ErrOutcomeUnknown)) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)

@@ -53,12 +53,12 @@ func (m *Messenger) Send(ctx context.Context, plaintext []byte, to ...string) (a
 	if err != nil {
 		return api.SendResponse{}, err
 	}
-	return m.SendWrappingAgain(ctx, sealed, plaintext, to...)
+	return m.SendRewrapping(ctx, sealed, plaintext, to...)
 }
 
-// SendWrappingAgain sends what Seal made. If keys were rotated since, which the server reports before it writes anything, it seals
+// SendRewrapping sends what Seal made. If keys were rotated since, which the server reports before it writes anything, it seals
 // again for the new keys, under the same id, if the pins allow.
-func (m *Messenger) SendWrappingAgain(ctx context.Context, sealed api.SendRequest, plaintext []byte, to ...string) (api.SendResponse, error) {
+func (m *Messenger) SendRewrapping(ctx context.Context, sealed api.SendRequest, plaintext []byte, to ...string) (api.SendResponse, error) {
 	for range maxWraps {
 		answer, err := m.SendSealed(ctx, sealed)
 		if !IsCode(err, api.CodeStaleKeys) {

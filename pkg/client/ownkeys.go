@@ -46,8 +46,8 @@ func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.
 	return answer.Version, m.keep(ring, save)
 }
 
-// SettleKeys finds out which candidates the server has taken. Without candidates it makes no request.
-func (m *Messenger) SettleKeys(ctx context.Context) error {
+// ResolveCandidates finds out which candidates the server has taken. Without candidates it makes no request.
+func (m *Messenger) ResolveCandidates(ctx context.Context) error {
 	ring, _, err := m.settle(ctx)
 	if err == nil {
 		m.replace(ring)

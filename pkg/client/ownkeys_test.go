@@ -247,14 +247,14 @@ func TestWhatBecameOfARotationCanBeAsked(t *testing.T) {
 	d := s.directory(testKeys()[0])
 	m := s.messenger()
 	d.add(testKeys()[1])
-	require.NoError(t, m.SettleKeys(t.Context()))
+	require.NoError(t, m.ResolveCandidates(t.Context()))
 	require.Equal(t, 1, m.Keys.Current().Version, "without a candidate there is nothing to ask")
 	m.Keys = m.Keys.With(testKeys()[1])
-	require.NoError(t, m.SettleKeys(t.Context()))
+	require.NoError(t, m.ResolveCandidates(t.Context()))
 	require.Equal(t, 2, m.Keys.Current().Version)
 	require.Nil(t, m.Keys.Candidate())
 
 	m.Keys = m.Keys.With(testKeys()[2])
 	d.keys = nil
-	require.Error(t, m.SettleKeys(t.Context()), "an answer without keys proves nothing")
+	require.Error(t, m.ResolveCandidates(t.Context()), "an answer without keys proves nothing")
 }

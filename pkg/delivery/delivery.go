@@ -62,7 +62,7 @@ func (j JSON) AppendTo(b []byte) []byte { return append(append(b, j.Common...), 
 // ErrMalformed means that a payload is not an event of this version.
 var ErrMalformed = errors.New("malformed event")
 
-// For makes the event of one entry of a committed message. Use Sheet for messages with many entries.
+// For makes the event of one entry of a committed message. Use a MessageEncoder for messages with many entries.
 func For(item inbox.Item) Event { return NewSheet(item.Message).For(item.Entry) }
 
 // Stored makes the event of a received message, whatever its size, for a node that read it from the store. Only the sender sees receipts.

@@ -53,7 +53,7 @@ func MemberBytes(e *store.Entry, whole bool) int {
 // All numbers are variable-length integers, and texts are preceded by their length: the common part, acceptance and expiry in milliseconds,
 // then the members. A member is its kind, position and user; if its event carries the message also its flags, the spelling of its name if
 // it differs from the user's, key version and wrapped key. A zero ends the room. A payload holds one or more rooms, one after the other.
-func (s *Sheet) AppendRoom(b []byte, entries []store.Entry, whole bool, limit int) (payload []byte, taken int) {
+func (s *MessageEncoder) AppendRoom(b []byte, entries []store.Entry, whole bool, limit int) (payload []byte, taken int) {
 	var common []byte
 	if whole && len(s.common) <= MaxInline {
 		common = s.common
@@ -74,7 +74,7 @@ func (s *Sheet) AppendRoom(b []byte, entries []store.Entry, whole bool, limit in
 	return append(b, endOfRoom), taken
 }
 
-func (s *Sheet) appendMember(b []byte, e *store.Entry, whole bool, names *speller) []byte {
+func (s *MessageEncoder) appendMember(b []byte, e *store.Entry, whole bool, names *speller) []byte {
 	whole = whole && s.inline(*e)
 	kind := Inline
 	if !whole {

@@ -23,7 +23,7 @@ func TokenErrors() ErrorTable {
 		{token.ErrRevoked, Always(http.StatusUnauthorized, api.CodeTokenRevoked, "the token has been revoked: log in again")},
 		{token.ErrInvalid, Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token is not valid")},
 		{token.ErrNoAccount, Always(http.StatusUnauthorized, api.CodeInvalidToken, "the token's account does not exist")},
-		{token.ErrUnavailable, Away("the revocation check")},
+		{token.ErrUnavailable, UnavailableAnswer("the revocation check")},
 	}
 }
 

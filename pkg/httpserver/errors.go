@@ -33,8 +33,8 @@ func Always(status int, code api.Code, message string) func(error) *api.Error {
 	return func(error) *api.Error { return api.New(status, code, message) }
 }
 
-// Away returns the Answer for an unavailable dependency: 503 with a jittered Retry-After.
-func Away(what string) func(error) *api.Error {
+// UnavailableAnswer returns the Answer for an unavailable dependency: 503 with a jittered Retry-After.
+func UnavailableAnswer(what string) func(error) *api.Error {
 	return func(error) *api.Error { return api.Unavailable(what, RetryAfter(2*time.Second)) }
 }
 

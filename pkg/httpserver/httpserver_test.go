@@ -179,7 +179,7 @@ func FuzzDecodeJSON(f *testing.F) {
 func TestAnErrorIsAnsweredByTheTable(t *testing.T) {
 	table := httpserver.ErrorTable{
 		{Err: errDomain, Answer: httpserver.Always(http.StatusConflict, api.CodeUsernameTaken, "taken")},
-		{Err: io.ErrUnexpectedEOF, Answer: httpserver.Away("the store")},
+		{Err: io.ErrUnexpectedEOF, Answer: httpserver.UnavailableAnswer("the store")},
 	}
 	cause := map[string]error{
 		"known": fmt.Errorf("wrapped: %w", errDomain), "away": io.ErrUnexpectedEOF, "ready": fmt.Errorf("x: %w", api.MissingField("name")),
@@ -310,7 +310,7 @@ func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
 
 // TestAnAnswerThatIsCutOffIsToldOf: the log and the metrics report the failure, and the client sees that the answer is incomplete.
 func TestAnAnswerThatIsCutOffIsToldOf(t *testing.T) {
-	table := httpserver.ErrorTable{{Err: errDomain, Answer: httpserver.Away("the store")}}
+	table := httpserver.ErrorTable{{Err: errDomain, Answer: httpserver.UnavailableAnswer("the store")}}
 	begin := func(c *gin.Context) {
 		c.Status(http.StatusOK)
 		_, _ = c.Writer.WriteString("half of it")

@@ -15,7 +15,7 @@ import (
 // rateLimitHeader is RateLimit in net/http's spelling.
 const rateLimitHeader = "Ratelimit"
 
-var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, Away("the rate limiter")}}
+var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, UnavailableAnswer("the rate limiter")}}
 
 // LimitUser bounds how often each user calls the routes it precedes. It must come after RequireToken.
 func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {

@@ -78,11 +78,11 @@ type Options struct {
 	// Connections returns how many polls and streams are open, for /api/health. Nil means none.
 	Connections func() int64
 	// Keeper, unless nil, takes over connections from the public port and gives them back.
-	Keeper Keeper
+	Keeper ConnKeeper
 }
 
-// Keeper takes connections over, with http.Hijacker, and gives them back.
-type Keeper interface {
+// ConnKeeper takes connections over, with http.Hijacker, and gives them back.
+type ConnKeeper interface {
 	// ConnContext is used as http.Server.ConnContext.
 	ConnContext(ctx context.Context, c net.Conn) context.Context
 	// Returned is where connections come back. It is served like the public port.

@@ -37,10 +37,10 @@ func (w Want) HasTail() bool { return !w.ReadAt.IsZero() }
 // sequenced implements Counters on a Sequencer. Not safe for concurrent use.
 type sequenced struct {
 	Sequencer
-	// believed holds, per user, the incarnation in which its counter was confirmed, plus one.
-	believed *recent.Users
-	// settling is how long old positions may still be under way after the counters have changed.
-	settling time.Duration
+	// trusted holds, per user, the incarnation in which its counter was confirmed, plus one.
+	trusted *recent.Users
+	// inFlightTime is how long old positions may still be under way after the counters have changed.
+	inFlightTime time.Duration
 	// since is when this incarnation was first seen.
 	incarnation uint64
 	since       time.Time
@@ -51,9 +51,9 @@ func countersOf(cfg Config) Counters {
 	if cfg.Counters != nil {
 		return cfg.Counters
 	}
-	s := &sequenced{Sequencer: cfg.Sequencer, believed: recent.NewUsers(), settling: cfg.WriteTimeout}
+	s := &sequenced{Sequencer: cfg.Sequencer, trusted: recent.NewUsers(), inFlightTime: cfg.WriteTimeout}
 	if !cfg.AloneSince.IsZero() {
-		s.settling = 0 // there is no other writer, and earlier ones are gone
+		s.inFlightTime = 0 // there is no other writer, and earlier ones are gone
 	}
 	s.observe()
 	return s
@@ -69,7 +69,7 @@ func (s *sequenced) Take(ctx context.Context, wants []Want) ([]int64, error) {
 		if w.HasTail() {
 			floors[w.User] = max(floors[w.User], w.Tail)
 		}
-		if !w.RaiseOnly && (w.HasTail() || s.believed.Get(w.User) == incarnation+1) {
+		if !w.RaiseOnly && (w.HasTail() || s.trusted.Get(w.User) == incarnation+1) {
 			users, at = append(users, w.User), append(at, i)
 		}
 	}
@@ -111,8 +111,8 @@ func (s *sequenced) judge(wants []Want, positions []int64) {
 		case !w.HasTail():
 		case !w.RaiseOnly && positions[i] <= w.Tail:
 			positions[i] = 0
-		case w.ReadAt.Sub(s.since) >= s.settling:
-			s.believed.Put(w.User, s.incarnation+1)
+		case w.ReadAt.Sub(s.since) >= s.inFlightTime:
+			s.trusted.Put(w.User, s.incarnation+1)
 		}
 	}
 }

@@ -38,14 +38,14 @@ type positions struct {
 	counters Counters
 	tails    *tails
 	metrics  *Metrics
-	sequencer
+	availability
 	together *batch.Batcher[Want, int64]
 	// asking is held while the counters are asked: one request at a time.
 	asking sync.Mutex
 }
 
 func newPositions(cfg Config) *positions {
-	p := &positions{counters: countersOf(cfg), metrics: cfg.Metrics, sequencer: sequencer{began: time.Now()}, tails: newTails(&cfg)}
+	p := &positions{counters: countersOf(cfg), metrics: cfg.Metrics, availability: availability{began: time.Now()}, tails: newTails(&cfg)}
 	p.tails.leave = p.leave
 	bounds := batch.Config{Queue: cfg.QueueLength, Items: sequencerBatch, Bytes: maxBatchBytes}
 	p.together = batch.New(bounds, func(w Want) int { return len(w.User) }, p.ask)
@@ -66,7 +66,7 @@ func (p *positions) ask(ctx context.Context, wants []Want) ([]int64, error) {
 	taken, err := p.counters.Take(ctx, wants)
 	p.asking.Unlock()
 	if err != nil {
-		p.leaveAlone()
+		p.markAway()
 		return nil, fmt.Errorf("%w: %w", errSequencerAway, err)
 	}
 	for i, w := range wants {
@@ -86,7 +86,7 @@ func (p *positions) next(ctx context.Context, users []string, lagging bool) ([]i
 	for i, user := range users {
 		wants[i], at[i] = Want{User: user}, i
 	}
-	may, trying := p.may()
+	may, trying := p.mayAsk()
 	for round := 0; may && round < sequencerRounds; round++ {
 		if round > 0 || lagging {
 			if err := p.tails.read(ctx, wants); err != nil {
@@ -125,15 +125,15 @@ func (p *positions) leave(ctx context.Context, wants []Want) {
 	}
 }
 
-// sequencer tracks whether the sequencer answers.
-type sequencer struct {
+// availability tracks whether the availability answers.
+type availability struct {
 	began time.Time
 	// awayUntil is 0 while the sequencer answers; otherwise it is not asked until then, in nanoseconds since began.
 	awayUntil atomic.Int64
 }
 
-// may reports whether the sequencer may be asked. After the pause, one caller may try; the others do not wait for the result.
-func (s *sequencer) may() (may, trying bool) {
+// mayAsk reports whether the sequencer mayAsk be asked. After the pause, one caller mayAsk try; the others do not wait for the result.
+func (s *availability) mayAsk() (may, trying bool) {
 	until := s.awayUntil.Load()
 	if until == 0 {
 		return true, false
@@ -143,11 +143,11 @@ func (s *sequencer) may() (may, trying bool) {
 	return trying, trying
 }
 
-func (s *sequencer) away() bool { return s.awayUntil.Load() != 0 }
+func (s *availability) away() bool { return s.awayUntil.Load() != 0 }
 
-func (s *sequencer) leaveAlone() { s.awayUntil.Store(int64(time.Since(s.began) + sequencerPause)) }
+func (s *availability) markAway() { s.awayUntil.Store(int64(time.Since(s.began) + sequencerPause)) }
 
-func (s *sequencer) answered() {
+func (s *availability) answered() {
 	if s.away() {
 		s.awayUntil.Store(0)
 	}

@@ -32,8 +32,8 @@ const (
 	unknownSize = contentBudget / 16
 	// aheadWindow is how far a read looks for other undecided positions when it meets one that is not watched yet.
 	aheadWindow = 1024
-	// maxSettles bounds how often one read decides positions and looks again. Each round decides one run of undecided positions.
-	maxSettles = 64
+	// maxDecisions bounds how often one read decides positions and looks again. Each round decides one run of undecided positions.
+	maxDecisions = 64
 )
 
 // Reader reads inboxes and decides what dead writers left undecided. Its methods may be called concurrently.
@@ -68,7 +68,7 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 	ctx, span := tracing.Start(ctx, "inbox read", trace.SpanKindInternal)
 	defer func() { tracing.End(span, err) }()
 	batch := Batch{Next: after}
-	for range maxSettles {
+	for range maxDecisions {
 		part, open, err := r.scan(ctx, user, batch.Next, limit)
 		if err != nil {
 			return batch.orFail(after, err)
@@ -77,7 +77,7 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 		if open == nil || len(batch.Items) > 0 || len(batch.Skipped) >= MaxSkipped {
 			return batch, nil
 		}
-		settled, err := r.settle(ctx, user, open)
+		settled, err := r.decide(ctx, user, open)
 		if err != nil {
 			return batch.orFail(after, err)
 		}
@@ -321,17 +321,17 @@ func (r *Reader) scanRun(ctx context.Context, batch Batch, entries []store.Entry
 	return batch, nil, nil
 }
 
-// settle decides what scan stopped at, if it has been undecided for too long.
-func (r *Reader) settle(ctx context.Context, user string, u *undecided) (bool, error) {
+// decide decides what scan stopped at, if it has been undecided for too long.
+func (r *Reader) decide(ctx context.Context, user string, u *undecided) (bool, error) {
 	if u.prepared != nil {
-		return r.settlePrepared(ctx, *u.prepared)
+		return r.abortPrepared(ctx, *u.prepared)
 	}
-	return r.settleHoles(ctx, user, u)
+	return r.fillHoles(ctx, user, u)
 }
 
-// settleHoles writes holes into missing positions. Where an entry is there after all, the entry stays. Where the hole is written, the late
+// fillHoles writes holes into missing positions. Where an entry is there after all, the entry stays. Where the hole is written, the late
 // writer is refused and takes another position.
-func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bool, error) {
+func (r *Reader) fillHoles(ctx context.Context, user string, u *undecided) (bool, error) {
 	key := u.key(user)
 	if !r.stuck.tooLong(key, u.neighbor.At) {
 		return false, nil
@@ -360,9 +360,9 @@ func (r *Reader) settleHoles(ctx context.Context, user string, u *undecided) (bo
 	return true, nil
 }
 
-// settlePrepared inserts a tombstone for a prepared message that never came. If the message is there already, it is committed. If the
+// abortPrepared inserts a tombstone for a prepared message that never came. If the message is there already, it is committed. If the
 // tombstone is written, the send has failed for all its recipients at once.
-func (r *Reader) settlePrepared(ctx context.Context, e store.Entry) (bool, error) {
+func (r *Reader) abortPrepared(ctx context.Context, e store.Entry) (bool, error) {
 	key := e.Message.String()
 	if !r.stuck.tooLong(key, e.At) {
 		return false, nil

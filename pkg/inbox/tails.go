@@ -182,12 +182,12 @@ func (t *tails) abandon(v *visit) {
 		t.leave(ctx, read)
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.rest()
+		t.workerDone()
 	}()
 }
 
-// rest ends one worker's work.
-func (t *tails) rest() {
+// workerDone ends one worker's work.
+func (t *tails) workerDone() {
 	if t.working--; t.stopped && t.working == 0 {
 		close(t.idle)
 	}
@@ -214,12 +214,12 @@ func (t *tails) enqueue(v *visit) error {
 		}
 		l.jobs = append(l.jobs, j)
 	}
-	t.callUp(fresh)
+	t.queueGroup(fresh)
 	return nil
 }
 
-// callUp enqueues a group.
-func (t *tails) callUp(g *group) {
+// queueGroup enqueues a group.
+func (t *tails) queueGroup(g *group) {
 	if len(g.lanes) == 0 {
 		return
 	}
@@ -228,11 +228,11 @@ func (t *tails) callUp(g *group) {
 	} else {
 		t.small = append(t.small, g)
 	}
-	t.hire()
+	t.startWorker()
 }
 
-// hire starts a worker if chunks wait and fewer than tailWorkers run.
-func (t *tails) hire() {
+// startWorker starts a worker if chunks wait and fewer than tailWorkers run.
+func (t *tails) startWorker() {
 	if t.working < tailWorkers && t.next() != nil {
 		t.working++
 		go t.work()
@@ -277,7 +277,7 @@ type stretch struct {
 func (t *tails) work() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	defer t.rest()
+	defer t.workerDone()
 	for !t.stopped {
 		queue := t.next()
 		if queue == nil {
@@ -288,9 +288,9 @@ func (t *tails) work() {
 			large = 1
 		}
 		t.onLarge += large
-		t.hire()
+		t.startWorker()
 		t.mu.Unlock()
-		t.attend(chunk)
+		t.runChunk(chunk)
 		t.mu.Lock()
 		t.onLarge -= large
 		t.release(chunk)
@@ -308,7 +308,7 @@ func (t *tails) release(chunk []stretch) {
 			again.lanes = append(again.lanes, s.lane)
 		}
 	}
-	t.callUp(again)
+	t.queueGroup(again)
 }
 
 // cut takes the lanes of the next chunk, some of each group in turn, with their jobs.
@@ -330,8 +330,8 @@ func cut(queue *[]*group) (chunk []stretch) {
 	return chunk
 }
 
-// attend handles one chunk.
-func (t *tails) attend(chunk []stretch) {
+// runChunk handles one chunk.
+func (t *tails) runChunk(chunk []stretch) {
 	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.WriteTimeout)
 	defer cancel()
 	users := make([]string, len(chunk))

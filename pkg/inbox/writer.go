@@ -370,7 +370,7 @@ func (w *Writer) failed(ctx context.Context, m store.Message, touched bool, caus
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	receipt, err := w.settle(ctx, m)
+	receipt, err := w.abort(ctx, m)
 	if errors.Is(err, errTombstoned) {
 		return Receipt{}, notCommitted(cause)
 	}
@@ -384,8 +384,8 @@ func notCommitted(cause error) error {
 	return fmt.Errorf("%w: %w", ErrNotCommitted, cause)
 }
 
-// settle aborts the message with a tombstone, so that it can never be committed (errTombstoned), or finds that it is committed.
-func (w *Writer) settle(ctx context.Context, m store.Message) (Receipt, error) {
+// abort aborts the message with a tombstone, so that it can never be committed (errTombstoned), or finds that it is committed.
+func (w *Writer) abort(ctx context.Context, m store.Message) (Receipt, error) {
 	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
 	if err != nil {
 		return Receipt{}, notCommitted(err)

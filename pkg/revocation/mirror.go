@@ -35,7 +35,7 @@ type Mirror struct {
 	currentAt atomic.Pointer[time.Time]
 
 	mu    sync.RWMutex
-	known knowledge
+	known recordSet
 	// round counts how often the log was followed from its beginning.
 	round int
 	mine  unconfirmed
@@ -98,7 +98,7 @@ func (m *Mirror) follow(ctx context.Context, round int, reached func()) error {
 	defer cancel()
 	one := make(chan struct{}, 1) // held by the restorer
 	first := true
-	return m.log.Follow(ctx, m.handedOver, func() {
+	return m.log.Follow(ctx, m.delivered, func() {
 		reached()
 		if lost := m.current(); lost || (first && round > 1) {
 			restoring.Go(func() {
@@ -227,8 +227,8 @@ func (m *Mirror) note(r Record, what func(unconfirmed, Record)) {
 	what(m.mine, r)
 }
 
-// handedOver adds a record that the log delivers.
-func (m *Mirror) handedOver(r Record) {
+// delivered adds a record that the log delivers.
+func (m *Mirror) delivered(r Record) {
 	m.note(r, unconfirmed.end)
 	m.apply(r)
 }

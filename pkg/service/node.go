@@ -299,7 +299,7 @@ type Polls interface {
 	// Open is the number of open ones.
 	Open() int64
 	// Keeper keeps the connections of waiting polls.
-	Keeper() httpserver.Keeper
+	Keeper() httpserver.ConnKeeper
 }
 
 // Serve makes the public port serve the service's routes, once the node has started. polls may be nil.

@@ -35,15 +35,15 @@ type link struct {
 
 func (b *broker) connect(p *process) *link {
 	l := &link{process: p, b: b, subs: map[string]int{}, known: true}
-	b.w.state.Lock()
-	defer b.w.state.Unlock()
+	b.w.engineMu.Lock()
+	defer b.w.engineMu.Unlock()
 	b.links = append(b.links, l)
 	return l
 }
 
 func (b *broker) leave(p *process) {
-	b.w.state.Lock()
-	defer b.w.state.Unlock()
+	b.w.engineMu.Lock()
+	defer b.w.engineMu.Unlock()
 	b.links = slices.DeleteFunc(b.links, func(l *link) bool { return l.process == p })
 }
 
@@ -85,11 +85,11 @@ func (l *link) PublishRoom(payload []byte, traces []string) error {
 
 // Receivers implements bus.Publisher. At random it is unknown.
 func (l *link) Receivers() int {
-	if l.dice("Receivers", "").below(4) == 0 {
+	if l.rng("Receivers", "").below(4) == 0 {
 		return 0
 	}
-	l.w.state.Lock()
-	defer l.w.state.Unlock()
+	l.w.engineMu.Lock()
+	defer l.w.engineMu.Unlock()
 	n := 0
 	for _, to := range l.b.links {
 		if to.receiver != nil {
@@ -111,9 +111,9 @@ func (l *link) publish(p publication) error {
 		l.w.count("event-vanished")
 		return nil
 	}
-	d := l.dice("Publish", p.user)
-	l.w.state.Lock()
-	defer l.w.state.Unlock()
+	d := l.rng("Publish", p.user)
+	l.w.engineMu.Lock()
+	defer l.w.engineMu.Unlock()
 	if time.Now().Before(l.b.dropping) {
 		l.w.count(rateDrop)
 		return nil
@@ -137,7 +137,7 @@ func (l *link) publish(p publication) error {
 
 // Flush implements bus.Publisher.
 func (l *link) Flush(ctx context.Context) error {
-	d := l.dice("Flush", "")
+	d := l.rng("Flush", "")
 	if err := l.await(ctx, d.between(50*time.Microsecond, 2*time.Millisecond)); err != nil {
 		return errors.Join(bus.ErrDisconnected, err)
 	}
@@ -156,7 +156,7 @@ func (l *link) Flush(ctx context.Context) error {
 
 // Hint implements bus.Hinter, over Redis.
 func (l *link) Hint(ctx context.Context, users []string) error {
-	d := l.dice("Hint", "")
+	d := l.rng("Hint", "")
 	if err := l.await(ctx, d.between(50*time.Microsecond, 2*time.Millisecond)); err != nil {
 		return err
 	}
@@ -164,8 +164,8 @@ func (l *link) Hint(ctx context.Context, users []string) error {
 		return errRedis
 	}
 	l.w.count("hint")
-	l.w.state.Lock()
-	defer l.w.state.Unlock()
+	l.w.engineMu.Lock()
+	defer l.w.engineMu.Unlock()
 	for _, to := range l.b.links {
 		l.w.later(d.between(50*time.Microsecond, 3*time.Millisecond), func() { to.look(users) })
 	}
@@ -179,13 +179,13 @@ func (l *link) look(users []string) {
 		return
 	}
 	if l.receiver != nil && !l.isDead() {
-		l.receiver.Look(users)
+		l.receiver.Hinted(users)
 	}
 }
 
 func (p publication) copy() publication { return publication{p.user, bytes.Clone(p.payload), p.traces} }
 
-func (l *link) deliver(d *dice, p publication) {
+func (l *link) deliver(d *rng, p publication) {
 	after := d.between(50*time.Microsecond, 3*time.Millisecond)
 	if d.hit(l.w.plan.Rates[rateDelay]) {
 		l.w.count(rateDelay)
@@ -223,8 +223,8 @@ func (l *link) arrive(p publication) {
 }
 
 func (l *link) subscribed(user string) bool {
-	l.w.state.Lock()
-	defer l.w.state.Unlock()
+	l.w.engineMu.Lock()
+	defer l.w.engineMu.Unlock()
 	return l.wants(user)
 }
 
@@ -235,8 +235,8 @@ func (l *link) wants(user string) bool {
 
 // Subscribe implements bus.Subscriber. It takes no time: gateways hold a mutex meanwhile, which would stop virtual time.
 func (l *link) Subscribe(_ context.Context, user string) (bus.Subscription, error) {
-	l.w.state.Lock()
-	defer l.w.state.Unlock()
+	l.w.engineMu.Lock()
+	defer l.w.engineMu.Unlock()
 	l.subs[user]++ // without a connection it begins with the next one
 	s := &subscription{l, user}
 	if !l.up() {
@@ -252,8 +252,8 @@ type subscription struct {
 
 // Unsubscribe implements bus.Subscription.
 func (s *subscription) Unsubscribe() error {
-	s.l.w.state.Lock()
-	defer s.l.w.state.Unlock()
+	s.l.w.engineMu.Lock()
+	defer s.l.w.engineMu.Unlock()
 	s.l.subs[s.user]--
 	return nil
 }

@@ -2,9 +2,9 @@ package simulation
 
 import "time"
 
-// dice is a random stream that a seed decides. Each caller has its own, seeded with its identity and a call counter: so one call more or
+// rng is a random stream that a seed decides. Each caller has its own, seeded with its identity and a call counter: so one call more or
 // less somewhere does not change what all the others draw.
-type dice uint64
+type rng uint64
 
 // mix combines numbers into one (splitmix64's finalizer over a running sum).
 func mix(parts ...uint64) uint64 {
@@ -30,40 +30,40 @@ func textHash(s string) uint64 {
 	return h
 }
 
-// diceOf seeds dice with the seed and the parts.
-func diceOf(seed uint64, what string, parts ...uint64) *dice {
-	d := dice(mix(append([]uint64{seed, textHash(what)}, parts...)...))
+// rngOf seeds a generator with the seed and the parts.
+func rngOf(seed uint64, what string, parts ...uint64) *rng {
+	d := rng(mix(append([]uint64{seed, textHash(what)}, parts...)...))
 	return &d
 }
 
-func (d *dice) next() uint64 {
+func (d *rng) next() uint64 {
 	*d += 0x9e3779b97f4a7c15
 	return scramble(uint64(*d))
 }
 
 // float is in [0, 1).
-func (d *dice) float() float64 { return float64(d.next()>>11) / (1 << 53) }
+func (d *rng) float() float64 { return float64(d.next()>>11) / (1 << 53) }
 
 // hit is true with probability p.
-func (d *dice) hit(p float64) bool { return d.float() < p }
+func (d *rng) hit(p float64) bool { return d.float() < p }
 
 // below is in [0, n).
-func (d *dice) below(n int) int { return int(d.next() % uint64(n)) }
+func (d *rng) below(n int) int { return int(d.next() % uint64(n)) }
 
 // among is in [low, high].
-func (d *dice) among(low, high int) int { return low + d.below(high-low+1) }
+func (d *rng) among(low, high int) int { return low + d.below(high-low+1) }
 
 // between is in [low, high).
-func (d *dice) between(low, high time.Duration) time.Duration {
+func (d *rng) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(d.float()*float64(high-low))
 }
 
 // shuffle puts n things in random order.
-func (d *dice) shuffle(n int, swap func(i, j int)) {
+func (d *rng) shuffle(n int, swap func(i, j int)) {
 	for i := n - 1; i > 0; i-- {
 		swap(i, d.below(i+1))
 	}
 }
 
 // pick returns a random element of list.
-func pick[T any](d *dice, list []T) T { return list[d.below(len(list))] }
+func pick[T any](d *rng, list []T) T { return list[d.below(len(list))] }

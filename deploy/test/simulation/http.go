@@ -101,7 +101,7 @@ type response struct {
 }
 
 // send has a node answer a request. It returns when the answer is there, the process dies, or ctx ends.
-func (w *world) send(ctx context.Context, d *dice, n *node, r request, stream func(chunk []byte) error) (response, error) { //nolint:gocyclo,funlen // one exchange from its beginning to its end
+func (w *world) send(ctx context.Context, d *rng, n *node, r request, stream func(chunk []byte) error) (response, error) { //nolint:gocyclo,funlen // one exchange from its beginning to its end
 	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
 		return response{}, err
 	}

@@ -36,7 +36,7 @@ func (w *world) judge() historycheck.Report {
 	for _, f := range report.Faults {
 		w.fault("%s", f)
 	}
-	w.inside(byEpoch[last])
+	w.checkStore(byEpoch[last])
 	return report
 }
 
@@ -72,8 +72,8 @@ func (w *world) history(last bool) []historycheck.Attempt {
 // skew is the largest difference between clocks.
 func (w *world) skew() time.Duration { return w.highest - w.lowest }
 
-// inside compares the store's contents at the end with what readers were told.
-func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a list of what is to be held
+// checkStore compares the store's contents at the end with what readers were told.
+func (w *world) checkStore(answers []historycheck.Answer) { //nolint:gocyclo // a list of what is to be held
 	seen := map[string]map[string]int64{}
 	for _, a := range answers {
 		for _, m := range a.Messages {
@@ -102,7 +102,7 @@ func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a li
 			}
 		}
 	}
-	w.everywhere()
+	w.checkInboxes()
 	for id, n := range w.store.reads {
 		w.counts["store-reads"] += n
 		if n > mostReads {
@@ -111,9 +111,9 @@ func (w *world) inside(answers []historycheck.Answer) { //nolint:gocyclo // a li
 	}
 }
 
-// everywhere requires that acknowledged messages stand in the inboxes of all their recipients at the places that they name, even where
+// checkInboxes requires that acknowledged messages stand in the inboxes of all their recipients at the places that they name, even where
 // nobody reads.
-func (w *world) everywhere() {
+func (w *world) checkInboxes() {
 	for _, a := range w.history(true) {
 		if !a.Acknowledged || a.GoneAfter != 0 {
 			continue

@@ -74,10 +74,10 @@ func (n *node) ready() bool {
 	}
 }
 
-// ghost keeps using a token after its logout: an unaware client, or one that should not have it.
-type ghost struct {
+// endedLogin keeps using a token after its logout: an unaware client, or one that should not have it.
+type endedLogin struct {
 	w         *world
-	d         *dice
+	d         *rng
 	user, raw string
 	record    revocation.Record
 	// tried: its logout was requested, or that of all older tokens of its account; out is when its own was acknowledged.
@@ -95,14 +95,14 @@ const (
 	nodesReturn = 20 * time.Second
 )
 
-// startGhosts opens logins and ends them: one by one, and all of an account that are older than its last.
-func (w *world) startGhosts() {
-	d := diceOf(w.plan.Seed, "ghosts")
+// startLogins opens logins and ends them: one by one, and all of an account that are older than its last.
+func (w *world) startLogins() {
+	d := rngOf(w.plan.Seed, "ghosts")
 	auth := &counters{process: w.newProcess(0), r: w.redis}
 	mirror, stop := w.mirrorOf(auth)
 	w.stopAuth = stop
 	for i := range d.among(1, 3) {
-		g := &ghost{w: w, d: diceOf(w.plan.Seed, "ghost", uint64(i)), user: userName(d.below(w.plan.Shape.Users)), refused: map[int]bool{}}
+		g := &endedLogin{w: w, d: rngOf(w.plan.Seed, "ghost", uint64(i)), user: userName(d.below(w.plan.Shape.Users)), refused: map[int]bool{}}
 		id := fmt.Sprintf("g%d", i)
 		g.record = revocation.Record{Subject: g.user, TokenID: id, ExpiresAt: time.Now().Add(tokenLifetime)}
 		g.raw = g.user + "/" + id
@@ -110,18 +110,18 @@ func (w *world) startGhosts() {
 			g.record.TokenID, g.record.MinGeneration = "", 1
 			g.raw += "/0"
 		}
-		w.ghosts = append(w.ghosts, g)
+		w.endedLogins = append(w.endedLogins, g)
 		w.readers.Go(g.run)
 		w.readers.Go(func() { g.logOut(mirror) })
 	}
 }
 
 // logOut ends the login at a random time, and retries until that is acknowledged.
-func (g *ghost) logOut(auth *revocation.Mirror) {
-	w, d := g.w, diceOf(g.w.plan.Seed, "logout", textHash(g.raw))
+func (g *endedLogin) logOut(auth *revocation.Mirror) {
+	w, d := g.w, rngOf(g.w.plan.Seed, "logout", textHash(g.raw))
 	_ = w.sleep(context.Background(), d.between(0, w.plan.Shape.Busy))
 	<-auth.Ready()
-	for _, other := range w.ghosts {
+	for _, other := range w.endedLogins {
 		other.tried = other.tried || other == g || (g.record.TokenID == "" && other.record.TokenID == "" && other.user == g.user)
 	}
 	for !w.aborted {
@@ -139,12 +139,12 @@ func (g *ghost) logOut(auth *revocation.Mirror) {
 }
 
 // held is the time from which no node may accept the token.
-func (g *ghost) held() time.Time {
+func (g *endedLogin) held() time.Time {
 	held := g.out.Add(logoutsHold)
 	if g.w.plan.Rates[rateSeqFail] > 0 {
 		held = g.out.Add(nodesReturn)
 	}
-	for _, t := range []time.Time{g.w.ill, g.w.redisIll} {
+	for _, t := range []time.Time{g.w.faultUntil, g.w.redisFaultUntil} {
 		if t = t.Add(nodesReturn); t.After(held) {
 			held = t
 		}
@@ -152,7 +152,7 @@ func (g *ghost) held() time.Time {
 	return held
 }
 
-func (g *ghost) run() {
+func (g *endedLogin) run() {
 	w := g.w
 	for last := false; !last && !w.aborted; {
 		_ = w.sleep(context.Background(), g.d.between(0, 8*time.Second))
@@ -170,7 +170,7 @@ func (g *ghost) run() {
 }
 
 // use uses the token once: for a poll or a stream at a gateway, for the history at a messages service.
-func (g *ghost) use(n *node, stream bool) (status int) {
+func (g *endedLogin) use(n *node, stream bool) (status int) {
 	w := g.w
 	q := request{method: http.MethodGet, url: "/api/messages/history?limit=1", token: g.raw}
 	var chunk func([]byte) error
@@ -202,7 +202,8 @@ func (g *ghost) use(n *node, stream bool) (status int) {
 		switch {
 		case g.refused[p.id]:
 			w.fault("%s was refused by process %d, and is taken by it again", g.raw, p.id)
-		case g.ended(began) || (!stream && g.ended(time.Now())):
+		// A poll ends with its login; a history that was asked for before may be answered.
+		case g.ended(began) || (n.gateway && !stream && g.ended(time.Now())):
 			w.fault("%s was logged out after %s, and node %d takes it", g.raw, g.out.Sub(w.start), n.place)
 		}
 	case http.StatusUnauthorized:
@@ -218,4 +219,4 @@ func (g *ghost) use(n *node, stream bool) (status int) {
 }
 
 // ended reports whether no node may accept the token at a time.
-func (g *ghost) ended(when time.Time) bool { return !g.out.IsZero() && when.After(g.held()) }
+func (g *endedLogin) ended(when time.Time) bool { return !g.out.IsZero() && when.After(g.held()) }

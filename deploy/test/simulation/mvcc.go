@@ -272,7 +272,7 @@ func (d *data) putEpoch(epoch string) {
 }
 
 // expire removes a share of what may be removed, in any order, as TTL does.
-func (d *data) expire(now time.Time, dice *dice, share float64) (removed int) {
+func (d *data) expire(now time.Time, dice *rng, share float64) (removed int) {
 	var list []func(version)
 	users := make([]string, 0, len(d.inboxes))
 	for user := range d.inboxes {
@@ -315,7 +315,7 @@ func (d *data) purge(id store.MessageID, now time.Time) bool {
 func overdueBy(due, now time.Time) bool { return now.Sub(due) > mostOverdue }
 
 // overdue lists the pending removals of messages: expired ones lose their content, and those past their time are purged.
-func (d *data) overdue(now time.Time, dice *dice, share float64) (list []func(version)) {
+func (d *data) overdue(now time.Time, dice *rng, share float64) (list []func(version)) {
 	ids := make([]store.MessageID, 0, len(d.messages))
 	for id := range d.messages {
 		ids = append(ids, id)

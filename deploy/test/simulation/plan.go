@@ -127,18 +127,18 @@ var rates = []struct {
 
 // Draw makes the plan of a seed.
 func Draw(seed uint64) Plan {
-	d := diceOf(seed, "plan")
+	d := rngOf(seed, "plan")
 	p := Plan{Seed: seed, Rates: map[string]float64{}}
 	p.Shape = drawShape(d)
-	if p.Shape.Retention < 24*time.Hour && diceOf(seed, "quiet").hit(0.4) {
+	if p.Shape.Retention < 24*time.Hour && rngOf(seed, "quiet").hit(0.4) {
 		p.Shape.Quiet = p.Shape.Retention + purgeMargin + mostOverdue
 		p.Shape.Busy += p.Shape.Quiet
-	} else if p.Shape.Retention < 24*time.Hour && diceOf(seed, "again").hit(0.5) {
+	} else if p.Shape.Retention < 24*time.Hour && rngOf(seed, "again").hit(0.5) {
 		p.Shape.Again = p.Shape.Retention + mostOverdue
 		p.Shape.Busy += p.Shape.Again
 	}
-	if diceOf(seed, "standalone").hit(0.1) {
-		p.Shape.alone()
+	if rngOf(seed, "standalone").hit(0.1) {
+		p.Shape.makeStandalone()
 	}
 	for range d.below(9) {
 		p.Faults = append(p.Faults, drawFault(d, p.Shape))
@@ -147,7 +147,7 @@ func Draw(seed uint64) Plan {
 	for _, f := range p.Faults {
 		p.Busiest = append(p.Busiest, f.At)
 	}
-	if bursts := diceOf(seed, "bursts"); bursts.hit(0.3) {
+	if bursts := rngOf(seed, "bursts"); bursts.hit(0.3) {
 		p.Shape.Bursts = drawBursts(bursts, p)
 	}
 	for _, r := range rates {
@@ -155,25 +155,25 @@ func Draw(seed uint64) Plan {
 			p.Rates[r.name] = r.most * share * share
 		}
 	}
-	if d := diceOf(seed, "known"); d.hit(0.35) {
+	if d := rngOf(seed, "known"); d.hit(0.35) {
 		p.onlyKnown(d)
 		p.Shape.Bursts = drawBursts(d, p)
 	}
 	if p.Shape.Standalone {
-		p.alone()
+		p.makeStandalone()
 	} else {
-		p.Shape.Logins = p.Shape.Quiet == 0 && p.Shape.Again == 0 && diceOf(seed, "logins").hit(0.3)
+		p.Shape.Logins = p.Shape.Quiet == 0 && p.Shape.Again == 0 && rngOf(seed, "logins").hit(0.3)
 	}
 	return p
 }
 
-// alone makes a shape that of a standalone server.
-func (s *Shape) alone() {
+// makeStandalone makes a shape that of a standalone server.
+func (s *Shape) makeStandalone() {
 	s.Standalone, s.Far, s.Cluster, s.Messages, s.Gateways, s.BlockSize = true, false, false, 1, 1, 1
 }
 
-// alone reduces a plan to the faults that can happen to a standalone server.
-func (p *Plan) alone() {
+// makeStandalone reduces a plan to the faults that can happen to a standalone server.
+func (p *Plan) makeStandalone() {
 	for i, f := range p.Faults {
 		switch {
 		case slices.Contains([]string{storeSlow, busSlow, nodeKill, clockStep, restore}, f.Kind):
@@ -210,7 +210,7 @@ const (
 	betweenRemovals = time.Minute
 )
 
-func drawShape(d *dice) Shape {
+func drawShape(d *rng) Shape {
 	s := Shape{
 		Users: d.among(2, 5), Messages: d.among(1, 3), Gateways: d.among(1, 3), Sends: d.among(5, 30),
 		Busy: d.between(20*time.Second, 2*time.Minute), Retention: longRetention, BlockSize: pick(d, []int64{1, 8, 1024}), ManyRecipients: 4,
@@ -248,7 +248,7 @@ var (
 )
 
 // onlyKnown limits a plan to faults under which messages must be prompt. If only one engine fails, the bound is tighter.
-func (p *Plan) onlyKnown(d *dice) {
+func (p *Plan) onlyKnown(d *rng) {
 	p.Shape.Far = false
 	if p.Shape.Quiet == 0 && p.Shape.Again == 0 {
 		p.Shape.Retention = longRetention // else readers wait a while at entries whose messages are gone
@@ -270,7 +270,7 @@ func (p *Plan) onlyKnown(d *dice) {
 
 // drawBursts draws moments, some at random, some within the faults, and some just before they begin: of the sends under way then, some
 // still succeed.
-func drawBursts(d *dice, p Plan) (moments []time.Duration) {
+func drawBursts(d *rng, p Plan) (moments []time.Duration) {
 	for range d.among(1, 3) {
 		moments = append(moments, d.between(0, p.Shape.Sending()))
 	}
@@ -288,7 +288,7 @@ func drawBursts(d *dice, p Plan) (moments []time.Duration) {
 // Sending is how long new messages are sent.
 func (s Shape) Sending() time.Duration { return s.Busy - s.Quiet - s.Again }
 
-func drawFault(d *dice, s Shape) Fault {
+func drawFault(d *rng, s Shape) Fault {
 	f := Fault{
 		Kind: pick(d, faultKinds), At: d.between(0, s.Busy), For: d.between(0, 12*time.Second), Node: d.below(s.Messages + s.Gateways),
 		Lag: d.between(0, 15*time.Second),

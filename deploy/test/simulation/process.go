@@ -45,13 +45,13 @@ func (p *process) die() {
 // now is the process's clock.
 func (p *process) now() time.Time { return time.Now().Add(p.w.offsets[p.place]) }
 
-// dice returns the dice for one call, seeded with the operation, the key and the number of earlier calls alike.
-func (p *process) dice(operation, key string) *dice {
+// rng returns the rng for one call, seeded with the operation, the key and the number of earlier calls alike.
+func (p *process) rng(operation, key string) *rng {
 	h := mix(textHash(operation), textHash(key))
-	p.w.books.Lock()
-	defer p.w.books.Unlock()
+	p.w.statsMu.Lock()
+	defer p.w.statsMu.Unlock()
 	p.calls[h]++
-	return diceOf(p.w.plan.Seed, "call", uint64(p.id), h, p.calls[h])
+	return rngOf(p.w.plan.Seed, "call", uint64(p.id), h, p.calls[h])
 }
 
 // await blocks a caller for a while; while the process is paused, until it goes on.

@@ -31,7 +31,7 @@ var readerKinds = []string{byCursor, byCursor, byLatest, byNumber, bySession, by
 // device is one client of a user.
 type device struct {
 	w    *world
-	d    *dice
+	d    *rng
 	kind string
 	user string
 	id   int
@@ -62,12 +62,12 @@ type device struct {
 }
 
 func (w *world) startReaders() {
-	d := diceOf(w.plan.Seed, "devices")
+	d := rngOf(w.plan.Seed, "devices")
 	for u := range w.plan.Shape.Users {
 		for range d.among(1, 3) {
 			id := len(w.devices)
 			r := &device{
-				w: w, d: diceOf(w.plan.Seed, "device", uint64(id)), kind: pick(d, readerKinds), user: userName(u), id: id, cursor: "0",
+				w: w, d: rngOf(w.plan.Seed, "device", uint64(id)), kind: pick(d, readerKinds), user: userName(u), id: id, cursor: "0",
 				seen: map[string]time.Time{},
 			}
 			if r.d.hit(0.3) {
@@ -514,7 +514,7 @@ func (w *world) rewound(user, session, from, to string, position int64) {
 func (w *world) witnessAll() {
 	for u := range w.plan.Shape.Users {
 		r := &device{
-			w: w, d: diceOf(w.plan.Seed, "witness", uint64(u)), kind: byCursor, user: userName(u), id: 1000 + u, cursor: "0", seen: map[string]time.Time{},
+			w: w, d: rngOf(w.plan.Seed, "witness", uint64(u)), kind: byCursor, user: userName(u), id: 1000 + u, cursor: "0", seen: map[string]time.Time{},
 		}
 		for quiet := 0; quiet < lastPolls && !w.aborted; {
 			if r.poll() {

@@ -109,12 +109,12 @@ func (c *counters) connect() {
 // do makes a round trip.
 func (c *counters) do(ctx context.Context, operation, key string, change func(s *server)) error {
 	command := func(s *server) {
-		c.w.state.Lock()
-		defer c.w.state.Unlock()
+		c.w.engineMu.Lock()
+		defer c.w.engineMu.Unlock()
 		change(s)
 		c.w.note("process %d asks redis %d: %s %s, which has %d revocations of %d", c.id, s.id, operation, key, len(s.revocations.records), s.revocations.added)
 	}
-	d := c.dice(operation, key)
+	d := c.rng(operation, key)
 	if c.w.crashes(c.process, d) {
 		return errDead
 	}

@@ -92,7 +92,7 @@ func (c *counters) Page(ctx context.Context, after string, limit int64) (records
 
 // Await implements redislog.Engine. New records are seen only after a part of the time, as if others had been served first.
 func (c *counters) Await(ctx context.Context, after string, limit int64, while time.Duration) (records []goredis.XMessage, err error) {
-	if err := c.await(ctx, c.dice("Awaiting", after).between(while/4, while)); err != nil {
+	if err := c.await(ctx, c.rng("Awaiting", after).between(while/4, while)); err != nil {
 		return nil, err
 	}
 	err = c.do(ctx, "Await", after, func(s *server) { records = s.revocations.after(after, limit) })

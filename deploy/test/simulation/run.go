@@ -37,7 +37,7 @@ func Run(p Plan, traced bool) Result {
 	w.background.Go(w.expire)
 	for i, f := range p.Faults {
 		<-time.After(w.unique(f.At - time.Since(w.start)))
-		w.happen(f, i)
+		w.inject(f, i)
 	}
 	<-time.After(w.unique(p.Shape.Busy - time.Since(w.start)))
 	w.heal()
@@ -54,7 +54,7 @@ func Run(p Plan, traced bool) Result {
 // expire removes from time to time what TTL may remove.
 func (w *world) expire() {
 	for n := uint64(0); !w.closing; n++ {
-		d := diceOf(w.plan.Seed, "expiry", n)
+		d := rngOf(w.plan.Seed, "expiry", n)
 		<-time.After(w.unique(d.between(5*time.Second, betweenRemovals)))
 		if removed := w.store.data.expire(time.Now(), d, 0.3+0.7*d.float()); removed > 0 {
 			w.counts["expired"] += removed

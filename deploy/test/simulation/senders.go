@@ -33,18 +33,18 @@ const clientPatience = 12 * time.Second
 // startClients starts all clients.
 func (w *world) startClients() {
 	for i := range w.plan.Shape.Sends {
-		d := diceOf(w.plan.Seed, "sender", uint64(i))
+		d := rngOf(w.plan.Seed, "sender", uint64(i))
 		s := w.draft(d, i)
 		w.senders.Go(func() { w.sender(d, s, i) })
 	}
 	w.startReaders()
 	if w.plan.Shape.Logins {
-		w.startGhosts()
+		w.startLogins()
 	}
 }
 
 // draft makes up the i-th message.
-func (w *world) draft(d *dice, i int) *sendState {
+func (w *world) draft(d *rng, i int) *sendState {
 	s := &sendState{sender: userName(d.below(w.plan.Shape.Users)), key: fmt.Sprintf("key%d", i), content: fmt.Sprintf("content%d", i)}
 	if w.plan.Shape.ManyRecipients > 4 && i%7 == 3 {
 		for n := range w.plan.Shape.ManyRecipients {
@@ -68,31 +68,31 @@ func (w *world) draft(d *dice, i int) *sendState {
 }
 
 // sender sends one message until it is acknowledged, and perhaps again.
-func (w *world) sender(d *dice, s *sendState, i int) {
+func (w *world) sender(d *rng, s *sendState, i int) {
 	most := w.plan.Shape.Sending()
 	when := d.between(0, most)
 	if len(w.plan.Busiest) > 0 && d.hit(0.5) {
 		when = min(most, max(0, pick(d, w.plan.Busiest)+d.between(-2*time.Second, 4*time.Second)))
 	}
-	if d := diceOf(w.plan.Seed, "burst", uint64(i)); len(w.plan.Shape.Bursts) > 0 && d.hit(0.8) {
+	if d := rngOf(w.plan.Seed, "burst", uint64(i)); len(w.plan.Shape.Bursts) > 0 && d.hit(0.8) {
 		when = max(0, pick(d, w.plan.Shape.Bursts)+d.between(0, burst))
 	}
-	if late := diceOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
+	if late := rngOf(w.plan.Seed, "late", uint64(i)); w.plan.Shape.Quiet > 0 && late.hit(0.15) {
 		when = w.plan.Shape.Busy - late.between(0, mostOverdue)
 	}
 	_ = w.sleep(context.Background(), when)
 	s.repeatsUntil = time.Now().Add(w.plan.Shape.Retention / 2)
 	if d.hit(0.15) { // an impatient client repeats on another node
-		w.senders.Go(func() { w.attempt(diceOf(w.plan.Seed, "twin", uint64(i)), s, s.content) })
+		w.senders.Go(func() { w.attempt(rngOf(w.plan.Seed, "twin", uint64(i)), s, s.content) })
 	}
 	if d.hit(0.05) { // another message under the same client message id
 		w.senders.Go(func() {
-			dv := diceOf(w.plan.Seed, "variant", uint64(i))
+			dv := rngOf(w.plan.Seed, "variant", uint64(i))
 			_ = w.sleep(context.Background(), dv.between(0, 10*time.Second))
 			w.attempt(dv, s, s.content+other)
 		})
 	}
-	if da := diceOf(w.plan.Seed, "again", uint64(i)); w.plan.Shape.Again > 0 && da.hit(0.6) {
+	if da := rngOf(w.plan.Seed, "again", uint64(i)); w.plan.Shape.Again > 0 && da.hit(0.6) {
 		w.senders.Go(func() { w.again(da, s) })
 	}
 	w.insist(d, s)
@@ -123,14 +123,14 @@ func sent(id, content string) string {
 }
 
 // again sends another content under the client message id, around the time when the first message is purged. Until then it is refused.
-func (w *world) again(d *dice, s *sendState) {
+func (w *world) again(d *rng, s *sendState) {
 	_ = w.sleep(context.Background(), w.plan.Shape.Retention+d.between(-time.Minute, mostOverdue))
 	for range d.among(1, 12) {
 		if w.aborted {
 			return
 		}
 		if d.hit(0.3) {
-			twin := diceOf(d.next(), "twin")
+			twin := rngOf(d.next(), "twin")
 			w.senders.Go(func() { w.attempt(twin, s, s.content+again) })
 		}
 		if isOK(w.attempt(d, s, s.content+again)) {
@@ -142,7 +142,7 @@ func (w *world) again(d *dice, s *sendState) {
 }
 
 // insist tries until the message is acknowledged.
-func (w *world) insist(d *dice, s *sendState) {
+func (w *world) insist(d *rng, s *sendState) {
 	failures, late := 0, d.hit(0.2)
 	var since time.Time
 	for try := 0; !w.aborted; try++ {
@@ -178,7 +178,7 @@ func (w *world) insist(d *dice, s *sendState) {
 }
 
 // attempt sends once.
-func (w *world) attempt(d *dice, s *sendState, content string) (status int) {
+func (w *world) attempt(d *rng, s *sendState, content string) (status int) {
 	began, restored := time.Now(), w.restored
 	keys := make(map[string]string, len(s.recipients))
 	for _, r := range s.recipients {
@@ -231,9 +231,9 @@ var illRates = []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rat
 // healthy reports whether nothing that makes a send fail or slow has gone wrong since a time: the store was up, and no process died or
 // paused.
 func (w *world) healthy(since time.Time) bool {
-	w.books.Lock()
-	ill := w.ill.After(since)
-	w.books.Unlock()
+	w.statsMu.Lock()
+	ill := w.faultUntil.After(since)
+	w.statsMu.Unlock()
 	if ill {
 		return false
 	}

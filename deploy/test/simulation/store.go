@@ -47,7 +47,7 @@ type handle struct {
 func away(err error) error { return fmt.Errorf("%w: %w", store.ErrUnavailable, err) }
 
 // latency is half a round trip.
-func (e *engine) latency(d *dice) time.Duration {
+func (e *engine) latency(d *rng) time.Duration {
 	low, high := 100*time.Microsecond, 3*time.Millisecond
 	if e.w.plan.Shape.Far {
 		low, high = 15*time.Millisecond, 35*time.Millisecond
@@ -66,7 +66,7 @@ func (e *engine) latency(d *dice) time.Duration {
 }
 
 // reach waits until the call is at the store, or fails to get there.
-func (h *handle) reach(ctx context.Context, d *dice) error {
+func (h *handle) reach(ctx context.Context, d *rng) error {
 	if h.w.crashes(h.process, d) {
 		return away(errDead)
 	}
@@ -96,11 +96,11 @@ func (h *handle) readLast(ctx context.Context, operation, key string, see func(*
 	return h.readBy(ctx, h.lookLast, operation, key, see)
 }
 
-func (h *handle) readBy(ctx context.Context, look func(*dice, func(*data, version)), operation, key string, see func(*data, version)) error {
-	d := h.dice(operation, key)
-	h.w.books.Lock()
+func (h *handle) readBy(ctx context.Context, look func(*rng, func(*data, version)), operation, key string, see func(*data, version)) error {
+	d := h.rng(operation, key)
+	h.w.statsMu.Lock()
 	h.e.reads[h.id]++
-	h.w.books.Unlock()
+	h.w.statsMu.Unlock()
 	if err := h.reach(ctx, d); err != nil {
 		return err
 	}
@@ -115,16 +115,16 @@ func (h *handle) readBy(ctx context.Context, look func(*dice, func(*data, versio
 }
 
 // lookLast reads the last version.
-func (h *handle) lookLast(_ *dice, see func(*data, version)) {
-	h.w.state.Lock()
-	defer h.w.state.Unlock()
+func (h *handle) lookLast(_ *rng, see func(*data, version)) {
+	h.w.engineMu.Lock()
+	defer h.w.engineMu.Unlock()
 	see(h.e.data, h.e.data.last)
 }
 
 // look reads one version.
-func (h *handle) look(d *dice, see func(*data, version)) {
-	h.w.state.Lock()
-	defer h.w.state.Unlock()
+func (h *handle) look(d *rng, see func(*data, version)) {
+	h.w.engineMu.Lock()
+	defer h.w.engineMu.Unlock()
 	v := h.e.data.last
 	for _, s := range h.e.stale {
 		if (s.place == -1 || s.place == h.place) && time.Now().Before(s.until) && d.hit(s.share) {
@@ -145,7 +145,7 @@ const prepares = "InsertEntries"
 // order, the others in any order.
 func (h *handle) write(ctx context.Context, operation, key string, n int, apply func(i int)) error { //nolint:gocyclo,funlen // a list of what may go wrong
 	unsynced := operation == prepares
-	d := h.dice(operation, key)
+	d := h.rng(operation, key)
 	of := h.of
 	order := make([]int, n)
 	for i := range order {
@@ -158,8 +158,8 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 		}
 	}
 	some := func(list []int) {
-		h.w.state.Lock()
-		defer h.w.state.Unlock()
+		h.w.engineMu.Lock()
+		defer h.w.engineMu.Unlock()
 		if h.e.data != of {
 			return
 		}
@@ -268,7 +268,7 @@ func (h *handle) InsertMessages(ctx context.Context, messages []store.Message) (
 
 // purges returns a function that at random purges what is due under an id right before it is written.
 func (h *handle) purges(id store.MessageID) func(*data, store.MessageID) {
-	d := h.dice("purges", id.String())
+	d := h.rng("purges", id.String())
 	return func(e *data, id store.MessageID) {
 		if d.hit(0.5) && e.purge(id, time.Now()) {
 			h.w.count("purged-at-write")
@@ -279,10 +279,10 @@ func (h *handle) purges(id store.MessageID) func(*data, store.MessageID) {
 
 // linger at random slows a write whose id is due: readers meet its entries meanwhile.
 func (h *handle) linger(ctx context.Context, id store.MessageID) error {
-	d := h.dice("linger", id.String())
-	h.w.state.Lock()
+	d := h.rng("linger", id.String())
+	h.w.engineMu.Lock()
 	due := h.e.data.due(id, time.Now())
-	h.w.state.Unlock()
+	h.w.engineMu.Unlock()
 	if due == nil || !d.hit(0.7) {
 		return nil
 	}
@@ -296,8 +296,8 @@ func (h *handle) linger(ctx context.Context, id store.MessageID) error {
 }
 
 func (h *handle) decided(id store.MessageID) bool {
-	h.w.state.Lock()
-	defer h.w.state.Unlock()
+	h.w.engineMu.Lock()
+	defer h.w.engineMu.Unlock()
 	_, there := h.e.data.message(id, h.e.data.last)
 	return there
 }

@@ -28,8 +28,8 @@ import (
 // world is a deployment, its clients, and the record of what happened. It lives in one synctest bubble, with one processor, but the runtime
 // may preempt a goroutine anywhere. Nobody waits in virtual time while holding a lock.
 type world struct {
-	// state guards what the engines hold; books guards the counts, the trace and the dice.
-	state, books sync.Mutex
+	// engineMu guards what the engines hold; statsMu guards the counts, the trace and the dice.
+	engineMu, statsMu sync.Mutex
 
 	plan  Plan
 	start time.Time
@@ -57,9 +57,9 @@ type world struct {
 	devices  []*device
 	// troubled is the time until which something other than silent loss on the bus is wrong.
 	troubled time.Time
-	// ill is the time until which the store or a process may misbehave; redisIll is that of Redis.
-	ill, redisIll time.Time
-	ghosts        []*ghost
+	// faultUntil is the time until which the store or a process may misbehave; redisFaultUntil is that of Redis.
+	faultUntil, redisFaultUntil time.Time
+	endedLogins                 []*endedLogin
 	// stopAuth stops the auth service, if there is one.
 	stopAuth func()
 	healed   bool
@@ -97,7 +97,7 @@ func newWorld(p Plan, traced bool) *world {
 	w.store = &engine{w: w, data: newData("e1"), committed: map[string]time.Time{}, reads: map[int]int{}}
 	w.redis, w.broker = newRedis(w), &broker{w: w}
 	w.judgePromptness()
-	d := diceOf(p.Seed, "clocks")
+	d := rngOf(p.Seed, "clocks")
 	for place := range p.Shape.Messages + p.Shape.Gateways {
 		offset := time.Duration(0)
 		if d.hit(0.5) {
@@ -112,8 +112,8 @@ func newWorld(p Plan, traced bool) *world {
 
 // unique lengthens a wait a little, so that no other wait ends at the same instant.
 func (w *world) unique(d time.Duration) time.Duration {
-	w.books.Lock()
-	defer w.books.Unlock()
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
 	w.taken++
 	end := time.Since(w.start) + d
 	return end.Truncate(time.Microsecond) + time.Microsecond + time.Duration(w.taken%1000) - time.Since(w.start)
@@ -141,8 +141,8 @@ func (w *world) later(d time.Duration, f func()) {
 }
 
 func (w *world) count(what string) {
-	w.books.Lock()
-	defer w.books.Unlock()
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
 	w.counts[what]++
 }
 
@@ -150,8 +150,8 @@ func (w *world) count(what string) {
 func (w *world) fault(format string, args ...any) {
 	text := fmt.Sprintf("%s: ", time.Since(w.start).Round(time.Millisecond)) + fmt.Sprintf(format, args...)
 	w.note("FAULT %s", text)
-	w.books.Lock()
-	defer w.books.Unlock()
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
 	if len(w.faults) < 20 {
 		w.faults = append(w.faults, text)
 	}
@@ -168,8 +168,8 @@ func (w *world) giveUp(format string, args ...any) {
 // note adds to the trace.
 func (w *world) note(format string, args ...any) {
 	if w.traced {
-		w.books.Lock()
-		defer w.books.Unlock()
+		w.statsMu.Lock()
+		defer w.statsMu.Unlock()
 		w.log = append(w.log, fmt.Sprintf("%12s  ", time.Since(w.start).Round(time.Microsecond))+fmt.Sprintf(format, args...))
 	}
 }
@@ -182,10 +182,10 @@ func (w *world) trouble(until time.Time) {
 }
 
 func (w *world) illUntil(until time.Time) {
-	w.books.Lock()
-	defer w.books.Unlock()
-	if until.After(w.ill) {
-		w.ill = until
+	w.statsMu.Lock()
+	defer w.statsMu.Unlock()
+	if until.After(w.faultUntil) {
+		w.faultUntil = until
 	}
 }
 
@@ -319,7 +319,7 @@ func (w *world) end(place int, after time.Duration) {
 		return
 	}
 	w.note("node %d dies", place)
-	w.bury(n)
+	w.reap(n)
 	w.later(after, func() {
 		if w.nodes[place] == n {
 			w.nodes[place] = w.boot(place)
@@ -327,8 +327,8 @@ func (w *world) end(place int, after time.Duration) {
 	})
 }
 
-// bury lets the goroutines of a dead process end.
-func (w *world) bury(n *node) {
+// reap lets the goroutines of a dead process end.
+func (w *world) reap(n *node) {
 	n.process.die()
 	w.broker.leave(n.process)
 	w.background.Go(func() {
@@ -363,7 +363,7 @@ func (w *world) roll(place int) {
 }
 
 // crashes lets a process die at a call, at random.
-func (w *world) crashes(p *process, d *dice) bool {
+func (w *world) crashes(p *process, d *rng) bool {
 	if !d.hit(w.plan.Rates[rateCrash]) || p.isDead() || w.nodes[p.place].process != p {
 		return false
 	}
@@ -376,7 +376,7 @@ func (w *world) crashes(p *process, d *dice) bool {
 }
 
 // serving picks a node for a request.
-func (w *world) serving(d *dice, gateway bool) *node {
+func (w *world) serving(d *rng, gateway bool) *node {
 	first, count := 0, w.plan.Shape.Messages
 	if gateway {
 		first, count = count, w.plan.Shape.Gateways
@@ -384,13 +384,13 @@ func (w *world) serving(d *dice, gateway bool) *node {
 	return w.nodes[first+d.below(count)]
 }
 
-// happen executes a scheduled fault.
-func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table of faults
+// inject executes a scheduled fault.
+func (w *world) inject(f Fault, index int) { //nolint:gocyclo,funlen // a table of faults
 	w.count(f.Kind)
 	w.note("%s", f)
 	now := time.Now()
 	until := now.Add(f.For)
-	d := diceOf(w.plan.Seed, "fault", uint64(index), uint64(f.At))
+	d := rngOf(w.plan.Seed, "fault", uint64(index), uint64(f.At))
 	n := w.nodes[max(f.Node, 0)%len(w.nodes)]
 	switch f.Kind {
 	case storeDown:
@@ -461,8 +461,8 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 		w.trouble(until.Add(mostOnItsWay))
 	default: // messages must be prompt during the other faults
 	}
-	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisIll) {
-		w.redisIll = until.Add(time.Second)
+	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisFaultUntil) {
+		w.redisFaultUntil = until.Add(time.Second)
 	}
 	switch f.Kind {
 	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
@@ -477,7 +477,7 @@ func (w *world) happen(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 func (w *world) restore(as time.Time) {
 	for _, n := range w.nodes {
 		if !n.process.isDead() {
-			w.bury(n)
+			w.reap(n)
 		}
 	}
 	w.restored++
@@ -523,7 +523,7 @@ func (w *world) heal() {
 	}
 	w.healed, w.plan.Rates = true, nil
 	w.store.down, w.store.slow, w.store.stale = now, now, nil
-	w.redis.down, w.redis.stalled, w.redisIll = now, now, now
+	w.redis.down, w.redis.stalled, w.redisFaultUntil = now, now, now
 	w.broker.dropping = now
 	for place, n := range w.nodes {
 		n.process.pausedUntil, n.store.cut = now, now

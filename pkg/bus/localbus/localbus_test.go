@@ -34,8 +34,8 @@ func (r *receiver) ReceiveRoom(payload []byte, traces []string) int {
 func (r *receiver) Receive(user string, payload []byte, traces []string) {
 	r.users, r.payloads, r.traces = append(r.users, user), append(r.payloads, payload), append(r.traces, traces)
 }
-func (r *receiver) Disrupted()    {}
-func (r *receiver) Look([]string) {}
+func (r *receiver) Disrupted()      {}
+func (r *receiver) Hinted([]string) {}
 
 func TestEventsReachTheSubscriberInOrderAndNobodyElse(t *testing.T) {
 	var r receiver

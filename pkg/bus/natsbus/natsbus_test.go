@@ -76,7 +76,7 @@ func (r *receiver) Disrupted() {
 	r.disruptions++
 }
 
-func (r *receiver) Look([]string) {}
+func (r *receiver) Hinted([]string) {}
 
 func (r *receiver) of(user string) []string {
 	r.mu.Lock()
@@ -234,7 +234,7 @@ func (r tracer) ReceiveRoom(_ []byte, traces []string) int { r <- traces; return
 
 func (r tracer) Disrupted() {}
 
-func (r tracer) Look([]string) {}
+func (r tracer) Hinted([]string) {}
 
 // TestThePayloadCarriesTheTracesOfItsEvents: each at its index, even next to events that are not sampled.
 func TestThePayloadCarriesTheTracesOfItsEvents(t *testing.T) {

@@ -112,9 +112,9 @@ func (l *Listener) listen(ctx context.Context, heard func()) error {
 func (l *Listener) take(payload string) {
 	if payload == everybody {
 		l.metrics.received.WithLabelValues("everybody").Inc()
-		l.receiver.Look(nil)
+		l.receiver.Hinted(nil)
 		return
 	}
 	l.metrics.received.WithLabelValues("users").Inc()
-	l.receiver.Look(strings.Split(payload, "\n"))
+	l.receiver.Hinted(strings.Split(payload, "\n"))
 }

@@ -46,7 +46,7 @@ func (g *gateway) Disrupted() {
 	g.disruptions++
 }
 
-func (g *gateway) Look(users []string) {
+func (g *gateway) Hinted(users []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.looks = append(g.looks, users)

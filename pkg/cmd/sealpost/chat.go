@@ -195,7 +195,7 @@ func (s *chatSession) sendLine(ctx context.Context, text string) error {
 	s.mu.Unlock()
 	sealed, err := s.m.Seal(ctx, []byte(text), id, s.peer)
 	if err == nil {
-		_, err = s.m.SendWrappingAgain(ctx, sealed, []byte(text), s.peer)
+		_, err = s.m.SendRewrapping(ctx, sealed, []byte(text), s.peer)
 	}
 	var answered *api.Error
 	if errors.As(err, &answered) && answered.Status < 500 && answered.Status != 401 {

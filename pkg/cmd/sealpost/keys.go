@@ -103,7 +103,7 @@ func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
 		return err
 	}
 	// The safety number must be that of the keys the server gives out.
-	if err := m.SettleKeys(cmd.Context()); err != nil {
+	if err := m.ResolveCandidates(cmd.Context()); err != nil {
 		return err
 	}
 	public, found, err := m.TrustedKey(cmd.Context(), name)

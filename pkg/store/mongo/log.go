@@ -160,7 +160,7 @@ func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) ([]boo
 	if err != nil {
 		return nil, err
 	}
-	s.marks.stand(marks, refused[:len(marks)])
+	s.marks.recordWritten(marks, refused[:len(marks)])
 	return inverse(refused[len(marks):]), nil
 }
 

@@ -218,23 +218,23 @@ func (m *marks) insert(ctx context.Context, list []markDocument) error {
 	}
 	refused, err := insertMany(ctx, m.inbox, documents)
 	if err == nil {
-		m.stand(list, refused)
+		m.recordWritten(list, refused)
 	}
 	return err
 }
 
-// stand records that marks exist, including those refused as existing, and removes the marks below new ones.
-func (m *marks) stand(list []markDocument, refused []bool) {
-	var surpassed []driver.WriteModel
+// recordWritten records that marks exist, including those refused as existing, and removes the marks below new ones.
+func (m *marks) recordWritten(list []markDocument, refused []bool) {
+	var obsolete []driver.WriteModel
 	for i, d := range list {
 		b, _ := d.block() // a mark made here
 		m.known.raise(d.User, b)
 		if !refused[i] && b > 1 {
-			surpassed = append(surpassed, driver.NewDeleteManyModel().SetFilter(marksBelow(d.User, b)))
+			obsolete = append(obsolete, driver.NewDeleteManyModel().SetFilter(marksBelow(d.User, b)))
 		}
 	}
-	if len(surpassed) > 0 {
-		m.clean(surpassed)
+	if len(obsolete) > 0 {
+		m.clean(obsolete)
 	}
 }
 

@@ -34,7 +34,7 @@
 //
 // Writes take turns, but a turn only checks what exists and passes a batch to Pebble, which appends it to its log and makes it visible. The
 // writes wait for the sync outside of their turns, so that concurrent ones share it. A read that meets data whose sync is outstanding waits
-// for that sync: see flights.go. Prepared entries are not synced on their own: see InsertEntries.
+// for that sync: see pendingsync.go. Prepared entries are not synced on their own: see InsertEntries.
 //
 // # Failures
 //

@@ -6,4 +6,4 @@ import engine "github.com/cockroachdb/pebble/v2"
 func (s *Store) Engine() *engine.DB { return s.db }
 
 // UnderWay returns how many visible writes have outstanding syncs.
-func (s *Store) UnderWay() int64 { return s.flights.count.Load() }
+func (s *Store) UnderWay() int64 { return s.syncs.count.Load() }

@@ -187,7 +187,7 @@ func (w *bulk) insertMessage(m *store.Message, written *bool) error {
 func (w *bulk) inUse(id store.MessageID) (bool, error) {
 	decided, err := w.decided(id)
 	if decided {
-		w.saw(w.s.flights.message(id))
+		w.dependsOn(w.s.syncs.message(id))
 	}
 	return decided, err
 }
@@ -285,15 +285,15 @@ type hashedPlace struct {
 // send.
 const maxOwners = 1 << 19
 
-// owners are the most recently written inboxes, by the hashes of their names. Among a million, two share a hash in one of 37 million
+// inboxCache are the most recently written inboxes, by the hashes of their names. Among a million, two share a hash in one of 37 million
 // processes. Then the tail of one may be taken for the other's, whose positions stay write-once only as long as its counter does not go
 // back, and one may be purged only on the next day on which it has something due.
-type owners struct {
+type inboxCache struct {
 	seed           maphash.Seed
 	recent, before map[uint64]owner
 }
 
-func (o *owners) get(user string) (in inbox, known bool) {
+func (o *inboxCache) get(user string) (in inbox, known bool) {
 	in.hash = maphash.String(o.seed, user)
 	if in.owner, known = o.recent[in.hash]; known {
 		return in, true
@@ -304,7 +304,7 @@ func (o *owners) get(user string) (in inbox, known bool) {
 	return in, known
 }
 
-func (o *owners) put(in inbox) {
+func (o *inboxCache) put(in inbox) {
 	if len(o.recent) >= maxOwners {
 		o.before, o.recent = o.recent, nil
 	}
@@ -315,7 +315,7 @@ func (o *owners) put(in inbox) {
 	o.recent[in.hash] = in.owner
 }
 
-func (o *owners) forget() { o.recent, o.before = nil, nil }
+func (o *inboxCache) forget() { o.recent, o.before = nil, nil }
 
 // inbox returns what is known of an inbox, and looks it up if needed.
 func (w *bulk) inbox(user string) (inbox, error) {

@@ -50,7 +50,7 @@ func (t *turn) keep(read store.Message, until time.Time) error {
 	}
 	kept, end := millis(m.PurgeAt), millis(until)
 	if kept >= end {
-		t.saw(t.s.flights.message(id))
+		t.dependsOn(t.s.syncs.message(id))
 		return nil
 	}
 	t.decides = append(t.decides, id)

@@ -339,7 +339,7 @@ func (s *Store) MarkRead(ctx context.Context, place store.Place, at time.Time) e
 		case !there:
 			return store.ErrNotFound
 		case !e.ReadAt.IsZero():
-			t.saw(s.flights.row(inboxOf(key)))
+			t.dependsOn(s.syncs.row(inboxOf(key)))
 			return nil
 		}
 		e.ReadAt = at

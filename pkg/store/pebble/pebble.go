@@ -94,12 +94,12 @@ type Store struct {
 	// turn whether the ids it has looked up are in use, and at which positions it has written.
 	jobs    chan *job
 	turn    uint64
-	owners  owners
+	owners  inboxCache
 	decided map[store.MessageID]bool
 	fresh   map[hashedPlace]bool
 
-	flights  flights
-	underWay chan *flight
+	syncs    pendingSyncs
+	underWay chan *pendingSync
 
 	// low is set while the disk is nearly full.
 	low atomic.Bool
@@ -142,9 +142,9 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	o = o.withDefaults()
 	s := &Store{
 		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree, readOnly: readOnly,
-		jobs: make(chan *job), decided: map[store.MessageID]bool{}, fresh: map[hashedPlace]bool{}, owners: owners{seed: maphash.MakeSeed()}, underWay: make(chan *flight, underWayLen),
-		flights: flights{messages: map[store.MessageID]*flight{}, rows: map[string]*flight{}},
-		failed:  make(chan struct{}), closed: make(chan struct{}),
+		jobs: make(chan *job), decided: map[store.MessageID]bool{}, fresh: map[hashedPlace]bool{}, owners: inboxCache{seed: maphash.MakeSeed()}, underWay: make(chan *pendingSync, underWayLen),
+		syncs:  pendingSyncs{messages: map[store.MessageID]*pendingSync{}, rows: map[string]*pendingSync{}},
+		failed: make(chan struct{}), closed: make(chan struct{}),
 	}
 	s.fs = &guard{FS: o.FS, s: s}
 	options := s.engineOptions(o)
@@ -165,7 +165,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 		return nil, errors.Join(err, s.db.Close())
 	}
 	s.tasks.Go(s.runWriter)
-	s.tasks.Go(s.land)
+	s.tasks.Go(s.waitSyncs)
 	if !readOnly {
 		s.checkDisk()
 		s.tasks.Go(s.watchDisk)

@@ -24,9 +24,9 @@ import (
 const (
 	// SigningFile is the name of the file with the key that signs.
 	SigningFile = "signing.pem"
-	// Settling is how long a node publishes a key before it signs with it, if the previous signing key is still there: by then
+	// PublishBeforeSigning is how long a node publishes a key before it signs with it, if the previous signing key is still there: by then
 	// every verifier has fetched it, even one that caches the answer for as long as it may.
-	Settling = 5 * time.Minute
+	PublishBeforeSigning = 5 * time.Minute
 
 	interval  = 10 * time.Second
 	extension = ".pem"
@@ -112,7 +112,7 @@ func (f *Folder) Refresh() {
 	kid, signing := f.Signing()
 	if next := found.signing.Public().(ed25519.PublicKey); token.KeyID(next) != kid {
 		_, kept := published[kid]
-		if settled := f.cfg.Now().Sub(f.seen[token.KeyID(next)]) >= Settling; settled || !kept {
+		if settled := f.cfg.Now().Sub(f.seen[token.KeyID(next)]) >= PublishBeforeSigning; settled || !kept {
 			signing = found.signing
 			f.cfg.Log.Info("tokens are signed with another key", "kid", token.KeyID(next), "before", kid)
 		}

@@ -120,7 +120,7 @@ func TestARotationPublishesTheNewKeyThenSignsWithItThenForgetsTheOld(t *testing.
 	w.is(before)
 	w.change(map[string]string{"signing.pem": private(t, before), "next.pem": private(t, after)})
 	w.is(before, after)
-	w.now = w.now.Add(keyfolder.Settling)
+	w.now = w.now.Add(keyfolder.PublishBeforeSigning)
 	w.change(map[string]string{"signing.pem": private(t, after), "old.pem": public(t, before)})
 	w.is(after, before)
 	w.change(map[string]string{"signing.pem": private(t, after)})
@@ -136,7 +136,7 @@ func TestAKeyThatVerifiersMayNotKnowYetDoesNotSign(t *testing.T) {
 	hasty := map[string]string{"signing.pem": private(t, after), "old.pem": public(t, before)}
 	w.change(hasty)
 	w.is(before, after)
-	w.now = w.now.Add(keyfolder.Settling - time.Second)
+	w.now = w.now.Add(keyfolder.PublishBeforeSigning - time.Second)
 	w.Refresh()
 	w.is(before, after)
 	w.now = w.now.Add(time.Second)

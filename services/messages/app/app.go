@@ -93,7 +93,7 @@ type App struct {
 func New(cfg Config, d Deps) *App {
 	d.Inbox.Retention, d.Inbox.QueueLength = cfg.Retention, cfg.SendQueue
 	writer := inbox.NewWriter(d.Inbox)
-	directory := messaging.Share(messaging.DirectoryConfig{Keys: d.Directory, Queue: cfg.SendQueue, Trusting: d.HearsOfKeys})
+	directory := messaging.NewSharedDirectory(messaging.DirectoryConfig{Keys: d.Directory, Queue: cfg.SendQueue, Trusting: d.HearsOfKeys})
 	metrics := messaging.NewMetrics(d.Registry)
 	announcer := messaging.NewAnnouncer(messaging.AnnouncerConfig{
 		Bus: d.Bus, Hints: d.Hints, Queue: cfg.SendQueue, Log: d.Log, Metrics: metrics,
@@ -126,7 +126,7 @@ func (a *App) Routes(r gin.IRouter) { a.api.Routes(r) }
 func (a *App) KeyChanged(user string) { a.directory.KeyChanged(user) }
 
 // KeysMissed must be called when keys may have been replaced without a call of KeyChanged.
-func (a *App) KeysMissed() { a.directory.KeysMissed() }
+func (a *App) KeysMissed() { a.directory.ForgetKeys() }
 
 // Stop ends the group commits and the background tasks. No send may be under way.
 func (a *App) Stop() {

@@ -172,7 +172,7 @@ func newLot(cfg Config, d Deps) (*parking.Lot, error) {
 }
 
 // Keeper returns the Lot for the HTTP server that serves the routes; nil if polls wait in their handlers.
-func (a *App) Keeper() httpserver.Keeper {
+func (a *App) Keeper() httpserver.ConnKeeper {
 	if a.lot == nil {
 		return nil // not a non-nil Keeper with a nil Lot
 	}
@@ -207,7 +207,7 @@ func (a *App) Drain(ctx context.Context) error {
 func (a *App) Stop() {
 	a.unwatch()
 	a.gateway.Stop()
-	a.api.Settle()
+	a.api.Flush()
 	if a.lot != nil {
 		a.lot.Stop()
 	}

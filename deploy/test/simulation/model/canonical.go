@@ -23,7 +23,7 @@ func (m *machine) settled(s *state, id uint8) bool {
 func (m *machine) tidy(s *state, w uint8) {
 	me := &s.writers[w]
 	settled := m.settled(s, m.id(s, w))
-	if me.stage == settling && settled {
+	if me.stage == aborting && settled {
 		me.flying &^= messageFlying // it would be refused, and nobody waits for the answer
 	}
 	if me.stage.ended() && settled {

@@ -12,9 +12,9 @@
 //	resolve, nextAttempt,         resolve, passTombstone,
 //	giveUp, tombstoneArrives      failed, settle
 //	sequencer.go                  pkg/inbox: positions.go, counters.go (Take, judge), tails.go; redisseq
-//	reader.go: readerSteps        pkg/inbox/reader.go: scan, scanRun, settlePrepared
+//	reader.go: readerSteps        pkg/inbox/reader.go: scan, scanRun, abortPrepared
 //	note                          keep of pkg/inbox/walk.go, keepPassed of pkg/inbox/head.go
-//	passGap, skip                 scanGap, passGap, settleHoles
+//	passGap, skip                 scanGap, passGap, fillHoles
 //	beginLatest                   after=latest in the gateway
 //	takeEvents                    the gateway's mailbox, which is told what an acknowledged send announces
 //	retention.go                  TTL indexes of MongoDB, Purge of Pebble

@@ -14,8 +14,8 @@ const (
 	committing
 	// committed: the message is written, but nobody was told yet.
 	committed
-	// settling: the call has given up and inserts a tombstone in the message's place. If that is written, the call has failed.
-	settling
+	// aborting: the call has given up and inserts a tombstone in the message's place. If that is written, the call has failed.
+	aborting
 	// The ends: 200 or 201; 503, or the process has died; 409.
 	acknowledged
 	failed
@@ -249,7 +249,7 @@ func (m *machine) tombstoneArrives(s state, w uint8, yield visit) {
 	if !wrote {
 		t = did("the tombstone of writer %d is refused under id %d", w, id)
 	}
-	if me.stage == settling {
+	if me.stage == aborting {
 		m.resolve(s, w, t, yield)
 		return
 	}
@@ -260,7 +260,7 @@ func (m *machine) tombstoneArrives(s state, w uint8, yield visit) {
 func (m *machine) resolve(s state, w uint8, t step, yield visit) {
 	me := &s.writers[w]
 	switch standing := s.messages[m.id(&s, w)]; {
-	case standing == tombstone && me.stage == settling:
+	case standing == tombstone && me.stage == aborting:
 		m.fail(s, w, t, yield)
 	case standing == tombstone:
 		m.nextAttempt(s, w, t, yield)
@@ -297,7 +297,7 @@ func (m *machine) giveUp(s state, w uint8, yield visit) {
 			yield(did("writer %d gives up, and goes on with the next id", w), s)
 			return
 		}
-		me.stage, me.floor = settling, 0
+		me.stage, me.floor = aborting, 0
 		me.flying |= tombstoneFlying
 		yield(did("writer %d gives up, and settles", w), s)
 	}

@@ -31,7 +31,7 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	if weak {
 		s.strengthen(ctx, account, r.Password)
 	}
-	if err := s.makeUp(ctx, account); err != nil {
+	if err := s.repeatRevocation(ctx, account); err != nil {
 		return Session{}, err
 	}
 	session, err := s.issue(account.Username, account.Generation)
@@ -55,7 +55,7 @@ func (s *Service) authenticate(ctx context.Context, username, password string) (
 	}
 	account, err = s.Accounts.Account(ctx, username)
 	if errors.Is(err, store.ErrNotFound) {
-		if err := s.Passwords.VerifyNobodys(ctx, password); err != nil {
+		if err := s.Passwords.VerifyDummy(ctx, password); err != nil {
 			return store.Account{}, false, err
 		}
 		return store.Account{}, false, ErrInvalidCredentials
@@ -83,8 +83,8 @@ func (s *Service) strengthen(ctx context.Context, account store.Account, passwor
 	s.Metrics.strengthened.Inc()
 }
 
-// makeUp repeats a revocation that failed because the revocation log was unavailable just after the generation was raised.
-func (s *Service) makeUp(ctx context.Context, account store.Account) error {
+// repeatRevocation repeats a revocation that failed because the revocation log was unavailable just after the generation was raised.
+func (s *Service) repeatRevocation(ctx context.Context, account store.Account) error {
 	subject := store.Canonical(account.Username)
 	if account.Generation <= s.Revocations.MinGeneration(subject) {
 		return nil

@@ -80,10 +80,10 @@ func errorTable() httpserver.ErrorTable {
 			e.RetryAfter = httpserver.RetryAfter(2 * time.Second)
 			return e
 		}},
-		{Err: ratelimit.ErrUnavailable, Answer: httpserver.Away("the rate limiter")},
-		{Err: revocation.ErrUnavailable, Answer: httpserver.Away("the revocation log")},
-		{Err: store.ErrUnavailable, Answer: httpserver.Away("the account store")},
-		{Err: store.ErrConflict, Answer: httpserver.Away("the account")},
+		{Err: ratelimit.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the rate limiter")},
+		{Err: revocation.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the revocation log")},
+		{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the account store")},
+		{Err: store.ErrConflict, Answer: httpserver.UnavailableAnswer("the account")},
 	}, httpserver.TokenErrors()...)
 }
 

@@ -71,8 +71,8 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, w
 	return match, d.weakerThan(h.params), err
 }
 
-// VerifyNobodys takes as long as a Verify with a wrong password.
-func (h *Hasher) VerifyNobodys(ctx context.Context, password string) error {
+// VerifyDummy takes as long as a Verify with a wrong password.
+func (h *Hasher) VerifyDummy(ctx context.Context, password string) error {
 	return h.work(ctx, func() { h.nobodys.matches(password) })
 }
 

@@ -131,7 +131,7 @@ func TestWhatCannotWorkIsRefusedAtTheStart(t *testing.T) {
 func TestAnUnknownUsersPasswordCostsAsMuchAsAKnownOnes(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	h := newHasher(t, Params{64, 3, 2}, reg)
-	require.NoError(t, h.VerifyNobodys(t.Context(), "secret"))
+	require.NoError(t, h.VerifyDummy(t.Context(), "secret"))
 	require.EqualValues(t, 1, hashes(t, reg), "one hash was computed")
 	require.Equal(t, h.params, h.nobodys.Params, "at the costs of a real one")
 	require.Len(t, h.nobodys.key, keyBytes)
@@ -160,7 +160,7 @@ func TestAboveCapacityNothingIsHashed(t *testing.T) {
 	require.NoError(t, err)
 	_, err = h.Hash(t.Context(), "secret")
 	require.ErrorIs(t, err, ErrAtCapacity)
-	require.ErrorIs(t, h.VerifyNobodys(t.Context(), "secret"), ErrAtCapacity)
+	require.ErrorIs(t, h.VerifyDummy(t.Context(), "secret"), ErrAtCapacity)
 	require.Zero(t, hashes(t, reg))
 	leave()
 	_, err = h.Hash(t.Context(), "secret")

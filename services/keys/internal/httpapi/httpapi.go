@@ -48,7 +48,7 @@ func errorTable() httpserver.ErrorTable {
 			e.Field = "publicKey"
 			return e
 		}},
-		{Err: store.ErrUnavailable, Answer: httpserver.Away("the key store")},
+		{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the key store")},
 	}, httpserver.TokenErrors()...)
 }
 

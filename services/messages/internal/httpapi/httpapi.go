@@ -71,9 +71,9 @@ func (a *API) errors() httpserver.ErrorTable {
 			e.RetryAfter = httpserver.RetryAfter(time.Second)
 			return e
 		}},
-		httpserver.ErrorRow{Err: inbox.ErrNotCommitted, Answer: httpserver.Away("the message store")},
-		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.Away("the message store")},
-		httpserver.ErrorRow{Err: bus.ErrDisconnected, Answer: httpserver.Away("the list of nodes")},
+		httpserver.ErrorRow{Err: inbox.ErrNotCommitted, Answer: httpserver.UnavailableAnswer("the message store")},
+		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the message store")},
+		httpserver.ErrorRow{Err: bus.ErrDisconnected, Answer: httpserver.UnavailableAnswer("the list of nodes")},
 	)
 }
 

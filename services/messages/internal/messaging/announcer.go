@@ -61,7 +61,7 @@ type AnnouncerConfig struct {
 // announcement is a send whose events are not encoded yet: encoded for a thousand recipients, they would be too large to queue.
 type announcement struct {
 	entries []store.Entry
-	sheet   *delivery.Sheet
+	sheet   *delivery.MessageEncoder
 	trace   *trace.SpanContext
 	// whole: the events carry the message.
 	whole bool
@@ -122,7 +122,7 @@ func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{},
 	receivers := a.bus.Receivers()
 	for i := range list {
 		n := &list[i]
-		if n.roomy(receivers) {
+		if n.prefersRoom(receivers) {
 			rooms = append(rooms, n)
 			continue
 		}
@@ -139,9 +139,9 @@ func (a *Announcer) publish(_ context.Context, list []announcement) ([]struct{},
 	return make([]struct{}, len(list)), nil
 }
 
-// roomy reports whether a room is less work for the bus than a publication for each reader. The bus takes a room in once and sends
+// prefersRoom reports whether a room is less work for the bus than a publication for each reader. The bus takes a room in once and sends
 // it to every receiver. It takes in a publication for each reader, and who waits for those is not known; most likely nobody.
-func (n *announcement) roomy(receivers int) bool {
+func (n *announcement) prefersRoom(receivers int) bool {
 	if receivers == 0 || len(n.entries) < 2 {
 		return false
 	}

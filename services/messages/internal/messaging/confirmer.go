@@ -95,8 +95,8 @@ type confirmer struct {
 	// doubtful: the bus did not confirm the last Flush, or was away.
 	doubtful bool
 
-	// untold: the last hint failed. Only the hinting goroutine uses it.
-	untold bool
+	// hintFailed: the last hint failed. Only the hinting goroutine uses it.
+	hintFailed bool
 	// wake has a value when something is missed.
 	wake   chan struct{}
 	cancel context.CancelFunc
@@ -112,7 +112,7 @@ func newConfirmer(b bus.Publisher, hints bus.Hinter, log *slog.Logger, m *Metric
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	c.tasks.Go(func() { c.confirm(ctx) })
-	c.tasks.Go(func() { c.tell(ctx) })
+	c.tasks.Go(func() { c.hintLoop(ctx) })
 	return c
 }
 
@@ -153,14 +153,14 @@ func (c *confirmer) lost(users []string, err error) {
 		these.add(user)
 	}
 	if errors.Is(err, bus.ErrDisconnected) {
-		c.doubt(these, err)
+		c.mayBeLost(these, err)
 		return
 	}
 	c.miss(these)
 }
 
-// doubt notes that the bus may have lost events of these users, because of err.
-func (c *confirmer) doubt(these names, err error) {
+// mayBeLost notes that the bus may have lost events of these users, because of err.
+func (c *confirmer) mayBeLost(these names, err error) {
 	c.mu.Lock()
 	begins := !c.doubtful
 	c.doubtful = true
@@ -210,7 +210,7 @@ func (c *confirmer) flush() {
 	if err := c.bus.Flush(ctx); err != nil {
 		meanwhile, _ := c.takePublished() // the bus will not confirm these either
 		asked.addAll(meanwhile)
-		c.doubt(asked, err)
+		c.mayBeLost(asked, err)
 		return
 	}
 	c.metrics.unconfirmed.Set(0)
@@ -233,8 +233,8 @@ func (c *confirmer) takePublished() (these names, idle bool) {
 	return these, these.empty() && !c.doubtful
 }
 
-// tell hints at missed events. While a hint is under way, and a moment after it, names gather for the next.
-func (c *confirmer) tell(ctx context.Context) {
+// hintLoop hints at missed events. While a hint is under way, and a moment after it, names gather for the next.
+func (c *confirmer) hintLoop(ctx context.Context) {
 	for {
 		select {
 		case <-c.wake:
@@ -261,15 +261,15 @@ func (c *confirmer) hint() (pause time.Duration) {
 	defer cancel()
 	if err := c.hints.Hint(ctx, these.list()); err != nil {
 		c.metrics.hints.WithLabelValues("failed").Inc()
-		if !c.untold {
-			c.untold = true
+		if !c.hintFailed {
+			c.hintFailed = true
 			c.log.Warn("hints fail, too: readers wait until their inboxes are verified", "error", err.Error())
 		}
 		c.miss(these)
 		return hintAllEvery
 	}
-	if c.untold {
-		c.untold = false
+	if c.hintFailed {
+		c.hintFailed = false
 		c.log.Info("readers are told by hints again")
 	}
 	c.metrics.hints.WithLabelValues("sent").Inc()

@@ -64,8 +64,8 @@ type DirectoryConfig struct {
 	Now func() time.Time
 }
 
-// Share makes a SharedDirectory. Call Stop when done.
-func Share(c DirectoryConfig) *SharedDirectory {
+// NewSharedDirectory makes a SharedDirectory. Call Stop when done.
+func NewSharedDirectory(c DirectoryConfig) *SharedDirectory {
 	s := &SharedDirectory{directory: c.Keys, known: lru.New[string, knownUser](knownNames), trusting: c.Trusting, now: c.Now}
 	if s.trusting == nil {
 		s.trusting = func() bool { return false }
@@ -90,8 +90,8 @@ func (s *SharedDirectory) KeyChanged(user string) {
 	}
 }
 
-// KeysMissed drops all cached key versions: rotations may have been missed.
-func (s *SharedDirectory) KeysMissed() {
+// ForgetKeys drops all cached key versions: rotations may have been missed.
+func (s *SharedDirectory) ForgetKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++

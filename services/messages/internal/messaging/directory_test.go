@@ -43,7 +43,7 @@ func wanted(withKeys, others []string) (list []messaging.Wanted) {
 
 func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 	d := &slowDirectory{asked: make(chan []string), goOn: make(chan error)}
-	s := messaging.Share(messaging.DirectoryConfig{Keys: d, Queue: 100})
+	s := messaging.NewSharedDirectory(messaging.DirectoryConfig{Keys: d, Queue: 100})
 	defer s.Stop()
 	var asking sync.WaitGroup
 	ask := func(want int, names ...string) {
@@ -91,7 +91,7 @@ func TestSendsAtOnceShareTheirLookUpsAndEachGetsItsOwn(t *testing.T) {
 // time.
 func TestOnlyNamesAreRememberedByWhoIsToldOfNoRotations(t *testing.T) {
 	d := &slowDirectory{asked: make(chan []string, 1), goOn: make(chan error, 1)}
-	s := messaging.Share(messaging.DirectoryConfig{Keys: d, Queue: 100})
+	s := messaging.NewSharedDirectory(messaging.DirectoryConfig{Keys: d, Queue: 100})
 	defer s.Stop()
 	lookUp := func(withKeys, others []string) (known map[string]store.UserKey, asked []string) {
 		d.goOn <- nil
@@ -144,7 +144,7 @@ type senders struct {
 
 func newSenders(t *testing.T) *senders {
 	s := &senders{t: t, registry: registry{versions: map[string]int{"ann": 1, "ben": 1}}, now: time.Unix(1e9, 0)}
-	s.SharedDirectory = messaging.Share(messaging.DirectoryConfig{
+	s.SharedDirectory = messaging.NewSharedDirectory(messaging.DirectoryConfig{
 		Keys: &s.registry, Queue: 100, Trusting: func() bool { return !s.deaf }, Now: func() time.Time { return s.now },
 	})
 	t.Cleanup(s.Stop)
@@ -200,7 +200,7 @@ func TestWhoMayHaveMissedRotationsForgetsAllVersions(t *testing.T) {
 	s := newSenders(t)
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
-	s.KeysMissed()
+	s.ForgetKeys()
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ann", Key: true})
 	s.requireVersion(1, 1, messaging.Wanted{Name: "ben", Key: true})
 	s.requireVersion(1, 0, messaging.Wanted{Name: "ann"})

@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// patience is how long a poll above the capacity waits for a place. When clients drop their connections and reconnect at once, some
+	// admissionWait is how long a poll above the capacity waits for a place. When clients drop their connections and reconnect at once, some
 	// arrive before the gateway has noticed that the old connections are gone.
-	patience = 250 * time.Millisecond
+	admissionWait = 250 * time.Millisecond
 	// patients is how many polls may wait like that: more are refused at once.
 	patients = 64
 )
@@ -58,7 +58,7 @@ func (g *Gateway) await(ctx context.Context) bool {
 	default:
 		return false
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(admissionWait)
 	defer timer.Stop()
 	for !g.occupy() {
 		select {

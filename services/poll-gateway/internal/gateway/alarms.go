@@ -38,7 +38,7 @@ func (a *alarms) set(m *mailbox, due time.Duration) {
 		heap.Fix(&a.queue, m.alarm.place-1)
 	}
 	if m.alarm.place == 1 {
-		a.wind()
+		a.resetTimer()
 	}
 }
 
@@ -48,25 +48,25 @@ func (a *alarms) clear(m *mailbox) {
 	defer a.mu.Unlock()
 	if m.alarm.place > 0 {
 		heap.Remove(&a.queue, m.alarm.place-1)
-		a.wind()
+		a.resetTimer()
 	}
 }
 
-// wind sets the timer to the first in the queue. a.mu is held.
-func (a *alarms) wind() {
+// resetTimer sets the timer to the first in the queue. a.mu is held.
+func (a *alarms) resetTimer() {
 	switch {
 	case len(a.queue) == 0 && a.timer != nil:
 		a.timer.Stop()
 	case len(a.queue) == 0:
 	case a.timer == nil:
-		a.timer = time.AfterFunc(a.queue[0].alarm.due-a.now(), a.ring)
+		a.timer = time.AfterFunc(a.queue[0].alarm.due-a.now(), a.fire)
 	default:
 		a.timer.Reset(a.queue[0].alarm.due - a.now())
 	}
 }
 
-// ring wakes the mailboxes that are due.
-func (a *alarms) ring() {
+// fire wakes the mailboxes that are due.
+func (a *alarms) fire() {
 	for _, m := range a.due() {
 		m.wake()
 	}
@@ -79,7 +79,7 @@ func (a *alarms) due() []*mailbox {
 	for now := a.now(); len(a.queue) > 0 && a.queue[0].alarm.due <= now; {
 		list = append(list, heap.Pop(&a.queue).(*mailbox))
 	}
-	a.wind()
+	a.resetTimer()
 	return list
 }
 

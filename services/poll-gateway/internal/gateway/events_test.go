@@ -79,7 +79,7 @@ func TestEventsOutOfOrderCostNoReadWhileTheHeadMovesOn(t *testing.T) {
 		for range 10 {
 			items := r.fill(2)
 			r.publish(items[1])
-			pass(gapPatience - time.Millisecond)
+			pass(gapTimeout - time.Millisecond)
 			require.Empty(t, poll)
 			r.publish(items[0])
 			got := <-poll
@@ -101,7 +101,7 @@ func TestAnEventThatIsLostIsReadOnceItsSuccessorHasWaited(t *testing.T) {
 		items := r.fill(2)
 		r.publish(items[1])
 		require.Equal(t, []int64{1, 2}, positions(t, (<-poll).Answer))
-		require.Equal(t, gapPatience, time.Since(began))
+		require.Equal(t, gapTimeout, time.Since(began))
 		require.Equal(t, reads+1, r.shelf.readCount())
 		require.Equal(t, 1.0, testutil.ToFloat64(r.metrics.gaps))
 	})
@@ -114,10 +114,10 @@ func TestAGapThatOpenedWhileNobodyWaitedIsSeenByTheNextPoll(t *testing.T) {
 		<-r.start(r.query(0, 0))
 		items := r.fill(2)
 		r.publish(items[1])
-		pass(2 * gapPatience)
+		pass(2 * gapTimeout)
 		began := time.Now()
 		require.Equal(t, []int64{1, 2}, positions(t, (<-r.start(r.query(0, time.Minute))).Answer))
-		require.LessOrEqual(t, time.Since(began), gapPatience)
+		require.LessOrEqual(t, time.Since(began), gapTimeout)
 	})
 }
 

@@ -226,9 +226,9 @@ func (g *Gateway) Receive(user string, payload []byte, traces []string) {
 	switch m := g.find(user); {
 	case m == nil:
 	case err != nil:
-		m.doubt()
+		m.eventLost()
 	default:
-		m.take(events)
+		m.handle(events)
 	}
 }
 
@@ -240,7 +240,7 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 		g.Disrupted()
 		return 0
 	}
-	all := handouts{expected: min(len(rooms), 8)}
+	all := roomEvents{expected: min(len(rooms), 8)}
 	if len(rooms) > 1 {
 		all.at = make(map[*mailbox]int)
 	}
@@ -266,13 +266,13 @@ func (g *Gateway) ReceiveRoom(payload []byte, traces []string) (users int) {
 		}
 	}
 	for _, h := range all.list {
-		h.mailbox.take(h.events)
+		h.mailbox.handle(h.events)
 	}
 	return all.users
 }
 
-// handouts groups events by mailbox, so that several events for one mailbox become one answer.
-type handouts struct {
+// roomEvents groups events by mailbox, so that several events for one mailbox become one answer.
+type roomEvents struct {
 	users int
 	// expected is a guess of how many events a mailbox gets.
 	expected int
@@ -281,14 +281,14 @@ type handouts struct {
 	at map[*mailbox]int
 }
 
-func (h *handouts) add(m *mailbox, e delivery.Event) {
+func (h *roomEvents) add(m *mailbox, e delivery.Event) {
 	at, there := h.at[m]
 	switch {
 	case there:
 		h.list[at].events = append(h.list[at].events, e)
 		return
 	case h.at == nil:
-		m.take([]delivery.Event{e})
+		m.handle([]delivery.Event{e})
 	default:
 		h.at[m] = len(h.list)
 		h.list = append(h.list, handout{m, append(make([]delivery.Event, 0, h.expected), e)})
@@ -320,20 +320,20 @@ func (g *Gateway) Disrupted() {
 // this returns.
 func (g *Gateway) recheckEpoch() {
 	if _, err := g.cfg.Epochs.Recheck(g.background); err != nil {
-		g.answered(err)
+		g.noteStoreHealth(err)
 	}
 }
 
-// Look implements bus.Receiver. It distrusts the mailboxes of these users, or of all if none is named, until the store has been read: at
+// Hinted implements bus.Receiver. It distrusts the mailboxes of these users, or of all if none is named, until the store has been read: at
 // once for those with waiters.
-func (g *Gateway) Look(users []string) {
+func (g *Gateway) Hinted(users []string) {
 	if len(users) == 0 {
 		g.Disrupted()
 		return
 	}
 	for _, user := range users {
 		if m := g.find(user); m != nil {
-			m.doubt()
+			m.eventLost()
 		}
 	}
 }

@@ -549,7 +549,7 @@ func TestPollsAboveTheCapacityAreRefused(t *testing.T) {
 		require.EqualValues(t, 2, r.Open())
 		// A poll that comes just before a place becomes free gets it.
 		late := r.start(r.query(5, time.Minute))
-		pass(patience / 2)
+		pass(admissionWait / 2)
 		require.Empty(t, late)
 		r.send()
 		require.True(t, (<-late).Reset, "it is answered, not refused")

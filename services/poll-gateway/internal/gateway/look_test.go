@@ -17,17 +17,17 @@ func TestAUserWhomAHintNamesIsReadFromTheStoreAtOnce(t *testing.T) {
 		pass(5 * time.Second)
 		r.shelf.add(store.Received)
 		reads := r.shelf.readCount()
-		r.Look([]string{"carol", "stranger"})
+		r.Hinted([]string{"carol", "stranger"})
 		pass(5 * time.Second)
 		require.Equal(t, reads, r.shelf.readCount())
 		began := time.Now()
-		r.Look([]string{"carol", "bob"})
+		r.Hinted([]string{"carol", "bob"})
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 		require.Less(t, time.Since(began), 100*time.Millisecond)
 
 		r.shelf.add(store.Received)
-		r.Look([]string{"bob"}) // while nobody waits
+		r.Hinted([]string{"bob"}) // while nobody waits
 		again, err := r.Poll(t.Context(), r.query(1, 0))
 		require.NoError(t, err)
 		require.Equal(t, []int64{2}, positions(t, again))
@@ -42,7 +42,7 @@ func TestAHintForEverybodyIsADisruption(t *testing.T) {
 		pass(5 * time.Second)
 		r.shelf.add(store.Received)
 		began := time.Now()
-		r.Look(nil)
+		r.Hinted(nil)
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 		require.LessOrEqual(t, time.Since(began), 1500*time.Millisecond)

@@ -91,9 +91,9 @@ func (m *mailbox) close() {
 	}
 }
 
-// doubt notes that an event of this user was lost or could not be read. The store has what it told of.
-func (m *mailbox) doubt() {
-	m.trust.doubts.Add(1)
+// eventLost notes that an event of this user was lost or could not be read. The store has what it told of.
+func (m *mailbox) eventLost() {
+	m.trust.lostEvents.Add(1)
 	m.lock()
 	defer m.unlock()
 	if !m.waiters.empty() {
@@ -101,10 +101,10 @@ func (m *mailbox) doubt() {
 	}
 }
 
-// take takes events from the bus, or has the store read if one of them asks for it.
-func (m *mailbox) take(events []delivery.Event) {
+// handle takes events from the bus, or has the store read if one of them asks for it.
+func (m *mailbox) handle(events []delivery.Event) {
 	if slices.ContainsFunc(events, func(e delivery.Event) bool { return e.Kind == delivery.Look }) {
-		m.doubt()
+		m.eventLost()
 		return
 	}
 	m.receive(events)
@@ -122,7 +122,7 @@ func (m *mailbox) receive(events []delivery.Event) {
 		switch {
 		case e.Position <= m.head:
 		case m.head != unknown && e.Position == m.head+1 && e.Kind != delivery.Reference:
-			m.push(e)
+			m.appendEvent(e)
 			run = append(run, e)
 		default:
 			m.reorder.hold(e, m.g.cfg.RingBytes)
@@ -141,18 +141,18 @@ func (m *mailbox) advance(run []delivery.Event) {
 		if !there {
 			break
 		}
-		m.push(e)
+		m.appendEvent(e)
 		run = append(run, e)
 	}
 	m.reorder.passed(m.head)
 	if len(run) > 0 {
 		m.complete(run, "event")
 	}
-	m.watch()
+	m.scheduleReads()
 }
 
-// push makes e, whose position is head+1, the head and the newest event of the ring. m.mu is held.
-func (m *mailbox) push(e delivery.Event) {
+// appendEvent makes e, whose position is head+1, the head and the newest event of the ring. m.mu is held.
+func (m *mailbox) appendEvent(e delivery.Event) {
 	m.head = e.Position
 	m.ring.push(e)
 	cfg := &m.g.cfg
@@ -167,24 +167,24 @@ func (m *mailbox) dropRing(n int) { m.g.ringBytes.Add(int64(-m.ring.drop(n))) }
 func (m *mailbox) fromRing(at *Answer, limit int) bool {
 	m.lock()
 	defer m.unlock()
-	return m.passRing(at, limit)
+	return m.fromRingLocked(at, limit)
 }
 
-// passRing is fromRing with m.mu held.
-func (m *mailbox) passRing(at *Answer, limit int) bool {
+// fromRingLocked is fromRing with m.mu held.
+func (m *mailbox) fromRingLocked(at *Answer, limit int) bool {
 	events, covered := m.ring.after(at.Position, m.head)
 	if !m.trusted() || !covered {
 		return false
 	}
-	gather(at, events, limit)
+	addEvents(at, events, limit)
 	if len(at.Objects) > 0 {
 		m.g.metrics.completions.WithLabelValues("ring").Inc()
 	}
 	return len(at.Objects) > 0
 }
 
-// gather adds events to an answer, up to limit messages.
-func gather(at *Answer, events []delivery.Event, limit int) {
+// addEvents adds events to an answer, up to limit messages.
+func addEvents(at *Answer, events []delivery.Event, limit int) {
 	now := time.Now()
 	for _, e := range events {
 		if e.Kind == delivery.Empty || !e.ExpiresAt.After(now) {
@@ -211,15 +211,15 @@ func (m *mailbox) view() view {
 	return view{m.head, m.disruptions()}
 }
 
-// learn tells the mailbox what a poll has read: everything up to position is decided, and at the time of the view nothing beyond was;
+// confirmRead tells the mailbox what a poll has read: everything up to position is decided, and at the time of the view nothing beyond was;
 // blocked means that an undecided position followed. If waiters stand at a lower head they need the positions in between first: then wait
 // is not nil, and is closed when the store has been read for them.
-func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan struct{}) {
+func (m *mailbox) confirmRead(position int64, blocked bool, before view) (wait <-chan struct{}) {
 	m.lock()
 	defer m.unlock()
 	switch {
 	case position < before.head:
-		m.contradict()
+		m.readWasStale()
 		return nil
 	case position < m.head:
 		return nil // the head has moved on meanwhile
@@ -230,9 +230,9 @@ func (m *mailbox) learn(position int64, blocked bool, before view) (wait <-chan 
 		m.dropRing(len(m.ring.events))
 		m.head = position
 	}
-	m.schedule.owed = false
+	m.schedule.readDue = false
 	if blocked {
-		m.endedBefore(firstRecheck)
+		m.readWasBlocked(firstRecheck)
 	} else {
 		m.trust.unseen = false
 	}
@@ -247,7 +247,7 @@ func (m *mailbox) restart(o outcome) {
 		m.finish(p, o)
 	}
 	m.dropRing(len(m.ring.events))
-	m.head, m.trust.confirmed, m.resync.contradicted = unknown, never, 0
+	m.head, m.trust.confirmed, m.resync.staleSince = unknown, never, 0
 	m.reorder = reorder{}
 	m.schedule.gap, m.schedule.undecided, m.trust.unseen = noStall(), noStall(), false
 	m.generation++

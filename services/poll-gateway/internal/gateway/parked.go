@@ -11,8 +11,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// Waiter is notified when a parked poll ends.
-type Waiter interface {
+// Observer is notified when a parked poll ends.
+type Observer interface {
 	// Completed is called once, unless the poll is withdrawn first, and once more for each Resume. The user's mailbox is locked during the
 	// call: Completed must not block or call the gateway.
 	Completed(a Answer, err error)
@@ -35,8 +35,8 @@ type Parked struct {
 	// position is where it stands, skipped the empty positions passed.
 	position int64
 	skipped  []int64
-	waiter   Waiter
-	// early is the outcome, if it came before the Waiter.
+	observer Observer
+	// early is the outcome, if it came before the Observer.
 	early *outcome
 }
 
@@ -87,11 +87,11 @@ type outcome struct {
 func (m *mailbox) park(p *polling) (*Parked, error) {
 	m.lock()
 	defer m.unlock()
-	return m.list(p)
+	return m.parkLocked(p)
 }
 
-// list is park with m.mu held.
-func (m *mailbox) list(from *polling) (*Parked, error) {
+// parkLocked is park with m.mu held.
+func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	q, at := from.q, from.at
 	if !m.trusted() || at.Position != m.head || (q.Wait == 0 && !from.hasRead && m.overdue()) {
 		return nil, nil
@@ -106,21 +106,21 @@ func (m *mailbox) list(from *polling) (*Parked, error) {
 		p.until = from.until()
 	}
 	p.position, p.skipped = at.Position, at.Skipped
-	m.goOn(p)
+	m.clearBetween(p)
 	m.waiters.add(p)
 	switch {
 	case p.withdrawn:
 		m.finish(p, outcome{err: context.Canceled})
 		return p, nil
 	case m.g.isDraining():
-		m.dismiss(p)
+		m.releaseLocked(p)
 		return p, nil
 	}
-	m.checkSoon(m.g.period())
-	if !m.readStalled() && (m.schedule.owed || !from.hasRead && m.overdue()) {
+	m.checkInLocked(m.g.period())
+	if !m.readStalled() && (m.schedule.readDue || !from.hasRead && m.overdue()) {
 		m.resyncSoon()
 	}
-	m.watch()
+	m.scheduleReads()
 	// This check sees a revocation that came before it; a later one finds the poll in the list.
 	if m.g.cfg.Revoked(q.Caller) {
 		m.finish(p, outcome{err: ErrRevoked})
@@ -128,15 +128,15 @@ func (m *mailbox) list(from *polling) (*Parked, error) {
 	return p, nil
 }
 
-// goOn notes that a poll is no longer between two waits. m.mu is held.
-func (m *mailbox) goOn(p *Parked) {
+// clearBetween notes that a poll is no longer between two waits. m.mu is held.
+func (m *mailbox) clearBetween(p *Parked) {
 	if p.between {
 		p.between = false
 		m.waiters.between--
 	}
 }
 
-// Resume makes a completed poll, whose query said Resumes, wait again after a position. Its Waiter gets the outcome, at once or later.
+// Resume makes a completed poll, whose query said Resumes, wait again after a position. Its Observer gets the outcome, at once or later.
 // Until returns a new time, which the caller has to watch. Resume does not block: a read of the store runs in the background.
 func (p *Parked) Resume(after int64, wait time.Duration) {
 	m := p.mailbox
@@ -146,14 +146,14 @@ func (p *Parked) Resume(after int64, wait time.Duration) {
 	p.until = from.until()
 	if m.closed || m.g.isDraining() {
 		p.position, p.skipped = after, nil
-		m.conclude(p, outcome{answer: Answer{Position: after, Close: true}})
+		m.deliver(p, outcome{answer: Answer{Position: after, Close: true}})
 		return
 	}
-	if m.passRing(&from.at, p.limit) {
-		m.conclude(p, outcome{answer: from.at})
+	if m.fromRingLocked(&from.at, p.limit) {
+		m.deliver(p, outcome{answer: from.at})
 		return
 	}
-	if parked, _ := m.list(from); parked == nil { // no error: the poll has kept its place
+	if parked, _ := m.parkLocked(from); parked == nil { // no error: the poll has kept its place
 		m.g.tasks.Go(from.resume)
 	}
 }
@@ -164,7 +164,7 @@ func (p *polling) resume() {
 	if parked == nil {
 		p.m.lock()
 		defer p.m.unlock()
-		p.m.conclude(p.resumed, outcome{answer, err})
+		p.m.deliver(p.resumed, outcome{answer, err})
 	}
 }
 
@@ -187,11 +187,11 @@ func (p *Parked) Until() time.Time { return p.mailbox.g.alarms.start.Add(p.until
 // answer is a timeout at the poll's position.
 func (p *Parked) answer() Answer { return Answer{Position: p.position, Skipped: p.skipped} }
 
-// Watch sets the Waiter, and calls it at once if there is an outcome.
-func (p *Parked) Watch(w Waiter) {
+// Watch sets the Observer, and calls it at once if there is an outcome.
+func (p *Parked) Watch(w Observer) {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
-	p.waiter = w
+	p.observer = w
 	if early := p.early; early != nil {
 		p.early = nil
 		w.Completed(early.answer, early.err)
@@ -217,13 +217,13 @@ func (p *Parked) Withdraw() bool {
 // Leave gives up the poll's place. Call it once, after the poll was completed or withdrawn.
 func (p *Parked) Leave() {
 	p.mailbox.lock()
-	p.mailbox.goOn(p)
+	p.mailbox.clearBetween(p)
 	p.mailbox.unlock()
 	p.mailbox.g.leave(p.mailbox)
 	p.mailbox.g.release()
 }
 
-// signal is the Waiter of a blocked goroutine.
+// signal is the Observer of a blocked goroutine.
 type signal chan outcome
 
 func (s signal) Completed(a Answer, err error) { s <- outcome{a, err} }
@@ -267,11 +267,11 @@ func (p *Parked) WaitFor(ctx context.Context, d time.Duration) (answer Answer, o
 	}
 }
 
-// unwatch removes the Waiter, and returns the outcome if it is there and no Waiter got it.
+// unwatch removes the Observer, and returns the outcome if it is there and no Observer got it.
 func (p *Parked) unwatch() (early *outcome) {
 	p.mailbox.lock()
 	defer p.mailbox.unlock()
-	early, p.early, p.waiter = p.early, nil, nil
+	early, p.early, p.observer = p.early, nil, nil
 	return early
 }
 
@@ -286,7 +286,7 @@ func (m *mailbox) complete(run []delivery.Event, source string) {
 		at := common
 		if p.skipped != nil || p.limit != commonLimit {
 			at = p.answer()
-			gather(&at, run, p.limit)
+			addEvents(&at, run, p.limit)
 			if len(at.Objects) == 0 && len(at.Skipped) < inbox.MaxSkipped {
 				p.position, p.skipped = at.Position, at.Skipped
 				continue
@@ -309,23 +309,23 @@ func (m *mailbox) finish(p *Parked, o outcome) bool {
 	if !m.waiters.remove(p) {
 		return false
 	}
-	m.conclude(p, o)
+	m.deliver(p, o)
 	return true
 }
 
-// conclude gives a poll its outcome. m.mu is held.
-func (m *mailbox) conclude(p *Parked, o outcome) {
+// deliver gives a poll its outcome. m.mu is held.
+func (m *mailbox) deliver(p *Parked, o outcome) {
 	m.g.count(o.answer, o.err)
 	p.skipped = nil
 	if p.resumes && !p.between {
 		p.between = true
 		m.waiters.between++
 	}
-	if p.waiter == nil {
+	if p.observer == nil {
 		p.early = &o
 		return
 	}
-	p.waiter.Completed(o.answer, o.err)
+	p.observer.Completed(o.answer, o.err)
 }
 
 // revoke ends the polls whose token a record refuses.
@@ -343,11 +343,11 @@ func (m *mailbox) revoke(r revocation.Record) {
 func (m *mailbox) release(p *Parked) {
 	m.lock()
 	defer m.unlock()
-	m.dismiss(p)
+	m.releaseLocked(p)
 }
 
-// dismiss is release with m.mu held.
-func (m *mailbox) dismiss(p *Parked) {
+// releaseLocked is release with m.mu held.
+func (m *mailbox) releaseLocked(p *Parked) {
 	at := p.answer()
 	at.Close = true
 	m.finish(p, outcome{answer: at})

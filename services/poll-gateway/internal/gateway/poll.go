@@ -16,8 +16,8 @@ import (
 // FromHead as the After of a Query asks for what comes from now on.
 const FromHead = -1
 
-// stalePatience is how long the gateway repeats the read for a poll whose position is beyond the end of the log.
-const stalePatience = time.Second
+// pastHeadTimeout is how long the gateway repeats the read for a poll whose position is beyond the end of the log.
+const pastHeadTimeout = time.Second
 
 // Query is one poll.
 type Query struct {
@@ -197,7 +197,7 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	if p.past = batch.PastHead; p.past {
 		return p.pastHead()
 	}
-	if err := p.g.take(ctx, &p.at, batch); err != nil {
+	if err := p.g.addBatch(ctx, &p.at, batch); err != nil {
 		return false, err
 	}
 	if len(p.at.Objects) > 0 {
@@ -210,7 +210,7 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	if batch.More {
 		return false, nil
 	}
-	if wait := p.m.learn(batch.Next, batch.Blocked, before); wait != nil {
+	if wait := p.m.confirmRead(batch.Next, batch.Blocked, before); wait != nil {
 		select {
 		case <-wait:
 		case <-ctx.Done():
@@ -221,10 +221,10 @@ func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 }
 
 // pastHead handles a read that ended below the poll's position. A store that fails over may be behind for a moment, so the read is
-// repeated. After stalePatience the position is taken to be from another epoch; a session cursor gets ErrStale.
+// repeated. After pastHeadTimeout the position is taken to be from another epoch; a session cursor gets ErrStale.
 func (p *polling) pastHead() (done bool, err error) {
 	switch {
-	case p.g.alarms.now()-p.began < stalePatience:
+	case p.g.alarms.now()-p.began < pastHeadTimeout:
 		return false, nil
 	case p.q.KeepsPlace:
 		p.g.metrics.staleReads.Inc() // only here: any other client may ask for a position that the log never held
@@ -239,7 +239,7 @@ func (p *polling) pause(ctx context.Context, d time.Duration) (over bool, err er
 	g := p.g
 	left := p.until() - g.alarms.now()
 	if p.past { // no answer before it is known whether it is a reset
-		left = p.began + stalePatience - g.alarms.now()
+		left = p.began + pastHeadTimeout - g.alarms.now()
 	}
 	if left <= 0 {
 		return true, nil
@@ -260,8 +260,8 @@ func (p *polling) pause(ctx context.Context, d time.Duration) (over bool, err er
 	return false, nil
 }
 
-// take adds a batch to an answer.
-func (g *Gateway) take(ctx context.Context, at *Answer, batch inbox.Batch) error {
+// addBatch adds a batch to an answer.
+func (g *Gateway) addBatch(ctx context.Context, at *Answer, batch inbox.Batch) error {
 	for _, item := range batch.Items {
 		event, err := g.event(ctx, item)
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// outcomes is a Waiter that keeps its outcomes.
+// outcomes is an Observer that keeps its outcomes.
 type outcomes chan result
 
 func (o outcomes) Completed(a Answer, err error) { o <- result{a, err} }

@@ -14,9 +14,9 @@ const (
 	lastRecheck  = time.Second
 	// resyncLimit is how many messages one resync reads.
 	resyncLimit = 100
-	// contradictionPatience is how long reads may end below the head before the mailbox gives the head up. During a failover reads are
+	// staleTimeout is how long reads may end below the head before the mailbox gives the head up. During a failover reads are
 	// stale.
-	contradictionPatience = 15 * time.Second
+	staleTimeout = 15 * time.Second
 )
 
 // resync is the state of a mailbox's resyncs: one read at a time serves all waiters.
@@ -28,8 +28,8 @@ type resync struct {
 	stood   int64
 	// done is closed when the read under way ends. It is nil if nobody waits for that.
 	done chan struct{}
-	// contradicted is when reads began to end below the head; 0 if the last one did not.
-	contradicted time.Duration
+	// staleSince is when reads began to end below the head; 0 if the last one did not.
+	staleSince time.Duration
 }
 
 // ended is closed when the read under way ends.
@@ -69,7 +69,7 @@ func (m *mailbox) resyncSoon() {
 		m.resync.end()
 		return
 	}
-	m.resync.running, m.schedule.owed = true, false
+	m.resync.running, m.schedule.readDue = true, false
 	m.g.tasks.Go(m.runResync)
 }
 
@@ -86,7 +86,7 @@ func (m *mailbox) runResync() {
 		m.resync.end()
 		if stopped || (!m.resync.again && next > 0) {
 			m.resync.running = false
-			m.checkSoon(next)
+			m.checkInLocked(next)
 			m.unlock()
 			return
 		}
@@ -105,11 +105,11 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	if err == nil {
 		events, err = g.events(g.background, batch)
 	}
-	g.answered(err)
+	g.noteStoreHealth(err)
 	if err != nil {
 		m.lock()
 		defer m.unlock()
-		m.schedule.owed = true
+		m.schedule.readDue = true
 		return jittered(g.cfg.AwayEvery)
 	}
 	if batch.PastHead {
@@ -121,8 +121,8 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 		return g.period()
 	}
 	if batch.PastHead {
-		m.schedule.owed = true
-		m.contradict()
+		m.schedule.readDue = true
+		m.readWasStale()
 		return m.resync.backOff(m.head, m.trust.unseen)
 	}
 	m.merge(events)
@@ -130,14 +130,14 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	case batch.More && batch.Next > from.head:
 		return 0
 	case batch.More, batch.Blocked: // More without progress: two reads of the store disagree
-		m.endedBefore(m.resync.backOff(m.head, m.trust.unseen))
+		m.readWasBlocked(m.resync.backOff(m.head, m.trust.unseen))
 		return g.period()
 	}
 	m.resync.recheck, m.trust.unseen = firstRecheck, false
 	m.confirm(from.disruptions)
 	if m.schedule.gap.due == notDue {
 		m.schedule.gap = noStall() // an event still beyond the head came after the read, or the read was stale
-		m.watch()
+		m.scheduleReads()
 	}
 	return g.period()
 }
@@ -173,7 +173,7 @@ func (m *mailbox) merge(events []delivery.Event) {
 		if !m.reorder.has(e.Position) && e.Kind != delivery.Empty {
 			m.g.metrics.recovered.Inc()
 		}
-		m.push(e)
+		m.appendEvent(e)
 		run = append(run, e)
 	}
 	if len(run) > 0 {
@@ -182,25 +182,25 @@ func (m *mailbox) merge(events []delivery.Event) {
 	m.advance(nil)
 }
 
-// contradict notes that a read of the store ended below the head. It was stale, most likely: right after a failover of the store, or
+// readWasStale notes that a read of the store ended below the head. It was stale, most likely: right after a failover of the store, or
 // because another connection is behind. If that persists, the log was set back without a new epoch: the waiters get ErrStale, and the
 // mailbox restarts. m.mu is held.
-func (m *mailbox) contradict() {
+func (m *mailbox) readWasStale() {
 	m.g.metrics.staleReads.Inc()
 	now := max(1, m.g.alarms.now())
-	if m.resync.contradicted == 0 {
-		m.resync.contradicted = now
+	if m.resync.staleSince == 0 {
+		m.resync.staleSince = now
 	}
-	if now-m.resync.contradicted < contradictionPatience {
+	if now-m.resync.staleSince < staleTimeout {
 		return
 	}
 	m.g.log.Warn("the message store holds less than it did: was it restored without a new epoch?")
 	m.restart(outcome{err: ErrStale})
 }
 
-// answered logs when the reads that mailboxes make for waiters begin to fail, and when they succeed again: once for all mailboxes. No
+// noteStoreHealth logs when the reads that mailboxes make for waiters begin to fail, and when they succeed again: once for all mailboxes. No
 // client waits for these reads, so nobody else would report the fault.
-func (g *Gateway) answered(err error) {
+func (g *Gateway) noteStoreHealth(err error) {
 	switch {
 	case err == nil:
 		if g.away.Load() && g.away.CompareAndSwap(true, false) {

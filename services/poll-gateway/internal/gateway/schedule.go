@@ -7,10 +7,10 @@ import (
 	"github.com/sealpost/sealpost/pkg/delivery"
 )
 
-// gapPatience is how long the head may wait for a missing event before the store is read. Overlapping sends often end out of order; under
+// gapTimeout is how long the head may wait for a missing event before the store is read. Overlapping sends often end out of order; under
 // load they end a group commit apart. The read is for an event that is lost without notice from the bus. That is rare: its sender died
 // between commit and publication.
-const gapPatience = 200 * time.Millisecond
+const gapTimeout = 200 * time.Millisecond
 
 // notDue is a time that never comes.
 const notDue = time.Duration(math.MaxInt64)
@@ -19,8 +19,8 @@ const notDue = time.Duration(math.MaxInt64)
 type schedule struct {
 	// check is when check runs next, whatever happens before; 0 for never.
 	check time.Duration
-	// owed: a read failed or was stale, or was due while nobody waited. The next waiter triggers it.
-	owed bool
+	// readDue: a read failed or was stale, or was due while nobody waited. The next waiter triggers it.
+	readDue bool
 	// gap is for a missing event, undecided for a position that the last read of the store found undecided.
 	gap, undecided stall
 }
@@ -41,11 +41,11 @@ func (s stall) over(head int64, now time.Duration) bool { return s.head == head 
 func (m *mailbox) checkIn(d time.Duration) {
 	m.lock()
 	defer m.unlock()
-	m.checkSoon(d)
+	m.checkInLocked(d)
 }
 
-// checkSoon is checkIn with m.mu held.
-func (m *mailbox) checkSoon(d time.Duration) {
+// checkInLocked is checkIn with m.mu held.
+func (m *mailbox) checkInLocked(d time.Duration) {
 	due := m.g.alarms.now() + d
 	if m.schedule.check == 0 || due < m.schedule.check {
 		m.schedule.check = due
@@ -74,7 +74,7 @@ func (m *mailbox) wake() {
 	if !m.waiters.empty() {
 		m.readStalled()
 	}
-	m.watch()
+	m.scheduleReads()
 	m.unlock()
 	if check {
 		m.check()
@@ -87,7 +87,7 @@ func (m *mailbox) check() {
 	m.dropRing(m.ring.aged(m.head))
 	idle := m.waiters.empty()
 	if idle {
-		m.schedule.owed = m.schedule.owed || m.trust.unseen
+		m.schedule.readDue = m.schedule.readDue || m.trust.unseen
 	} else {
 		m.resyncSoon()
 	}
@@ -102,7 +102,7 @@ func (m *mailbox) check() {
 func (m *mailbox) overdue() bool {
 	now := m.g.alarms.now()
 	age := now - m.trust.at
-	return m.schedule.owed || m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) ||
+	return m.schedule.readDue || m.schedule.gap.over(m.head, now) || m.schedule.undecided.over(m.head, now) ||
 		age >= m.g.cfg.VerifyEvery || (age >= m.g.cfg.AwayEvery && !m.g.bus.Connected())
 }
 
@@ -126,18 +126,18 @@ func (m *mailbox) readStalled() bool {
 // recheckIn schedules a read of the store after d, unless the head moves before. m.mu is held.
 func (m *mailbox) recheckIn(d time.Duration) {
 	m.schedule.undecided = stall{m.head, m.g.alarms.now() + d}
-	m.watch()
+	m.scheduleReads()
 }
 
-// watch schedules the reads of the store that unblock the head, if there are waiters: at once if the next event is a reference, else when
-// the head has stood for too long. m.mu is held.
-func (m *mailbox) watch() {
+// scheduleReads schedules the reads of the store that unblock the head, if there are waiters: at once if the next event is a reference,
+// else when the head has stood for too long. m.mu is held.
+func (m *mailbox) scheduleReads() {
 	if m.head == unknown {
 		return
 	}
 	s := &m.schedule
 	if !m.reorder.empty() && s.gap.head != m.head {
-		s.gap = stall{m.head, m.g.alarms.now() + gapPatience}
+		s.gap = stall{m.head, m.g.alarms.now() + gapTimeout}
 	}
 	if m.waiters.empty() {
 		return

@@ -85,14 +85,14 @@ func TestAPositionIsResetOnlyAfterRepeatedReads(t *testing.T) {
 		r.shelf.hide(5)
 		for _, wait := range []time.Duration{0, time.Minute} {
 			poll := r.start(r.query(9, wait))
-			pass(stalePatience / 2)
+			pass(pastHeadTimeout / 2)
 			require.Empty(t, poll)
 			r.shelf.hide(0)
 			require.Equal(t, []int64{10}, positions(t, (<-poll).Answer))
 
 			reads, began := r.shelf.readCount(), time.Now()
 			require.True(t, (<-r.start(r.query(11, wait))).Reset)
-			require.Equal(t, stalePatience, time.Since(began))
+			require.Equal(t, pastHeadTimeout, time.Since(began))
 			require.Less(t, r.shelf.readCount()-reads, 10)
 			r.shelf.hide(5)
 		}
@@ -121,7 +121,7 @@ func TestOneStaleReadResetsNobodyWhoWaits(t *testing.T) {
 		pass(5 * time.Second)
 		r.shelf.hide(5)
 		r.Disrupted()
-		pass(contradictionPatience / 2)
+		pass(staleTimeout / 2)
 		require.Empty(t, poll)
 		r.shelf.hide(0)
 		r.send()
@@ -140,7 +140,7 @@ func TestAHeadThatIsTooHighIsGivenUp(t *testing.T) {
 		r.shelf.mu.Unlock()
 		began := time.Now()
 		require.ErrorIs(t, (<-poll).err, ErrStale)
-		require.Less(t, time.Since(began), r.cfg.VerifyEvery*6/5+2*contradictionPatience)
+		require.Less(t, time.Since(began), r.cfg.VerifyEvery*6/5+2*staleTimeout)
 		again := r.start(r.query(3, time.Minute))
 		r.send()
 		require.Equal(t, []int64{4}, positions(t, (<-again).Answer))
@@ -204,21 +204,21 @@ func TestShortPollsAreGivenWhatNobodyTellsOf(t *testing.T) {
 		"a gap": func(r *rig) {
 			r.shelf.add(store.Received)
 			r.publish(r.shelf.add(store.Received))
-			pass(gapPatience)
+			pass(gapTimeout)
 		},
 		"a lost event": func(r *rig) {
 			r.shelf.add(store.Received)
 			pass(r.cfg.VerifyEvery)
 		},
 	} {
-		for _, wait := range []time.Duration{0, gapPatience / 2} {
+		for _, wait := range []time.Duration{0, gapTimeout / 2} {
 			t.Run(fmt.Sprint(name, ", wait ", wait), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					r := newRig(t)
 					require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
 					unseen(r)
 					if name == "an undecided position" { // somebody has seen it and sends a hint
-						r.Look([]string{"bob"})
+						r.Hinted([]string{"bob"})
 						require.Empty(t, (<-r.start(r.query(0, wait))).Objects)
 						pass(2 * lastRecheck)
 						r.shelf.decide()
@@ -257,7 +257,7 @@ func TestSendsThatOverlapCostNoReads(t *testing.T) {
 			item, next := r.shelf.addUndecided(store.Received), r.shelf.addUndecided(store.Received)
 			r.publish(next)
 			poll := r.start(r.query(0, time.Minute))
-			pass(gapPatience + time.Millisecond) // the store is read, and the read ends before the first position
+			pass(gapTimeout + time.Millisecond) // the store is read, and the read ends before the first position
 			reads := r.shelf.readCount()
 			r.shelf.decide()
 			r.publish(item)
@@ -285,7 +285,7 @@ func TestWhatAHintToldOfIsReadThoughTheHeadMovesOn(t *testing.T) {
 				require.Empty(t, (<-r.start(r.query(0, 2*firstVerify))).Objects)
 				own := r.shelf.addUndecided(store.Sent)
 				r.shelf.addUndecided(store.Received)
-				r.Look([]string{"bob"})
+				r.Hinted([]string{"bob"})
 				var poll <-chan result
 				if waits {
 					poll = r.start(r.query(0, time.Minute))
@@ -316,7 +316,7 @@ func TestWhatAHintToldOfWhileAPollReadIsRead(t *testing.T) {
 		var hint sync.Once
 		r.shelf.during = func() {
 			<-time.After(firstRecheck / 5)
-			hint.Do(func() { r.Look([]string{"bob"}) })
+			hint.Do(func() { r.Hinted([]string{"bob"}) })
 		}
 		poll := r.start(r.query(0, time.Minute))
 		pass(firstRecheck*6/5 + time.Millisecond)
@@ -335,7 +335,7 @@ func TestAReadThatFailedIsMadeForTheNextWhoWaits(t *testing.T) {
 		r := newRig(t)
 		require.Empty(t, (<-r.start(r.query(0, 2*firstVerify))).Objects)
 		r.shelf.add(store.Received)
-		poll := r.start(r.query(0, gapPatience+time.Millisecond))
+		poll := r.start(r.query(0, gapTimeout+time.Millisecond))
 		r.shelf.fail = store.ErrUnavailable
 		r.send()
 		require.Empty(t, (<-poll).Objects)

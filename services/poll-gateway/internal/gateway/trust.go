@@ -17,24 +17,24 @@ type trust struct {
 	// unseen: a read that should find lost events ended before an undecided position. What follows that position must still be read, even if
 	// the head has passed it by then.
 	unseen bool
-	// doubts counts the events of this user that were lost or could not be read.
-	doubts atomic.Int64
+	// lostEvents counts the events of this user that were lost or could not be read.
+	lostEvents atomic.Int64
 }
 
 // disruptions counts how often events of this user may have been lost.
-func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.trust.doubts.Load() }
+func (m *mailbox) disruptions() int64 { return m.g.disruption.Load() + m.trust.lostEvents.Load() }
 
 // confirm notes that a read of the store, begun at a disruption count, found nothing decided beyond the head. m.mu is held.
 func (m *mailbox) confirm(disruption int64) {
 	m.trust.confirmed, m.trust.at = disruption, m.g.alarms.now()
-	m.resync.contradicted = 0
+	m.resync.staleSince = 0
 }
 
-// endedBefore notes that a read of the store ended before an undecided position, and schedules another after d. That one is dropped if
+// readWasBlocked notes that a read of the store ended before an undecided position, and schedules another after d. That one is dropped if
 // the head moves, unless events beyond that position may have been lost. m.mu is held.
-func (m *mailbox) endedBefore(d time.Duration) {
+func (m *mailbox) readWasBlocked(d time.Duration) {
 	if m.trust.unseen = m.trust.unseen || !m.trusted(); m.trust.unseen {
-		m.checkSoon(d)
+		m.checkInLocked(d)
 		return
 	}
 	m.recheckIn(d)

@@ -87,7 +87,7 @@ func (a *API) Routes(r gin.IRouter) {
 
 func (a *API) errors() httpserver.ErrorTable {
 	return append(httpserver.TokenErrors(),
-		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.Away("the message store")},
+		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the message store")},
 		httpserver.ErrorRow{Err: gateway.ErrTooManyPolls, Answer: func(error) *api.Error {
 			return api.New(http.StatusTooManyRequests, api.CodeRateLimited, "too many polls of this account are open")
 		}},
@@ -164,7 +164,7 @@ func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.
 	}
 	answer, over, err := a.waitUnparked(ctx, parked)
 	if !over {
-		if a.leave(c, parked, w) {
+		if a.parkPoll(c, parked, w) {
 			return gateway.Answer{}, true, nil
 		}
 		answer, err = parked.Wait(ctx)
@@ -188,8 +188,8 @@ func (a *API) waitUnparked(ctx context.Context, p *gateway.Parked) (answer gatew
 	return p.WaitFor(ctx, min(a.ParkAfter, time.Until(p.Until())))
 }
 
-// Settle waits until the answers that need only their client are written, or begun.
-func (a *API) Settle() { a.workers.settle() }
+// Flush waits until the answers that need only their client are written, or begun.
+func (a *API) Flush() { a.workers.settle() }
 
 // Stop waits for the work under way. Stop the Gateway and the Lot first.
 func (a *API) Stop() { a.workers.wait() }

@@ -41,11 +41,11 @@ type Lot struct {
 	stopped atomic.Bool
 
 	mu sync.Mutex
-	// guests counts the guests that have not left.
-	guests   int
+	// handlers counts the handlers that have not left.
+	handlers int
 	draining bool
-	// settled is closed when guests reaches 0. It is nil if nobody waits for that.
-	settled chan struct{}
+	// empty is closed when handlers reaches 0. It is nil if nobody waits for that.
+	empty chan struct{}
 }
 
 // shard is a part of the table of connections, by descriptor.
@@ -70,9 +70,9 @@ func New(cfg Config, m *Metrics) (*Lot, error) {
 // Returned is the listener through which connections come back with the client's next request. An http.Server has to serve it.
 func (l *Lot) Returned() net.Listener { return l.returned }
 
-// Take takes over the connection of r, with hijack, for guest. If it returns ErrUnable the connection is untouched, and r can be answered
+// Take takes over the connection of r, with hijack, for handler. If it returns ErrUnable the connection is untouched, and r can be answered
 // as usual. After ErrLost r cannot be answered any more.
-func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, error), guest Guest) (*Spot, error) {
+func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, error), handler Handler) (*Spot, error) {
 	at, ok := r.Context().Value(connKey{}).(mark)
 	if !ok || at.lot != l || r.TLS != nil || r.ProtoMajor != 1 || r.ProtoMinor != 1 || r.ContentLength != 0 {
 		return nil, ErrUnable
@@ -81,7 +81,7 @@ func (l *Lot) Take(r *http.Request, hijack func() (net.Conn, *bufio.ReadWriter, 
 	if err != nil {
 		return nil, ErrUnable
 	}
-	s := &Spot{lot: l, fd: fd, generation: l.generation.Add(1), guest: guest}
+	s := &Spot{lot: l, fd: fd, generation: l.generation.Add(1), handler: handler}
 	if !l.enter() {
 		closeSocket(fd)
 		return nil, ErrUnable
@@ -126,7 +126,7 @@ func (l *Lot) enter() bool {
 	if l.draining {
 		return false
 	}
-	l.guests++
+	l.handlers++
 	l.metrics.waiting.Inc()
 	return true
 }
@@ -135,9 +135,9 @@ func (l *Lot) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.metrics.waiting.Dec()
-	if l.guests--; l.guests == 0 && l.settled != nil {
-		close(l.settled)
-		l.settled = nil
+	if l.handlers--; l.handlers == 0 && l.empty != nil {
+		close(l.empty)
+		l.empty = nil
 	}
 }
 
@@ -147,14 +147,14 @@ func (l *Lot) isDraining() bool {
 	return l.draining
 }
 
-// Drain takes over no more connections, closes or hands back idle ones, and waits until all guests have left or ctx ends.
+// Drain takes over no more connections, closes or hands back idle ones, and waits until all handlers have left or ctx ends.
 func (l *Lot) Drain(ctx context.Context) error {
 	l.mu.Lock()
 	l.draining = true
-	if l.guests > 0 && l.settled == nil {
-		l.settled = make(chan struct{})
+	if l.handlers > 0 && l.empty == nil {
+		l.empty = make(chan struct{})
 	}
-	settled := l.settled
+	settled := l.empty
 	l.mu.Unlock()
 	for _, s := range l.all() {
 		s.dismiss()
@@ -170,12 +170,12 @@ func (l *Lot) Drain(ctx context.Context) error {
 	}
 }
 
-// Stop ends the Lot. Guests that still wait are told that their client has gone.
+// Stop ends the Lot. Handlers that still wait are told that their client has gone.
 func (l *Lot) Stop() {
 	l.mu.Lock()
 	l.draining = true
 	l.mu.Unlock()
-	// The loop below finds a guest that began to wait before this store; a later Wait sees it.
+	// The loop below finds a handler that began to wait before this store; a later Wait sees it.
 	l.stopped.Store(true)
 	l.poller.close()
 	<-l.ended

@@ -20,7 +20,7 @@ func New(Config, *Metrics) (*Lot, error) { return &Lot{returned: newReturned()},
 func (l *Lot) Returned() net.Listener { return l.returned }
 
 // Take returns ErrUnable.
-func (*Lot) Take(*http.Request, func() (net.Conn, *bufio.ReadWriter, error), Guest) (*Spot, error) {
+func (*Lot) Take(*http.Request, func() (net.Conn, *bufio.ReadWriter, error), Handler) (*Spot, error) {
 	return nil, ErrUnable
 }
 

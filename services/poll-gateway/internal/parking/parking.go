@@ -25,14 +25,14 @@ var (
 	ErrStopped = errors.New("parking: stopped")
 )
 
-// Guest is the owner of a parked connection. One goroutine of the Lot calls these methods, so they must not block. Expired, Gone and a
-// Write may happen at the same instant: the guest decides which comes first.
-type Guest interface {
+// Handler is the owner of a parked connection. One goroutine of the Lot calls these methods, so they must not block. Expired, Gone and a
+// Write may happen at the same instant: the handler decides which comes first.
+type Handler interface {
 	// Expired is called when the time of the last Wait has passed.
 	Expired()
-	// Gone is called when the client has closed the connection. The guest then calls Release, unless it has called Write.
+	// Gone is called when the client has closed the connection. The handler then calls Release, unless it has called Write.
 	Gone()
-	// Written is called once for each Write: with nil when the kernel has taken all bytes, else with the error. The guest then writes more,
+	// Written is called once for each Write: with nil when the kernel has taken all bytes, else with the error. The handler then writes more,
 	// waits again, or releases the connection; after an error it must release it. If the kernel takes everything at once, Written is called
 	// before Write returns.
 	Written(err error)

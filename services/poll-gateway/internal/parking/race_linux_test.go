@@ -15,7 +15,7 @@ import (
 )
 
 // TestEverythingAtTheSameInstant makes clients leave, deadlines pass, answers come and the Lot drain and stop at once. A client that
-// stays gets a whole answer or the end of its connection, and no guest is left.
+// stays gets a whole answer or the end of its connection, and no handler is left.
 func TestEverythingAtTheSameInstant(t *testing.T) {
 	const crowd, rounds = 100, 20
 	before := descriptors(t)
@@ -27,11 +27,11 @@ func TestEverythingAtTheSameInstant(t *testing.T) {
 
 func everythingAtOnce(t *testing.T, crowd int) {
 	i := newInn(t, quick)
-	clients, guests := make([]*client, crowd), make([]*visitor, crowd)
+	clients, handlers := make([]*client, crowd), make([]*visitor, crowd)
 	for n := range clients {
 		clients[n] = i.dial()
 		clients[n].send("/park?wait=" + (200 * time.Millisecond).String())
-		guests[n] = <-i.arrived
+		handlers[n] = <-i.arrived
 	}
 	var contest sync.WaitGroup
 	start := make(chan struct{})
@@ -49,8 +49,8 @@ func everythingAtOnce(t *testing.T, crowd int) {
 		} else {
 			contest.Go(func() { require.NoError(t, clients[n].whole()) })
 		}
-		during(func() { guests[n].answer("answered") })
-		during(guests[n].Gone)
+		during(func() { handlers[n].answer("answered") })
+		during(handlers[n].Gone)
 	}
 	during(func() { _ = i.lot.Drain(context.Background()) })
 	during(i.lot.Stop)

@@ -17,13 +17,13 @@ type state uint8
 const (
 	// fresh: taken over, and not watched yet.
 	fresh state = iota
-	// waiting: the guest waits; the client and the deadline are watched.
+	// waiting: the handler waits; the client and the deadline are watched.
 	waiting
-	// writing: the kernel has not taken all bytes of the guest yet.
+	// writing: the kernel has not taken all bytes of the handler yet.
 	writing
-	// written: the write has ended or failed; the guest decides what is next.
+	// written: the write has ended or failed; the handler decides what is next.
 	written
-	// idle: the guest has left; the Lot waits for the client's next request.
+	// idle: the handler has left; the Lot waits for the client's next request.
 	idle
 	// lingering: our side is closed, the client's is not.
 	lingering
@@ -37,12 +37,12 @@ const (
 type step uint8
 
 const (
-	// toWait and toWrite: the guest calls Wait or Write.
+	// toWait and toWrite: the handler calls Wait or Write.
 	toWait step = iota
 	toWrite
 	// wrote: a write has ended or failed.
 	wrote
-	// keeps and closes: the guest calls Release, with keep or without.
+	// keeps and closes: the handler calls Release, with keep or without.
 	keeps
 	closes
 	// clientGone and timeUp: the client has closed the connection; the deadline has passed.
@@ -55,7 +55,7 @@ const (
 const (
 	// ignored marks a step without effect in a state: no step leads back to fresh.
 	ignored = fresh
-	// told marks a step of which the guest is told. The state stays: the guest decides what is next.
+	// told marks a step of which the handler is told. The state stays: the handler decides what is next.
 	told = states
 )
 
@@ -91,8 +91,8 @@ type Spot struct {
 	// spoken: the client has sent more after its request. That stays in the socket.
 	spoken bool
 	// armed is what the poller waits for; 0 once it has reported something.
-	armed uint32
-	guest Guest
+	armed   uint32
+	handler Handler
 	// more is nil for most Spots.
 	more *more
 }
@@ -129,8 +129,8 @@ func (s *Spot) arm(events uint32) {
 	_ = s.lot.poller.control(unix.EPOLL_CTL_MOD, s.fd, s.generation, events)
 }
 
-// Wait makes the Lot watch the client and the clock: it calls the guest's Gone when the client has closed the connection, and Expired
-// after d. Wait may follow a completed Write, so that the guest can write again later, or another Wait, whose time it replaces. During a
+// Wait makes the Lot watch the client and the clock: it calls the handler's Gone when the client has closed the connection, and Expired
+// after d. Wait may follow a completed Write, so that the handler can write again later, or another Wait, whose time it replaces. During a
 // write, and after Release, it does nothing.
 func (s *Spot) Wait(d time.Duration) {
 	s.mu.Lock()
@@ -139,9 +139,9 @@ func (s *Spot) Wait(d time.Duration) {
 		return
 	}
 	if s.lot.stopped.Load() {
-		guest := s.guest
+		handler := s.handler
 		s.mu.Unlock()
-		guest.Gone()
+		handler.Gone()
 		return
 	}
 	defer s.mu.Unlock()
@@ -160,7 +160,7 @@ func (s *Spot) armForClient() {
 }
 
 // Write sends bytes to the client: a response, or the next part of one. It does not block: bytes that the kernel does not take at once
-// are sent when the client makes room, within WriteTimeout. The Lot calls Written when all are out; the guest must not write again
+// are sent when the client makes room, within WriteTimeout. The Lot calls Written when all are out; the handler must not write again
 // before. Until then the Lot keeps b and does not modify it, so many connections may share it.
 func (s *Spot) Write(b []byte) { s.WriteParts(b) }
 
@@ -232,14 +232,14 @@ func (s *Spot) writeLater(rest []byte) {
 	s.mu.Unlock()
 }
 
-// finish ends a write and tells the guest. s.mu is held, and released.
+// finish ends a write and tells the handler. s.mu is held, and released.
 func (s *Spot) finish(err error) {
 	s.move(wrote)
 	s.dropRest()
 	s.lot.wheel.clear(s)
-	guest := s.guest
+	handler := s.handler
 	s.mu.Unlock()
-	guest.Written(err)
+	handler.Written(err)
 }
 
 func (s *Spot) dropRest() {
@@ -252,7 +252,7 @@ func (s *Spot) dropRest() {
 	}
 }
 
-// Release ends the guest's use of the connection. If keep is set and all writes were successful, the connection waits for the client's
+// Release ends the handler's use of the connection. If keep is set and all writes were successful, the connection waits for the client's
 // next request; else it is closed.
 func (s *Spot) Release(keep bool) {
 	s.mu.Lock()
@@ -264,7 +264,7 @@ func (s *Spot) Release(keep bool) {
 	if !s.move(e) {
 		return
 	}
-	s.guest = nil
+	s.handler = nil
 	s.lot.leave()
 	switch {
 	case s.state == ended:
@@ -282,7 +282,7 @@ func (s *Spot) Release(keep bool) {
 func (s *Spot) rest() {
 	s.more = nil
 	if s.lot.isDraining() {
-		s.letGo()
+		s.handBackOrClose()
 		return
 	}
 	s.lot.wheel.set(s, s.lot.cfg.IdleTimeout)
@@ -304,7 +304,7 @@ func (s *Spot) linger() {
 func (s *Spot) forget() {
 	s.state = ended
 	s.dropRest()
-	s.more, s.guest = nil, nil
+	s.more, s.handler = nil, nil
 	s.lot.wheel.clear(s)
 	_ = s.lot.poller.control(unix.EPOLL_CTL_DEL, s.fd, s.generation, 0)
 	s.lot.remove(s)
@@ -326,8 +326,8 @@ func (s *Spot) handBack() {
 	s.lot.returned.push(back)
 }
 
-// letGo hands an idle connection back if a request has come, and else closes it. s.mu is held.
-func (s *Spot) letGo() {
+// handBackOrClose hands an idle connection back if a request has come, and else closes it. s.mu is held.
+func (s *Spot) handBackOrClose() {
 	if n, err := s.peek(); err == nil && n > 0 {
 		s.handBack()
 		return
@@ -353,9 +353,9 @@ func (s *Spot) event(events uint32) {
 	switch s.state {
 	case waiting:
 		if s.clientEvent(events) {
-			guest := s.guest
+			handler := s.handler
 			s.mu.Unlock()
-			guest.Gone()
+			handler.Gone()
 			return
 		}
 	case writing:
@@ -366,7 +366,7 @@ func (s *Spot) event(events uint32) {
 			s.arm(forClient) // a late report
 			break
 		}
-		s.letGo()
+		s.handBackOrClose()
 	case lingering:
 		if n, err := s.peek(); (err == nil && n > 0) || errors.Is(err, unix.EAGAIN) {
 			s.arm(forBreak) // the client has not closed: the deadline ends it
@@ -377,7 +377,7 @@ func (s *Spot) event(events uint32) {
 	s.mu.Unlock()
 }
 
-// clientEvent reports whether the client of a waiting guest has gone. s.mu is held.
+// clientEvent reports whether the client of a waiting handler has gone. s.mu is held.
 func (s *Spot) clientEvent(events uint32) (gone bool) {
 	if events&(unix.EPOLLERR|unix.EPOLLHUP|unix.EPOLLRDHUP) != 0 {
 		return true
@@ -403,9 +403,9 @@ func (s *Spot) expire() {
 	}
 	switch s.state {
 	case waiting:
-		guest := s.guest
+		handler := s.handler
 		s.mu.Unlock()
-		guest.Expired()
+		handler.Expired()
 		return
 	case writing:
 		s.finish(ErrSlow)
@@ -421,7 +421,7 @@ func (s *Spot) dismiss() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == idle {
-		s.letGo()
+		s.handBackOrClose()
 	}
 }
 
@@ -430,9 +430,9 @@ func (s *Spot) abandon() {
 	s.mu.Lock()
 	switch s.state {
 	case waiting:
-		guest := s.guest
+		handler := s.handler
 		s.mu.Unlock()
-		guest.Gone()
+		handler.Gone()
 		return
 	case writing:
 		s.finish(ErrStopped)

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// witness is a guest that records its calls.
+// witness is a handler that records its calls.
 type witness struct{ told []string }
 
 func (w *witness) Expired()      { w.told = append(w.told, "expired") }
@@ -34,20 +34,20 @@ func place(t *testing.T, in state) *placed {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
 	w := &witness{}
-	p := &placed{&Spot{lot: l, fd: fds[0], guest: w}, w, fds[1]}
+	p := &placed{&Spot{lot: l, fd: fds[0], handler: w}, w, fds[1]}
 	require.True(t, l.enter())
 	l.put(p.Spot)
 	t.Cleanup(func() {
 		require.NoError(t, unix.Close(p.peer))
 		l.Stop()
-		p.Release(false) // a guest that was called does so
+		p.Release(false) // a handler that was called does so
 		if p.state == lingering || p.state == idle {
 			p.abandon()
 		}
 		require.Equal(t, ended, p.state)
 		require.Zero(t, l.unread.Load())
 		require.Zero(t, l.wheel.count)
-		require.Zero(t, l.guests)
+		require.Zero(t, l.handlers)
 	})
 	switch in {
 	case waiting:
@@ -158,14 +158,14 @@ func TestWhileAWriteIsUnderWayNothingElseBegins(t *testing.T) {
 	require.Zero(t, p.lot.wheel.count, "and there is no deadline left of it")
 }
 
-// TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed when the guest calls Wait.
+// TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed when the handler calls Wait.
 func TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed(t *testing.T) {
 	i := newInn(t, quick)
 	c := i.dial()
 	v := i.parked(c)
 	held := &again{visitor: v, written: make(chan struct{}), gone: make(chan struct{})}
 	v.spot.mu.Lock()
-	v.spot.guest = held
+	v.spot.handler = held
 	v.spot.mu.Unlock()
 	v.spot.Write([]byte("part"))
 	eventually(t, held.written)

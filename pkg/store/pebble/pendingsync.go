@@ -13,36 +13,36 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// flight is a batch that is visible while its sync is outstanding.
-type flight struct {
+// pendingSync is a batch that is visible while its sync is outstanding.
+type pendingSync struct {
 	batch *engine.Batch
-	// turn is the number of its turn: flights end in this order.
+	// turn is the number of its turn: pending syncs end in this order.
 	turn     uint64
 	messages []store.MessageID
 	rows     []string
-	// job is the write that waits for the flight.
+	// job is the write that waits for the pending sync.
 	job *job
-	// done is closed when the flight ends, after err is set. nil means that everything in it is durable.
+	// done is closed when the pending sync ends, after err is set. nil means that everything in it is durable.
 	done chan struct{}
 	err  error
 }
 
-// flights tracks what is visible but not durable yet. A batch is added before Pebble makes it visible, and removed when its sync has
+// pendingSyncs tracks what is visible but not durable yet. A batch is added before Pebble makes it visible, and removed when its sync has
 // succeeded. So a reader that does not find data here after reading it has read durable data. After a failed sync the batch stays, so that
 // nobody is ever told of it.
 //
 // Pebble syncs its log from the front: when a batch is durable, so are all before it.
-type flights struct {
-	// count is the number of flights. Reads check nothing else while it is 0.
+type pendingSyncs struct {
+	// count is the number of pending syncs. Reads check nothing else while it is 0.
 	count atomic.Int64
 
 	mu       sync.Mutex
-	messages map[store.MessageID]*flight
+	messages map[store.MessageID]*pendingSync
 	// rows are keys of other tables. The prefix of an inbox stands for all its entries.
-	rows map[string]*flight
+	rows map[string]*pendingSync
 }
 
-func (a *flights) begin(f *flight) {
+func (a *pendingSyncs) begin(f *pendingSync) {
 	a.count.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -54,7 +54,7 @@ func (a *flights) begin(f *flight) {
 	}
 }
 
-func (a *flights) end(f *flight) {
+func (a *pendingSyncs) end(f *pendingSync) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, id := range f.messages {
@@ -70,8 +70,8 @@ func (a *flights) end(f *flight) {
 	a.count.Add(-1)
 }
 
-// message returns the flight that a message is in, or nil.
-func (a *flights) message(id store.MessageID) *flight {
+// message returns the pending sync that a message is in, or nil.
+func (a *pendingSyncs) message(id store.MessageID) *pendingSync {
 	if a.count.Load() == 0 {
 		return nil
 	}
@@ -80,8 +80,8 @@ func (a *flights) message(id store.MessageID) *flight {
 	return a.messages[id]
 }
 
-// row returns the flight that a row is in, or nil.
-func (a *flights) row(key []byte) *flight {
+// row returns the pending sync that a row is in, or nil.
+func (a *pendingSyncs) row(key []byte) *pendingSync {
 	if a.count.Load() == 0 {
 		return nil
 	}
@@ -90,27 +90,27 @@ func (a *flights) row(key []byte) *flight {
 	return a.rows[string(key)]
 }
 
-// land waits for the syncs in the order in which they end.
-func (s *Store) land() {
+// waitSyncs waits for the syncs in the order in which they end.
+func (s *Store) waitSyncs() {
 	for f := range s.underWay {
 		s.landed(f)
 	}
 }
 
-func (s *Store) landed(f *flight) {
+func (s *Store) landed(f *pendingSync) {
 	if err := f.batch.SyncWait(); err != nil {
 		s.fail(fmt.Errorf("sync of the log: %w", err))
 	}
 	if f.err = s.Err(); f.err == nil { // a sync after a fault proves nothing: see guard.go
-		s.flights.end(f)
+		s.syncs.end(f)
 		_ = f.batch.Close() // it releases memory; its error does not matter
 	}
 	close(f.done)
 	f.job.end(nil, f.err)
 }
 
-// await waits until a flight's data is durable; nil is durable.
-func (s *Store) await(ctx context.Context, f *flight) error {
+// await waits until a pending sync's data is durable; nil is durable.
+func (s *Store) await(ctx context.Context, f *pendingSync) error {
 	if f == nil {
 		return nil
 	}
@@ -131,12 +131,12 @@ func (s *Store) await(ctx context.Context, f *flight) error {
 
 // awaitRow waits until a row that was read is durable.
 func (s *Store) awaitRow(ctx context.Context, key []byte) error {
-	return s.await(ctx, s.flights.row(key))
+	return s.await(ctx, s.syncs.row(key))
 }
 
 // awaitMessage waits until a message that was read is durable.
 func (s *Store) awaitMessage(ctx context.Context, id store.MessageID) error {
-	return s.await(ctx, s.flights.message(id))
+	return s.await(ctx, s.syncs.message(id))
 }
 
 // job is a write on its way through the writer goroutine.
@@ -148,11 +148,11 @@ type job struct {
 	handed chan struct{}
 	// done is closed when the write is over: durable, if required. seen and err are set before.
 	done chan struct{}
-	seen *flight
+	seen *pendingSync
 	err  error
 }
 
-func (j *job) end(seen *flight, err error) {
+func (j *job) end(seen *pendingSync, err error) {
 	j.seen, j.err = seen, err
 	close(j.done)
 }
@@ -166,12 +166,12 @@ type turn struct {
 	// decides and marks are the messages and the rows for whose sync readers wait.
 	decides []store.MessageID
 	marks   []string
-	// seen is the latest flight of the data that the turn read, if any: an answer based on it has to wait for it.
-	seen *flight
+	// seen is the latest pending sync of the data that the turn read, if any: an answer based on it has to wait for it.
+	seen *pendingSync
 }
 
-// saw records the flight of data that was read; nil means none.
-func (t *turn) saw(f *flight) {
+// dependsOn records the pending sync of data that was read; nil means none.
+func (t *turn) dependsOn(f *pendingSync) {
 	if f != nil && (t.seen == nil || f.turn > t.seen.turn) {
 		t.seen = f
 	}
@@ -179,7 +179,7 @@ func (t *turn) saw(f *flight) {
 
 // get returns a copy of a row, or nil.
 func (t *turn) get(key []byte) ([]byte, error) {
-	t.saw(t.s.flights.row(key))
+	t.dependsOn(t.s.syncs.row(key))
 	return t.s.get(key)
 }
 
@@ -268,10 +268,10 @@ func (s *Store) takeTurn(j *job) {
 		j.end(t.seen, errors.Join(s.apply(t.batch, false), t.batch.Close()))
 		return
 	}
-	last := &flight{batch: t.batch, turn: s.turn, messages: t.decides, rows: t.marks, job: j, done: make(chan struct{})}
-	s.flights.begin(last)
+	last := &pendingSync{batch: t.batch, turn: s.turn, messages: t.decides, rows: t.marks, job: j, done: make(chan struct{})}
+	s.syncs.begin(last)
 	if err := s.apply(t.batch, true); err != nil {
-		j.end(nil, err) // the store has failed: the flight never ends
+		j.end(nil, err) // the store has failed: the pending sync never ends
 		return
 	}
 	s.underWay <- last

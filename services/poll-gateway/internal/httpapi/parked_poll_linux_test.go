@@ -19,11 +19,11 @@ import (
 )
 
 // ends are the ways in which a poll that waits ends.
-var ends = map[string]func(h *house){
-	"a message":    func(h *house) { h.deliver("bob", "hello") },
-	"a revocation": func(h *house) { h.revoke("bob") },
-	"draining":     func(h *house) { require.NoError(h.t, h.gateway.Drain(context.Background(), 0)) },
-	"a reset": func(h *house) {
+var ends = map[string]func(h *testServer){
+	"a message":    func(h *testServer) { h.deliver("bob", "hello") },
+	"a revocation": func(h *testServer) { h.revoke("bob") },
+	"draining":     func(h *testServer) { require.NoError(h.t, h.gateway.Drain(context.Background(), 0)) },
+	"a reset": func(h *testServer) {
 		h.library.restore()
 		require.Eventually(h.t, func() bool { // the store is asked at most once a second
 			epoch, err := h.gateway.Epochs().Recheck(context.Background())
@@ -40,7 +40,7 @@ type seen struct {
 	cursor  int64
 }
 
-func watch(t *testing.T, parks, cursor bool, end func(h *house)) seen {
+func watch(t *testing.T, parks, cursor bool, end func(h *testServer)) seen {
 	h := newHouse(t, parks)
 	c := h.caller("bob")
 	c.poll(cursor, "Origin: https://chat.example", "X-Request-Id: my-request")
@@ -249,7 +249,7 @@ func TestWorkersDoEveryJobAndCanBeWaitedFor(t *testing.T) {
 	require.Equal(t, 1001, done)
 }
 
-var _ gateway.Waiter = (*late)(nil)
+var _ gateway.Observer = (*parkedPoll)(nil)
 
 // TestAPollThatIsAnsweredSoonKeepsItsHandler: at most MaxUnparked polls at once. Others are taken over.
 func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
@@ -273,7 +273,7 @@ func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
 	require.Contains(t, first.answer().body, "later")
 }
 
-// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whether the handler gets the outcome or the Lot's guest.
+// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whether the handler gets the outcome or the Lot's handler.
 func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
 	h := newHouse(t, true)
 	h.api.ParkAfter, h.api.MaxUnparked = time.Millisecond, 100

@@ -82,7 +82,7 @@ func (l *listener) expectEnd(lives bool) {
 const beat = ": heartbeat\n"
 
 // eachWay runs a test with streams that park, and with streams that wait in their handlers.
-func eachWay(t *testing.T, test func(t *testing.T, h *house)) {
+func eachWay(t *testing.T, test func(t *testing.T, h *testServer)) {
 	for _, parks := range []bool{true, false} {
 		t.Run(fmt.Sprint("parks ", parks), func(t *testing.T) {
 			t.Parallel()
@@ -101,7 +101,7 @@ func TestAStreamEndsAsItsPollDoes(t *testing.T) {
 		"draining":     {[]string{beat}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachWay(t, func(t *testing.T, h *house) {
+			eachWay(t, func(t *testing.T, h *testServer) {
 				l := h.caller("bob").listen("0", "X-Request-Id: my-request")
 				require.Equal(t, "my-request", l.res.Header.Get("X-Request-Id"))
 				require.Equal(t, "text/event-stream", l.res.Header.Get("Content-Type"))
@@ -120,7 +120,7 @@ func TestAStreamEndsAsItsPollDoes(t *testing.T) {
 }
 
 // health is how many requests expectEnd made to see whether a connection lives.
-func (*house) health(lives bool) float64 {
+func (*testServer) health(lives bool) float64 {
 	if lives {
 		return 1
 	}
@@ -128,7 +128,7 @@ func (*house) health(lives bool) float64 {
 }
 
 func TestAStreamThatWaitsIsToldThatTheLogIsAnother(t *testing.T) {
-	eachWay(t, func(t *testing.T, h *house) {
+	eachWay(t, func(t *testing.T, h *testServer) {
 		h.deliver("bob", "one")
 		l := h.caller("bob").listen("1")
 		l.expect(beat)
@@ -142,7 +142,7 @@ func TestAStreamThatWaitsIsToldThatTheLogIsAnother(t *testing.T) {
 }
 
 func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
-	eachWay(t, func(t *testing.T, h *house) {
+	eachWay(t, func(t *testing.T, h *testServer) {
 		const events, streams = 3000, 3
 		var reading sync.WaitGroup
 		for range streams {
@@ -171,7 +171,7 @@ func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
 
 // TestAStreamThatWaitsGoesOnFromTheStore when no event told of a message.
 func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
-	eachWay(t, func(t *testing.T, h *house) {
+	eachWay(t, func(t *testing.T, h *testServer) {
 		l := h.caller("bob").listen("0")
 		l.expect(beat)
 		h.waiting(1)
@@ -179,7 +179,7 @@ func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
 			h.library.add("bob", "lost "+strconv.Itoa(n)+".")
 		}
 		h.gateway.Disrupted() // the bus lost events
-		h.gateway.Look([]string{"bob"})
+		h.gateway.Hinted([]string{"bob"})
 		for n := range 300 {
 			l.expect("lost " + strconv.Itoa(n) + ".")
 		}
@@ -211,7 +211,7 @@ func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
 }
 
 func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
-	eachWay(t, func(t *testing.T, h *house) {
+	eachWay(t, func(t *testing.T, h *testServer) {
 		l := h.caller("bob").listen("0")
 		l.expect(beat)
 		h.waiting(1)
@@ -411,7 +411,7 @@ func (l *listener) readAll(t *testing.T) {
 }
 
 var (
-	_ gateway.Waiter = (*held)(nil)
-	_ parking.Guest  = (*held)(nil)
-	_ connection     = (*parking.Spot)(nil)
+	_ gateway.Observer = (*parkedStream)(nil)
+	_ parking.Handler  = (*parkedStream)(nil)
+	_ connection       = (*parking.Spot)(nil)
 )

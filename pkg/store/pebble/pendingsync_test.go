@@ -211,7 +211,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- c.write(context.Background(), s) }()
 			require.Eventually(t, func() bool { return s.UnderWay() > 0 }, time.Minute, time.Millisecond)
-			require.Eventually(t, func() bool { // a flight is added before its data is visible
+			require.Eventually(t, func() bool { // a pending sync is added before its data is visible
 				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 				defer cancel()
 				return c.reads[0](ctx, s) != nil

@@ -17,7 +17,7 @@ import (
 // retryHeartbeat is the delay before a heartbeat that came due during a read of the store is tried again.
 const retryHeartbeat = time.Second
 
-// streamState is the state of a held stream.
+// streamState is the state of a parked stream.
 type streamState uint8
 
 const (
@@ -33,7 +33,7 @@ const (
 	streamStates
 )
 
-// streamEvent is an event of a held stream.
+// streamEvent is an event of a parked stream.
 type streamEvent uint8
 
 const (
@@ -52,7 +52,7 @@ const (
 	streamEvents
 )
 
-// streamAction is the reaction of a held stream to an event.
+// streamAction is the reaction of a parked stream to an event.
 type streamAction uint8
 
 const (
@@ -65,7 +65,7 @@ const (
 	takeEpoch
 )
 
-// streamTable is the state machine of a held stream. Late events are ignored: if a client goes during a write, the write fails or the
+// streamTable is the state machine of a parked stream. Late events are ignored: if a client goes during a write, the write fails or the
 // next Wait notices.
 var streamTable = [streamStates][streamEvents]streamAction{
 	streamWaits:  {clientGone: withdraw, timeUp: expire, completed: send},
@@ -74,16 +74,16 @@ var streamTable = [streamStates][streamEvents]streamAction{
 	streamEnded:  {},
 }
 
-// connection is what a held stream needs of its Spot: see parking.Spot.
+// connection is what a parked stream needs of its Spot: see parking.Spot.
 type connection interface {
 	Wait(d time.Duration)
 	Write(b []byte)
 	Release(keep bool)
 }
 
-// held is a stream that waits without a goroutine. It is the parking.Guest of its connection, and the gateway.Waiter of its poll, which
-// resumes after each answer. One worker at a time handles its events, in order.
-type held struct {
+// parkedStream is a stream that waits without a goroutine. It is the parking.Handler of its connection, and the gateway.Observer of its
+// poll, which resumes after each answer. One worker at a time handles its events, in order.
+type parkedStream struct {
 	api     *API
 	request httpserver.Detached
 	parked  *gateway.Parked
@@ -96,7 +96,7 @@ type held struct {
 	// size is how many bytes were sent to the client.
 	size int
 	// turn is the outcome at work; nil while the stream waits.
-	turn *turn
+	turn *pendingAnswer
 
 	mu sync.Mutex
 	// pending has a bit for each event that has not been handled. running: a worker handles them.
@@ -107,8 +107,8 @@ type held struct {
 	gone bool
 }
 
-// turn is an outcome of a stream's poll, and its processing.
-type turn struct {
+// pendingAnswer is an outcome of a stream's poll, and its processing.
+type pendingAnswer struct {
 	answer gateway.Answer
 	err    error
 	spans  deliveries
@@ -120,11 +120,11 @@ type turn struct {
 	last bool
 	// current is the log's epoch; then is what to do with it.
 	current string
-	then    func(*held)
+	then    func(*parkedStream)
 }
 
 // finished is called when the answer was written or has failed.
-func (t *turn) finished(err error) {
+func (t *pendingAnswer) finished(err error) {
 	t.spans.end(err)
 	t.spans = nil
 	if t.release != nil {
@@ -138,7 +138,7 @@ func (a *API) hold(c *gin.Context, p *gateway.Parked, s streaming) bool {
 	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
 	}
-	h := &held{api: a, parked: p, token: s.token, expires: s.query.Caller.ExpiresAt, epoch: s.epoch, size: c.Writer.Size()}
+	h := &parkedStream{api: a, parked: p, token: s.token, expires: s.query.Caller.ExpiresAt, epoch: s.epoch, size: c.Writer.Size()}
 	spot, err := a.Lot.Take(c.Request, http.NewResponseController(inner(c.Writer)).Hijack, h)
 	if errors.Is(err, parking.ErrUnable) {
 		return false
@@ -156,7 +156,7 @@ func (a *API) hold(c *gin.Context, p *gateway.Parked, s streaming) bool {
 }
 
 // begin starts the handling of events.
-func (h *held) begin() {
+func (h *parkedStream) begin() {
 	h.running = true
 	h.parked.Watch(h)
 	h.watch()
@@ -164,26 +164,26 @@ func (h *held) begin() {
 }
 
 // watch makes the Lot watch the client and the clock, unless the poll has its outcome already.
-func (h *held) watch() {
+func (h *parkedStream) watch() {
 	if !h.isPending(completed) {
 		h.spot.Wait(time.Until(h.parked.Until()))
 	}
 }
 
-// Completed implements gateway.Waiter.
-func (h *held) Completed(answer gateway.Answer, err error) {
-	h.turn = &turn{answer: answer, err: err, spans: h.api.delivering(answer, h.request.Trace())}
+// Completed implements gateway.Observer.
+func (h *parkedStream) Completed(answer gateway.Answer, err error) {
+	h.turn = &pendingAnswer{answer: answer, err: err, spans: h.api.delivering(answer, h.request.Trace())}
 	h.post(completed)
 }
 
-// Expired implements parking.Guest.
-func (h *held) Expired() { h.post(timeUp) }
+// Expired implements parking.Handler.
+func (h *parkedStream) Expired() { h.post(timeUp) }
 
-// Gone implements parking.Guest.
-func (h *held) Gone() { h.post(clientGone) }
+// Gone implements parking.Handler.
+func (h *parkedStream) Gone() { h.post(clientGone) }
 
-// Written implements parking.Guest.
-func (h *held) Written(err error) {
+// Written implements parking.Handler.
+func (h *parkedStream) Written(err error) {
 	if h.turn.fault = err; err != nil {
 		h.post(cut)
 		return
@@ -192,7 +192,7 @@ func (h *held) Written(err error) {
 }
 
 // post queues an event. It does not block.
-func (h *held) post(e streamEvent) {
+func (h *parkedStream) post(e streamEvent) {
 	h.mu.Lock()
 	h.pending |= 1 << e
 	start := !h.running
@@ -203,14 +203,14 @@ func (h *held) post(e streamEvent) {
 	}
 }
 
-func (h *held) isPending(e streamEvent) bool {
+func (h *parkedStream) isPending(e streamEvent) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.pending&(1<<e) != 0
 }
 
 // run handles events until none are left.
-func (h *held) run() {
+func (h *parkedStream) run() {
 	for {
 		h.mu.Lock()
 		events := h.pending
@@ -228,7 +228,7 @@ func (h *held) run() {
 	}
 }
 
-func (h *held) handle(e streamEvent) {
+func (h *parkedStream) handle(e streamEvent) {
 	switch streamTable[h.state][e] {
 	case withdraw:
 		h.withdraw()
@@ -247,14 +247,14 @@ func (h *held) handle(e streamEvent) {
 }
 
 // withdraw ends the stream of a client that has gone. If its poll resumes and does not wait yet, the outcome that follows soon ends it.
-func (h *held) withdraw() {
+func (h *parkedStream) withdraw() {
 	if h.gone = true; h.parked.Withdraw() {
 		h.end(false)
 	}
 }
 
 // expire ends the wait with a heartbeat, or with what there is to tell by then.
-func (h *held) expire() {
+func (h *parkedStream) expire() {
 	switch {
 	case time.Now().Before(h.parked.Until()): // it was the time of an earlier wait
 	case !h.parked.Expire():
@@ -263,7 +263,7 @@ func (h *held) expire() {
 }
 
 // send writes the outcome of the poll.
-func (h *held) send() {
+func (h *parkedStream) send() {
 	t := h.turn
 	switch {
 	case h.gone:
@@ -273,20 +273,20 @@ func (h *held) send() {
 		t.finished(t.err)
 		h.finish()
 	case t.answer.Reset:
-		h.withEpoch((*held).reset)
+		h.withEpoch((*parkedStream).reset)
 	default:
 		h.write()
 	}
 }
 
 // reset tells the client the new epoch.
-func (h *held) reset() {
+func (h *parkedStream) reset() {
 	h.epoch = h.turn.current
 	h.write()
 }
 
 // write sends the events of an answer.
-func (h *held) write() {
+func (h *parkedStream) write() {
 	t := h.turn
 	var err error
 	if t.release, err = h.api.Unread.reserve(h.parked.User(), t.answer); err != nil {
@@ -302,7 +302,7 @@ func (h *held) write() {
 }
 
 // text encodes the answer's events as a chunk, and for the last answer also the end of the stream.
-func (t *turn) text(epoch string) (text []byte) {
+func (t *pendingAnswer) text(epoch string) (text []byte) {
 	chunked := func() []byte {
 		return chunk(eventsSize(t.answer), func(b []byte) []byte { return appendEvents(b, t.answer, epoch) })
 	}
@@ -321,14 +321,14 @@ func (t *turn) text(epoch string) (text []byte) {
 }
 
 // finish ends the stream. After an error too, the end is all that the client can be told.
-func (h *held) finish() {
+func (h *parkedStream) finish() {
 	h.turn.last = true
 	h.state = streamWrites
 	h.spot.Write(lastChunk)
 }
 
 // goOn follows a write: the stream waits again, unless it has to end.
-func (h *held) goOn() {
+func (h *parkedStream) goOn() {
 	t := h.turn
 	t.finished(nil)
 	switch {
@@ -337,12 +337,12 @@ func (h *held) goOn() {
 	case !h.api.stillGood(context.Background(), h.token):
 		h.finish()
 	default:
-		h.withEpoch((*held).resume)
+		h.withEpoch((*parkedStream).resume)
 	}
 }
 
 // resume waits again. If the epoch has changed, it sends the client a reset first.
-func (h *held) resume() {
+func (h *parkedStream) resume() {
 	t := h.turn
 	if t.current != h.epoch && !t.answer.Reset {
 		t.answer = gateway.Answer{Reset: true}
@@ -361,7 +361,7 @@ func (h *held) resume() {
 }
 
 // withEpoch calls then with the log's epoch. If the store has to be read for it, another goroutine does so.
-func (h *held) withEpoch(then func(*held)) {
+func (h *parkedStream) withEpoch(then func(*parkedStream)) {
 	t := h.turn
 	var known bool
 	if t.current, known = h.api.Gateway.Epochs().Known(context.Background()); known {
@@ -377,7 +377,7 @@ func (h *held) withEpoch(then func(*held)) {
 	})
 }
 
-func (h *held) takeEpoch() {
+func (h *parkedStream) takeEpoch() {
 	if h.turn.err != nil {
 		h.turn.finished(h.turn.err)
 		h.finish()
@@ -387,7 +387,7 @@ func (h *held) takeEpoch() {
 }
 
 // end releases everything. If keep is set, the connection stays open for the next request.
-func (h *held) end(keep bool) {
+func (h *parkedStream) end(keep bool) {
 	h.state, h.turn = streamEnded, nil
 	h.parked.Leave()
 	h.request.Done(http.StatusOK, h.size)

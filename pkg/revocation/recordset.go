@@ -12,8 +12,8 @@ func (r Record) meaningful() bool {
 	return r.Subject != "" && (r.TokenID != "") != (r.MinGeneration > 0)
 }
 
-// knowledge is all records that have not expired.
-type knowledge struct {
+// recordSet is all records that have not expired.
+type recordSet struct {
 	// tokens holds the refused tokens by jti.
 	tokens map[string]refusedToken
 	// accounts holds the account-wide refusals by canonical username.
@@ -36,11 +36,11 @@ type refusal struct {
 	round int
 }
 
-func newKnowledge() knowledge {
-	return knowledge{tokens: map[string]refusedToken{}, accounts: map[string]refusal{}}
+func newKnowledge() recordSet {
+	return recordSet{tokens: map[string]refusedToken{}, accounts: map[string]refusal{}}
 }
 
-func (k *knowledge) refuses(id token.Identity) bool {
+func (k *recordSet) refuses(id token.Identity) bool {
 	if _, refused := k.tokens[id.TokenID]; refused {
 		return true
 	}
@@ -48,7 +48,7 @@ func (k *knowledge) refuses(id token.Identity) bool {
 }
 
 // add adds a record that the log has delivered or accepted in a round, and reports whether it refuses anything new.
-func (k *knowledge) add(r Record, round int, now time.Time) (news bool) {
+func (k *recordSet) add(r Record, round int, now time.Time) (news bool) {
 	switch {
 	case !r.meaningful() || !r.ExpiresAt.After(now):
 		return false
@@ -58,7 +58,7 @@ func (k *knowledge) add(r Record, round int, now time.Time) (news bool) {
 	return k.addAccount(r, round)
 }
 
-func (k *knowledge) addToken(r Record, round int) (news bool) {
+func (k *recordSet) addToken(r Record, round int) (news bool) {
 	_, there := k.tokens[r.TokenID]
 	k.tokens[r.TokenID] = refusedToken{subject: r.Subject, expiresAt: r.ExpiresAt, round: round}
 	if !there {
@@ -67,7 +67,7 @@ func (k *knowledge) addToken(r Record, round int) (news bool) {
 	return !there
 }
 
-func (k *knowledge) addAccount(r Record, round int) (news bool) {
+func (k *recordSet) addAccount(r Record, round int) (news bool) {
 	a := k.accounts[r.Subject]
 	news = r.MinGeneration > a.minGeneration
 	if r.MinGeneration >= a.minGeneration {
@@ -82,7 +82,7 @@ func (k *knowledge) addAccount(r Record, round int) (news bool) {
 }
 
 // lose notes that the log has lost a record that it had accepted.
-func (k *knowledge) lose(id identity) {
+func (k *recordSet) lose(id identity) {
 	if id.tokenID != "" {
 		if t, there := k.tokens[id.tokenID]; there {
 			t.round = 0
@@ -97,7 +97,7 @@ func (k *knowledge) lose(id identity) {
 }
 
 // missing lists up to limit records that the log has neither delivered nor accepted since a round began.
-func (k *knowledge) missing(since, limit int) (list []Record) {
+func (k *recordSet) missing(since, limit int) (list []Record) {
 	for id, t := range k.tokens {
 		if len(list) == limit {
 			return list
@@ -118,7 +118,7 @@ func (k *knowledge) missing(since, limit int) (list []Record) {
 }
 
 // trim forgets expired records. It costs time only for these.
-func (k *knowledge) trim(now time.Time) {
+func (k *recordSet) trim(now time.Time) {
 	for len(k.expiries) > 0 && !k.expiries[0].at.After(now) {
 		e := heap.Pop(&k.expiries).(expiry)
 		if e.tokenID != "" {

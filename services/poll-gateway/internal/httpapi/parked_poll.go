@@ -13,9 +13,9 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// late is a poll that waits without a goroutine. It is the parking.Guest of its connection and the gateway.Waiter of its poll. The
+// parkedPoll is a poll that waits without a goroutine. It is the parking.Handler of its connection and the gateway.Observer of its poll. The
 // gateway decides which of several outcomes comes first; later ones have no effect.
-type late struct {
+type parkedPoll struct {
 	api     *API
 	request httpserver.Detached
 	parked  *gateway.Parked
@@ -38,12 +38,12 @@ type result struct {
 	written chan error
 }
 
-// leave parks a poll, and reports whether it could. If so, the handler must not use the request any more.
-func (a *API) leave(c *gin.Context, p *gateway.Parked, w waiting) bool {
+// parkPoll parks a poll, and reports whether it could. If so, the handler must not use the request any more.
+func (a *API) parkPoll(c *gin.Context, p *gateway.Parked, w waiting) bool {
 	if a.Lot == nil || time.Until(p.Until()) < a.LeastWait {
 		return false
 	}
-	l := &late{api: a, parked: p, waiting: w}
+	l := &parkedPoll{api: a, parked: p, waiting: w}
 	var err error
 	l.spot, err = a.Lot.Take(c.Request, c.Writer.Hijack, l)
 	if errors.Is(err, parking.ErrUnable) {
@@ -61,17 +61,17 @@ func (a *API) leave(c *gin.Context, p *gateway.Parked, w waiting) bool {
 	return true
 }
 
-// Completed implements gateway.Waiter.
-func (l *late) Completed(answer gateway.Answer, err error) {
+// Completed implements gateway.Observer.
+func (l *parkedPoll) Completed(answer gateway.Answer, err error) {
 	l.result = &result{answer: answer, err: err, spans: l.api.delivering(answer, l.request.Trace())}
 	l.api.workers.do(l.answer)
 }
 
-// Expired implements parking.Guest.
-func (l *late) Expired() { l.parked.Expire() }
+// Expired implements parking.Handler.
+func (l *parkedPoll) Expired() { l.parked.Expire() }
 
-// Gone implements parking.Guest.
-func (l *late) Gone() {
+// Gone implements parking.Handler.
+func (l *parkedPoll) Gone() {
 	if l.parked.Withdraw() {
 		l.parked.Leave()
 		l.spot.Release(false)
@@ -80,7 +80,7 @@ func (l *late) Gone() {
 }
 
 // answer writes the answer to a completed poll.
-func (l *late) answer() {
+func (l *parkedPoll) answer() {
 	l.parked.Leave()
 	r := l.result
 	switch {
@@ -96,7 +96,7 @@ func (l *late) answer() {
 }
 
 // write sends the answer without moving any cursor.
-func (l *late) write() {
+func (l *parkedPoll) write() {
 	a := l.result.answer
 	switch {
 	case l.session != nil:
@@ -108,7 +108,7 @@ func (l *late) write() {
 	}
 }
 
-func (l *late) send(body []byte) {
+func (l *parkedPoll) send(body []byte) {
 	r := l.result
 	if len(r.answer.Objects) == 0 {
 		r.spans = nil // another poll of the session delivers the messages
@@ -119,7 +119,7 @@ func (l *late) send(body []byte) {
 	l.spot.WriteParts(l.request.OK(len(body), r.keepAlive), body)
 }
 
-func (l *late) fail(err error) {
+func (l *parkedPoll) fail(err error) {
 	r := l.result
 	r.spans.end(err)
 	r.spans = nil
@@ -130,8 +130,8 @@ func (l *late) fail(err error) {
 	l.spot.Write(response)
 }
 
-// Written implements parking.Guest.
-func (l *late) Written(err error) {
+// Written implements parking.Handler.
+func (l *parkedPoll) Written(err error) {
 	if l.result.written != nil {
 		l.result.written <- err
 		return
@@ -140,7 +140,7 @@ func (l *late) Written(err error) {
 }
 
 // end gives the connection back. A client that has gone polls again from the same cursor: there is nothing to undo.
-func (l *late) end(err error) {
+func (l *parkedPoll) end(err error) {
 	r := l.result
 	r.spans.end(err)
 	l.request.Done(r.status, r.size)
@@ -148,7 +148,7 @@ func (l *late) end(err error) {
 }
 
 // answerReset tells the client that the epoch has changed. It has to ask for the new one.
-func (l *late) answerReset() {
+func (l *parkedPoll) answerReset() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
 	epoch, err := l.api.Gateway.Epochs().Current(ctx)
@@ -161,7 +161,7 @@ func (l *late) answerReset() {
 }
 
 // answerSession answers a client that keeps no cursor, and moves its session cursor.
-func (l *late) answerSession() {
+func (l *parkedPoll) answerSession() {
 	ctx, cancel := context.WithTimeout(context.Background(), advanceTimeout)
 	defer cancel()
 	if l.result.answer.Reset { // the session polls again, from the beginning

@@ -143,8 +143,8 @@ func (d *desk) Check(_ context.Context, name string) (token.Identity, error) {
 	return token.Identity{Username: name, Subject: name, SessionID: name, TokenID: name, ExpiresAt: expiresAt}, nil
 }
 
-// house is a whole server: HTTP, gateway, and a Lot if it has one.
-type house struct {
+// testServer is a whole server: HTTP, gateway, and a Lot if it has one.
+type testServer struct {
 	t        testing.TB
 	library  *library
 	desk     *desk
@@ -158,12 +158,12 @@ type house struct {
 	stop    func()
 }
 
-func newHouse(t testing.TB, parks bool) *house {
+func newHouse(t testing.TB, parks bool) *testServer {
 	return newHouseWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
 }
 
-func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *house {
-	h := &house{
+func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *testServer {
+	h := &testServer{
 		t: t, library: &library{books: map[string][]inbox.Item{}, cursors: map[string]store.SessionCursor{}},
 		desk: &desk{}, registry: prometheus.NewRegistry(),
 	}
@@ -203,7 +203,7 @@ func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *house {
 		require.NoError(t, h.server.Shutdown(ctx))
 		require.NoError(t, <-served)
 		h.gateway.Stop()
-		h.api.Settle()
+		h.api.Flush()
 		h.lot.Stop()
 		h.api.Stop()
 		require.Zero(t, h.gateway.Open())
@@ -214,7 +214,7 @@ func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *house {
 }
 
 // metric sums all series of a metric.
-func (h *house) metric(name string) (sum float64) {
+func (h *testServer) metric(name string) (sum float64) {
 	families, err := h.registry.Gather()
 	require.NoError(h.t, err)
 	for _, f := range families {
@@ -229,18 +229,18 @@ func (h *house) metric(name string) (sum float64) {
 }
 
 // deliver stores a message and tells the gateway of it.
-func (h *house) deliver(user, text string) {
+func (h *testServer) deliver(user, text string) {
 	e := delivery.Stored(h.library.add(user, text), nil)
 	h.gateway.Receive(user, e.Encode(), nil)
 }
 
-func (h *house) revoke(user string) {
+func (h *testServer) revoke(user string) {
 	h.revoked.Store(user, true)
 	h.gateway.Revoked(revocation.Record{Subject: user, MinGeneration: 1, ExpiresAt: time.Now().Add(time.Hour)})
 }
 
 // waiting returns when so many polls are parked, or wait in their handlers.
-func (h *house) waiting(polls int64) {
+func (h *testServer) waiting(polls int64) {
 	require.Eventually(h.t, func() bool {
 		return h.gateway.Open() == polls && (h.api.Lot == nil || h.metric("sealpost_parking_connections") == float64(polls))
 	}, patience, time.Millisecond)
@@ -254,7 +254,7 @@ type caller struct {
 	in   *bufio.Reader
 }
 
-func (h *house) caller(name string) *caller {
+func (h *testServer) caller(name string) *caller {
 	var d net.Dialer
 	conn, err := d.DialContext(h.t.Context(), "tcp", h.server.Address())
 	require.NoError(h.t, err)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for a condition.
 const patience = 20 * time.Second
 
-// visitor is a guest whose answer a test triggers.
+// visitor is a handler whose answer a test triggers.
 type visitor struct {
 	spot *Spot
 	keep bool
@@ -75,8 +75,8 @@ func respond(body string, keep bool) [][]byte {
 	return [][]byte{all[:cut/2], all[cut/2 : cut], nil, all[cut:]}
 }
 
-// inn is an HTTP server with a Lot. /park?wait=1m parks; any other path is answered with the path.
-type inn struct {
+// parkServer is an HTTP server with a Lot. /park?wait=1m parks; any other path is answered with the path.
+type parkServer struct {
 	t       testing.TB
 	lot     *Lot
 	server  *http.Server
@@ -90,10 +90,10 @@ type inn struct {
 
 var quick = Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20}
 
-func newInn(t testing.TB, cfg Config) *inn {
+func newInn(t testing.TB, cfg Config) *parkServer {
 	l, err := New(cfg, NewMetrics(nil))
 	require.NoError(t, err)
-	i := &inn{t: t, lot: l, arrived: make(chan *visitor, 4096)}
+	i := &parkServer{t: t, lot: l, arrived: make(chan *visitor, 4096)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/park", i.park)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) })
@@ -121,17 +121,17 @@ func newInn(t testing.TB, cfg Config) *inn {
 	return i
 }
 
-// settled expects that no guest is left in the Lot.
-func (i *inn) settled() {
+// settled expects that no handler is left in the Lot.
+func (i *parkServer) settled() {
 	require.Eventually(i.t, func() bool {
 		i.lot.mu.Lock()
 		defer i.lot.mu.Unlock()
-		return i.lot.guests == 0
+		return i.lot.handlers == 0
 	}, patience, time.Millisecond)
 	require.Zero(i.t, i.lot.unread.Load())
 }
 
-func (i *inn) park(w http.ResponseWriter, r *http.Request) {
+func (i *parkServer) park(w http.ResponseWriter, r *http.Request) {
 	wait, err := time.ParseDuration(r.URL.Query().Get("wait"))
 	if err != nil {
 		wait = time.Minute
@@ -155,9 +155,9 @@ type client struct {
 	in *bufio.Reader
 }
 
-func (i *inn) dial() *client { return i.dialFor(i.t) }
+func (i *parkServer) dial() *client { return i.dialFor(i.t) }
 
-func (i *inn) dialFor(t testing.TB) *client {
+func (i *parkServer) dialFor(t testing.TB) *client {
 	var d net.Dialer
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -194,8 +194,8 @@ func (c *client) expectEnd() {
 	require.ErrorIs(c.t, err, io.EOF)
 }
 
-// parked sends a request that parks and returns its guest.
-func (i *inn) parked(c *client) *visitor {
+// parked sends a request that parks and returns its handler.
+func (i *parkServer) parked(c *client) *visitor {
 	c.send("/park")
 	return <-i.arrived
 }

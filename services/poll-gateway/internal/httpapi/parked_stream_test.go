@@ -21,7 +21,7 @@ import (
 
 // seat is a connection that records its calls.
 type seat struct {
-	guest *held
+	handler *parkedStream
 
 	mu    sync.Mutex
 	timer *time.Timer
@@ -37,7 +37,7 @@ func (p *seat) Wait(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stop()
-	p.timer = time.AfterFunc(d, p.guest.Expired)
+	p.timer = time.AfterFunc(d, p.handler.Expired)
 }
 
 func (p *seat) stop() {
@@ -54,7 +54,7 @@ func (p *seat) Write(b []byte) {
 	slow := p.slow
 	p.mu.Unlock()
 	if !slow {
-		p.guest.Written(nil)
+		p.handler.Written(nil)
 	}
 }
 
@@ -112,14 +112,14 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// holds makes a held stream of a user that waits at the beginning of the log.
-func (r *rig) holds(expires time.Time, epoch string) (*held, *seat) {
+// holds makes a parked stream of a user that waits at the beginning of the log.
+func (r *rig) holds(expires time.Time, epoch string) (*parkedStream, *seat) {
 	q := gateway.Query{Limit: defaultLimit, Wait: untilExpiry(nextHeartbeat(), expires), Resumes: true}
 	q.Caller.Subject = "bob"
 	_, parked, err := r.gateway.Start(context.Background(), q)
 	require.NoError(r.t, err)
-	h := &held{api: r.api, parked: parked, expires: expires, epoch: epoch}
-	p := &seat{guest: h}
+	h := &parkedStream{api: r.api, parked: parked, expires: expires, epoch: epoch}
+	p := &seat{handler: h}
 	h.spot = p
 	h.begin()
 	return h, p
@@ -230,7 +230,7 @@ func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 		require.Len(t, p.times(), 1)
 		require.Equal(t, 1, strings.Count(p.body(t), "data: "))
 		p.slows(false)
-		p.guest.Written(nil)
+		p.handler.Written(nil)
 		synctest.Wait()
 		require.Equal(t, 20, strings.Count(p.body(t), "data: "))
 		for n := range 20 {
@@ -284,14 +284,14 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 }
 
 // into brings a waiting stream into another state.
-func (h *held) into(s streamState, p *seat) {
+func (h *parkedStream) into(s streamState, p *seat) {
 	switch s {
 	case streamWrites, streamAsks:
 		p.slows(true)
 		h.parked.Expire()
 		synctest.Wait()
 		if h.state = s; s == streamAsks {
-			h.turn.current, h.turn.then = "epoch", (*held).resume
+			h.turn.current, h.turn.then = "epoch", (*parkedStream).resume
 		}
 	case streamEnded:
 		h.Gone()
@@ -301,7 +301,7 @@ func (h *held) into(s streamState, p *seat) {
 }
 
 // happens makes an event happen, through its cause if it has an effect.
-func (h *held) happens(r *rig, e streamEvent, means bool) {
+func (h *parkedStream) happens(r *rig, e streamEvent, means bool) {
 	switch {
 	case e == completed && means:
 		r.publish("hello")
@@ -313,7 +313,7 @@ func (h *held) happens(r *rig, e streamEvent, means bool) {
 }
 
 // leave ends a stream.
-func (h *held) leave(p *seat) {
+func (h *parkedStream) leave(p *seat) {
 	switch h.state {
 	case streamWaits:
 		h.Gone()

@@ -8,9 +8,9 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Sheet is a message as JSON without the parts that differ between readers, which For and AppendFor add. So a message to a thousand
+// MessageEncoder is a message as JSON without the parts that differ between readers, which For and AppendFor add. So a message to a thousand
 // recipients is encoded once.
-type Sheet struct {
+type MessageEncoder struct {
 	message store.Message
 	// sender is the sender's canonical name.
 	sender string
@@ -20,7 +20,7 @@ type Sheet struct {
 }
 
 // NewSheet encodes the common part.
-func NewSheet(m store.Message) *Sheet {
+func NewSheet(m store.Message) *MessageEncoder {
 	size := 256 + len(m.Content) + len(m.IV) + len(m.ClientMessageID)
 	for _, name := range m.Recipients {
 		size += len(name) + len(`"",`)
@@ -49,14 +49,14 @@ func NewSheet(m store.Message) *Sheet {
 		b = append(b, `,"senderKeyVersion":`...)
 		b = strconv.AppendInt(b, int64(m.SenderKeyVersion), 10)
 	}
-	return &Sheet{message: m, sender: store.Canonical(m.Sender), common: b}
+	return &MessageEncoder{message: m, sender: store.Canonical(m.Sender), common: b}
 }
 
 // Size is roughly the size in bytes of an event with the message.
-func (s *Sheet) Size() int { return len(s.common) }
+func (s *MessageEncoder) Size() int { return len(s.common) }
 
 // Reference makes the event that only gives an entry's position, or Look if that is unknown.
-func (s *Sheet) Reference(e store.Entry) Event {
+func (s *MessageEncoder) Reference(e store.Entry) Event {
 	if e.Position == 0 {
 		return Event{Kind: Look, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt}
 	}
@@ -68,7 +68,7 @@ func (s *Sheet) Reference(e store.Entry) Event {
 }
 
 // For makes the event of an entry as sent after the commit.
-func (s *Sheet) For(e store.Entry) Event {
+func (s *MessageEncoder) For(e store.Entry) Event {
 	if !s.inline(e) {
 		return s.Reference(e)
 	}
@@ -80,11 +80,11 @@ func (s *Sheet) For(e store.Entry) Event {
 }
 
 // AppendFor appends the event of an entry to a payload, like For and AppendTo.
-func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
+func (s *MessageEncoder) AppendFor(b []byte, e store.Entry) []byte {
 	var few [1024]byte
 	var own []byte
 	if s.inline(e) {
-		own = s.own(e).appendTo(few[:0], nil)
+		own = s.readerPart(e).appendTo(few[:0], nil)
 	}
 	if own == nil || len(s.common)+len(own) > MaxInline {
 		return s.Reference(e).AppendTo(b)
@@ -95,14 +95,14 @@ func (s *Sheet) AppendFor(b []byte, e store.Entry) []byte {
 }
 
 // inline reports whether an entry's event may carry the message.
-func (s *Sheet) inline(e store.Entry) bool {
+func (s *MessageEncoder) inline(e store.Entry) bool {
 	return e.Position != 0 && e.Kind == store.Received && len(s.common) <= MaxInline
 }
 
 // stored makes the event of an entry with the message, whatever its size.
-func (s *Sheet) stored(e store.Entry, receipts []store.ReadReceipt) Event {
+func (s *MessageEncoder) stored(e store.Entry, receipts []store.ReadReceipt) Event {
 	object := make([]byte, 0, len(s.common)+len(e.WrappedKey)+2*len(e.User)+192)
-	object = s.own(e).appendTo(append(object, s.common...), receipts)
+	object = s.readerPart(e).appendTo(append(object, s.common...), receipts)
 	return Event{Position: e.Position, Kind: Inline, AcceptedAt: s.message.CreatedAt, ExpiresAt: e.ExpiresAt, Object: JSON{Own: object}}
 }
 
@@ -118,11 +118,11 @@ type own[T string | []byte] struct {
 	sender bool
 }
 
-func (s *Sheet) own(e store.Entry) own[string] {
+func (s *MessageEncoder) readerPart(e store.Entry) own[string] {
 	return s.spelled(e, &speller{names: s.message.Recipients})
 }
 
-func (s *Sheet) spelled(e store.Entry, names *speller) own[string] {
+func (s *MessageEncoder) spelled(e store.Entry, names *speller) own[string] {
 	o := own[string]{
 		position: e.Position, unread: inbox.Item{Entry: e}.Unread(), received: e.Kind == store.Received,
 		key: e.WrappedKey, version: e.KeyVersion, sender: s.sender == e.User,
