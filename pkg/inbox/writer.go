@@ -31,9 +31,6 @@ const (
 	broadcast = 128
 )
 
-// errTombstoned: a reader or an earlier attempt has aborted this id; the next id is tried.
-var errTombstoned = errors.New("message id holds a tombstone")
-
 // Writer appends to inboxes. Its methods may be called concurrently. Call Stop when done.
 type Writer struct {
 	cfg       Config
@@ -358,104 +355,6 @@ func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) (
 	return w.cfg.Store.InsertMessages(ctx, messages)
 }
 
-// failed decides the outcome of a send that failed with cause between its first write and its commit: it tries to put a tombstone in the
-// message's place. So the sender gets the true result and no reader has to wait.
-func (w *Writer) failed(ctx context.Context, m store.Message, touched bool, cause error) (Receipt, error) {
-	var injected *failpointError
-	switch {
-	case errors.As(cause, &injected):
-		return Receipt{}, cause
-	case !touched:
-		return Receipt{}, notCommitted(cause)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	receipt, err := w.abort(ctx, m)
-	if errors.Is(err, errTombstoned) {
-		return Receipt{}, notCommitted(cause)
-	}
-	return receipt, err
-}
-
-func notCommitted(cause error) error {
-	if errors.Is(cause, ErrOverloaded) {
-		return cause
-	}
-	return fmt.Errorf("%w: %w", ErrNotCommitted, cause)
-}
-
-// abort aborts the message with a tombstone, so that it can never be committed (errTombstoned), or finds that it is committed.
-func (w *Writer) abort(ctx context.Context, m store.Message) (Receipt, error) {
-	written, err := w.cfg.Store.InsertMessages(ctx, []store.Message{w.cfg.tombstone(m.ID)})
-	if err != nil {
-		return Receipt{}, notCommitted(err)
-	}
-	if written[0] {
-		w.cfg.Metrics.sendsAborted.Inc()
-		return Receipt{}, errTombstoned
-	}
-	return w.resolve(ctx, m)
-}
-
-// resolve handles a message whose id was in use at the commit: by this same send, by a tombstone, or by other content under the same client
-// message id. The stored message names its own entries, which may differ from those of this attempt.
-func (w *Writer) resolve(ctx context.Context, m store.Message) (Receipt, error) {
-	found, err := w.cfg.Store.Messages(ctx, []store.MessageID{m.ID})
-	if err != nil {
-		return Receipt{}, notCommitted(err)
-	}
-	standing, ok := found[m.ID]
-	switch {
-	case !ok:
-		return Receipt{}, fmt.Errorf("%w: the message that stood at its id has expired", ErrNotCommitted)
-	case standing.Tombstone:
-		return Receipt{}, w.passTombstone(ctx, standing, m)
-	case standing.Digest != m.Digest:
-		return Receipt{}, ErrIdempotencyMismatch
-	}
-	receipt := Receipt{Message: standing, Duplicate: true}
-	if standing.Erased || !standing.ExpiresAt.After(w.cfg.Now()) {
-		return receipt, nil // there is nothing to notify about any more
-	}
-	if receipt.Entries, err = w.entriesOf(ctx, standing); err != nil {
-		return Receipt{}, notCommitted(err)
-	}
-	return receipt, nil
-}
-
-// entriesOf reads the entries that a message names, in its order. Removed ones are missing.
-func (w *Writer) entriesOf(ctx context.Context, m store.Message) ([]store.Entry, error) {
-	places := m.Places()
-	found, err := w.cfg.Store.EntriesAt(ctx, places)
-	if err != nil {
-		return nil, err
-	}
-	at := make(map[store.Place]store.Entry, len(found))
-	for _, e := range found {
-		at[e.Place()] = e
-	}
-	entries := make([]store.Entry, 0, len(places))
-	for _, place := range places {
-		if e, there := at[place]; there && e.Message == m.ID {
-			entries = append(entries, e)
-		}
-	}
-	return entries, nil
-}
-
-// passTombstone returns errTombstoned, so that the send goes on with the next id. First it makes the tombstone outlive the message that
-// will be committed: otherwise a repeat would find this id free and commit the message again.
-func (w *Writer) passTombstone(ctx context.Context, standing, m store.Message) error {
-	err := w.cfg.keep(ctx, standing, m.PurgeAt)
-	switch {
-	case errors.Is(err, store.ErrNotFound): // it was just removed: the next try starts with this id
-		return fmt.Errorf("%w: the tombstone that stood at its id has gone", ErrNotCommitted)
-	case err != nil:
-		return notCommitted(err)
-	}
-	return errTombstoned
-}
-
 // keep makes the message or tombstone m outlive what was skipped because of it, by at least half of PurgeMargin. Tombstones younger than
 // that usually need no write.
 func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) error {
@@ -463,14 +362,6 @@ func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) e
 		return nil
 	}
 	return c.Store.Keep(ctx, m, outlives.Add(c.PurgeMargin))
-}
-
-// tombstone makes the tombstone of a message id. It is kept longer than readers look at the entries of that id.
-func (c Config) tombstone(id store.MessageID) store.Message {
-	now := c.Now().UTC().Truncate(time.Millisecond)
-	return store.Message{
-		ID: id, Tombstone: true, CreatedAt: now, ExpiresAt: now.Add(c.Retention), PurgeAt: now.Add(c.Retention + c.PurgeMargin),
-	}
 }
 
 // failpointError marks an injected error: no clean-up follows it.

@@ -2,7 +2,6 @@ package inboxtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -13,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/inbox"
-	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -182,125 +180,6 @@ func (w *world) blocked(user string) {
 	require.Zero(w.t, b.Next)
 }
 
-// held is a store that holds the bulk inserts of one writer until its gates open.
-type held struct {
-	store.Log
-	entries, messages gate
-	reached           chan struct{}
-}
-
-func hold(log store.Log) *held {
-	return &held{Log: log, entries: newGate(), messages: newGate(), reached: make(chan struct{}, 100)}
-}
-
-// gate is closed until it is opened.
-type gate struct {
-	opened chan struct{}
-	once   *sync.Once
-}
-
-func newGate() gate { return gate{make(chan struct{}), &sync.Once{}} }
-
-func (g gate) open() { g.once.Do(func() { close(g.opened) }) }
-
-func (h *held) InsertEntries(ctx context.Context, entries []store.Entry) ([]bool, error) {
-	h.reached <- struct{}{}
-	<-h.entries.opened
-	return h.Log.InsertEntries(ctx, entries)
-}
-
-func (h *held) InsertMessages(ctx context.Context, messages []store.Message) ([]bool, error) {
-	h.reached <- struct{}{}
-	<-h.messages.opened
-	return h.Log.InsertMessages(ctx, messages)
-}
-
-// late starts a send that gets no further than h lets it.
-func (w *world) late(h *held, d inbox.Draft) <-chan error {
-	writer := w.writer(func(c *inbox.Config) { c.Store = h })
-	w.t.Cleanup(func() { // or a failing test would wait for its writer for ever
-		h.entries.open()
-		h.messages.open()
-	})
-	done := make(chan error, 1)
-	go func() {
-		_, err := writer.Append(context.Background(), d)
-		done <- err
-	}()
-	<-h.reached
-	return done
-}
-
-func holeWonByReader(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	h := hold(w.store)
-	late := w.late(h, draft("Alice", "late", "Bob"))
-	w.send(w.writer(), draft("Dave", "second", "Bob"))
-	w.blocked("bob")
-	items, next := w.readAll("bob", 0)
-	require.Equal(t, []string{"second"}, contents(items))
-	require.EqualValues(t, 2, next)
-	h.entries.open()
-	h.messages.open()
-	require.NoError(t, <-late)
-	items, next = w.readAll("bob", 2)
-	require.Equal(t, []string{"late"}, contents(items))
-	require.EqualValues(t, 3, next)
-}
-
-func holeWonByWriter(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	h := hold(w.store)
-	late := w.late(h, draft("Alice", "late", "Bob"))
-	w.send(w.writer(), draft("Dave", "second", "Bob"))
-	w.blocked("bob")
-	h.entries.open()
-	h.messages.open()
-	require.NoError(t, <-late)
-	items, _ := w.readAll("bob", 0)
-	require.Equal(t, []string{"late", "second"}, contents(items))
-}
-
-func preparedWonByReader(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), draft("Alice", "lost", "Bob", "Carol"))
-	require.ErrorIs(t, err, errDeath)
-	w.send(w.writer(), draft("Dave", "second", "Bob", "Carol"))
-	w.blocked("bob")
-	for _, user := range []string{"bob", "carol"} {
-		items, next := w.readAll(user, 0)
-		require.Equal(t, []string{"second"}, contents(items))
-		require.EqualValues(t, 2, next)
-	}
-	require.Empty(t, w.history("alice", 1, 10))
-}
-
-func waitedForTogether(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	cfg := w.config()
-	now := time.Now()
-	cfg.HoleTimeout, cfg.Now = time.Minute, func() time.Time { return now }
-	reader := inbox.NewReader(cfg)
-	for _, step := range []inbox.Step{inbox.StepEntries, inbox.StepPositions, inbox.StepEntries, inbox.StepPositions} {
-		_, err := w.writer(dying(step)).Append(context.Background(), draft("Alice", "lost", "Bob"))
-		require.ErrorIs(t, err, errDeath)
-		w.send(w.writer(), draft("Dave", "sent", "Bob"))
-	}
-	b, err := reader.Read(context.Background(), "bob", 0, 10)
-	require.NoError(t, err)
-	require.True(t, b.Blocked)
-	require.Zero(t, b.Next)
-	now = now.Add(cfg.HoleTimeout) // and no more than that
-	seen := 0
-	for after, reads := int64(0), 0; seen < 4; reads++ {
-		require.Less(t, reads, 10, "still blocked at %d", after)
-		b, err := reader.Read(context.Background(), "bob", after, 10)
-		require.NoError(t, err)
-		seen += len(b.Items)
-		after = b.Next
-	}
-}
-
 func aloneReader(t *testing.T, a Adapter) {
 	w := newWorld(t, a)
 	_, err := w.writer(dying(inbox.StepEntries)).Append(context.Background(), draft("Alice", "lost", "Bob"))
@@ -311,19 +190,6 @@ func aloneReader(t *testing.T, a Adapter) {
 	require.NoError(t, err)
 	require.False(t, b.Blocked)
 	require.Equal(t, []int64{1}, b.Skipped)
-}
-
-func preparedWonByWriter(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	h := hold(w.store)
-	h.entries.open()
-	late := w.late(h, draft("Alice", "late", "Bob"))
-	<-h.reached // the entries are written, the message is held
-	w.blocked("bob")
-	h.messages.open()
-	require.NoError(t, <-late)
-	items, _ := w.readAll("bob", 0)
-	require.Equal(t, []string{"late"}, contents(items))
 }
 
 func settledSendGoesOn(t *testing.T, a Adapter) {
@@ -347,123 +213,6 @@ func settledSendGoesOn(t *testing.T, a Adapter) {
 			again := w.send(w.writer(), d)
 			require.True(t, again.Duplicate)
 			require.Equal(t, items[0].Message.ID, again.Message.ID)
-		}
-	}
-}
-
-// faulty is a sequencer whose faults a test controls.
-type faulty struct {
-	inner       atomic.Pointer[memseq.Sequencer]
-	away        atomic.Bool
-	incarnation atomic.Uint64
-}
-
-// become replaces the counters.
-func (f *faulty) become(s *memseq.Sequencer) {
-	f.inner.Store(s)
-	f.incarnation.Add(1)
-}
-
-func (f *faulty) Incarnation() uint64 { return f.incarnation.Load() }
-
-var errAway = errors.New("sequencer away")
-
-func (f *faulty) Next(ctx context.Context, users []string) ([]int64, error) {
-	if f.away.Load() {
-		return nil, errAway
-	}
-	return f.inner.Load().Next(ctx, users)
-}
-
-func (f *faulty) Raise(ctx context.Context, floors map[string]int64) error {
-	if f.away.Load() {
-		return errAway
-	}
-	return f.inner.Load().Raise(ctx, floors)
-}
-
-func sequencerFaults(t *testing.T, a Adapter) {
-	w := newWorld(t, a)
-	seq := &faulty{}
-	seq.become(memseq.New(1000))
-	w.seq = seq
-	writers := []*inbox.Writer{w.writer(), w.writer()}
-	const phases, sends = 5, 20
-	faults := []func(){
-		func() {},
-		func() { seq.become(memseq.New(1000)) }, // emptied
-		func() { // rolled back
-			old := memseq.New(1000)
-			require.NoError(t, old.Raise(context.Background(), map[string]int64{"bob": 3, "carol": 1}))
-			seq.become(old)
-		},
-		func() { seq.away.Store(true) },
-		func() { seq.away.Store(false) },
-	}
-	sent := map[string]bool{}
-	for phase, fault := range faults {
-		fault()
-		var all sync.WaitGroup
-		for i := range sends {
-			content := fmt.Sprintf("p%d-%d", phase, i)
-			sent[content] = true
-			all.Go(func() {
-				d := draft("Alice", content, "Bob", "Carol")
-				d.ClientMessageID = content
-				_, err := writers[i%2].Append(context.Background(), d)
-				require.NoError(t, err)
-			})
-		}
-		all.Wait()
-	}
-	for _, user := range []string{"bob", "carol"} {
-		items, _ := w.readAll(user, 0)
-		require.Len(t, items, phases*sends)
-		for _, item := range items {
-			require.True(t, sent[item.Message.Content])
-		}
-	}
-}
-
-// laggingCounters: a position that a failed send took and did not use is free; a counter that went back would hand it out.
-func laggingCounters(t *testing.T, a Adapter) {
-	older := memseq.New(1000)
-	require.NoError(t, older.Raise(context.Background(), map[string]int64{"bob": 2}))
-	for what, c := range map[string]struct{ before, after func(*faulty) }{
-		"counters of an older copy":                {func(*faulty) {}, func(s *faulty) { s.become(older) }},
-		"counters that missed what came without":   {func(s *faulty) { s.away.Store(true) }, func(s *faulty) { s.away.Store(false) }},
-		"counters that are gone, by way of others": {func(*faulty) {}, func(s *faulty) { s.become(memseq.New(1000)) }},
-	} {
-		w := newWorld(t, a)
-		seq := &faulty{}
-		seq.become(memseq.New(1000))
-		w.seq = seq
-		var fails atomic.Bool
-		one, other := w.writer(failing(&fails)), w.writer()
-		send := func(writer *inbox.Writer, content string) int64 {
-			return w.send(writer, draft("Bob", content, "Bob")).Entries[0].Position
-		}
-		require.EqualValues(t, 1, send(one, "first"), what)
-		require.EqualValues(t, 2, send(other, "second"), what)
-		c.before(seq)
-		fails.Store(true)
-		_, err := one.Append(context.Background(), draft("Bob", "never written", "Bob"))
-		require.ErrorIs(t, err, errDeath)
-		fails.Store(false)
-		acknowledged := send(one, "third")
-		c.after(seq)
-		require.Greater(t, send(other, "fourth"), acknowledged, what)
-	}
-}
-
-// failing makes sends fail after they took positions, while on is set.
-func failing(on *atomic.Bool) func(*inbox.Config) {
-	return func(c *inbox.Config) {
-		c.Failpoint = func(_ context.Context, s inbox.Step) error {
-			if s == inbox.StepPositions && on.Load() {
-				return errDeath
-			}
-			return nil
 		}
 	}
 }

@@ -22,65 +22,6 @@ import (
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
 
-// listener reads a stream.
-type listener struct {
-	*caller
-	res  *http.Response
-	text *bufio.Reader
-}
-
-// listen opens a stream and reads its first event, which is a heartbeat if there is nothing yet.
-func (c *caller) listen(after string, headers ...string) *listener {
-	c.t.Helper()
-	c.get("/api/messages/stream?after="+after, headers...)
-	return c.begun()
-}
-
-func (c *caller) begun() *listener {
-	c.t.Helper()
-	res, err := http.ReadResponse(c.in, nil) //nolint:bodyclose // it is the connection
-	require.NoError(c.t, err)
-	require.Equal(c.t, http.StatusOK, res.StatusCode)
-	require.Equal(c.t, []string{"chunked"}, res.TransferEncoding)
-	return &listener{c, res, bufio.NewReader(res.Body)}
-}
-
-// next reads an event, without the empty line that ends it.
-func (l *listener) next() (string, error) {
-	var event strings.Builder
-	for {
-		line, err := l.text.ReadString('\n')
-		if err != nil || line == "\n" {
-			return event.String(), err
-		}
-		event.WriteString(line)
-	}
-}
-
-func (l *listener) expect(event string) {
-	l.t.Helper()
-	got, err := l.next()
-	require.NoError(l.t, err)
-	require.Contains(l.t, got, event)
-}
-
-// expectEnd expects that the answer is complete, and that the connection then serves another request, or ends.
-func (l *listener) expectEnd(lives bool) {
-	l.t.Helper()
-	got, err := l.next()
-	require.ErrorIs(l.t, err, io.EOF)
-	require.Empty(l.t, got)
-	if !lives {
-		_, err = l.in.ReadByte()
-		require.ErrorIs(l.t, err, io.EOF)
-		return
-	}
-	l.get("/api/health")
-	require.Contains(l.t, l.answer().body, `"status":"ok"`)
-}
-
-const beat = ": heartbeat\n"
-
 // eachWay runs a test with streams that park, and with streams that wait in their handlers.
 func eachWay(t *testing.T, test func(t *testing.T, h *testServer)) {
 	for _, parks := range []bool{true, false} {
@@ -392,22 +333,6 @@ func everythingToStreams(t *testing.T) {
 	contest.Wait()
 	h.stop()
 	require.EqualValues(t, crowd, h.metric("sealpost_http_requests_total"), "each stream is counted once")
-}
-
-// readAll reads a stream to its end and expects messages once and in order.
-func (l *listener) readAll(t *testing.T) {
-	for next := 1; ; {
-		got, err := l.next()
-		if err != nil {
-			require.ErrorIs(t, err, io.EOF)
-			require.Empty(t, got)
-			return
-		}
-		if got != beat {
-			require.True(t, strings.HasPrefix(got, "id: "+strconv.Itoa(next)+"\n"), got)
-			next++
-		}
-	}
 }
 
 var (

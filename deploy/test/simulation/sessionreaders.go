@@ -1,0 +1,67 @@
+package simulation
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/store"
+)
+
+// pollSession polls as a session does: one message a poll, and no cursor.
+func (r *device) pollSession() (nothing bool) {
+	began := time.Now()
+	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
+	r.mustNotGoBack(stood)
+	a, _, err := r.ask(request{method: http.MethodGet, url: "/api/messages/poll", token: r.token(), sure: true}, pollWait)
+	if err != nil {
+		return false
+	}
+	if r.attentive.IsZero() {
+		r.attentive = began
+	}
+	if a.Type == api.PollTimeout {
+		if time.Since(began) < pollWait-50*time.Millisecond {
+			r.early++
+			r.w.count("early-session-timeouts")
+			if r.early > 40 {
+				_ = r.w.sleep(context.Background(), time.Second)
+			}
+		}
+		return time.Since(began) > pollWait/2 || r.w.closing
+	}
+	if a.Type != api.PollMessage || a.Data == nil {
+		r.w.fault("%s was answered %q", r, a.Type)
+		return false
+	}
+	epoch, _ := parseCursor(a.Cursor)
+	position := a.Data.Seq // the cursor may have passed empty positions
+	// A given message comes again until the cursor has moved behind it, and never after that.
+	if epoch == stood.Epoch && position <= stood.Position {
+		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
+	}
+	if r.repeats++; epoch != r.epoch || position != r.given {
+		r.given, r.epoch, r.repeats = position, epoch, 0
+	}
+	if r.repeats == mostRepeats {
+		r.w.fault("%s was given position %d again and again", r, position)
+	}
+	r.position = max(r.position, position)
+	r.answered(epoch, position-1, position, []api.Message{*a.Data}, nil, false)
+	return false
+}
+
+// mustNotGoBack compares a session's cursor in the store with its earlier one. Only a restore takes it back.
+func (r *device) mustNotGoBack(now store.SessionCursor) {
+	if r.stood == nil || r.restored != r.w.restored {
+		r.stood, r.restored = map[string]int64{}, r.w.restored
+	}
+	if before := r.stood[now.Epoch]; now.Position < before {
+		r.w.fault("%s stands at %d of %s, and had stood at %d: it is rewound", r, now.Position, now.Epoch, before)
+	}
+	r.stood[now.Epoch] = now.Position
+}
+
+// mostRepeats is more often than moving a cursor fails in a row.
+const mostRepeats = 20
