@@ -12,7 +12,7 @@ import (
 )
 
 // errBusy means that the requests under way use all the memory they may.
-var errBusy = errors.New("too much is under way")
+var errBusy = errors.New("too many requests are under way")
 
 var busyErrors = ErrorTable{{errBusy, func(error) *api.Error {
 	e := api.New(http.StatusServiceUnavailable, api.CodeAtCapacity, "too much is under way at the moment")

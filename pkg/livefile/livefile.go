@@ -30,7 +30,7 @@ func NewReporter(log *slog.Logger, reg prometheus.Registerer) *Reporter {
 // Changed reports that what was read from where is now in use.
 func (r *Reporter) Changed(where string) {
 	if r != nil {
-		r.log.Info("files read again", "from", where)
+		r.log.Info("files reloaded", "from", where)
 	}
 }
 
@@ -42,7 +42,7 @@ func (r *Reporter) Failed(where string, err error, again bool) {
 	}
 	r.failed.Inc()
 	if !again {
-		r.log.Error("changed files cannot be used: what was read before stays in use", "from", where, "error", err.Error())
+		r.log.Error("changed files cannot be used: the earlier contents stay in use", "from", where, "error", err.Error())
 	}
 }
 

@@ -265,7 +265,7 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	}
 	n.Stack.Push("bus", func(context.Context) error { n.bus.Close(); return nil })
 	if !n.bus.Connected() {
-		n.Log.Warn("NATS is away: messages will be late until it is there")
+		n.Log.Warn("NATS is unavailable: messages are late until it returns")
 	}
 	if receiver != nil {
 		n.Stack.Go("hints", redishints.NewListener(n.Redis, receiver, n.Log, n.Registry).Run)

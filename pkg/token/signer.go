@@ -48,7 +48,7 @@ func (s *Signer) Lifetime() time.Duration { return s.cfg.Lifetime }
 // Issue makes a token for the user, by its display name, and returns its identity.
 func (s *Signer) Issue(username, sessionID string, generation int64) (raw string, id Identity, err error) {
 	if !api.ValidUsername(username) || !validID(sessionID) || generation < 0 {
-		return "", Identity{}, errors.New("token: no token can say this")
+		return "", Identity{}, errors.New("token: claims that no token may carry")
 	}
 	// Tokens have whole seconds; the identity must agree with them.
 	issuedAt := s.cfg.Now().UTC().Truncate(time.Second)

@@ -66,7 +66,7 @@ func (b *Bus) present() {
 	}
 	b.presented = time.Now()
 	if err := b.conn.Publish(b.here, nil); err != nil {
-		b.log.Debug("could not say that this node is there", "error", err.Error())
+		b.log.Debug("could not announce this node", "error", err.Error())
 	}
 }
 

@@ -90,7 +90,7 @@ func TestAPasswordAndCertificatesAreExchangedWithoutARestart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.Publish("ann", []byte("hello"), nil))
 	require.Eventually(t, func() bool { return len(r.of("ann")) == 1 }, patience, time.Millisecond)
-	require.NotZero(t, log.Count("files read again"))
+	require.NotZero(t, log.Count("files reloaded"))
 	require.Zero(t, log.Count("after@"))
 }
 

@@ -62,7 +62,7 @@ func (l *Listener) Run(ctx context.Context) {
 	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		err := l.listen(ctx, func() {
 			backoff, told = minBackoff, false
-			l.log.Info("hints are heard")
+			l.log.Info("hints arrive again")
 			l.metrics.listening.Set(1)
 			l.receiver.Disrupted()
 		})
@@ -72,7 +72,7 @@ func (l *Listener) Run(ctx context.Context) {
 		}
 		if !told {
 			told = true
-			l.log.Warn("hints are not heard: messages whose senders have lost NATS come late", "error", err.Error())
+			l.log.Warn("hints do not arrive: messages of senders without NATS come late", "error", err.Error())
 		}
 		select {
 		case <-time.After(backoff):

@@ -18,7 +18,7 @@ var scriptText string
 
 var script = redis.NewScript(scriptText)
 
-var errAnswer = errors.New("an answer of Redis that the script does not give")
+var errAnswer = errors.New("unexpected answer of the Redis script")
 
 // Redis returns the Engine that runs the script on Redis.
 func Redis(client redis.UniversalClient) Engine { return engine{client} }

@@ -154,7 +154,7 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := o.Validate(); err != nil {
-		return errors.New("the MongoDB URI is not one")
+		return errors.New("the MongoDB URI is invalid")
 	}
 	_, err = databaseName(c)
 	return err
@@ -166,7 +166,7 @@ func databaseName(cfg Config) (string, error) {
 	}
 	u, err := url.Parse(cfg.URI)
 	if err != nil {
-		return "", errors.New("the MongoDB URI is not one") // the cause would show the password
+		return "", errors.New("the MongoDB URI is invalid") // the cause would show the password
 	}
 	if name := strings.TrimPrefix(u.Path, "/"); name != "" {
 		return name, nil

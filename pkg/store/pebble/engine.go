@@ -185,8 +185,8 @@ func (s *Store) checkDisk() {
 		return
 	}
 	if low {
-		s.log.Error("the disk is nearly full: nothing is written until there is room", "folder", s.folder, "freeBytes", usage.AvailBytes)
+		s.log.Error("the disk is nearly full: no writes until there is room", "folder", s.folder, "freeBytes", usage.AvailBytes)
 	} else {
-		s.log.Info("there is room on the disk again", "folder", s.folder, "freeBytes", usage.AvailBytes)
+		s.log.Info("the disk has room again", "folder", s.folder, "freeBytes", usage.AvailBytes)
 	}
 }

@@ -24,7 +24,7 @@ var (
 	// ErrNewerSchema means that a newer version of this program has written the store.
 	ErrNewerSchema = errors.New("the store was written by a newer version")
 	// ErrForeign means that the folder holds a database of another program.
-	ErrForeign = errors.New("it is no store of this program")
+	ErrForeign = errors.New("not a store of this program")
 
 	errClosed = fmt.Errorf("%w: closed", store.ErrUnavailable)
 )

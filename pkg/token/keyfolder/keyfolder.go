@@ -114,7 +114,7 @@ func (f *Folder) Refresh() {
 		_, kept := published[kid]
 		if settled := f.cfg.Now().Sub(f.seen[token.KeyID(next)]) >= PublishBeforeSigning; settled || !kept {
 			signing = found.signing
-			f.cfg.Log.Info("tokens are signed with another key", "kid", token.KeyID(next), "before", kid)
+			f.cfg.Log.Info("the signing key of tokens has changed", "kid", token.KeyID(next), "before", kid)
 		}
 	}
 	f.ring.Store(token.NewKeyring(signing, found.published...))

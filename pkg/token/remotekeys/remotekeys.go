@@ -79,7 +79,7 @@ func (s *KeySet) Run(ctx context.Context) {
 			return
 		}
 		if err := s.Fetch(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("keys that verify tokens not fetched", "error", err.Error())
+			s.log.Warn("could not fetch the keys that verify tokens", "error", err.Error())
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (e *Exporter) client(ctx context.Context, cfg Config) (sdk.SpanExporter, er
 	}
 	headers, err := pairs(cfg.Headers.Reveal())
 	if err != nil {
-		return nil, errors.New("OTEL_EXPORTER_OTLP_HEADERS are none")
+		return nil, errors.New("OTEL_EXPORTER_OTLP_HEADERS cannot be parsed")
 	}
 	url, err := cfg.url()
 	if err != nil {

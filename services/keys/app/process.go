@@ -80,7 +80,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 			Changed: func(user string) {
 				if err := bus.PublishKeyChange(user); err != nil {
-					n.Log.Warn("senders may take a key that was replaced for current, for some seconds", "error", err.Error())
+					n.Log.Warn("senders may use a replaced key for some seconds", "error", err.Error())
 				}
 			},
 		})

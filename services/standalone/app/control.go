@@ -86,11 +86,11 @@ func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := a.store.Backup(r.Context(), filepath.Join(q.Folder, storeFolder)); err != nil {
-		a.log.Error("a backup failed", "folder", q.Folder, "error", err.Error())
+		a.log.Error("backup failed", "folder", q.Folder, "error", err.Error())
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	a.log.Info("made a backup", "folder", q.Folder)
+	a.log.Info("backup finished", "folder", q.Folder)
 }
 
 // askForBackup asks the server that runs on a data folder to copy its store into another folder.

@@ -25,7 +25,7 @@ var (
 	// ErrInvalidCredentials means that the user does not exist or the password is wrong.
 	ErrInvalidCredentials = errors.New("invalid credentials")
 	// ErrSessionsRemain means that the password was changed, but older tokens could not be refused yet.
-	ErrSessionsRemain = errors.New("password changed, but older tokens are not refused yet")
+	ErrSessionsRemain = errors.New("the password was changed, but older tokens are not refused yet")
 )
 
 const (

@@ -166,7 +166,7 @@ func (c *confirmer) mayBeLost(these names, err error) {
 	c.doubtful = true
 	c.mu.Unlock()
 	if begins {
-		c.log.Warn("the bus does not confirm what is published: readers are told by hints", "error", err.Error())
+		c.log.Warn("the bus does not confirm publications: readers are told by hints", "error", err.Error())
 	}
 	c.miss(these)
 }
@@ -219,7 +219,7 @@ func (c *confirmer) flush() {
 	c.doubtful = false
 	c.mu.Unlock()
 	if ends {
-		c.log.Info("the bus confirms again what is published")
+		c.log.Info("the bus confirms publications again")
 	}
 }
 
@@ -263,7 +263,7 @@ func (c *confirmer) hint() (pause time.Duration) {
 		c.metrics.hints.WithLabelValues("failed").Inc()
 		if !c.hintFailed {
 			c.hintFailed = true
-			c.log.Warn("hints fail, too: readers wait until their inboxes are verified", "error", err.Error())
+			c.log.Warn("hints fail too: readers wait for the next verification", "error", err.Error())
 		}
 		c.miss(these)
 		return hintAllEvery

@@ -207,7 +207,7 @@ func (g *Gateway) noteStoreHealth(err error) {
 			g.log.Info("the message store answers again")
 		}
 	case g.background.Err() == nil && g.away.CompareAndSwap(false, true):
-		g.log.Warn("the message store fails reads for polls that wait: they are tried again", "error", err.Error())
+		g.log.Warn("reads of the message store for waiting polls fail: retrying", "error", err.Error())
 	}
 }
 
