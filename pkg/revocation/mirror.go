@@ -249,12 +249,12 @@ func (m *Mirror) Watch(f func(Record)) (stop func()) {
 }
 
 // apply makes a record hold on this node. The log delivers all records again each time it is followed, and also those that this node
-// appended: neither are news.
+// appended: neither is new.
 func (m *Mirror) apply(r Record) {
 	m.mu.Lock()
-	news := m.known.add(r, m.round, time.Now())
+	added := m.known.add(r, m.round, time.Now())
 	m.mu.Unlock()
-	if news {
+	if added {
 		m.tell(r)
 	}
 }

@@ -48,7 +48,7 @@ func (k *recordSet) refuses(id token.Identity) bool {
 }
 
 // add adds a record that the log has delivered or accepted in a round, and reports whether it refuses anything new.
-func (k *recordSet) add(r Record, round int, now time.Time) (news bool) {
+func (k *recordSet) add(r Record, round int, now time.Time) (added bool) {
 	switch {
 	case !r.meaningful() || !r.ExpiresAt.After(now):
 		return false
@@ -58,7 +58,7 @@ func (k *recordSet) add(r Record, round int, now time.Time) (news bool) {
 	return k.addAccount(r, round)
 }
 
-func (k *recordSet) addToken(r Record, round int) (news bool) {
+func (k *recordSet) addToken(r Record, round int) (added bool) {
 	_, there := k.tokens[r.TokenID]
 	k.tokens[r.TokenID] = refusedToken{subject: r.Subject, expiresAt: r.ExpiresAt, round: round}
 	if !there {
@@ -67,9 +67,9 @@ func (k *recordSet) addToken(r Record, round int) (news bool) {
 	return !there
 }
 
-func (k *recordSet) addAccount(r Record, round int) (news bool) {
+func (k *recordSet) addAccount(r Record, round int) (added bool) {
 	a := k.accounts[r.Subject]
-	news = r.MinGeneration > a.minGeneration
+	added = r.MinGeneration > a.minGeneration
 	if r.MinGeneration >= a.minGeneration {
 		a.minGeneration, a.round = r.MinGeneration, round
 	}
@@ -78,7 +78,7 @@ func (k *recordSet) addAccount(r Record, round int) (news bool) {
 		heap.Push(&k.expiries, expiry{at: r.ExpiresAt, subject: r.Subject})
 	}
 	k.accounts[r.Subject] = a
-	return news
+	return added
 }
 
 // lose notes that the log has lost a record that it had accepted.

@@ -91,7 +91,7 @@ type Keys interface {
 	KeyVersions(ctx context.Context, usernames []string) (map[string]UserKey, error)
 }
 
-// SessionCursor is a session's cursor.
+// SessionCursor is a session's cursor. It is free, or an offer stands: sessionEvents in storetest lists what each event leads to.
 type SessionCursor struct {
 	// Epoch is the epoch of Position (see Meta.Epoch). It is empty, which matches any, in cursors from before epochs were kept.
 	Epoch    string

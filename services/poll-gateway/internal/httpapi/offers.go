@@ -9,7 +9,8 @@ import (
 )
 
 // Polls of one session may come to different nodes at almost the same time. To keep them from giving the same answer, a node notes its
-// answer as an offer before it writes it. A node that finds an offer waits for the cursor to pass it.
+// answer as an offer before it writes it. A node that finds an offer waits for the cursor to pass it. The states of a
+// cursor and what leads from one to the other are a table that every store is tested by: storetest.sessionEvents.
 const (
 	// offerPatience is how long it waits: longer than it takes to write an answer and move the cursor, unless the node has died.
 	offerPatience = 2 * time.Second

@@ -126,7 +126,7 @@ func TestTheTableOfASpotIsWhatItDoes(t *testing.T) {
 	}
 }
 
-func TestAGuestWritesAndWaitsAgainAndAgain(t *testing.T) {
+func TestAHandlerWritesAndWaitsAgainAndAgain(t *testing.T) {
 	p := place(t, fresh)
 	buf := make([]byte, 10)
 	for range 3 {
