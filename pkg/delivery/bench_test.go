@@ -22,14 +22,14 @@ func BenchmarkEvent(b *testing.B) {
 		for i := range recipients {
 			item.Message.Recipients = append(item.Message.Recipients, fmt.Sprint("User", i))
 		}
-		sheet := delivery.NewSheet(item.Message)
-		event := sheet.For(item.Entry)
+		encoder := delivery.NewMessageEncoder(item.Message)
+		event := encoder.For(item.Entry)
 		payload := event.Encode()
 		var buffer []byte
 		b.Run(fmt.Sprint("encode/recipients=", recipients), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if buffer = sheet.AppendFor(buffer[:0], item.Entry); len(buffer) == 0 {
+				if buffer = encoder.AppendFor(buffer[:0], item.Entry); len(buffer) == 0 {
 					b.Fatal("nothing was encoded")
 				}
 			}

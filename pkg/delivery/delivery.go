@@ -63,11 +63,11 @@ func (j JSON) AppendTo(b []byte) []byte { return append(append(b, j.Common...), 
 var ErrMalformed = errors.New("malformed event")
 
 // For makes the event of one entry of a committed message. Use a MessageEncoder for messages with many entries.
-func For(item inbox.Item) Event { return NewSheet(item.Message).For(item.Entry) }
+func For(item inbox.Item) Event { return NewMessageEncoder(item.Message).For(item.Entry) }
 
 // Stored makes the event of a received message, whatever its size, for a node that read it from the store. Only the sender sees receipts.
 func Stored(item inbox.Item, receipts []store.ReadReceipt) Event {
-	return NewSheet(item.Message).stored(item.Entry, receipts)
+	return NewMessageEncoder(item.Message).stored(item.Entry, receipts)
 }
 
 // AppendTo appends the event to a payload: kind, position, acceptance, expiry and the object's length in one line of text, then the object.

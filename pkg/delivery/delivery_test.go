@@ -46,7 +46,7 @@ func TestALargeMessageTravelsAsAReference(t *testing.T) {
 	event := delivery.For(large)
 	require.Equal(t, delivery.Reference, event.Kind)
 	require.Empty(t, event.Object)
-	require.Equal(t, string(event.Encode()), string(delivery.NewSheet(large.Message).AppendFor(nil, large.Entry)))
+	require.Equal(t, string(event.Encode()), string(delivery.NewMessageEncoder(large.Message).AppendFor(nil, large.Entry)))
 }
 
 func TestAnObjectHoldsItsReadersKeyAndNobodyElses(t *testing.T) {
@@ -120,8 +120,8 @@ func TestASheetSaysWhatTheObjectSays(t *testing.T) {
 		event := delivery.Stored(i, receipts)
 		require.JSONEq(t, string(want), string(event.Object.AppendTo(nil)))
 		require.Equal(t, len(want), event.Object.Len())
-		sheet := delivery.NewSheet(i.Message)
-		require.Equal(t, string(sheet.For(i.Entry).Encode()), string(sheet.AppendFor(nil, i.Entry)))
+		encoder := delivery.NewMessageEncoder(i.Message)
+		require.Equal(t, string(encoder.For(i.Entry).Encode()), string(encoder.AppendFor(nil, i.Entry)))
 	}
 }
 

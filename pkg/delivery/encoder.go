@@ -19,8 +19,8 @@ type MessageEncoder struct {
 	common []byte
 }
 
-// NewSheet encodes the common part.
-func NewSheet(m store.Message) *MessageEncoder {
+// NewMessageEncoder encodes the common part.
+func NewMessageEncoder(m store.Message) *MessageEncoder {
 	size := 256 + len(m.Content) + len(m.IV) + len(m.ClientMessageID)
 	for _, name := range m.Recipients {
 		size += len(name) + len(`"",`)

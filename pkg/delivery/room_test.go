@@ -50,14 +50,14 @@ func crowd() (store.Message, []store.Entry) {
 // TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell: byte for byte, and the common part is shared memory.
 func TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell(t *testing.T) {
 	m, entries := crowd()
-	sheet := delivery.NewSheet(m)
-	payload, taken := sheet.AppendRoom(nil, entries, true, whole)
+	encoder := delivery.NewMessageEncoder(m)
+	payload, taken := encoder.AppendRoom(nil, entries, true, whole)
 	require.Equal(t, len(entries), taken)
 	events := opened(t, payload)
 	require.Len(t, events, len(entries))
 	var shared []byte
 	for _, entry := range entries {
-		want, got := sheet.For(entry), events[entry.User]
+		want, got := encoder.For(entry), events[entry.User]
 		require.Equal(t, string(want.Encode()), string(got.Encode()), entry.User)
 		if got.Kind != delivery.Inline {
 			continue
@@ -69,11 +69,11 @@ func TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell(t *testing.T) {
 		require.NotEmpty(t, got.Object.Own)
 	}
 	require.NotNil(t, shared)
-	references, _ := sheet.AppendRoom(nil, entries, false, whole)
+	references, _ := encoder.AppendRoom(nil, entries, false, whole)
 	for user, got := range opened(t, references) {
 		for _, entry := range entries {
 			if entry.User == user {
-				want := sheet.Reference(entry)
+				want := encoder.Reference(entry)
 				require.Equal(t, string(want.Encode()), string(got.Encode()), user)
 			}
 		}
@@ -83,12 +83,12 @@ func TestAMemberOfARoomIsToldWhatItsOwnEventWouldTell(t *testing.T) {
 // TestAnEventOfARoomDoesNotKeepThePayload: the publisher reuses it.
 func TestAnEventOfARoomDoesNotKeepThePayload(t *testing.T) {
 	m, entries := crowd()
-	sheet := delivery.NewSheet(m)
-	payload, _ := sheet.AppendRoom(nil, entries, true, whole)
+	encoder := delivery.NewMessageEncoder(m)
+	payload, _ := encoder.AppendRoom(nil, entries, true, whole)
 	events := opened(t, payload)
 	clear(payload)
 	for _, entry := range entries {
-		want, got := sheet.For(entry), events[entry.User]
+		want, got := encoder.For(entry), events[entry.User]
 		require.Equal(t, string(want.Encode()), string(got.Encode()), entry.User)
 	}
 }
@@ -98,10 +98,10 @@ func TestALargeMessageIsAReferenceInARoom(t *testing.T) {
 	for _, size := range []int{delivery.MaxInline - 600, delivery.MaxInline - 400, delivery.MaxInline + 1} {
 		m.Content = strings.Repeat("x", size)
 		entries[1].WrappedKey = strings.Repeat("k", 344)
-		sheet := delivery.NewSheet(m)
-		payload, _ := sheet.AppendRoom(nil, entries, true, whole)
+		encoder := delivery.NewMessageEncoder(m)
+		payload, _ := encoder.AppendRoom(nil, entries, true, whole)
 		for _, entry := range entries {
-			want, got := sheet.For(entry), opened(t, payload)[entry.User]
+			want, got := encoder.For(entry), opened(t, payload)[entry.User]
 			require.Equal(t, string(want.Encode()), string(got.Encode()), "%s at %d", entry.User, size)
 		}
 	}
@@ -121,12 +121,12 @@ func TestRoomsAreBounded(t *testing.T) {
 		}
 		entries = append(entries, e)
 	}
-	sheet := delivery.NewSheet(m)
+	encoder := delivery.NewMessageEncoder(m)
 	for _, limit := range []int{1, 4096, whole} {
 		var all int
 		var sizes []int
 		for left := entries; len(left) > 0; {
-			payload, taken := sheet.AppendRoom(nil, left, true, limit)
+			payload, taken := encoder.AppendRoom(nil, left, true, limit)
 			for _, entry := range left[:taken] {
 				require.Equal(t, entry.ExpiresAt.UnixMilli(), opened(t, payload)[entry.User].ExpiresAt.UnixMilli())
 			}
@@ -147,9 +147,9 @@ func TestRoomsAreBounded(t *testing.T) {
 
 func TestSeveralRoomsTravelTogether(t *testing.T) {
 	m, entries := crowd()
-	payload, _ := delivery.NewSheet(m).AppendRoom(nil, entries[:2], true, whole)
+	payload, _ := delivery.NewMessageEncoder(m).AppendRoom(nil, entries[:2], true, whole)
 	m.Content = "another"
-	payload, _ = delivery.NewSheet(m).AppendRoom(payload, entries[2:3], true, whole)
+	payload, _ = delivery.NewMessageEncoder(m).AppendRoom(payload, entries[2:3], true, whole)
 	rooms, err := delivery.DecodeRooms(payload)
 	require.NoError(t, err)
 	require.Len(t, rooms, 2)
@@ -160,7 +160,7 @@ func TestSeveralRoomsTravelTogether(t *testing.T) {
 // TestWhatIsNoRoomIsRefused: every truncated payload, and one with a byte too many.
 func TestWhatIsNoRoomIsRefused(t *testing.T) {
 	m, entries := crowd()
-	good, _ := delivery.NewSheet(m).AppendRoom(nil, entries, true, whole)
+	good, _ := delivery.NewMessageEncoder(m).AppendRoom(nil, entries, true, whole)
 	bad := map[string][]byte{"one byte too many": append(bytes.Clone(good), 'm')}
 	for n := range good {
 		bad[fmt.Sprint("the first ", n)] = good[:n]
@@ -186,9 +186,9 @@ func TestWhatIsNoRoomIsRefused(t *testing.T) {
 // FuzzDecodeRooms: every accepted payload yields members whose events can be forwarded.
 func FuzzDecodeRooms(f *testing.F) {
 	m, entries := crowd()
-	payload, _ := delivery.NewSheet(m).AppendRoom(nil, entries, true, whole)
+	payload, _ := delivery.NewMessageEncoder(m).AppendRoom(nil, entries, true, whole)
 	f.Add(payload)
-	payload, _ = delivery.NewSheet(m).AppendRoom(payload, entries, false, whole)
+	payload, _ = delivery.NewMessageEncoder(m).AppendRoom(payload, entries, false, whole)
 	f.Add(payload)
 	f.Add([]byte("\x01c\x02\x02m\x01\x01u\x00\x00\x01k\x00"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
@@ -223,13 +223,13 @@ func BenchmarkRoom(b *testing.B) {
 			m.Recipients = append(m.Recipients, fmt.Sprintf("User%04d", i))
 			entries = append(entries, store.Entry{User: fmt.Sprintf("user%04d", i), Position: 7, Kind: store.Received, WrappedKey: fmt.Sprintf("%0344d", 1)})
 		}
-		sheet := delivery.NewSheet(m)
-		payload, _ := sheet.AppendRoom(nil, entries, true, 2*whole)
+		encoder := delivery.NewMessageEncoder(m)
+		payload, _ := encoder.AppendRoom(nil, entries, true, 2*whole)
 		var buffer []byte
 		b.Run(fmt.Sprint("encode/recipients=", recipients), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				buffer, _ = sheet.AppendRoom(buffer[:0], entries, true, 2*whole)
+				buffer, _ = encoder.AppendRoom(buffer[:0], entries, true, 2*whole)
 			}
 		})
 		b.Run(fmt.Sprint("decode/recipients=", recipients), func(b *testing.B) {

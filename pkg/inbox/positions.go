@@ -125,14 +125,14 @@ func (p *positions) leave(ctx context.Context, wants []Want) {
 	}
 }
 
-// availability tracks whether the availability answers.
+// availability tracks whether the sequencer answers.
 type availability struct {
 	began time.Time
 	// awayUntil is 0 while the sequencer answers; otherwise it is not asked until then, in nanoseconds since began.
 	awayUntil atomic.Int64
 }
 
-// mayAsk reports whether the sequencer mayAsk be asked. After the pause, one caller mayAsk try; the others do not wait for the result.
+// mayAsk reports whether the sequencer may be asked. After the pause, one caller may try; the others do not wait for the result.
 func (s *availability) mayAsk() (may, trying bool) {
 	until := s.awayUntil.Load()
 	if until == 0 {

@@ -77,11 +77,11 @@ func (r *Reader) Read(ctx context.Context, user string, after int64, limit int) 
 		if open == nil || len(batch.Items) > 0 || len(batch.Skipped) >= MaxSkipped {
 			return batch, nil
 		}
-		settled, err := r.decide(ctx, user, open)
+		decided, err := r.decide(ctx, user, open)
 		if err != nil {
 			return batch.orFail(after, err)
 		}
-		if !settled {
+		if !decided {
 			return batch, nil
 		}
 	}

@@ -228,7 +228,7 @@ func (l *link) subscribed(user string) bool {
 	return l.wants(user)
 }
 
-// wants reports whether the link receives what is sent to a user, or a room (user is empty). The caller holds the world's state lock.
+// wants reports whether the link receives what is sent to a user, or a room (user is empty). The caller holds the world's engineMu.
 func (l *link) wants(user string) bool {
 	return l.receiver != nil && (user == "" || l.subs[user] > 0)
 }

@@ -8,22 +8,23 @@
 // real HTTP requests, which go to their handlers without sockets: one to three messages services and as many poll gateways. Keys are left
 // out, and all of auth but its revocations: a token here is a name, a session and a generation.
 //
-//   - store.go, sessions.go, mvcc.go: the store, as MongoDB is documented. All documents have versions, so that a read may see an older
+//   - store.go, storewrite.go, sessions.go, mvcc.go: the store, as MongoDB is documented. All documents have versions, so that a read may see an older
 //     state. Acknowledged writes are kept; everything else may be anything.
 //   - redis.go, revocations.go: the counters of inboxes and the stream of revocations. They are lost, set back, counted twice, or taken
 //     over by a replica that lags.
 //   - bus.go: NATS. Events are lost, duplicated, late, or out of order; nodes are cut off and know it or not.
-//   - world.go, process.go: processes, which die at any call, pause for longer than all timeouts and go on, or are stopped as an operator
+//   - plan.go, shape.go: the Plan and its Shape, drawn from the seed.
+//   - world.go, boot.go, inject.go, process.go: processes, which die at any call, pause for longer than all timeouts and go on, or are stopped as an operator
 //     does; clocks that differ and jump; restores from a backup, with a new epoch.
-//   - senders.go, readers.go: clients. Senders repeat early and late, on two nodes at once, with other content, and just when the first id
+//   - senders.go, readers.go, sessionreaders.go: clients. Senders repeat early and late, on two nodes at once, with other content, and just when the first id
 //     is purged. Readers read by cursor, by position, from the head, by session and by stream; they go away for long, and die with an
-//     answer in hand.
+//     answer in hand. promptness.go judges messages that come late.
 //   - logins.go: logins that end, one by one and all of an account, while somebody keeps using their tokens for waiting polls, streams and
 //     histories.
 //
 // After Shape.Busy all faults end. The senders finish, the readers read until nothing more comes, and judge.go checks what everybody saw
-// against what is promised: see historycheck, and inside for the store's invariants. Readers themselves report late answers, timeouts that
-// come early, resets without a new epoch, and sessions that go back.
+// against what is promised: see historycheck, and checkStore and checkInboxes for the store's invariants. Readers
+// themselves report late answers, timeouts that come early, resets without a new epoch, and sessions that go back.
 //
 // # Reproducibility
 //
@@ -37,7 +38,7 @@
 //	make simulate SEED=1234 FAULTS=2,5 RATES=partial   only these of its faults and rates ("none" for none)
 //
 // FIRST_SEED is the first seed, WORKERS the number of processes; TRACE=file writes a trace, AGAIN=100 reports how often a seed fails in the
-// same way.
+// same way. SHRINK=no keeps all faults of a seed that failed.
 //
 // # Virtual time and mutexes
 //

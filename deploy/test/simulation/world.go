@@ -20,7 +20,7 @@ import (
 // world is a deployment, its clients, and the record of what happened. It lives in one synctest bubble, with one processor, but the runtime
 // may preempt a goroutine anywhere. Nobody waits in virtual time while holding a lock.
 type world struct {
-	// engineMu guards what the engines hold; statsMu guards the counts, the trace and the dice.
+	// engineMu guards what the engines hold; statsMu guards the counts, the faults and the trace.
 	engineMu, statsMu sync.Mutex
 
 	plan  Plan

@@ -192,7 +192,7 @@ func aloneReader(t *testing.T, a Adapter) {
 	require.Equal(t, []int64{1}, b.Skipped)
 }
 
-func settledSendGoesOn(t *testing.T, a Adapter) {
+func abortedSendGoesOn(t *testing.T, a Adapter) {
 	for _, clientID := range []string{"", "c1"} {
 		w := newWorld(t, a)
 		h := hold(w.store)

@@ -77,7 +77,7 @@ func (s *Store) Commit(ctx context.Context, sends []store.Send) (results []store
 	return results, nil
 }
 
-// bulk is one turn that writes entries and messages. Reads do not see its batch yet; Store.decided, Store.fresh and the owners record what
+// bulk is one turn that writes entries and messages. Reads do not see its batch yet; Store.decided, Store.fresh and Store.inboxes record what
 // is in it.
 type bulk struct {
 	*turn
@@ -97,7 +97,7 @@ func (s *Store) bulk(t *turn, f func(w *bulk) error) error {
 		err = errors.Join(err, w.rows.Close())
 	}
 	if err != nil {
-		s.owners.forget() // they may record what was not written
+		s.inboxes.forget() // they may record what was not written
 	}
 	return err
 }
@@ -169,7 +169,7 @@ func (w *bulk) putEntry(e *store.Entry, in inbox) error {
 			return err
 		}
 	}
-	w.s.owners.put(in)
+	w.s.inboxes.put(in)
 	w.key, w.value = entryKey(w.key[:0], e.User, e.Position), appendEntry(w.value[:0], e)
 	return w.batch.Set(w.key, w.value, nil)
 }
@@ -281,9 +281,9 @@ type hashedPlace struct {
 	position int64
 }
 
-// maxOwners is how many inboxes are cached at least; twice as many at most. That takes 20 to 40 MiB: a lookup costs more than all the rest of a
+// maxInboxes is how many inboxes are cached at least; twice as many at most. That takes 20 to 40 MiB: a lookup costs more than all the rest of a
 // send.
-const maxOwners = 1 << 19
+const maxInboxes = 1 << 19
 
 // inboxCache are the most recently written inboxes, by the hashes of their names. Among a million, two share a hash in one of 37 million
 // processes. Then the tail of one may be taken for the other's, whose positions stay write-once only as long as its counter does not go
@@ -305,7 +305,7 @@ func (o *inboxCache) get(user string) (in inbox, known bool) {
 }
 
 func (o *inboxCache) put(in inbox) {
-	if len(o.recent) >= maxOwners {
+	if len(o.recent) >= maxInboxes {
 		o.before, o.recent = o.recent, nil
 	}
 	if o.recent == nil {
@@ -319,7 +319,7 @@ func (o *inboxCache) forget() { o.recent, o.before = nil, nil }
 
 // inbox returns what is known of an inbox, and looks it up if needed.
 func (w *bulk) inbox(user string) (inbox, error) {
-	in, known := w.s.owners.get(user)
+	in, known := w.s.inboxes.get(user)
 	if known {
 		return in, nil
 	}
@@ -335,7 +335,7 @@ func (w *bulk) inbox(user string) (inbox, error) {
 		return in, err
 	}
 	in.owner = owner{tail: max(0, tail), due: unknown}
-	w.s.owners.put(in)
+	w.s.inboxes.put(in)
 	return in, nil
 }
 

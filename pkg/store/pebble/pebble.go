@@ -94,7 +94,7 @@ type Store struct {
 	// turn whether the ids it has looked up are in use, and at which positions it has written.
 	jobs    chan *job
 	turn    uint64
-	owners  inboxCache
+	inboxes inboxCache
 	decided map[store.MessageID]bool
 	fresh   map[hashedPlace]bool
 
@@ -142,7 +142,7 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	o = o.withDefaults()
 	s := &Store{
 		folder: folder, fs: o.FS, log: o.Log, observe: o.Observe, minFree: o.MinFree, readOnly: readOnly,
-		jobs: make(chan *job), decided: map[store.MessageID]bool{}, fresh: map[hashedPlace]bool{}, owners: inboxCache{seed: maphash.MakeSeed()}, underWay: make(chan *pendingSync, underWayLen),
+		jobs: make(chan *job), decided: map[store.MessageID]bool{}, fresh: map[hashedPlace]bool{}, inboxes: inboxCache{seed: maphash.MakeSeed()}, underWay: make(chan *pendingSync, underWayLen),
 		syncs:  pendingSyncs{messages: map[store.MessageID]*pendingSync{}, rows: map[string]*pendingSync{}},
 		failed: make(chan struct{}), closed: make(chan struct{}),
 	}

@@ -217,11 +217,11 @@ func (s *Store) noteRemoved(t *turn, user string, position int64) error {
 // What is due on another day has its own row.
 func (s *Store) notePurged(user string, due, next, now int64) bool {
 	again := next <= now || dayOf(next) == dayOf(due)
-	if in, known := s.owners.get(user); known && in.due != unknown && dayOf(in.due) == dayOf(due) {
+	if in, known := s.inboxes.get(user); known && in.due != unknown && dayOf(in.due) == dayOf(due) {
 		if in.due = next; !again {
 			in.due = unknown
 		}
-		s.owners.put(in)
+		s.inboxes.put(in)
 	}
 	return again
 }

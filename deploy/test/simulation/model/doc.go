@@ -9,8 +9,8 @@
 //	here                          in the code
 //	store.go                      store.Log: InsertEntries, InsertMessages, Keep; judge of pkg/inbox/walk.go
 //	writer.go: begin … end        pkg/inbox/writer.go: Append, attempt, prepare, place
-//	resolve, nextAttempt,         resolve, passTombstone,
-//	giveUp, tombstoneArrives      failed, settle
+//	resolve, nextAttempt,         pkg/inbox/resolve.go: resolve, passTombstone,
+//	giveUp, tombstoneArrives      failed, abort
 //	sequencer.go                  pkg/inbox: positions.go, counters.go (Take, judge), tails.go; redisseq
 //	reader.go: readerSteps        pkg/inbox/reader.go: scan, scanRun, abortPrepared
 //	note                          keep of pkg/inbox/walk.go, keepPassed of pkg/inbox/head.go

@@ -62,8 +62,8 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		{PredecessorsOutwaited, "order of three", disorder},
 		{CountersNotLostAlone, "order of three", disorder},
 		{GapsNotLeftAboveCounters, "order", disorder},
-		{HolesSettled, "one inbox", passed},
-		{PreparedSettled, "one inbox", passed},
+		{HolesFilled, "one inbox", passed},
+		{PreparedAborted, "one inbox", passed},
 		{PlacesNamed, "another content", otherKey},
 		{LatestBelowUndecided, "one inbox", passed},
 		{GoesOnBehindRemoved, "one old message", stuckReader},
@@ -98,7 +98,7 @@ func named(t *testing.T, name string) Setup {
 }
 
 func TestACounterexampleIsTheShortestWayInWords(t *testing.T) {
-	r := Explore(named(t, "one inbox"), HolesSettled)
+	r := Explore(named(t, "one inbox"), HolesFilled)
 	require.Equal(t, []string{
 		"writer 0 begins to send content 0 under key 0",
 		"writer 1 begins to send content 0 under key 1",
@@ -110,7 +110,7 @@ func TestACounterexampleIsTheShortestWayInWords(t *testing.T) {
 }
 
 func TestWhatIsTakenForOneIsOne(t *testing.T) {
-	for _, rule := range []Rule{None, HolesSettled, PreparedSettled, RefusedCommitResolved, LatestBelowUndecided} {
+	for _, rule := range []Rule{None, HolesFilled, PreparedAborted, RefusedCommitResolved, LatestBelowUndecided} {
 		whole := named(t, "one inbox")
 		whole.Writers[1].Node = 1 // without a counter, that is all the same; but the writers are not alike
 		half, all := Explore(named(t, "one inbox"), rule), Explore(whole, rule)

@@ -3,7 +3,7 @@ package model
 import "cmp"
 
 // readerSteps yields a reader's next steps: read on, abort what is undecided (the timeout may pass at any time), or go on waiting. See
-// scan, passGap and settle in pkg/inbox.
+// scan, passGap and decide in pkg/inbox.
 func (m *machine) readerSteps(s *state, r uint8, yield visit) {
 	u, cursor := m.Readers[r].Inbox, s.readers[r]
 	if cursor == notBegun {
@@ -32,12 +32,12 @@ func (m *machine) readerSteps(s *state, r uint8, yield visit) {
 		yield(readerDid("reader %d of inbox %d reads position %d, which does not count", r, u, next), t)
 	case m.judge(s, u, next) != nothing:
 		m.tell(*s, r, next, m.judge(s, u, next), "reader %d of inbox %d reads position %d", yield)
-	case !m.keeps(PreparedSettled):
+	case !m.keeps(PreparedAborted):
 		m.tell(*s, r, next, tombstone, "reader %d of inbox %d passes the prepared entry at position %d", yield)
 	default:
 		t := *s
 		m.insertMessage(&t, entry.id(), tombstone, places{})
-		yield(readerDid("reader %d settles the entry at %d of inbox %d, writing a tombstone under id %d", r, next, u, entry.id()), t)
+		yield(readerDid("reader %d aborts the entry at %d of inbox %d, writing a tombstone under id %d", r, next, u, entry.id()), t)
 	}
 }
 
@@ -59,12 +59,12 @@ func (m *machine) passGap(s *state, r uint8, yield visit) {
 	case neighbor == 0: // it waits
 	case m.longPast(s, u, neighbor):
 		m.skip(*s, r, neighbor-1, "reader %d of inbox %d skips to %d, below an entry of long ago", yield)
-	case !m.keeps(HolesSettled):
+	case !m.keeps(HolesFilled):
 		m.skip(*s, r, neighbor-1, "reader %d of inbox %d passes the hole up to %d", yield)
 	default:
 		t := *s
 		m.insertEntry(&t, u, cursor+1, tombstone)
-		yield(readerDid("reader %d settles the hole in inbox %d, writing a tombstone at %d", r, u, cursor+1), t)
+		yield(readerDid("reader %d fills the hole in inbox %d, writing a tombstone at %d", r, u, cursor+1), t)
 	}
 }
 

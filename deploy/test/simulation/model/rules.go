@@ -45,10 +45,10 @@ const (
 
 	// Of readers.
 
-	// HolesSettled says that a reader passes a missing position below an entry only once a tombstone stands there.
-	HolesSettled
-	// PreparedSettled says that a reader passes an entry without its message only once a tombstone stands in the message's place.
-	PreparedSettled
+	// HolesFilled says that a reader passes a missing position below an entry only once a tombstone stands there.
+	HolesFilled
+	// PreparedAborted says that a reader passes an entry without its message only once a tombstone stands in the message's place.
+	PreparedAborted
 	// PlacesNamed says that an entry counts only if the message under its id names its place.
 	PlacesNamed
 	// LatestBelowUndecided says that the latest position is the last one below which all is decided, not the tail.
@@ -94,8 +94,8 @@ var ruleNames = [...]string{
 	"PredecessorsOutwaited",
 	"CountersNotLostAlone",
 	"GapsNotLeftAboveCounters",
-	"HolesSettled",
-	"PreparedSettled",
+	"HolesFilled",
+	"PreparedAborted",
 	"PlacesNamed",
 	"LatestBelowUndecided",
 	"GoesOnBehindRemoved",

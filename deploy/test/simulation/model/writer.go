@@ -299,7 +299,7 @@ func (m *machine) giveUp(s state, w uint8, yield visit) {
 		}
 		me.stage, me.floor = aborting, 0
 		me.flying |= tombstoneFlying
-		yield(did("writer %d gives up, and settles", w), s)
+		yield(did("writer %d gives up, and aborts", w), s)
 	}
 }
 

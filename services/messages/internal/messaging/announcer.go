@@ -61,7 +61,7 @@ type AnnouncerConfig struct {
 // announcement is a send whose events are not encoded yet: encoded for a thousand recipients, they would be too large to queue.
 type announcement struct {
 	entries []store.Entry
-	sheet   *delivery.MessageEncoder
+	encoder *delivery.MessageEncoder
 	trace   *trace.SpanContext
 	// whole: the events carry the message.
 	whole bool
@@ -76,9 +76,9 @@ type event struct {
 // appendTo adds the event to a payload.
 func (e event) appendTo(b []byte) []byte {
 	if !e.whole {
-		return e.sheet.Reference(*e.entry).AppendTo(b)
+		return e.encoder.Reference(*e.entry).AppendTo(b)
 	}
-	return e.sheet.AppendFor(b, *e.entry)
+	return e.encoder.AppendFor(b, *e.entry)
 }
 
 // NewAnnouncer makes and starts an Announcer. Call Stop when done.
@@ -106,9 +106,9 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	}
 	ctx, span := tracing.Start(ctx, "publish", trace.SpanKindProducer)
 	defer span.End()
-	sheet := delivery.NewSheet(receipt.Message)
+	encoder := delivery.NewMessageEncoder(receipt.Message)
 	list := []announcement{{
-		entries: receipt.Entries, sheet: sheet, trace: tracing.Sampled(ctx), whole: sheet.Size()*len(receipt.Entries) <= maxWhole,
+		entries: receipt.Entries, encoder: encoder, trace: tracing.Sampled(ctx), whole: encoder.Size()*len(receipt.Entries) <= maxWhole,
 	}}
 	if _, err := a.batches.Do(context.Background(), list); err != nil {
 		_, _ = a.publish(context.Background(), list) // the queue is full or stopped: publish without a batch
@@ -158,7 +158,7 @@ func (n *announcement) shared() int {
 	if !n.whole {
 		return 0
 	}
-	return n.sheet.Size()
+	return n.encoder.Size()
 }
 
 // publishRooms publishes each announcement as a room, or a large one as several, and puts as many rooms into a payload as fit.
@@ -173,7 +173,7 @@ func (a *Announcer) publishRooms(list []*announcement) {
 				a.handRooms(next)
 			}
 			var taken int
-			next.bytes, taken = n.sheet.AppendRoom(next.bytes, left, n.whole, maxRoom)
+			next.bytes, taken = n.encoder.AppendRoom(next.bytes, left, n.whole, maxRoom)
 			for i := range left[:taken] {
 				next.users = append(next.users, left[i].User)
 			}

@@ -23,7 +23,7 @@ func newAdmission() admission {
 	return admission{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
 }
 
-// admit counts an open poll, if there is a place or one becomes free within patience.
+// admit counts an open poll, if there is a place or one becomes free within admissionWait.
 func (g *Gateway) admit(ctx context.Context) error {
 	if g.isDraining() {
 		g.metrics.refused.WithLabelValues("draining").Inc()
@@ -50,7 +50,7 @@ func (g *Gateway) occupy() bool {
 	}
 }
 
-// await takes a place if one becomes free within patience.
+// await takes a place if one becomes free within admissionWait.
 func (g *Gateway) await(ctx context.Context) bool {
 	select {
 	case g.admission.waiting <- struct{}{}:

@@ -210,9 +210,9 @@ func TestAnEventWithoutAPositionHasTheStoreRead(t *testing.T) {
 		r := newRig(t)
 		poll := r.start(r.query(0, time.Minute))
 		item := r.shelf.add(store.Received)
-		sheet := delivery.NewSheet(item.Message)
+		encoder := delivery.NewMessageEncoder(item.Message)
 		item.Entry.Position = 0
-		event := sheet.For(item.Entry)
+		event := encoder.For(item.Entry)
 		began := time.Now()
 		r.Receive("bob", event.Encode(), nil)
 		require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))

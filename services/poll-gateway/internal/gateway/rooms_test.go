@@ -42,7 +42,7 @@ func room(payload []byte, position int64, users ...string) []byte {
 			User: u, Position: position, Kind: store.Received, WrappedKey: fmt.Sprintf("%s%0336d", u, 1), ExpiresAt: expires,
 		})
 	}
-	payload, _ = delivery.NewSheet(m).AppendRoom(payload, entries, true, 1<<20)
+	payload, _ = delivery.NewMessageEncoder(m).AppendRoom(payload, entries, true, 1<<20)
 	return payload
 }
 
@@ -103,7 +103,7 @@ func TestAReferenceInARoomHasTheStoreRead(t *testing.T) {
 			poll := r.start(r.query(0, time.Minute))
 			item := r.shelf.add(store.Received)
 			item.Entry.Position = position
-			payload, _ := delivery.NewSheet(item.Message).AppendRoom(nil, []store.Entry{item.Entry}, false, 1<<20)
+			payload, _ := delivery.NewMessageEncoder(item.Message).AppendRoom(nil, []store.Entry{item.Entry}, false, 1<<20)
 			began := time.Now()
 			require.Equal(t, 1, r.ReceiveRoom(payload, nil))
 			require.Equal(t, []int64{1}, positions(t, (<-poll).Answer))
@@ -167,9 +167,9 @@ func BenchmarkToAll(b *testing.B) {
 
 // each makes the payloads for some of a message's recipients.
 func each(position int64, users, all []string) (payloads [][]byte) {
-	sheet := delivery.NewSheet(store.Message{Sender: "Alice", Recipients: all, Content: fmt.Sprintf("%0400d", position), CreatedAt: time.Now()})
+	encoder := delivery.NewMessageEncoder(store.Message{Sender: "Alice", Recipients: all, Content: fmt.Sprintf("%0400d", position), CreatedAt: time.Now()})
 	for _, u := range users {
-		payloads = append(payloads, sheet.AppendFor(nil, store.Entry{
+		payloads = append(payloads, encoder.AppendFor(nil, store.Entry{
 			User: u, Position: position, Kind: store.Received, WrappedKey: fmt.Sprintf("%s%0336d", u, 1), ExpiresAt: time.Now().Add(time.Hour),
 		}))
 	}

@@ -21,7 +21,7 @@ func BenchmarkEventToStreams(b *testing.B) {
 }
 
 func benchmarkEvents(b *testing.B, streams int, parks bool) {
-	h := newHouse(b, parks)
+	h := newTestServer(b, parks)
 	text := strings.Repeat("x", 512)
 	all := make([]*listener, streams)
 	for i := range all {

@@ -41,7 +41,7 @@ type seen struct {
 }
 
 func watch(t *testing.T, parks, cursor bool, end func(h *testServer)) seen {
-	h := newHouse(t, parks)
+	h := newTestServer(t, parks)
 	c := h.caller("bob")
 	c.poll(cursor, "Origin: https://chat.example", "X-Request-Id: my-request")
 	h.waiting(1)
@@ -73,7 +73,7 @@ func TestAnAnswerIsTheSameHoweverItsPollHasWaited(t *testing.T) {
 }
 
 func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	c := h.caller("bob")
 	for n := range 5 {
 		c.get("/api/messages/poll?after=" + strconv.Itoa(n))
@@ -90,7 +90,7 @@ func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
 
 // TestAPollWhoseTokenExpiresIsAnsweredThen, and not before: else its client would poll in a tight loop.
 func TestAPollWhoseTokenExpiresIsAnsweredThen(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	until := time.Now().Add(300 * time.Millisecond)
 	h.desk.until.Store(until.UnixNano())
 	c := h.caller("bob")
@@ -101,7 +101,7 @@ func TestAPollWhoseTokenExpiresIsAnsweredThen(t *testing.T) {
 
 func TestAClientThatGoesIsCountedAndFreesItsPlace(t *testing.T) {
 	for _, parks := range []bool{true, false} {
-		h := newHouse(t, parks)
+		h := newTestServer(t, parks)
 		c := h.caller("bob")
 		c.poll(true)
 		h.waiting(1)
@@ -112,7 +112,7 @@ func TestAClientThatGoesIsCountedAndFreesItsPlace(t *testing.T) {
 }
 
 func TestASessionThatWaitsWhileTheEpochChangesStartsOver(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	h.deliver("bob", "one")
 	require.NoError(t, h.library.AdvanceSession(t.Context(), "bob", "bob", "epoch", 1))
 	c := h.caller("bob")
@@ -125,7 +125,7 @@ func TestASessionThatWaitsWhileTheEpochChangesStartsOver(t *testing.T) {
 }
 
 func TestConnectionsThatComeBackWhileDrainingAreTold(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	c := h.caller("bob")
 	c.poll(true)
 	h.waiting(1)
@@ -162,7 +162,7 @@ func TestEverythingAtTheSameInstant(t *testing.T) {
 
 // everythingAtOnce runs that with one crowd, and returns how long the crowd took to connect, with a margin.
 func everythingAtOnce(t *testing.T, crowd int, lead time.Duration) time.Duration {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	began := time.Now()
 	instant := began.Add(lead)
 	h.desk.until.Store(instant.UnixNano())
@@ -253,7 +253,7 @@ var _ gateway.Observer = (*parkedPoll)(nil)
 
 // TestAPollThatIsAnsweredSoonKeepsItsHandler: at most MaxUnparked polls at once. Others are taken over.
 func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	h.api.ParkAfter, h.api.MaxUnparked = patience, 1
 	first, second := h.caller("bob"), h.caller("eve")
 	first.poll(true)
@@ -273,9 +273,9 @@ func TestAPollThatIsAnsweredSoonKeepsItsHandler(t *testing.T) {
 	require.Contains(t, first.answer().body, "later")
 }
 
-// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whether the handler gets the outcome or the Lot's handler.
+// TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver: whether the HTTP handler gets the outcome or the parked poll.
 func TestAPollIsAnsweredOnceThoughItsOutcomeComesAsItIsTakenOver(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	h.api.ParkAfter, h.api.MaxUnparked = time.Millisecond, 100
 	c := h.caller("bob")
 	for n := range 300 {

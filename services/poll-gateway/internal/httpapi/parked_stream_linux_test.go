@@ -27,7 +27,7 @@ func eachWay(t *testing.T, test func(t *testing.T, h *testServer)) {
 	for _, parks := range []bool{true, false} {
 		t.Run(fmt.Sprint("parks ", parks), func(t *testing.T) {
 			t.Parallel()
-			test(t, newHouse(t, parks))
+			test(t, newTestServer(t, parks))
 		})
 	}
 }
@@ -129,7 +129,7 @@ func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
 }
 
 func TestAStreamOfATokenThatExpiresEndsThen(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	until := time.Now().Add(time.Second)
 	h.desk.until.Store(until.UnixNano())
 	l := h.caller("bob").listen("0")
@@ -141,7 +141,7 @@ func TestAStreamOfATokenThatExpiresEndsThen(t *testing.T) {
 }
 
 func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	l := h.caller("bob").listen("0")
 	l.expect(beat)
 	h.waiting(1)
@@ -164,7 +164,7 @@ func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
 
 // TestAClientThatDoesNotReadHoldsNobodyUp: at most one answer is buffered for it, and it is disconnected in time.
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
-	h := newHouseWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, MaxUnread: 64 << 20})
+	h := newTestServerWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, MaxUnread: 64 << 20})
 	stuck := h.caller("bob")
 	require.NoError(t, stuck.conn.(*net.TCPConn).SetReadBuffer(4<<10))
 	stuck.get("/api/messages/stream?after=0")
@@ -185,7 +185,7 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 
 // TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: above the limit a stream ends, and a new one continues from its cursor.
 func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	h.api.Unread = NewUnread(1 << 10)
 	l := h.caller("bob").listen("0")
 	l.expect(beat)
@@ -197,7 +197,7 @@ func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
 
 func TestStreamsThatWaitHaveNoGoroutines(t *testing.T) {
 	const streams = 2000
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	before := runtime.NumGoroutine()
 	for n := range streams {
 		h.caller("user" + strconv.Itoa(n)).listen("0").expect(beat)
@@ -219,7 +219,7 @@ func TestStreamsThatWaitHaveNoGoroutines(t *testing.T) {
 }
 
 func TestRequestsSentBehindAStreamAreAnsweredWhenItHasEnded(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	c := h.caller("bob")
 	l := c.listen("0")
 	l.expect(beat)
@@ -234,7 +234,7 @@ func TestRequestsSentBehindAStreamAreAnsweredWhenItHasEnded(t *testing.T) {
 }
 
 func TestAStreamThatAsksToBeTheLastRequestEndsItsConnection(t *testing.T) {
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	l := h.caller("bob").listen("0", "Connection: close")
 	require.True(t, l.res.Close)
 	l.expect(beat)
@@ -246,7 +246,7 @@ func TestAStreamThatAsksToBeTheLastRequestEndsItsConnection(t *testing.T) {
 // TestStreamsThatCannotParkWaitInTheirHandlers: connections with TLS and HTTP/2 cannot be taken over.
 func TestStreamsThatCannotParkWaitInTheirHandlers(t *testing.T) {
 	for _, h2 := range []bool{true, false} {
-		h := newHouse(t, true)
+		h := newTestServer(t, true)
 		server := httptest.NewUnstartedServer(h.server.Handler())
 		server.Config.ConnContext = h.lot.ConnContext
 		server.EnableHTTP2 = h2
@@ -281,7 +281,7 @@ func TestEverythingHappensToStreamsAtTheSameInstant(t *testing.T) {
 
 func everythingToStreams(t *testing.T) {
 	const crowd = 150
-	h := newHouse(t, true)
+	h := newTestServer(t, true)
 	instant := time.Now().Add(2 * time.Second)
 	h.desk.until.Store(instant.UnixNano())
 	all := make([]*listener, crowd)

@@ -158,11 +158,11 @@ type testServer struct {
 	stop    func()
 }
 
-func newHouse(t testing.TB, parks bool) *testServer {
-	return newHouseWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
+func newTestServer(t testing.TB, parks bool) *testServer {
+	return newTestServerWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
 }
 
-func newHouseWith(t testing.TB, parks bool, cfg parking.Config) *testServer {
+func newTestServerWith(t testing.TB, parks bool, cfg parking.Config) *testServer {
 	h := &testServer{
 		t: t, library: &library{books: map[string][]inbox.Item{}, cursors: map[string]store.SessionCursor{}},
 		desk: &desk{}, registry: prometheus.NewRegistry(),
