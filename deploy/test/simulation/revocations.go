@@ -85,9 +85,11 @@ func (c *counters) Add(ctx context.Context, _ time.Time, values []any) error {
 }
 
 // Page implements redislog.Engine.
-func (c *counters) Page(ctx context.Context, after string, limit int64) (records []goredis.XMessage, added int64, err error) {
-	err = c.do(ctx, "Page", after, func(s *server) { records, added = s.revocations.after(after, limit), s.revocations.added })
-	return records, added, err
+func (c *counters) Page(ctx context.Context, after string, limit int64) (p redislog.Page, err error) {
+	err = c.do(ctx, "Page", after, func(s *server) {
+		p = redislog.Page{Records: s.revocations.after(after, limit), Added: s.revocations.added, Replication: fmt.Sprint(s.id)}
+	})
+	return p, err
 }
 
 // Await implements redislog.Engine. New records are seen only after a part of the time, as if others had been served first.

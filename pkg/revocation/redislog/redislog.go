@@ -3,6 +3,7 @@ package redislog
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"strconv"
@@ -30,6 +31,10 @@ const (
 // from the beginning.
 var errWentBack = errors.New("the revocation stream has gone back")
 
+// errOtherServer means that another server, or the same one as another master's heir, answers. It may have lost records and have others in
+// their places. The stream must be read from the beginning.
+var errOtherServer = errors.New("the revocation stream is another server's")
+
 // Log implements revocation.Log. Redis must keep what it has acknowledged (appendonly yes). If it loses a record all the same, the nodes
 // that know the record append it again (see revocation.Mirror).
 type Log struct{ engine Engine }
@@ -44,10 +49,20 @@ func NewOn(e Engine) *Log { return &Log{e} }
 type Engine interface {
 	// Add appends a record, given as alternating fields and values, and may remove records from before oldest.
 	Add(ctx context.Context, oldest time.Time, values []any) error
-	// Page returns up to limit records after an id, in order, and how many were ever added, both as of the same moment.
-	Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error)
+	// Page returns up to limit records after an id.
+	Page(ctx context.Context, after string, limit int64) (Page, error)
 	// Await returns up to limit records after an id as soon as there are any, and none if none comes within while.
 	Await(ctx context.Context, after string, limit int64, while time.Duration) ([]redis.XMessage, error)
+}
+
+// Page is a part of the stream, as of one moment.
+type Page struct {
+	// Records are in the order of their ids.
+	Records []redis.XMessage
+	// Added is how many records were ever added to the stream.
+	Added int64
+	// Replication identifies the history of the server's data: a replica has its master's until it is promoted.
+	Replication string
 }
 
 // engine is an Engine on Redis.
@@ -58,25 +73,59 @@ func (e engine) Add(ctx context.Context, oldest time.Time, values []any) error {
 	return e.redis.XAdd(ctx, &redis.XAddArgs{Stream: stream, MinID: strconv.FormatInt(oldest.UnixMilli(), 10), Approx: true, Values: values}).Err()
 }
 
-// Page implements Engine, with one transaction.
-func (e engine) Page(ctx context.Context, after string, limit int64) (records []redis.XMessage, added int64, err error) {
-	var read *redis.XMessageSliceCmd
-	var info *redis.XInfoStreamCmd
-	_, _ = e.redis.TxPipelined(ctx, func(p redis.Pipeliner) error { // each command returns its error
-		read = p.XRangeN(ctx, stream, "("+after, "+", limit)
-		info = p.XInfoStream(ctx, stream)
-		return nil
-	})
-	if records, err = read.Result(); err != nil {
-		return nil, 0, err
+//go:embed page.lua
+var pageText string
+
+var pageScript = redis.NewScript(pageText)
+
+var errAnswer = errors.New("unexpected answer of the Redis script")
+
+// Page implements Engine.
+func (e engine) Page(ctx context.Context, after string, limit int64) (Page, error) {
+	answer, err := pageScript.Run(ctx, e.redis, []string{stream}, after, limit).Slice()
+	if err != nil {
+		return Page{}, err
 	}
-	switch err := info.Err(); {
-	case err == nil:
-		added = info.Val().EntriesAdded
-	case !redis.HasErrorPrefix(err, "no such key"): // a missing stream has no records
-		return nil, 0, err
+	if len(answer) != 3 {
+		return Page{}, errAnswer
 	}
-	return records, added, nil
+	replication, isID := answer[0].(string)
+	added, isNumber := answer[1].(int64)
+	list, isList := answer[2].([]any)
+	if !isID || !isNumber || !isList {
+		return Page{}, errAnswer
+	}
+	p := Page{Replication: replication, Added: added}
+	for _, entry := range list {
+		record, err := recordOf(entry)
+		if err != nil {
+			return Page{}, err
+		}
+		p.Records = append(p.Records, record)
+	}
+	return p, nil
+}
+
+// recordOf reads an entry of a stream as a script returns it: the id, and a list of fields and values.
+func recordOf(entry any) (redis.XMessage, error) {
+	pair, _ := entry.([]any)
+	if len(pair) != 2 {
+		return redis.XMessage{}, errAnswer
+	}
+	id, isID := pair[0].(string)
+	fields, isList := pair[1].([]any)
+	if !isID || !isList || len(fields)%2 != 0 {
+		return redis.XMessage{}, errAnswer
+	}
+	m := redis.XMessage{ID: id, Values: make(map[string]any, len(fields)/2)}
+	for i := 0; i < len(fields); i += 2 {
+		name, isName := fields[i].(string)
+		if !isName {
+			return redis.XMessage{}, errAnswer
+		}
+		m.Values[name] = fields[i+1]
+	}
+	return m, nil
 }
 
 // Await implements Engine.
@@ -133,28 +182,35 @@ type follower struct {
 	apply func(revocation.Record)
 	// last is the id of the last record read.
 	last string
-	// added is how many records had ever been added to the stream when all of them had been read: valid once settled is true.
+	// replication is where the pages come from; empty before the first. Two masters, of which one is cut off, may have different records
+	// under the same ids, and as many of them.
+	replication string
+	// added is how many records had ever been added to the stream when all of them had been read: valid once complete is true.
 	// Every record read since must account for one more, exactly: else the stream has gone back.
-	added   int64
-	settled bool
+	added    int64
+	complete bool
 }
 
-// catchUp reads the next page and, as of the same moment, how many records were ever added. done means that nothing follows the page.
+// catchUp reads the next page. done means that nothing follows it.
 func (f *follower) catchUp(ctx context.Context) (done bool, err error) {
-	records, total, err := f.log.engine.Page(ctx, f.last, page)
+	p, err := f.log.engine.Page(ctx, f.last, page)
 	if err != nil {
 		return false, err
 	}
-	if err := f.take(records); err != nil {
+	if f.replication != "" && p.Replication != f.replication {
+		return false, errOtherServer
+	}
+	f.replication = p.Replication
+	if err := f.take(p.Records); err != nil {
 		return false, err
 	}
-	if len(records) == page {
+	if len(p.Records) == page {
 		return false, nil
 	}
-	if f.settled && total != f.added {
+	if f.complete && p.Added != f.added {
 		return false, errWentBack
 	}
-	f.added, f.settled = total, true
+	f.added, f.complete = p.Added, true
 	return true, nil
 }
 
