@@ -90,7 +90,7 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1001, TotalBytes: 10_000})
 	require.Eventually(t, func() bool { return !refused() }, time.Minute, time.Millisecond)
 	require.Equal(t, 1, strings.Count(logged.String(), "nearly full"))
-	require.Equal(t, 1, strings.Count(logged.String(), "room on the disk again"))
+	require.Equal(t, 1, strings.Count(logged.String(), "the disk has room again"))
 }
 
 // TestAPurgeGivesTheSpaceBack: of entries, of messages, and of contents that are erased while their messages are kept.

@@ -127,7 +127,7 @@ func TestARotationPublishesTheNewKeyThenSignsWithItThenForgetsTheOld(t *testing.
 	w.is(after)
 	_, known := w.Key(kid(before))
 	require.False(t, known)
-	require.Equal(t, 1, strings.Count(w.log.String(), "signed with another key"))
+	require.Equal(t, 1, strings.Count(w.log.String(), "the signing key of tokens has changed"))
 }
 
 func TestAKeyThatVerifiersMayNotKnowYetDoesNotSign(t *testing.T) {

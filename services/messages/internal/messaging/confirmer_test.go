@@ -239,7 +239,7 @@ func TestWithoutAConnectionReadersAreHintedAtOnce(t *testing.T) {
 
 		n.cable.set(func(w *cable) { w.away = false })
 		after(time.Second)
-		require.Contains(t, n.log.String(), "the bus confirms again")
+		require.Contains(t, n.log.String(), "the bus confirms publications again")
 		n.send("bob")
 		after(3 * time.Second)
 		require.Len(t, n.told(), 2)
@@ -297,7 +297,7 @@ func TestHintsThatFailAreSentLater(t *testing.T) {
 sealpost_messages_hints_total{result="failed"} 11
 sealpost_messages_hints_total{result="sent"} 0
 `), "sealpost_messages_hints_total"))
-		require.Equal(t, 1, strings.Count(n.log.String(), "hints fail, too"))
+		require.Equal(t, 1, strings.Count(n.log.String(), "hints fail too"))
 		n.hints.set(func(h *hints) { h.fail = nil })
 		after(2 * time.Second)
 		require.Equal(t, [][]string{{"bob", "carol"}}, n.told())

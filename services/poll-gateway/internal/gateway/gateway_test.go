@@ -315,7 +315,7 @@ func TestAStoreThatIsAwayIsAnErrorForAColdPollAndADelayForAWaitingOne(t *testing
 		got := <-poll
 		require.Equal(t, []int64{1}, positions(t, got.Answer))
 		require.Len(t, lines, 2, "the log is told once that it fails, however often it does, and once that it does no more")
-		require.Contains(t, <-lines, "fails reads")
+		require.Contains(t, <-lines, "reads of the message store for waiting polls fail")
 		require.Contains(t, <-lines, "answers again")
 	})
 }
