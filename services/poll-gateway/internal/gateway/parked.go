@@ -19,7 +19,7 @@ type Observer interface {
 }
 
 // Parked is a poll that waits. The first to complete it wins: an event, its timeout, a revocation, the drain of the node, or the
-// disconnect of its client.
+// disconnect of its client. parkedTable, in the tests, lists its states and what leads from one to another.
 type Parked struct {
 	mailbox *mailbox
 	// index is its index in the mailbox's list; notListed once it is completed or withdrawn.

@@ -14,7 +14,8 @@ import (
 )
 
 // parkedPoll is a poll that waits without a goroutine. It is the parking.Handler of its connection and the gateway.Observer of its poll. The
-// gateway decides which of several outcomes comes first; later ones have no effect.
+// gateway decides which of several outcomes comes first; later ones have no effect (see gateway.Parked). What follows is one path: answer,
+// write, end.
 type parkedPoll struct {
 	api     *API
 	request httpserver.Detached
