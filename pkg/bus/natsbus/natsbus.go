@@ -26,7 +26,8 @@ const (
 	nodeSubject = "nodes.v1"
 	keysSubject = "keys.v1"
 	roomSubject = "rooms.v1.events"
-	// queueLength is how many events can wait for the receiver. The receiver does not block, so the queue is for bursts.
+	// queueLength is how many events can wait for the receiver. The receiver does not block, so the queue is for bursts:
+	// full of events of 1 KB it takes 64 MB. What does not fit is dropped, and the receiver is told of a disruption.
 	queueLength = 1 << 16
 	// subscribeTimeout limits the wait for the server to confirm a subscription.
 	subscribeTimeout = 2 * time.Second

@@ -75,9 +75,12 @@ func listenControl(ctx context.Context, path string) (l net.Listener, remove fun
 	return nil, nil, errors.Join(err, os.RemoveAll(folder))
 }
 
+// maxControlBytes bounds a request on the control socket, which names a folder, and its answer, which is an error's text.
+const maxControlBytes = 64 << 10
+
 func (a *App) serveBackup(w http.ResponseWriter, r *http.Request) {
 	var q backupRequest
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16)).Decode(&q)
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBytes)).Decode(&q)
 	if err == nil && !filepath.IsAbs(q.Folder) {
 		err = errors.New("folder must be an absolute path")
 	}
@@ -116,7 +119,7 @@ func askForBackup(ctx context.Context, socket, folder string) error {
 	if err != nil {
 		return fmt.Errorf("the server that runs on the data folder does not answer: %w", err)
 	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<16))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxControlBytes))
 	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode != http.StatusOK {
 		err = fmt.Errorf("the server: %s", bytes.TrimSpace(text))
 	}
