@@ -336,15 +336,7 @@ func (r *Reader) fillHoles(ctx context.Context, user string, u *undecided) (bool
 	if !r.stuck.tooLong(key, u.neighbor.At) {
 		return false, nil
 	}
-	tombstones := make([]store.Entry, len(u.holes))
-	for i, p := range u.holes {
-		tombstones[i] = r.cfg.hole(user, p)
-		// The hole must not outlive the entry above it: the highest remaining entry shows where the inbox ended.
-		if above := u.neighbor.PurgeAt; !above.IsZero() && above.Before(tombstones[i].PurgeAt) {
-			tombstones[i].PurgeAt = above
-		}
-	}
-	written, err := r.cfg.write(ctx, tombstones)
+	written, err := r.writeHoles(ctx, user, u)
 	if err != nil {
 		// Part of the holes may be written. The runs still missing then start at other positions, and keep the same age.
 		for _, p := range u.holes[1:] {
@@ -358,6 +350,30 @@ func (r *Reader) fillHoles(ctx context.Context, user string, u *undecided) (bool
 	}
 	r.stuck.decided(key)
 	return true, nil
+}
+
+// writeHoles writes holes into the missing positions, and returns how many of those were free. The highest remaining entry shows where the
+// inbox ended: so no hole may outlive the entry above it, and where there is none any more, the topmost hole is there before the others.
+// The store may write only a part of them, and there may be more than are written at a time.
+func (r *Reader) writeHoles(ctx context.Context, user string, u *undecided) (written int, err error) {
+	above := u.neighbor.PurgeAt
+	if above.IsZero() {
+		top := r.cfg.hole(user, u.neighbor.Position-1)
+		if written, err = r.cfg.write(ctx, []store.Entry{top}); err != nil {
+			return written, err
+		}
+		above = top.PurgeAt
+	}
+	holes := make([]store.Entry, 0, len(u.holes))
+	for _, p := range u.holes {
+		hole := r.cfg.hole(user, p)
+		if above.Before(hole.PurgeAt) {
+			hole.PurgeAt = above
+		}
+		holes = append(holes, hole)
+	}
+	more, err := r.cfg.write(ctx, holes)
+	return written + more, err
 }
 
 // abortPrepared inserts a tombstone for a prepared message that never came. If the message is there already, it is committed. If the
