@@ -57,8 +57,10 @@ func (a *API) parkPoll(c *gin.Context, p *gateway.Parked, w waiting) bool {
 		l.request.Done(httpserver.StatusClientGone, 0)
 		return true
 	}
-	p.Watch(l)
+	// First, as Watch may bring the outcome: a Wait that came between its write and its release would make the Spot wait once more, and the
+	// release would close the connection.
 	l.spot.Wait(time.Until(p.Until()))
+	p.Watch(l)
 	return true
 }
 
