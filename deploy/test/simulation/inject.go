@@ -10,6 +10,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
+const (
+	// hintsGather is how long a messages node may need, once the bus is back, until it has told all that the bus may have lost.
+	hintsGather = 2 * time.Second
+	// hintsAgain is how long a gateway may need to subscribe to hints again once Redis is back: redishints pauses for up to 5 s.
+	hintsAgain = 6 * time.Second
+)
+
 // inject executes a scheduled fault.
 func (w *world) inject(f Fault, index int) { //nolint:gocyclo,funlen // a table of faults
 	w.count(f.Kind)
@@ -90,6 +97,14 @@ func (w *world) inject(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 	if strings.HasPrefix(f.Kind, "redis") && until.Add(time.Second).After(w.redisFaultUntil) {
 		w.redisFaultUntil = until.Add(time.Second)
 	}
+	if strings.HasPrefix(f.Kind, "bus") && until.Add(hintsGather).After(w.busFaultUntil) {
+		w.busFaultUntil = until.Add(hintsGather)
+	}
+	// A node that the bus has left tells by Redis whose inboxes to read. Without both, readers wait for Redis, or the next verification:
+	// see decision hints.md.
+	if now.Before(w.busFaultUntil) && now.Before(w.redisFaultUntil) {
+		w.trouble(w.redisFaultUntil.Add(hintsAgain))
+	}
 	switch f.Kind {
 	case storeDown, storeFailover, storeStale, storeCut, storeSlow, nodeKill, nodePause, nodeRoll, restore, powerCut:
 		w.illUntil(until.Add(time.Second))
@@ -149,7 +164,7 @@ func (w *world) heal() {
 	}
 	w.healed, w.plan.Rates = true, nil
 	w.store.down, w.store.slow, w.store.stale = now, now, nil
-	w.redis.down, w.redis.stalled, w.redisFaultUntil = now, now, now
+	w.redis.down, w.redis.stalled, w.redisFaultUntil, w.busFaultUntil = now, now, now, now
 	w.broker.dropping = now
 	for place, n := range w.nodes {
 		n.process.pausedUntil, n.store.cut = now, now

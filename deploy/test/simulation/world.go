@@ -49,9 +49,10 @@ type world struct {
 	devices  []*device
 	// troubled is the time until which something other than silent loss on the bus is wrong.
 	troubled time.Time
-	// faultUntil is the time until which the store or a process may misbehave; redisFaultUntil is that of Redis.
-	faultUntil, redisFaultUntil time.Time
-	endedLogins                 []*endedLogin
+	// faultUntil is the time until which the store or a process may misbehave; redisFaultUntil is that of Redis, busFaultUntil that of the
+	// bus.
+	faultUntil, redisFaultUntil, busFaultUntil time.Time
+	endedLogins                                []*endedLogin
 	// stopAuth stops the auth service, if there is one.
 	stopAuth func()
 	healed   bool
