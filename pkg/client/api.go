@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,28 +12,37 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 )
 
-// pollMargin is how much longer than its wait a poll may take.
-const pollMargin = 15 * time.Second
-
-// post sends in as JSON. The caller may retry what post does not. whole, unless nil, recognizes the server's answers.
+// post sends in as JSON. The caller may retry what post does not. whole recognizes the server's answers.
 func post[T any](ctx context.Context, c *Client, r request, in any, whole func(T) bool) (T, error) {
 	var out T
 	var err error
-	r.method = http.MethodPost
+	r.method, r.take = http.MethodPost, into(&out, whole)
 	if r.body, err = json.Marshal(in); err != nil {
 		return out, err
 	}
-	if whole != nil {
-		r.whole = func() bool { return whole(out) }
-	}
-	err = c.call(ctx, r, &out)
+	err = c.call(ctx, r)
 	return out, err
 }
 
-func get[T any](ctx context.Context, c *Client, path string, query url.Values) (T, error) {
+func get[T any](ctx context.Context, c *Client, path string, query url.Values, whole func(T) bool) (T, error) {
 	var out T
-	err := c.call(ctx, request{method: http.MethodGet, path: path, query: query, repeatable: true}, &out)
+	err := c.call(ctx, request{method: http.MethodGet, path: path, query: query, repeatable: true, take: into(&out, whole)})
 	return out, err
+}
+
+// into decodes answers into out. What is not whole is not one of the server's.
+func into[T any](out *T, whole func(T) bool) func([]byte) error {
+	return func(text []byte) error {
+		var v T // a new one: nothing may remain of an earlier answer
+		if err := json.Unmarshal(text, &v); err != nil {
+			return err
+		}
+		if !whole(v) {
+			return errors.New("it lacks what the server always says")
+		}
+		*out = v
+		return nil
+	}
 }
 
 // Register opens an account and uses its token from now on. If the account already exists with this very key, it opens a session.
@@ -84,17 +94,19 @@ func wholeMessage(m api.MessageResponse) bool { return m.Message != "" }
 
 // Profile is the caller's account.
 func (c *Client) Profile(ctx context.Context) (api.ProfileResponse, error) {
-	return get[api.ProfileResponse](ctx, c, "/api/auth/profile", nil)
+	return get(ctx, c, "/api/auth/profile", nil, func(p api.ProfileResponse) bool { return p.Username != "" })
 }
 
 // UserKey is the current key of a user, according to the server.
 func (c *Client) UserKey(ctx context.Context, username string) (api.UserKeyResponse, error) {
-	return get[api.UserKeyResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username), nil)
+	return get(ctx, c, "/api/keys/user/"+url.PathEscape(username), nil,
+		func(k api.UserKeyResponse) bool { return k.Username != "" && k.PublicKey != "" })
 }
 
 // KeyHistory lists all keys of a user according to the server, oldest first, the current one last.
 func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistoryResponse, error) {
-	return get[api.KeyHistoryResponse](ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil)
+	return get(ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil,
+		func(h api.KeyHistoryResponse) bool { return h.Username != "" })
 }
 
 // UpdateKey makes publicKey the caller's key. It may be called again with the same key: if that is already current, nothing
@@ -117,7 +129,7 @@ func (c *Client) History(ctx context.Context, before int64, limit int) (api.Hist
 	if before > 0 {
 		q.Set("before", strconv.FormatInt(before, 10))
 	}
-	return get[api.HistoryResponse](ctx, c, "/api/messages/history", q)
+	return get(ctx, c, "/api/messages/history", q, func(h api.HistoryResponse) bool { return h.Messages != nil })
 }
 
 // MarkRead tells the sender that the caller has read a message.
@@ -126,12 +138,28 @@ func (c *Client) MarkRead(ctx context.Context, messageID string) error {
 	return err
 }
 
+// PollOption asks something more of a poll.
+type PollOption func(*request)
+
+// MaxBytes asks for at most about so many bytes of messages, but for one message at least. Servers of before it ignore it.
+func MaxBytes(n int64) PollOption {
+	return func(r *request) { r.query.Set("maxBytes", strconv.FormatInt(n, 10)) }
+}
+
+// measured tells t how the answer came in.
+func measured(t *transfer) PollOption { return func(r *request) { r.measure = t } }
+
 // Poll asks once for what comes after a cursor. If nothing has come, the server waits for at most wait. Poll does not retry.
-func (c *Client) Poll(ctx context.Context, after string, limit int, wait time.Duration) (api.PollResponse, error) {
+func (c *Client) Poll(ctx context.Context, after string, limit int, wait time.Duration, options ...PollOption) (api.PollResponse, error) {
 	var out api.PollResponse
-	err := c.call(ctx, request{
-		method: http.MethodGet, path: "/api/messages/poll", timeout: wait + pollMargin,
+	r := request{
+		method: http.MethodGet, path: "/api/messages/poll", silence: wait,
 		query: url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}, "wait": {strconv.Itoa(int(wait / time.Second))}},
-	}, &out)
+		take:  into(&out, func(p api.PollResponse) bool { return p.Type != "" && p.Cursor != "" }),
+	}
+	for _, o := range options {
+		o(&r)
+	}
+	err := c.call(ctx, r)
 	return out, err
 }

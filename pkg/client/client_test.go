@@ -232,18 +232,6 @@ func TestAServerThatIsNotThereIsToldFromOneThatSaysNo(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatIsNoneOfOursStillHasAStatus(t *testing.T) {
-	s := newScript(t)
-	s.on("GET /api/auth/profile", func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusTeapot)
-		_, _ = w.Write([]byte("<html>a proxy's page</html>"))
-	})
-	_, err := s.messenger().Profile(t.Context())
-	var answered *api.Error
-	require.ErrorAs(t, err, &answered)
-	require.Equal(t, http.StatusTeapot, answered.Status)
-}
-
 func TestARotatedKeyIsKeptBeforeTheServerLearnsOfIt(t *testing.T) {
 	s := newScript(t)
 	m := s.messenger()

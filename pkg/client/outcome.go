@@ -30,6 +30,7 @@ var refusals = map[api.Code]int{
 	api.CodeTokenRevoked: http.StatusUnauthorized, api.CodeInvalidCredentials: http.StatusUnauthorized,
 	api.CodeUsernameTaken: http.StatusConflict, api.CodeIdempotencyMismatch: http.StatusConflict, api.CodeStaleKeys: http.StatusConflict,
 	api.CodeBodyTooLarge:         http.StatusRequestEntityTooLarge,
+	api.CodeRequestTimeout:       http.StatusRequestTimeout,
 	api.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	api.CodeRateLimited:          http.StatusTooManyRequests,
 }

@@ -37,9 +37,9 @@ func refuses(status int, code api.Code) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { refuse(w, status, code) }
 }
 
-func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
-	const page = "<html>Bad gateway</html>"
-	calls := map[string]func(ctx context.Context, m *client.Messenger) error{
+// mutatingCalls are the calls that change something, by route.
+func mutatingCalls(t *testing.T) map[string]func(ctx context.Context, m *client.Messenger) error {
+	return map[string]func(ctx context.Context, m *client.Messenger) error{
 		"POST /api/auth/register": func(ctx context.Context, m *client.Messenger) error {
 			_, err := m.Register(ctx, "Alice", "secret", publicKey(t, 0))
 			return err
@@ -59,6 +59,10 @@ func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
 		"POST /api/auth/logout":     func(ctx context.Context, m *client.Messenger) error { return m.Logout(ctx) },
 		"POST /api/auth/logout-all": func(ctx context.Context, m *client.Messenger) error { return m.LogoutAll(ctx) },
 	}
+}
+
+func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
+	const page = "<html>Bad gateway</html>"
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		known  bool
@@ -76,6 +80,14 @@ func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
 		"the server's own 503":             {refuses(503, api.CodeUnavailable), false},
 		"the server's own 500":             {refuses(500, api.CodeInternal), false},
 		"a proxy's 400":                    {says(400, page), false},
+		"a proxy's 403":                    {says(403, page), false},
+		"a proxy's 404":                    {says(404, page), false},
+		"a proxy's 408":                    {says(408, page), false},
+		"a proxy's 500":                    {says(500, page), false},
+		"a proxy's 524":                    {says(524, page), false},
+		"the server's own 404":             {refuses(404, api.CodeNotFound), false},
+		"half of the server's JSON":        {says(200, `{"token":"t`), false},
+		"a redirect":                       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.example", 301) }, false},
 		"a proxy's 409":                    {says(409, page), false},
 		"a proxy's 429 in JSON":            {says(429, `{"message":"slow down","requestId":"r"}`), false},
 		"a code that nobody knows":         {refuses(400, "odd"), false},
@@ -89,7 +101,7 @@ func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
 			_, _ = w.Write([]byte(`{"token":"`))
 		}, false},
 	} {
-		for route, call := range calls {
+		for route, call := range mutatingCalls(t) {
 			t.Run(name+"/"+route, func(t *testing.T) {
 				s := newScript(t)
 				s.on(route, c.answer)

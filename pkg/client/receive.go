@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -66,8 +67,8 @@ func (c Cursor) beyond(other Cursor) bool {
 }
 
 // Receive passes every message to handle, in order, until ctx ends, handle fails or the session ends. It saves the cursor after
-// handle has returned. So if the process dies in between, a message is passed again, and never left out. It reconnects forever,
-// with growing pauses.
+// handle has returned. So if the process dies in between, a message is passed again, and never left out. Whatever else happens to a
+// poll, it is repeated with growing pauses, forever, and asks for less at once where the way to the server is slow.
 //
 // Positions must be contiguous; otherwise it returns ErrGap. After a reset of the server's log (a restore from a backup) the
 // messages come from the beginning again; those already passed in this call are left out.
@@ -80,7 +81,7 @@ func (m *Messenger) Receive(ctx context.Context, cursors Cursors, handle func(co
 	if err != nil {
 		return err
 	}
-	r := receiver{m: m, cursors: cursors, handle: handle, at: at, seen: seen}
+	r := receiver{m: m, cursors: cursors, handle: handle, at: at, seen: seen, pages: pages{mostPageBytes}}
 	for {
 		answer, err := r.poll(ctx)
 		if err != nil {
@@ -98,6 +99,7 @@ type receiver struct {
 	handle  func(context.Context, Incoming) error
 	at      Cursor
 	seen    *lru.Cache[string, struct{}]
+	pages   pages
 	failed  bool
 }
 
@@ -106,7 +108,9 @@ func (r *receiver) poll(ctx context.Context) (api.PollResponse, error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 15*time.Second
 	for {
-		answer, err := r.m.Poll(ctx, r.at.Text, receiveLimit, receiveWait)
+		var t transfer
+		answer, err := r.m.Poll(ctx, r.at.Text, receiveLimit, receiveWait, MaxBytes(r.pages.bytes), measured(&t))
+		r.pages.learn(t, err)
 		if err == nil {
 			if r.failed {
 				r.failed = false
@@ -114,7 +118,7 @@ func (r *receiver) poll(ctx context.Context) (api.PollResponse, error) {
 			}
 			return answer, nil
 		}
-		if ctx.Err() != nil || !mayPass(err) {
+		if ctx.Err() != nil || !pollMayPass(err) {
 			return answer, err
 		}
 		r.failed = true
@@ -125,6 +129,16 @@ func (r *receiver) poll(ctx context.Context) (api.PollResponse, error) {
 			return answer, ctx.Err()
 		}
 	}
+}
+
+// pollMayPass reports whether the same poll may succeed later. Of what the server answers, two things do not pass: that the session has
+// ended, and that the request is wrong. Any other refusal may be of a server that is being replaced.
+func pollMayPass(err error) bool {
+	var answered *api.Error
+	if errors.As(err, &answered) {
+		return answered.Status != http.StatusUnauthorized && answered.Status != http.StatusBadRequest
+	}
+	return mayPass(err)
 }
 
 // take passes an answer's messages to handle and moves the cursor.

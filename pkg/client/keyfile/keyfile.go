@@ -139,14 +139,15 @@ func Save(path, passphrase string, r *Ring, workFactor int) error {
 
 // File is a key file that another process may replace: keys can be rotated while others are in use.
 type File struct {
-	path, passphrase string
+	path        string
+	passphrases []string
 	// loaded describes the file as it was last read.
 	loaded os.FileInfo
 }
 
-// Open reads a file that Save wrote.
-func Open(path, passphrase string) (*File, *Ring, error) {
-	f := &File{path: path, passphrase: passphrase}
+// Open reads a file that Save wrote with one of the passphrases.
+func Open(path string, passphrases ...string) (*File, *Ring, error) {
+	f := &File{path: path, passphrases: passphrases}
 	r, err := f.Reload()
 	return f, r, err
 }
@@ -161,19 +162,29 @@ func (f *File) Reload() (*Ring, error) {
 	if f.loaded != nil && os.SameFile(info, f.loaded) && info.ModTime().Equal(f.loaded.ModTime()) {
 		return nil, nil
 	}
-	r, err := Load(f.path, f.passphrase)
+	r, err := Load(f.path, f.passphrases...)
 	if err == nil {
 		f.loaded = info
 	}
 	return r, err
 }
 
-// Load reads a file that Save wrote.
-func Load(path, passphrase string) (*Ring, error) {
+// Load reads a file that Save wrote with one of the passphrases. It tries them in this order, and each takes its time.
+func Load(path string, passphrases ...string) (*Ring, error) {
 	sealed, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)
 	}
+	for _, passphrase := range passphrases {
+		ring, err := open(path, sealed, passphrase)
+		if !errors.Is(err, ErrWrongPassphrase) {
+			return ring, err
+		}
+	}
+	return nil, ErrWrongPassphrase
+}
+
+func open(path string, sealed []byte, passphrase string) (*Ring, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("key file: %w", err)

@@ -64,6 +64,22 @@ func TestADamagedFileIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestAFileOpensWithAnyOfSeveralPassphrases(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keys.age")
+	require.NoError(t, keyfile.Save(path, "old", ring(t, 1), quick))
+	_, err := keyfile.Load(path, "new", "old")
+	require.NoError(t, err)
+	_, err = keyfile.Load(path, "new", "newer")
+	require.ErrorIs(t, err, keyfile.ErrWrongPassphrase)
+
+	f, _, err := keyfile.Open(path, "new", "old")
+	require.NoError(t, err)
+	require.NoError(t, keyfile.Save(path, "new", ring(t, 1, 2), quick))
+	again, err := f.Reload()
+	require.NoError(t, err)
+	require.Len(t, again.Keys, 2)
+}
+
 func TestTheKeyOfTheRightVersionIsTriedFirst(t *testing.T) {
 	r := ring(t, 1, 2, 3)
 	require.Equal(t, 3, r.Current().Version)

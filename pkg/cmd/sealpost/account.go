@@ -59,7 +59,7 @@ func (a *app) login(cmd *cobra.Command, names []string) error {
 		}
 		return err
 	}
-	p.Token, p.Username = session.Token, session.Username
+	p.use(session)
 	if err := p.save(); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *app) login(cmd *cobra.Command, names []string) error {
 // checkKeys warns of keys that do not belong to the account, as after a registration that failed. It does not ask for their
 // passphrase: it skips keys that the password does not open.
 func (a *app) checkKeys(ctx context.Context, p *profile, c *client.Client, password string) error {
-	ring, err := keyfile.Load(p.path(keyFile), password)
+	ring, err := keyfile.Load(p.path(keyFile), keyPassphrases(password)...)
 	if errors.Is(err, keyfile.ErrWrongPassphrase) {
 		return nil
 	}

@@ -33,8 +33,9 @@ func (a *app) chatCommand() *cobra.Command {
 		Use: "chat USER", Short: "talk to a user", Args: args(1, 1, "one name"),
 		Long: `Shows the end of the conversation with USER and what comes in, and sends each line that is typed. Ctrl-D ends it.
 
-A connection that is lost is made again; lines that are typed meanwhile are sent then, each once. Where standard input is
-not a terminal, its lines are sent, and the chat ends when all are acknowledged and --wait is over.`,
+A connection that is lost is made again, for as long as you want, whatever is between here and the server and answers in its
+place; lines that are typed meanwhile are sent then, each once. Where standard input is not a terminal, its lines are sent,
+and the chat ends when all are acknowledged and --wait is over.`,
 		RunE: func(cmd *cobra.Command, names []string) error { return a.chat(cmd.Context(), names[0], wait) },
 	}
 	cmd.Flags().DurationVar(&wait, "wait", 0, "how long to go on receiving after the end of the input")
@@ -42,12 +43,15 @@ not a terminal, its lines are sent, and the chat ends when all are acknowledged 
 }
 
 func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
-	s := &chatSession{app: a, shown: map[string]bool{}}
+	s := &chatSession{app: a, shown: map[string]bool{}, told: map[string]bool{}}
 	p, m, err := a.messenger(client.WithPatience(forever), client.WithRetryHook(s.connection))
 	if err != nil {
 		return err
 	}
 	s.m = m
+	if s.receipts, err = a.client(p); err != nil {
+		return err
+	}
 	if err := s.begin(ctx, name); err != nil {
 		return err
 	}
@@ -80,15 +84,19 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 
 // chatSession is one running chat.
 type chatSession struct {
-	app     *app
-	m       *client.Messenger
-	peer    string
+	app *app
+	m   *client.Messenger
+	// receipts tells senders what was read. It gives up soon: a receipt is not worth waiting for.
+	receipts *client.Client
+	peer     string
+	// console is nil until the chat has begun.
 	console console
 
 	mu sync.Mutex
 	// shown holds the ids of messages that are already on the screen.
 	shown map[string]bool
-	lost  bool
+	// told holds what was said of the connection since it was last in order.
+	told map[string]bool
 }
 
 // begin finds the other user and shows the latest messages of the conversation.
@@ -102,7 +110,7 @@ func (s *chatSession) begin(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	s.app.note("Talking to %s. Ctrl-D ends the chat; `sealpost keys verify %s` shows your safety number.", printable(s.peer), printable(s.peer))
+	s.app.note("Talking to %s. Ctrl-D ends the chat; `sealpost keys verify %s` shows your safety number.", shownName(s.peer), shownName(s.peer))
 	for _, in := range past {
 		s.app.say("%s  %s", in.Timestamp.Local().Format("15:04"), line(in, s.m.Username))
 		s.shown[in.MessageID] = true
@@ -122,29 +130,49 @@ func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
 	case fromPeer || concerns(in.Message, s.peer, s.m.Username):
 		s.console.println(in.Timestamp.Local().Format("15:04") + "  " + line(in, s.m.Username))
 	case !strings.EqualFold(in.Sender, s.m.Username):
-		s.console.println("(new message from " + printable(in.Sender) + ")")
+		s.console.println("(new message from " + shownName(in.Sender) + ")")
 	}
 	if fromPeer && in.IsUnread {
-		// A receipt that fails now is not worth stopping for.
-		if err := s.m.MarkRead(ctx, in.MessageID); err != nil && ctx.Err() != nil {
+		if err := s.receipts.MarkRead(ctx, in.MessageID); err != nil && ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
 	return nil
 }
 
-// connection reports, once per change, that the connection is lost or back.
+// connection says, once per change, that the connection is lost or back, and what is seen of it.
 func (s *chatSession) connection(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if lost := err != nil; lost != s.lost && s.console != nil {
-		s.lost = lost
-		if lost {
-			s.console.println("(connection lost, trying again …)")
-		} else {
-			s.console.println("(connected again)")
-		}
+	text := "(connected again)"
+	if err != nil {
+		text = "(" + seen(err) + ", trying again …)"
 	}
+	switch {
+	case s.told[text], err == nil && len(s.told) == 0:
+		return
+	case err == nil:
+		clear(s.told)
+	default:
+		s.told[text] = true
+	}
+	if s.console == nil {
+		s.app.note("%s", text)
+		return
+	}
+	s.console.println(text)
+}
+
+// seen says in a few words why a request is repeated.
+func seen(err error) string {
+	var answered *api.Error
+	switch {
+	case errors.Is(err, client.ErrNoConnection):
+		return "connection lost"
+	case errors.As(err, &answered):
+		return "the server answered: " + because(err)
+	}
+	return because(err)
 }
 
 // sendLines sends each input line, in order, until the input ends. The user can type while a line waits for its acknowledgement.

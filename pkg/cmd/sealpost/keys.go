@@ -53,8 +53,8 @@ func (a *app) showKey(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	a.say("%s, key version %d, since %s\nfingerprint %s\n%s", printable(key.Username), key.Version,
-		key.UpdatedAt.Local().Format("2006-01-02 15:04"), printable(key.Fingerprint), printable(key.PublicKey))
+	a.say("%s, key version %d, since %s\nfingerprint %s\n%s", shownName(key.Username), key.Version,
+		key.UpdatedAt.Local().Format("2006-01-02 15:04"), oneLine(key.Fingerprint), printable(key.PublicKey))
 	return nil
 }
 
@@ -72,7 +72,8 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	keys, err := keyfile.Load(p.path(keyFile), passphrase)
+	forms := keyPassphrases(passphrase)
+	keys, err := keyfile.Load(p.path(keyFile), forms...)
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 		a.note("going on with the key of an earlier rotation, of which it is not known whether the server has it …")
 	}
 	version, err := m.RotateKey(cmd.Context(), a.keyBits, func(r *keyfile.Ring) error {
-		return keyfile.Save(p.path(keyFile), passphrase, r, a.workFactor)
+		return keyfile.Save(p.path(keyFile), forms[0], r, a.workFactor)
 	})
 	if err != nil {
 		a.note("All your keys are kept, the new one, too. To finish, run `sealpost keys rotate` again.")
@@ -111,7 +112,7 @@ func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
 	if err != nil && !errors.As(err, &changed) {
 		return err
 	}
-	other := printable(found.Username)
+	other := shownName(found.Username)
 	number, err := envelope.SafetyNumber(p.Username, &m.Keys.Current().Private.PublicKey, found.Username, public)
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ func explain(err error) string {
 
 func because(err error) string {
 	var answered *api.Error
+	var broken *client.PathError
 	var changed *client.KeyChangedError
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -92,21 +93,23 @@ func because(err error) string {
 		return "the session has ended: log in again with `sealpost login`"
 	case errors.As(err, &changed):
 		return keyWarning(changed)
-	case errors.As(err, &answered) && answered.Code == "":
-		return fmt.Sprintf("something between here and the server answered with status %d", answered.Status)
+	case errors.As(err, &broken) && broken.Server != "":
+		return oneLine(fmt.Sprintf("%s: use --server %s", broken, broken.Server))
+	case errors.As(err, &broken):
+		return oneLine(broken.Error())
 	case errors.As(err, &answered):
-		return printable(answered.Message)
+		return oneLine(answered.Message)
 	}
-	return err.Error()
+	return printable(err.Error())
 }
 
 func keyWarning(e *client.KeyChangedError) string {
-	name := printable(e.Username)
+	name := shownName(e.Username)
 	return strings.Join([]string{
 		"WARNING: THE KEY OF " + strings.ToUpper(name) + " HAS CHANGED.",
 		"Either " + name + " has a new key, or somebody is trying to read your messages. Nothing was sent.",
-		"  known key:   " + printable(e.Pinned),
-		"  offered key: " + printable(e.Offered),
+		"  known key:   " + oneLine(e.Pinned),
+		"  offered key: " + oneLine(e.Offered),
 		"Compare safety numbers with " + name + " by another way, with `sealpost keys verify " + name + "` on both sides.",
 		"If they agree, accept the new key with `sealpost keys verify " + name + " --accept`.",
 	}, "\n")

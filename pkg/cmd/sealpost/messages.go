@@ -21,12 +21,13 @@ func (a *app) sendCommand() *cobra.Command {
 	text := ""
 	cmd := &cobra.Command{
 		Use: "send USER...", Short: "send one message", Args: args(1, -1, "one name or more"),
-		Long: "Sends one message, given with -m or on standard input, to one user or more.",
+		Long: `Sends one message, given on standard input or with -m, to one user or more. Others on this machine can see the text of -m
+in the list of its processes (ps), and your shell may keep it. They cannot see what is read from standard input.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.send(cmd, names, text, cmd.Flags().Changed("message"))
 		},
 	}
-	cmd.Flags().StringVarP(&text, "message", "m", "", "the text; without it, standard input is read to its end")
+	cmd.Flags().StringVarP(&text, "message", "m", "", "the text, which other users of this machine can see (ps); without it, standard input is read to its end")
 	return cmd
 }
 
@@ -48,7 +49,7 @@ func (a *app) send(cmd *cobra.Command, names []string, text string, given bool) 
 	if err != nil {
 		return err
 	}
-	a.say("sent %s", printable(answer.MessageID))
+	a.say("sent %s", oneLine(answer.MessageID))
 	return nil
 }
 
@@ -111,18 +112,18 @@ func concerns(message api.Message, other, me string) bool {
 
 // line formats a message as one line.
 func line(in client.Incoming, me string) string {
-	from := printable(in.Sender)
+	from := shownName(in.Sender)
 	var others []string
 	for _, name := range in.Recipients {
 		if !strings.EqualFold(name, me) && !strings.EqualFold(name, in.Sender) {
-			others = append(others, printable(name))
+			others = append(others, shownName(name))
 		}
 	}
 	if len(others) > 0 {
 		from += " to " + strings.Join(others, ", ")
 	}
 	if in.Fault != nil {
-		return fmt.Sprintf("%s: [%s]", from, in.Fault)
+		return fmt.Sprintf("%s: [%s]", from, oneLine(in.Fault.Error()))
 	}
 	return from + ": " + oneLine(string(in.Plaintext))
 }

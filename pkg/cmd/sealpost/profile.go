@@ -48,6 +48,14 @@ type profile struct {
 
 func (p *profile) path(name string) string { return filepath.Join(p.dir, name) }
 
+// use takes over a new session. The server may write the name in other cases, and in no other way.
+func (p *profile) use(s api.SessionResponse) {
+	p.Token = s.Token
+	if api.ValidUsername(s.Username) && strings.EqualFold(s.Username, p.Username) {
+		p.Username = s.Username
+	}
+}
+
 func (p *profile) save() error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
@@ -97,20 +105,51 @@ func (a *app) newProfile(username string) (*profile, error) {
 	if !api.ValidUsername(username) {
 		return nil, usagef("%q cannot be a username: 3 to 30 letters, digits and underscores", username)
 	}
-	server := a.server
-	if server == "" {
-		server = defaultServer
-	}
-	u, err := url.Parse(server)
-	if err != nil || u.Host == "" {
-		return nil, usagef("%q is not the address of a server, such as %s", server, defaultServer)
+	u, err := parseServer(cmp.Or(a.server, defaultServer))
+	if err != nil {
+		return nil, err
 	}
 	home, err := a.homeDir()
 	if err != nil {
 		return nil, err
 	}
 	place := strings.NewReplacer(":", "_", "/", "_").Replace(u.Host)
-	return &profile{dir: filepath.Join(home, place, strings.ToLower(username)), Server: server, Username: username}, nil
+	p := &profile{dir: filepath.Join(home, place, strings.ToLower(username)), Server: u.String(), Username: username}
+	if exists(p.path(profileFile)) {
+		return p, nil
+	}
+	if all, err := a.profiles(); err == nil { // else the profile that cannot be read is another one
+		for _, old := range all {
+			if sameServer(old.Server, p.Server) && strings.EqualFold(old.Username, username) {
+				p.dir = old.dir // its place is named for the server as it was written then
+			}
+		}
+	}
+	return p, nil
+}
+
+// parseServer parses the address of a server and writes it in one way, whatever way it was given in: the cases of its scheme and host,
+// the port that goes without saying, and a slash at its end make no difference (RFC 3986, section 6.2).
+func parseServer(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return nil, usagef("%q is not the address of a server, such as %s", address, defaultServer)
+	}
+	u.Host = strings.ToLower(u.Host)
+	if port := u.Port(); port == "" || port == usualPorts[u.Scheme] {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return u, nil
+}
+
+var usualPorts = map[string]string{"http": "80", "https": "443"}
+
+// sameServer reports whether two addresses are of one server.
+func sameServer(one, other string) bool {
+	a, err := parseServer(one)
+	b, fault := parseServer(other)
+	return err == nil && fault == nil && a.String() == b.String()
 }
 
 // open finds the profile to use: that of --user, or the only one.
@@ -122,7 +161,7 @@ func (a *app) open() (*profile, error) {
 	var fit []*profile
 	var names []string
 	for _, p := range all {
-		if a.user != "" && !strings.EqualFold(p.Username, a.user) || a.server != "" && p.Server != a.server {
+		if a.user != "" && !strings.EqualFold(p.Username, a.user) || a.server != "" && !sameServer(p.Server, a.server) {
 			continue
 		}
 		fit, names = append(fit, p), append(names, p.Username+" on "+p.Server)
@@ -195,7 +234,7 @@ func (a *app) messenger(options ...client.Option) (*profile, *client.Messenger, 
 	if err != nil {
 		return nil, nil, err
 	}
-	file, keys, err := keyfile.Open(p.path(keyFile), passphrase)
+	file, keys, err := keyfile.Open(p.path(keyFile), keyPassphrases(passphrase)...)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("the keys of %s are not on this machine: copy %s from the one they are on", p.Username, p.path(keyFile))
 	}

@@ -25,9 +25,11 @@ keys are kept: run it again, with the same password, to finish.`,
 // registration is one run of register.
 type registration struct {
 	*app
-	p                    *profile
-	password, passphrase string
-	ring                 *keyfile.Ring
+	p        *profile
+	password string
+	// passphrases are the forms of the passphrase of the keys; new keys get the first.
+	passphrases []string
+	ring        *keyfile.Ring
 	// made is what this run has added to the machine, in order. If the name turns out to be taken, exactly that is removed.
 	made []string
 }
@@ -69,15 +71,16 @@ func (r *registration) ask(begun bool) (err error) {
 	} else {
 		r.password, err = r.newPassword()
 	}
-	r.passphrase = r.password
+	passphrase := r.password
 	if err == nil && r.passphraseGiven() {
-		r.passphrase, err = r.app.passphrase("")
+		passphrase, err = r.app.passphrase("")
 	}
+	r.passphrases = keyPassphrases(passphrase)
 	return err
 }
 
 func (r *registration) loadKeys() (err error) {
-	r.ring, err = keyfile.Load(r.p.path(keyFile), r.passphrase)
+	r.ring, err = keyfile.Load(r.p.path(keyFile), r.passphrases...)
 	if errors.Is(err, keyfile.ErrWrongPassphrase) {
 		return fmt.Errorf("%w: the keys in %s were made with another one", err, r.p.path(keyFile))
 	}
@@ -102,7 +105,7 @@ func (r *registration) makeKeys() error {
 		}
 	}
 	r.made = append(r.made, r.p.path(keyFile))
-	if err := keyfile.Save(r.p.path(keyFile), r.passphrase, r.ring, r.workFactor); err != nil {
+	if err := keyfile.Save(r.p.path(keyFile), r.passphrases[0], r.ring, r.workFactor); err != nil {
 		return r.discard(err)
 	}
 	return nil
@@ -134,7 +137,7 @@ func (r *registration) open(ctx context.Context) error {
 	default:
 		return r.discard(err)
 	}
-	r.p.Token, r.p.Username = session.Token, session.Username
+	r.p.use(session)
 	if err := r.p.save(); err != nil {
 		return err
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -25,23 +27,37 @@ func page(status int) func(http.ResponseWriter) {
 	}
 }
 
-// lostAnswers are the ways in which an answer gets lost.
-var lostAnswers = map[string]func(w http.ResponseWriter){
-	"502":              page(502),
-	"503":              page(503),
-	"504":              page(504),
-	"520":              page(520),
-	"a page":           page(200),
-	"a cut connection": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
-	"another's 409":    page(409),
-	"another's 429":    func(w http.ResponseWriter) { reply(w, 429, map[string]string{"message": "slow down"}) },
-	"our own 503":      func(w http.ResponseWriter) { refuse(w, 503, api.CodeUnavailable, "not now") },
+func cutConnection(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+
+// redirect answers as a proxy that has its clients use another address.
+func redirect(to string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusMovedPermanently)
+	}
 }
+
+// lostAnswers are the ways in which an answer gets lost.
+var lostAnswers = func() map[string]func(w http.ResponseWriter) {
+	answers := map[string]func(w http.ResponseWriter){
+		"a page":           page(200),
+		"half an answer":   func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"token":"t","userna`) },
+		"a cut connection": cutConnection,
+		"a redirect":       redirect("https://elsewhere.example/"),
+		"another's 429":    func(w http.ResponseWriter) { reply(w, 429, map[string]string{"message": "slow down"}) },
+		"our own 503":      func(w http.ResponseWriter) { refuse(w, 503, api.CodeUnavailable, "not now") },
+	}
+	for _, status := range []int{400, 401, 403, 404, 407, 408, 409, 500, 502, 503, 504, 511, 520, 521, 522, 523, 524} {
+		answers[strconv.Itoa(status)] = page(status)
+	}
+	return answers
+}()
 
 func TestARegistrationWhoseAnswerIsLostIsFinishedByRegisterOrLogin(t *testing.T) {
 	for name, answer := range lostAnswers {
 		for _, finish := range []string{"register", "login"} {
 			t.Run(name+", then "+finish, func(t *testing.T) {
+				t.Parallel()
 				h := newFakeServer(t)
 				m := newMachine(t, h)
 				h.fail(registerPath, fault{answer: answer})
@@ -50,13 +66,30 @@ func TestARegistrationWhoseAnswerIsLostIsFinishedByRegisterOrLogin(t *testing.T)
 				require.Contains(t, out, "it is not known whether the server has done it")
 				require.Contains(t, out, "sealpost register Alice")
 				h.write("alice", 1, "are you there?")
+				kept := m.ring("alice")
 				h.heal()
 				require.NotContains(t, m.mustRun(finish, "Alice"), "WARNING")
 				require.Contains(t, m.mustRun("--user", "alice", "history"), "Bob: are you there?")
 				require.True(t, h.isOpen(m.token("alice")))
+				require.True(t, kept.Current().Private.Equal(m.ring("alice").Current().Private))
 			})
 		}
 	}
+}
+
+// TestAnAddressThatRedirectsIsSaidToBeWrong, with the one that is right: nothing is sent there unasked.
+func TestAnAddressThatRedirectsIsSaidToBeWrong(t *testing.T) {
+	h := newFakeServer(t)
+	m := newMachine(t, h)
+	h.fail(registerPath, fault{lost: true, answer: redirect("https://mail.example/api/auth/register")})
+	out, status := m.run("register", "Alice")
+	require.Equal(t, exitFailure, status)
+	require.Contains(t, out, "the server's address seems to be https://mail.example: use --server https://mail.example\n")
+	h.fail("/api/auth/login", fault{answer: redirect("http://portal.example/login?next=here")})
+	out, status = m.run("login", "Alice")
+	require.Equal(t, exitFailure, status)
+	require.Contains(t, out, "something between here and the server redirects to http://portal.example")
+	require.NotContains(t, out, "next=here")
 }
 
 func TestARegistrationThatNeverArrivedIsMadeByTheNext(t *testing.T) {

@@ -129,15 +129,19 @@ func tellServer(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // messageServer is a fakeServer that takes and delivers messages as well.
-type messageServer struct{ *fakeServer }
+type messageServer struct {
+	*fakeServer
+	// sent holds the ids of messages, by the ids that their senders gave them.
+	sent map[string]string
+}
 
 func newMessageServer(t *testing.T) *messageServer {
 	started, mux := startServer(t)
-	h := &messageServer{started}
+	h := &messageServer{started, map[string]string{}}
 	mux.HandleFunc("POST /api/messages/send", h.send)
 	mux.HandleFunc("GET /api/messages/poll", h.poll)
 	mux.HandleFunc("GET /api/messages/history", h.history)
-	mux.HandleFunc("POST /api/messages/{id}/read", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, api.MessageResponse{}) })
+	mux.HandleFunc("POST /api/messages/{id}/read", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, api.MessageResponse{Message: "read"}) })
 	return h
 }
 
@@ -149,6 +153,10 @@ func (h *messageServer) send(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := read[api.SendRequest](r)
+	if id := h.sent[q.ClientMessageID]; id != "" {
+		reply(w, 200, api.SendResponse{Message: "sent", MessageID: id, Duplicate: true})
+		return
+	}
 	m := api.Message{
 		MessageID: fmt.Sprintf("m%d-%d", len(h.sessions), len(who.inbox)), Sender: who.name, EncryptedContent: q.EncryptedContent, IV: q.IV,
 		ClientMessageID: q.ClientMessageID, Timestamp: api.At(time.Now()),
@@ -166,15 +174,19 @@ func (h *messageServer) send(w http.ResponseWriter, r *http.Request) {
 		m.RecipientKeys, m.Seq, m.IsUnread = map[string]string{name: key}, int64(len(to.inbox)+1), to != who
 		to.inbox = append(to.inbox, m)
 	}
+	h.sent[q.ClientMessageID] = m.MessageID
 	reply(w, 201, api.SendResponse{Message: "sent", MessageID: m.MessageID, Timestamp: m.Timestamp})
 }
 
-// poll answers at once with what is there.
+// poll answers with what is there, if need be after a moment.
 func (h *messageServer) poll(w http.ResponseWriter, r *http.Request) {
+	after, _ := strconv.Atoi(strings.TrimPrefix(r.FormValue("after"), "h."))
+	for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end) && h.waiting(r, after); {
+		<-time.After(5 * time.Millisecond)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
-		after, _ := strconv.Atoi(strings.TrimPrefix(r.FormValue("after"), "h."))
 		answer := api.PollResponse{Type: api.PollTimeout, Messages: who.inbox[after:], Cursor: fmt.Sprint("h.", len(who.inbox))}
 		if len(answer.Messages) > 0 {
 			answer.Type = api.PollMessages
@@ -183,12 +195,20 @@ func (h *messageServer) poll(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// waiting reports whether a poll's caller has nothing to receive yet.
+func (h *messageServer) waiting(r *http.Request, after int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	who := h.session(r)
+	return who != nil && len(who.inbox) <= after && r.Context().Err() == nil
+}
+
 func (h *messageServer) history(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
 		newest := slices.Clone(who.inbox)
 		slices.Reverse(newest)
-		reply(w, 200, api.HistoryResponse{Messages: newest})
+		reply(w, 200, api.HistoryResponse{Messages: append([]api.Message{}, newest...)})
 	}
 }

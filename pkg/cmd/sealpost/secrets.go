@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+	"golang.org/x/text/secure/precis"
 )
 
 // password asks for the account's password.
@@ -47,6 +48,17 @@ func (a *app) secret(prompt, file, variable string) (string, error) {
 	text, err := term.ReadPassword(int(in.Fd()))
 	_, _ = fmt.Fprintln(a.err)
 	return string(text), err
+}
+
+// keyPassphrases returns the forms of a typed passphrase that may open a key file; a new file gets the first. That is the one of RFC
+// 8265 (OpaqueString): machines send the same key strokes composed or decomposed. The others are the text as it was typed, for files
+// of before, and for texts that the RFC refuses.
+func keyPassphrases(typed string) []string {
+	prepared, err := precis.OpaqueString.String(typed)
+	if err != nil || prepared == typed {
+		return []string{typed}
+	}
+	return []string{prepared, typed}
 }
 
 // newPassword asks for a password, twice if on the terminal.

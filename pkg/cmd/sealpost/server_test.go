@@ -186,9 +186,14 @@ func (h *fakeServer) login(w http.ResponseWriter, r *http.Request) {
 	h.open(w, 200, who)
 }
 
+// session returns whose session a request is of; nil if there is none.
+func (h *fakeServer) session(r *http.Request) *member {
+	return h.sessions[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+}
+
 // caller returns who makes a request. It answers a request without a session.
 func (h *fakeServer) caller(w http.ResponseWriter, r *http.Request) *member {
-	who := h.sessions[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+	who := h.session(r)
 	if who == nil {
 		refuse(w, 401, api.CodeTokenRevoked, "the token was revoked")
 	}
@@ -245,7 +250,7 @@ func (h *fakeServer) history(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
-		reply(w, 200, api.HistoryResponse{Messages: who.inbox})
+		reply(w, 200, api.HistoryResponse{Messages: append([]api.Message{}, who.inbox...)})
 	}
 }
 
@@ -336,7 +341,7 @@ func (m *machine) path(name, file string) string {
 }
 
 func (m *machine) ring(name string) *keyfile.Ring {
-	ring, err := keyfile.Load(m.path(name, keyFile), m.password)
+	ring, err := keyfile.Load(m.path(name, keyFile), keyPassphrases(m.password)...)
 	require.NoError(m.t, err)
 	return ring
 }

@@ -80,11 +80,17 @@ func TestAFailedLoginKeepsTheSession(t *testing.T) {
 	h := newFakeServer(t)
 	m := newMachine(t, h)
 	m.mustRun("register", "Alice")
-	session := m.token("alice")
-	h.fail("/api/auth/login", fault{answer: page(502)})
-	_, status := m.run("login")
-	require.Equal(t, exitFailure, status)
-	require.Equal(t, session, m.token("alice"))
+	session, kept := m.token("alice"), m.ring("alice")
+	for name, answer := range lostAnswers {
+		h.fail("/api/auth/login", fault{answer: answer})
+		_, status := m.run("login")
+		require.Equal(t, exitFailure, status, name)
+		require.Equal(t, session, m.token("alice"), name)
+	}
+	h.heal()
+	m.mustRun("login")
+	require.NotEqual(t, session, m.token("alice"))
+	require.True(t, kept.Current().Private.Equal(m.ring("alice").Current().Private))
 }
 
 func TestNoKeyIsLostWhereTwoRotateSideBySide(t *testing.T) {
