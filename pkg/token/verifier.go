@@ -98,6 +98,9 @@ type signedBy struct {
 }
 
 func (v *Verifier) key(t *jwt.Token) (signedBy, error) {
+	if err := checkHeader(t); err != nil {
+		return signedBy{}, err
+	}
 	kid, ok := t.Header["kid"].(string)
 	if !ok {
 		return signedBy{}, errors.New("no kid")

@@ -42,6 +42,7 @@ const (
 // Sessions keeps delivery cursors. See store.Sessions.
 type Sessions interface {
 	OpenSession(ctx context.Context, username, sessionID string, expiresAt time.Time) error
+	SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error)
 }
 
 // Revocations refuses tokens. See revocation.Mirror.
@@ -69,6 +70,8 @@ type Service struct {
 type Session struct {
 	Token    string
 	Identity token.Identity
+	// Begin is where the session's polls begin if its client keeps no cursor; nil if that is not known.
+	Begin *store.SessionCursor
 }
 
 // Profile returns the caller's account.
@@ -127,24 +130,38 @@ func (s *Service) issue(username string, generation int64) (Session, error) {
 	return Session{Token: raw, Identity: id}, err
 }
 
-func (s *Service) openSession(ctx context.Context, session Session) error {
+func (s *Service) openSession(ctx context.Context, session *Session) error {
 	id := session.Identity
 	if err := s.Sessions.OpenSession(ctx, id.Subject, id.SessionID, id.ExpiresAt.Add(token.Leeway+clockSkew)); err != nil {
 		return fmt.Errorf("open a session: %w", err)
 	}
+	begin, err := s.Sessions.SessionCursor(ctx, id.Subject, id.SessionID)
+	if err != nil {
+		s.Log.InfoContext(ctx, "the first answer to a client without a cursor is not confirmed", "error", err.Error())
+		return nil
+	}
+	session.Begin = &begin
 	return nil
 }
 
-// checkNewPassword checks a password that a user wants to set.
+// checkNewPassword checks a password that a user wants to set. Its length is counted as it was sent. Normalization may make it
+// shorter, but at least half of the minimum must remain: three wide spaces are nine bytes, and no password.
 func (s *Service) checkNewPassword(field, text string) error {
+	least := (s.MinPasswordBytes + 1) / 2
 	switch {
 	case len(text) < s.MinPasswordBytes:
-		e := api.InvalidField(field, fmt.Sprintf("must be at least %d bytes long", s.MinPasswordBytes))
-		e.Code = api.CodeWeakPassword
-		e.Field = field
-		return e
+		return weakPassword(field, fmt.Sprintf("must be at least %d bytes long", s.MinPasswordBytes))
+	case len(password.Normalized(text)) < least:
+		return weakPassword(field, fmt.Sprintf("must be at least %d bytes long after Unicode normalization", least))
 	case len(text) > api.MaxPasswordBytes:
 		return api.InvalidField(field, fmt.Sprintf("must be at most %d bytes long", api.MaxPasswordBytes))
 	}
 	return nil
+}
+
+func weakPassword(field, fault string) *api.Error {
+	e := api.InvalidField(field, fault)
+	e.Code = api.CodeWeakPassword
+	e.Field = field
+	return e
 }

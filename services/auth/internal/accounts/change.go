@@ -40,7 +40,7 @@ func (s *Service) changePassword(ctx context.Context, caller token.Identity, r a
 	if err != nil {
 		return Session{}, err
 	}
-	if err := s.openSession(ctx, session); err != nil {
+	if err := s.openSession(ctx, &session); err != nil {
 		// As at registration: the password is changed, and the new token works without a session.
 		s.Log.WarnContext(ctx, "session not opened after a password change", "error", err.Error())
 	}

@@ -24,11 +24,11 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	case r.Password == "":
 		return Session{}, api.MissingField("password")
 	}
-	account, weak, err := s.authenticate(ctx, r.Username, r.Password)
+	account, outdated, err := s.authenticate(ctx, r.Username, r.Password)
 	if err != nil {
 		return Session{}, err
 	}
-	if weak {
+	if outdated {
 		s.strengthen(ctx, account, r.Password)
 	}
 	if err := s.repeatRevocation(ctx, account); err != nil {
@@ -38,7 +38,7 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	if err != nil {
 		return Session{}, err
 	}
-	if err := s.openSession(ctx, session); err != nil {
+	if err := s.openSession(ctx, &session); err != nil {
 		return Session{}, err
 	}
 	if err := s.Accounts.RecordLogin(ctx, session.Identity.Subject, s.Now().UTC()); err != nil {
@@ -47,8 +47,8 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	return session, nil
 }
 
-// authenticate finds the account with this name and password, and whether its hash is weaker than a new one would be.
-func (s *Service) authenticate(ctx context.Context, username, password string) (account store.Account, weak bool, err error) {
+// authenticate finds the account with this name and password, and whether its hash is outdated: see password.Hasher.Verify.
+func (s *Service) authenticate(ctx context.Context, username, password string) (account store.Account, outdated bool, err error) {
 	if !api.ValidUsername(username) {
 		// The pattern is public, so an early answer reveals nothing; and the name must not reach a query.
 		return store.Account{}, false, ErrInvalidCredentials
@@ -63,21 +63,22 @@ func (s *Service) authenticate(ctx context.Context, username, password string) (
 	if err != nil {
 		return store.Account{}, false, err
 	}
-	match, weak, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
+	match, outdated, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
 	if err == nil && !match {
 		err = ErrInvalidCredentials
 	}
-	return account, weak, err
+	return account, outdated, err
 }
 
-// strengthen stores a hash at the current cost. The login succeeds even if that fails or the password has changed meanwhile.
+// strengthen stores a hash of the normalized password at the current cost. The login succeeds even if that fails or the password has
+// changed meanwhile.
 func (s *Service) strengthen(ctx context.Context, account store.Account, password string) {
 	hash, err := s.Passwords.Hash(ctx, password)
 	if err == nil {
 		err = s.Accounts.ReplaceHash(ctx, store.Canonical(account.Username), account.PasswordHash, hash)
 	}
 	if err != nil {
-		s.Log.InfoContext(ctx, "password hash not replaced by a stronger one", "error", err.Error())
+		s.Log.InfoContext(ctx, "outdated password hash not replaced", "error", err.Error())
 		return
 	}
 	s.Metrics.strengthened.Inc()

@@ -39,7 +39,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"kind", "outcome"}),
 		strengthened: f.NewCounter(prometheus.CounterOpts{
 			Name: "sealpost_auth_password_hashes_strengthened_total",
-			Help: "Stored hashes that a login replaced, because hashes cost more now.",
+			Help: "Stored hashes that a login replaced, because hashes cost more now or they were not of the normalized password.",
 		}),
 	}
 	// Create the series at the start, so that the first event is seen as an increase.

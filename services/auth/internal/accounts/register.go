@@ -44,7 +44,7 @@ func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session,
 	}
 	ctx, cancel := settling(ctx)
 	defer cancel()
-	if err := s.openSession(ctx, session); err != nil {
+	if err := s.openSession(ctx, &session); err != nil {
 		// The account exists: an error now would be wrong, and the next try would find the name taken. A session that is not known
 		// starts at the account's furthest cursor, which is the beginning.
 		s.Log.WarnContext(ctx, "first session not opened", "error", err.Error())

@@ -99,6 +99,7 @@ func (a *API) register(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	setCookie(c, session)
 	c.JSON(http.StatusCreated, answer("account created", session))
 	return nil
 }
@@ -115,6 +116,7 @@ func (a *API) login(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	setCookie(c, session)
 	c.JSON(http.StatusOK, answer("logged in", session))
 	return nil
 }
@@ -134,8 +136,16 @@ func (a *API) changePassword(c *gin.Context) error {
 	}
 	changed := answer("password changed; all other sessions have ended", session)
 	changed.Username = ""
+	setCookie(c, session)
 	c.JSON(http.StatusOK, changed)
 	return nil
+}
+
+// setCookie shows a client that keeps no cursor where its session begins: see api.ReadCookie.
+func setCookie(c *gin.Context, s accounts.Session) {
+	if s.Begin != nil {
+		c.Header("Set-Cookie", api.ReadCookie{Session: s.Identity.SessionID, Epoch: s.Begin.Epoch, Position: s.Begin.Position}.String())
+	}
 }
 
 func answer(message string, s accounts.Session) api.SessionResponse {

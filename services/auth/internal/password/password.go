@@ -1,4 +1,4 @@
-// Package password hashes and compares passwords with Argon2id. It bounds concurrent hashes to what the machine has room for.
+// Package password normalizes passwords, and hashes and compares them with Argon2id. It bounds concurrent hashes to what the machine has room for.
 package password
 
 import (
@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,29 +55,48 @@ func New(cfg Config) (*Hasher, error) {
 	return h, nil
 }
 
-// Hash returns the hash of a password in the PHC string format. Its errors wrap ErrAtCapacity or the context's.
+// Hash returns the hash of a password's normalized form in the PHC string format. Its errors wrap ErrAtCapacity or the context's.
 func (h *Hasher) Hash(ctx context.Context, password string) (encoded string, err error) {
-	err = h.work(ctx, func() { encoded = compute(h.params, password, randomBytes(saltBytes)).encode() })
+	password = Normalized(password)
+	err = h.work(ctx, func() {
+		defer h.timed()()
+		encoded = compute(h.params, password, randomBytes(saltBytes)).encode()
+	})
 	return encoded, err
 }
 
-// Verify reports whether the password matches the hash, and whether the hash is weaker than a new one would be. Its errors wrap
-// ErrMalformed, ErrAtCapacity or the context's.
-func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, weak bool, err error) {
+// Verify reports whether the password matches the hash, in its normalized form or as it is, and whether the hash is outdated: weaker
+// than a new one would be, or not of the normalized form. Its errors wrap ErrMalformed, ErrAtCapacity or the context's.
+func (h *Hasher) Verify(ctx context.Context, password, encoded string) (match, outdated bool, err error) {
 	d, err := decode(encoded)
 	if err != nil {
 		return false, false, err
 	}
-	err = h.work(ctx, func() { match = d.matches(password) })
-	return match, d.weakerThan(h.params), err
+	matched := -1
+	err = h.work(ctx, func() { matched = h.firstMatch(d, spellings(password)) })
+	return matched >= 0, matched > 0 || d.weakerThan(h.params), err
 }
 
-// VerifyDummy takes as long as a Verify with a wrong password.
+// VerifyDummy takes as long as a Verify with a wrong password: it computes as many hashes.
 func (h *Hasher) VerifyDummy(ctx context.Context, password string) error {
-	return h.work(ctx, func() { h.nobodys.matches(password) })
+	return h.work(ctx, func() { h.firstMatch(h.nobodys, spellings(password)) })
 }
 
-// work runs f when a worker is free.
+// firstMatch returns the index of the first text that matches, or -1. It computes a hash for each text until then.
+func (h *Hasher) firstMatch(d digest, texts []string) int {
+	return slices.IndexFunc(texts, func(text string) bool {
+		defer h.timed()()
+		return d.matches(text)
+	})
+}
+
+// timed measures one hash, from its call to that of what it returns.
+func (h *Hasher) timed() (done func()) {
+	started := time.Now()
+	return func() { h.metrics.hash.Observe(time.Since(started).Seconds()) }
+}
+
+// work runs f, which computes hashes one after the other, when a worker is free.
 func (h *Hasher) work(ctx context.Context, f func()) error {
 	began := time.Now()
 	h.metrics.waiting.Inc()
@@ -87,10 +107,8 @@ func (h *Hasher) work(ctx context.Context, f func()) error {
 		return fmt.Errorf("wait to hash a password: %w", err)
 	}
 	defer release()
-	started := time.Now()
-	h.metrics.wait.Observe(started.Sub(began).Seconds())
+	h.metrics.wait.Observe(time.Since(began).Seconds())
 	f()
-	h.metrics.hash.Observe(time.Since(started).Seconds())
 	return nil
 }
 
