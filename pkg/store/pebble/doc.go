@@ -42,7 +42,8 @@
 // write to the log or to the list of tables fails, it is unknown what is on the disk: the store has failed, every call returns
 // store.ErrUnavailable from then on, and Failed reports it. The process has to end; the next one recovers from the log as after a power
 // failure. A table that cannot be written is retried: its contents are in the log, and writes wait if that grows too large. A nearly full
-// disk is detected before that: see Options.MinFree. guard.go implements this on Pebble.
+// disk is detected before that: see Options.MinFree. While it is, writes return store.ErrUnavailable, reads go on, and the store recovers on
+// its own. guard.go and disk.go implement this on Pebble.
 //
 // A wrong checksum near the end of a log counts as the result of a power failure: the log ends there. If a process was killed and a bit in
 // the last 32 KiB of its log has changed when the next one starts, everything after it is lost without a report. A store that was closed

@@ -158,35 +158,3 @@ func (s *Store) noteError(operation string, err error) {
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelError, "store operation failed", slog.String("operation", operation), slog.String("error", err.Error()))
 }
-
-// diskInterval is how often the free space is checked. No disk takes MinFree bytes of writes in that time.
-const diskInterval = time.Second
-
-func (s *Store) watchDisk() {
-	tick := time.NewTicker(diskInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			s.checkDisk()
-		case <-s.closed:
-			return
-		}
-	}
-}
-
-func (s *Store) checkDisk() {
-	usage, err := s.fs.GetDiskUsage(s.folder)
-	if err != nil {
-		return // some file systems do not report it
-	}
-	low := usage.AvailBytes < s.minFree
-	if was := s.low.Swap(low); was == low {
-		return
-	}
-	if low {
-		s.log.Error("the disk is nearly full: no writes until there is room", "folder", s.folder, "freeBytes", usage.AvailBytes)
-	} else {
-		s.log.Info("the disk has room again", "folder", s.folder, "freeBytes", usage.AvailBytes)
-	}
-}

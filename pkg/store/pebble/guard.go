@@ -16,7 +16,8 @@ import (
 // the disk stays as it was; nothing is acknowledged (see landed), and Pebble's background work blocks where it would write the list of
 // tables. Pebble itself would panic, holding locks, when it had to end a log that failed.
 //
-// A failed operation on a table is reported after a delay: Pebble retries the table immediately, any number of times.
+// A failed operation on a table is reported after a delay: Pebble retries the table immediately, any number of times. A compaction fails
+// in the same way before it takes the last room of a disk from the log: see roomForCompactions.
 type guard struct {
 	vfs.FS
 	s *Store
@@ -53,15 +54,18 @@ func (g *guard) roleOf(name string) role {
 
 // Create implements vfs.FS.
 func (g *guard) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.Create(name, category) })
+	return g.open(name, category, func() (vfs.File, error) { return g.FS.Create(name, category) })
 }
 
 // ReuseForWrite implements vfs.FS.
 func (g *guard) ReuseForWrite(from, name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open(name, func() (vfs.File, error) { return g.FS.ReuseForWrite(from, name, category) })
+	return g.open(name, category, func() (vfs.File, error) { return g.FS.ReuseForWrite(from, name, category) })
 }
 
-func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, error) {
+// compaction is Pebble's category of tables that replace others. It writes what is in memory to tables of another category.
+const compaction vfs.DiskWriteCategory = "pebble-compaction"
+
+func (g *guard) open(name string, category vfs.DiskWriteCategory, open func() (vfs.File, error)) (vfs.File, error) {
 	of := g.roleOf(name)
 	if g.dead(of) {
 		return deadFile{}, nil
@@ -74,7 +78,7 @@ func (g *guard) open(name string, open func() (vfs.File, error)) (vfs.File, erro
 	if f == nil {
 		return deadFile{}, nil
 	}
-	guarded := &guardedFile{File: f, g: g, of: of}
+	guarded := &guardedFile{File: f, g: g, of: of, compacts: category == compaction}
 	if of == tableRole {
 		return &bufferedFile{guardedFile: guarded, buf: make([]byte, 0, tableBuffer)}, nil
 	}
@@ -130,6 +134,8 @@ type guardedFile struct {
 	vfs.File
 	g  *guard
 	of role
+	// compacts means that the file is written only while there is room for compactions.
+	compacts bool
 }
 
 // do performs an operation, unless the file is dead.
@@ -146,6 +152,11 @@ func (f *guardedFile) Write(p []byte) (n int, err error) {
 	n = len(p)
 	err = f.do(func() (err error) {
 		var done int
+		if f.compacts && !f.g.s.roomForCompactions() {
+			n = 0
+			return errNoRoom
+		}
+		f.g.s.wrote(len(p))
 		if done, err = f.File.Write(p); err != nil && f.of != logRole {
 			n = done
 		}

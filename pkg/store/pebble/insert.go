@@ -19,9 +19,15 @@ import (
 // becomes durable with the sync of the commit, which comes after it in the same log. After a power failure the log is cut off somewhere; a
 // message in it comes after its entries, so they are there too. Readers pass two kinds of entries at once: holes, and entries whose message
 // id is decided already. A slice with such an entry is synced.
+//
+// Readers write holes where a send has failed. They may do so on a nearly full disk, as they would otherwise have to wait for room.
 func (s *Store) InsertEntries(ctx context.Context, entries []store.Entry) (written []bool, err error) {
+	commit := s.commit
+	if !slices.ContainsFunc(entries, func(e store.Entry) bool { return e.Kind != store.Hole }) {
+		commit = s.do
+	}
 	err = s.observed(ctx, "insert_entries", func() error {
-		return s.commit(ctx, false, func(t *turn) error {
+		return commit(ctx, false, func(t *turn) error {
 			return s.bulk(t, func(w *bulk) error {
 				written = make([]bool, len(entries))
 				for i := range entries {

@@ -13,6 +13,7 @@ import (
 
 	engine "github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
@@ -35,7 +36,7 @@ type Options struct {
 	// written data.
 	Memory int64
 	// MinFree is how much disk space must be free for writes, in bytes: 64 MiB by default. Below it all writes except those of Purge are
-	// refused. That leaves space for Pebble's own writes: on a full disk the Store fails for good.
+	// refused, until an eighth more is free. That leaves space for Pebble's own writes: on a full disk the Store fails for good.
 	MinFree uint64
 	// MaxOpenFiles bounds the open tables: by default a quarter of the process's file limit, at least 500 and at most 16,384.
 	MaxOpenFiles int
@@ -45,6 +46,8 @@ type Options struct {
 	// write and for the sync, and whether the store failed it. A failure of Pebble's background work is reported as operation "background",
 	// a time in which writes had to wait for Pebble as "stall".
 	Observe func(ctx context.Context, operation string, took time.Duration, failed bool)
+	// Registry registers the metrics; nil means none.
+	Registry prometheus.Registerer
 	// FS is the file system; the operating system's by default. Tests inject faults with it.
 	FS vfs.FS
 }
@@ -101,8 +104,12 @@ type Store struct {
 	syncs    pendingSyncs
 	underWay chan *pendingSync
 
-	// low is set while the disk is nearly full.
-	low atomic.Bool
+	// low is set while the disk is nearly full: see checkDisk. free is its free space as last checked, unchecked how many bytes were
+	// written since.
+	low       atomic.Bool
+	free      atomic.Uint64
+	unchecked atomic.Int64
+	checking  sync.Mutex
 	// stalled is when writes began to wait for Pebble, 0 while they do not.
 	stalled atomic.Int64
 	notes   notes
@@ -147,6 +154,8 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 		failed: make(chan struct{}), closed: make(chan struct{}),
 	}
 	s.fs = &guard{FS: o.FS, s: s}
+	s.free.Store(unknownFree)
+	s.registerMetrics(o.Registry)
 	options := s.engineOptions(o)
 	options.ReadOnly, options.ErrorIfNotExists = readOnly, readOnly
 	if !readOnly {
@@ -154,8 +163,9 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 			return nil, err
 		}
 	}
-	var err error
-	if s.db, err = engine.Open(folder, options); err != nil {
+	s.checkDisk() // first, to tell why opening takes long: a full disk has no room for what is in the log
+	err := s.openEngine(ctx, options)
+	if err != nil {
 		return nil, err
 	}
 	if err = s.checkSchema(readOnly); err == nil {
@@ -167,10 +177,37 @@ func open(ctx context.Context, folder string, o Options, readOnly bool) (*Store,
 	s.tasks.Go(s.runWriter)
 	s.tasks.Go(s.waitSyncs)
 	if !readOnly {
-		s.checkDisk()
 		s.tasks.Go(s.watchDisk)
 	}
 	return s, nil
+}
+
+// openEngine opens the database. On a disk without room Pebble tries for ever to write what is in the log, and after a fault of the log it
+// blocks; the caller can give up.
+func (s *Store) openEngine(ctx context.Context, options *engine.Options) error {
+	type opened struct {
+		db  *engine.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := engine.Open(s.folder, options)
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		s.db = o.db
+		return errors.Join(o.err, s.Err())
+	case <-s.failed:
+		return s.Err()
+	case <-ctx.Done():
+		go func() {
+			if o := <-done; o.err == nil {
+				_ = o.db.Close() // nobody uses it
+			}
+		}()
+		return ctx.Err()
+	}
 }
 
 var schemaKey = []byte{tableSchema}

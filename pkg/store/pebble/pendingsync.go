@@ -194,9 +194,6 @@ func (s *Store) write(ctx context.Context, operation string, f func(t *turn) err
 	return s.observed(ctx, operation, func() error { return s.commit(ctx, true, f) })
 }
 
-// errFull refuses writes to a nearly full disk.
-var errFull = fmt.Errorf("%w: the disk is nearly full", store.ErrUnavailable)
-
 // commit is write without the observer. synced is the initial value of turn.synced.
 func (s *Store) commit(ctx context.Context, synced bool, f func(t *turn) error) error {
 	if s.low.Load() {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/gin-gonic/gin"
 	"github.com/gofrs/flock"
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +58,11 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
+	return a.run(ctx)
+}
+
+// run serves until ctx ends or the store fails, and then stops.
+func (a *App) run(ctx context.Context) (err error) {
 	failed := make(chan error, 1)
 	go func() { failed <- a.Serve() }()
 	select {
@@ -64,9 +70,9 @@ func Run(ctx context.Context, cfg Config, logs io.Writer) error {
 	case <-a.store.Failed(): // the next process recovers from the log
 		err = a.store.Err()
 	case <-ctx.Done():
-		log.Info("stopping")
+		a.log.Info("stopping")
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.ShutdownTimeout)
 	defer cancel()
 	return errors.Join(err, a.Stop(stopping))
 }
@@ -88,7 +94,9 @@ func NewEpoch(ctx context.Context, cfg Config) (epoch string, err error) {
 // offline makes an App that works on the data folder without serving.
 func offline(cfg Config) *App {
 	log := slog.New(slog.DiscardHandler)
-	return &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), engines: metrics.NewEngines(nil)}
+	return &App{
+		cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: prometheus.NewRegistry(), engines: metrics.NewEngines(nil),
+	}
 }
 
 // App is the whole server.
@@ -100,7 +108,9 @@ type App struct {
 	engines  *metrics.Engines
 	limits   *ratelimit.Metrics
 	store    *pebble.Store
-	mirror   *revocation.Mirror
+	// disk is the store's file system; nil is the operating system's. Tests fill it.
+	disk   vfs.FS
+	mirror *revocation.Mirror
 
 	signingKeys *keyfolder.Folder
 	tokens      *token.Guard
@@ -114,7 +124,12 @@ type App struct {
 
 // New opens the data folder, creates what is missing in it, and binds the ports. Serve answers on them.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
-	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry()}
+	return newOn(ctx, cfg, log, nil)
+}
+
+// newOn is New with a file system for the store.
+func newOn(ctx context.Context, cfg Config, log *slog.Logger, disk vfs.FS) (*App, error) {
+	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry(), disk: disk}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
 		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices, a.startControl,
@@ -165,7 +180,7 @@ func (a *App) openTracing(ctx context.Context) error {
 func (a *App) openStore(ctx context.Context) error {
 	var err error
 	a.store, err = pebble.Open(ctx, a.path(storeFolder), pebble.Options{
-		Memory: a.cfg.StoreMemory, Log: a.log, Observe: a.engines.Of("pebble"),
+		Memory: a.cfg.StoreMemory, Log: a.log, Observe: a.engines.Of("pebble"), Registry: a.registry, FS: a.disk,
 	})
 	if err != nil {
 		return err

@@ -247,6 +247,86 @@ func TestAStoreThatCannotWriteTablesWaits(t *testing.T) {
 	}
 }
 
+// filled returns a store's files, with something in its log, whose disk has no room for tables until free is set.
+func filled(t *testing.T) (fs vfs.FS, one store.Send, free *atomic.Bool) {
+	t.Helper()
+	disk := vfs.NewCrashableMem()
+	s, err := pebble.Open(t.Context(), folder, pebble.Options{Memory: 1 << 20, FS: disk})
+	require.NoError(t, err)
+	one = send("bob", 1)
+	require.NoError(t, put(s, one, true))
+	left := disk.CrashClone(vfs.CrashCloneCfg{})
+	require.NoError(t, s.Close())
+	left.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1, TotalBytes: 10_000})
+	free = &atomic.Bool{}
+	return errorfs.Wrap(left, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if !free.Load() && on(".sst", errorfs.OpCreate)(op) {
+			return syscall.ENOSPC
+		}
+		return nil
+	})), one, free
+}
+
+// TestAStoreThatOpensOnAFullDiskWaitsForRoom: it says so in the log, and its caller can give up.
+func TestAStoreThatOpensOnAFullDiskWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	fs, one, free := filled(t)
+	logged := &logtest.Journal{}
+	options := pebble.Options{Memory: 1 << 20, FS: fs, Log: slog.New(slog.NewTextHandler(logged, nil))}
+	ctx, giveUp := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := pebble.Open(ctx, folder, options)
+		failed <- err
+	}()
+	said := func() bool { return strings.Contains(logged.String(), "no space left") }
+	require.Eventually(t, said, patience, time.Millisecond)
+	require.Contains(t, logged.String(), "the disk is nearly full")
+	giveUp()
+	requireSoon(t, func() {
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	}, "who gives up waits for ever")
+
+	free.Store(true) // the first call lets the folder go once it has opened it
+	var s *pebble.Store
+	require.Eventually(t, func() (ok bool) {
+		var err error
+		s, err = pebble.Open(t.Context(), folder, options)
+		return err == nil
+	}, patience, 10*time.Millisecond)
+	require.True(t, whole(t, s, one), "what was acknowledged")
+	require.NoError(t, s.Close())
+}
+
+// TestAStoreWhoseLogFailsWhileItOpensIsNotWaitedFor: Pebble blocks where it would go on.
+func TestAStoreWhoseLogFailsWhileItOpensIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]func(op errorfs.Op) bool{
+		"a new log":            on(".log", errorfs.OpCreate, errorfs.OpReuseForWrite),
+		"the name of a log":    func(op errorfs.Op) bool { return filepath.Base(op.Path) == folder && op.Kind == errorfs.OpFileSync },
+		"a new list of tables": manifest(errorfs.OpCreate),
+		"the list of tables":   manifest(errorfs.OpFileWrite),
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireSoon(t, func() {
+				_, err := pebble.Open(t.Context(), folder, pebble.Options{
+					Memory: 1 << 20, FS: errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+						if broken(op) {
+							return syscall.ENOSPC
+						}
+						return nil
+					})),
+				})
+				if err == nil || !errors.Is(err, syscall.ENOSPC) && !strings.Contains(err.Error(), syscall.ENOSPC.Error()) {
+					t.Errorf("%v", err)
+				}
+			}, "Open waits for ever")
+		})
+	}
+}
+
 // requireSoon requires that f returns.
 func requireSoon(t *testing.T, f func(), otherwise string) {
 	t.Helper()
