@@ -114,6 +114,14 @@ func (w *world) inject(f Fault, index int) { //nolint:gocyclo,funlen // a table 
 	}
 }
 
+// epoch is the log's epoch, as store.FirstEpochID and NextEpochID name them.
+func (w *world) epoch() string {
+	if w.restored == 0 {
+		return "e1"
+	}
+	return fmt.Sprintf("r%d", w.restored+1)
+}
+
 // restore takes the store back to a backup, as the guide says: everything is stopped meanwhile.
 func (w *world) restore(as time.Time) {
 	for _, n := range w.nodes {
@@ -126,7 +134,7 @@ func (w *world) restore(as time.Time) {
 		as = w.store.data.times[1]
 	}
 	w.store.data = w.store.data.copy(w.store.data.asOf(as))
-	w.store.data.putEpoch(fmt.Sprintf("e%d", w.restored+1))
+	w.store.data.putEpoch(w.epoch())
 	for _, r := range w.devices { // a restore logs everybody out, and they log in again
 		if data := w.store.data; r.kind == bySession {
 			if _, there := data.session(sessionKey(r.user, r.session()), data.last); !there {
@@ -147,7 +155,7 @@ func (w *world) restore(as time.Time) {
 			s.acknowledged = time.Time{}
 		}
 	}
-	w.note("restored as of %s: epoch e%d", as.Sub(w.start), w.restored+1)
+	w.note("restored as of %s: epoch %s", as.Sub(w.start), w.epoch())
 	for place := range w.nodes {
 		w.nodes[place] = w.boot(place)
 	}

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 
 // judge checks what everybody saw against what is promised, epoch by epoch.
 func (w *world) judge() historycheck.Report {
-	last := fmt.Sprintf("@e%d", w.restored+1)
+	last := "@" + w.epoch()
 	check := historycheck.Check
 	if slices.ContainsFunc(w.plan.Faults, func(f Fault) bool { return f.Kind == redisSplit }) {
 		check = historycheck.CheckUnordered // two masters at once: see deploy/decisions/positions.md

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,13 @@ func (n *node) ready() bool {
 	default:
 		return false
 	}
+}
+
+// waitsForRevocations reports whether a node does not serve yet because it has not read the revocations: without Redis none starts.
+func (w *world) waitsForRevocations() bool {
+	return time.Now().Before(w.redisFaultUntil) && slices.ContainsFunc(w.nodes, func(n *node) bool {
+		return n != nil && !n.process.isDead() && !n.leaving && !n.ready()
+	})
 }
 
 // endedLogin keeps using a token after its logout: an unaware client, or one that should not have it.

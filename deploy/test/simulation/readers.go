@@ -301,6 +301,10 @@ func (r *device) follow() (nothing bool) {
 				return nil
 			}
 			rest = left
+			if bytes.HasPrefix(event, []byte("retry: ")) && bytes.Contains(event, []byte("\nevent: cursor\n")) {
+				r.event(string(event))
+				continue
+			}
 			if bytes.HasPrefix(event, []byte(":")) {
 				heartbeats++
 				if most := 3 + int(time.Since(began)/(14*time.Second)); heartbeats == most+3 {
@@ -340,12 +344,12 @@ func (r *device) event(text string) {
 			data = value
 		}
 	}
-	epoch := fmt.Sprintf("e%d", r.w.restored+1)
-	position, _ := strconv.ParseInt(id, 10, 64)
+	epoch, position := parseCursor(id)
 	switch kind {
 	case "reset":
-		r.reset(epoch, "0")
+		r.reset(epoch, id)
 		return
+	case "cursor": // where a stream stands on which there is nothing yet
 	case "skipped":
 		var told struct{ Skipped []int64 }
 		if err := json.Unmarshal([]byte(data), &told); err != nil {
@@ -360,6 +364,9 @@ func (r *device) event(text string) {
 		r.answered(epoch, r.position, position, []api.Message{m}, nil, false)
 	}
 	r.epoch, r.position, r.cursor = epoch, position, id
+	if r.kind == byNumber {
+		r.cursor = strconv.FormatInt(position, 10)
+	}
 }
 
 // rewound is called when the store sets a session back.

@@ -231,6 +231,9 @@ var illRates = []string{rateLost, rateLate, ratePartial, rateFail, rateSlow, rat
 // healthy reports whether nothing that makes a send fail or slow has gone wrong since a time: the store was up, and no process died or
 // paused.
 func (w *world) healthy(since time.Time) bool {
+	if w.waitsForRevocations() {
+		return false
+	}
 	w.statsMu.Lock()
 	ill := w.faultUntil.After(since)
 	w.statsMu.Unlock()

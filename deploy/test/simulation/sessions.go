@@ -20,6 +20,20 @@ func (h *handle) OpenSession(ctx context.Context, user, id string, _ time.Time) 
 	})
 }
 
+func begunKey(user, id, epoch string) string { return sessionKey(user, id+"/"+epoch) }
+
+// BeginEpoch implements store.Sessions.
+func (h *handle) BeginEpoch(ctx context.Context, user, id, epoch string, _ time.Time) error {
+	e := h.e.data
+	return h.write(ctx, "BeginEpoch", id, 1, func(int) { e.putSession(begunKey(user, id, epoch), store.SessionCursor{Epoch: epoch}) })
+}
+
+// BegunEpoch implements store.Sessions.
+func (h *handle) BegunEpoch(ctx context.Context, user, id, epoch string) (begun bool, err error) {
+	err = h.readLast(ctx, "BegunEpoch", id, func(e *data, v version) { _, begun = e.session(begunKey(user, id, epoch), v) })
+	return begun, err
+}
+
 // SessionCursor implements store.Sessions.
 func (h *handle) SessionCursor(ctx context.Context, user, id string) (c store.SessionCursor, err error) {
 	err = h.read(ctx, "SessionCursor", id, func(e *data, v version) {
