@@ -30,6 +30,7 @@ const (
 	CodeUsernameTaken        Code = "username_taken"
 	CodeIdempotencyMismatch  Code = "idempotency_mismatch"
 	CodeStaleKeys            Code = "stale_keys"
+	CodeRequestTimeout       Code = "request_timeout"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRateLimited          Code = "rate_limited"

@@ -83,7 +83,7 @@ func samples() []sample {
 		{"Capacity", api.Capacity{Max: 3, Used: 1, Percent: 33.3}},
 		{"NodeStatus", node},
 		{"MemoryUsage", memory},
-		{"HealthResponse", api.HealthResponse{Status: "ok", Connections: 1, Memory: memory, Uptime: 0.5}},
+		{"HealthResponse", api.HealthResponse{Status: api.Healthy, Connections: 1, Memory: memory, Uptime: 0.5}},
 	}
 }
 

@@ -256,6 +256,9 @@ type MemoryUsage struct {
 	HeapUsed  int64 `json:"heapUsed"`
 }
 
+// Healthy is the status of a HealthResponse, as monitors of earlier servers of this contract expect it.
+const Healthy = "healthy"
+
 // HealthResponse says that a process answers. Uptime is in seconds.
 type HealthResponse struct {
 	Status      string      `json:"status"`

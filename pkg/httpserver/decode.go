@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,53 +23,6 @@ import (
 // DefaultBodyBytes is the largest body a route accepts unless LimitBody sets another limit.
 const DefaultBodyBytes = 64 << 10
 
-const (
-	// leastBodyTime is how long a client may take to send a body of any size; slowestBody is the minimum rate beyond that, in bytes
-	// per second.
-	leastBodyTime = 10 * time.Second
-	slowestBody   = 128 << 10
-	// unreadBodyTime is how long to wait for the rest of an unwanted body, so that the connection can be reused.
-	unreadBodyTime = time.Second
-)
-
-// bodyTime is how long a client may take to send a body of n bytes.
-func bodyTime(n int64) time.Duration {
-	return leastBodyTime + time.Duration(n)*time.Second/slowestBody
-}
-
-// boundBody sets a deadline for the body, whether or not a handler reads it: the server reads it to its end before it writes the
-// answer.
-func boundBody(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Body == nil || r.Body == http.NoBody {
-			next.ServeHTTP(w, r)
-			return
-		}
-		rc := http.NewResponseController(w)
-		// An error means that the connection has no deadlines (in a test, say): then there is nothing to bound.
-		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(DefaultBodyBytes)))
-		body := &endingBody{ReadCloser: r.Body}
-		r.Body = body
-		next.ServeHTTP(w, r)
-		if !body.ended {
-			_ = rc.SetReadDeadline(time.Now().Add(unreadBodyTime))
-		}
-	})
-}
-
-// endingBody records whether it has been read to its end.
-type endingBody struct {
-	io.ReadCloser
-	ended bool
-}
-
-// Read implements io.Reader.
-func (b *endingBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.ended = b.ended || errors.Is(err, io.EOF)
-	return n, err
-}
-
 // LimitBody lets DecodeJSON accept bodies of up to n bytes on the routes it precedes. Other routes accept DefaultBodyBytes.
 func LimitBody(n int64) gin.HandlerFunc {
 	return func(c *gin.Context) { exchangeOf(c).bodyLimit = n }
@@ -76,9 +30,11 @@ func LimitBody(n int64) gin.HandlerFunc {
 
 var errBodyTooLarge = api.New(http.StatusRequestEntityTooLarge, api.CodeBodyTooLarge, "the request body is too large")
 
+var errBodyTooSlow = api.New(http.StatusRequestTimeout, api.CodeRequestTimeout, "the request body stopped arriving, or arrives too slowly")
+
 // DecodeJSON decodes the request's body into dst, a pointer to a struct. It refuses, with an *api.Error, a body that is not
 // declared as JSON, is too large, is not a single JSON object in valid UTF-8, has a field of a wrong type, or has a string with a
-// NUL. It ignores fields that dst does not have.
+// NUL or with half of a surrogate pair, which encoding/json would change without a word. It ignores fields that dst does not have.
 func DecodeJSON(c *gin.Context, dst any) error {
 	if err := requireJSON(c.Request); err != nil {
 		return err
@@ -105,6 +61,9 @@ func DecodeJSON(c *gin.Context, dst any) error {
 	}
 	if err := json.Unmarshal(body, dst); err != nil {
 		return jsonFault(err)
+	}
+	if at := loneSurrogate(body); at >= 0 {
+		return api.InvalidField(fieldAt(body, at), "must not contain half of a surrogate pair")
 	}
 	if field := fieldWithNUL(reflect.ValueOf(dst).Elem()); field != "" {
 		return api.InvalidField(field, "must not contain NUL")
@@ -148,10 +107,6 @@ func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 	if c.Request.ContentLength >= 0 {
 		size = c.Request.ContentLength
 	}
-	rc := http.NewResponseController(c.Writer)
-	if size > DefaultBodyBytes { // for smaller ones boundBody's deadline suffices
-		_ = rc.SetReadDeadline(time.Now().Add(bodyTime(size)))
-	}
 	reader := io.Reader(c.Request.Body)
 	if c.Request.ContentLength < 0 { // otherwise net/http reads no further than that
 		reader = http.MaxBytesReader(c.Writer, c.Request.Body, limit)
@@ -164,10 +119,13 @@ func readBody(c *gin.Context, buffer []byte) ([]byte, error) {
 	case errors.Is(err, errBusy):
 		c.Header("Connection", "close") // the rest of the body is not read
 		return nil, busyErrors.find(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.Header("Connection", "close")
+		return nil, errBodyTooSlow
 	case err != nil:
 		return nil, api.InvalidJSON("could not be read to its end")
 	}
-	_ = rc.SetReadDeadline(time.Time{}) // net/http still reads the connection: a timeout would look like a client that has gone
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Time{}) // net/http still reads the connection: a timeout would look like a client that has gone
 	return body, nil
 }
 

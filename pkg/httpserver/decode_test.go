@@ -75,6 +75,12 @@ func TestABodyThatIsNotWhatTheRouteTakesIsRefusedByNameOfTheField(t *testing.T) 
 		{"fraction", "application/json", `{"age":1.5}`, 400, api.CodeInvalidField, "age"},
 		{"NUL", "application/json", `{"name":"a\u0000b"}`, 400, api.CodeInvalidField, "name"},
 		{"NUL in a key", "application/json", `{"keys":{"a\u0000b":"x"}}`, 400, api.CodeInvalidField, "keys"},
+		{"a surrogate pair", "application/json", `{"name":"\ud83d\uDE00 \\ud800 \n"}`, 200, "", ""},
+		{"half of a surrogate pair", "application/json", `{"other":{"name":"a"},"name":"a\ud83d"}`, 400, api.CodeInvalidField, "name"},
+		{"the second half alone", "application/json", `{"name":"\ude00","age":1}`, 400, api.CodeInvalidField, "name"},
+		{"halves in the wrong order", "application/json", `{"keys":{"a":"\ude00\ud83d"}}`, 400, api.CodeInvalidField, "keys"},
+		{"half in a key", "application/json", `{"age":1,"keys":{"\ud83d":"b"}}`, 400, api.CodeInvalidField, "keys"},
+		{"half before other text", "application/json", `{"name":"\ud83d\\ude00"}`, 400, api.CodeInvalidField, "name"},
 		{"too large", "application/json", `{"name":"` + strings.Repeat("x", httpserver.DefaultBodyBytes) + `"}`, 413, api.CodeBodyTooLarge, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -135,9 +135,9 @@ func head(h http.Header) (common unique.Handle[string], own string) {
 // KeepAlive reports whether the client lets the connection stay open after the answer.
 func (d *Detached) KeepAlive() bool { return !d.close }
 
-// OK returns the head of a 200 with a JSON body of size bytes, which must follow it.
-func (d *Detached) OK(size int, keepAlive bool) []byte {
-	return d.head(http.StatusOK, nil, size, keepAlive)
+// OK returns the head of a 200 with a JSON body of size bytes, which must follow it. headers are the names and values of its own headers.
+func (d *Detached) OK(size int, keepAlive bool, headers ...string) []byte {
+	return d.head(http.StatusOK, headers, size, keepAlive)
 }
 
 // Failure returns the text of t's answer to err, and logs it as Write does.
@@ -156,15 +156,15 @@ func (d *Detached) context() context.Context {
 }
 
 // head writes an HTTP/1.1 response (RFC 9112) up to its body of size bytes.
-func (d *Detached) head(status int, headers map[string]string, size int, keepAlive bool) []byte {
+func (d *Detached) head(status int, headers []string, size int, keepAlive bool) []byte {
 	common := d.common.Value()
 	b := make([]byte, 0, len(common)+len(d.own)+256)
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(append(b, ' '), http.StatusText(status)...)
 	b = append(append(append(b, "\r\n"...), common...), d.own...)
-	for name, value := range headers {
-		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	for i := 0; i+1 < len(headers); i += 2 {
+		b = append(append(append(append(b, headers[i]...), ": "...), headers[i+1]...), "\r\n"...)
 	}
 	b = append(b, "Content-Type: application/json; charset=utf-8\r\nDate: "...)
 	if d.endpoint != nil {

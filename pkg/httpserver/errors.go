@@ -113,26 +113,30 @@ func (t ErrorTable) find(err error) *api.Error {
 
 func writeError(c *gin.Context, e *api.Error) {
 	e.RequestID = logging.RequestID(c.Request.Context())
-	for name, value := range errorHeaders(e) {
-		c.Header(name, value)
+	headers := errorHeaders(e)
+	for i := 0; i < len(headers); i += 2 {
+		c.Header(headers[i], headers[i+1])
 	}
 	c.Header("Cache-Control", "no-store")
+	if x := exchangeIn(c.Request.Context()); x != nil && x.eventSource && passes(e) {
+		writeReconnect(c, e)
+		return
+	}
 	c.AbortWithStatusJSON(e.Status, e)
 }
 
-// errorHeaders are the headers that an error requires.
-func errorHeaders(e *api.Error) map[string]string {
-	h := make(map[string]string)
+// errorHeaders are the names and values of the headers that an error requires.
+func errorHeaders(e *api.Error) (h []string) {
 	retryAfter := e.RetryAfter
 	if retryAfter == 0 && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests) {
 		retryAfter = RetryAfter(time.Second)
 	}
 	if retryAfter > 0 {
 		seconds := int64((retryAfter + time.Second - 1) / time.Second)
-		h["Retry-After"] = strconv.FormatInt(seconds, 10)
+		h = append(h, "Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	if e.Status == http.StatusUnauthorized {
-		h["WWW-Authenticate"] = "Bearer"
+		h = append(h, "WWW-Authenticate", "Bearer")
 	}
 	return h
 }

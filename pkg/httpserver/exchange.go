@@ -24,8 +24,10 @@ type exchange struct {
 	bodyLimit int64
 	// detached: the answer comes after the handler has returned.
 	detached bool
-	// aborted is the status to report for an answer that was cut off; 0 for others.
+	// aborted is the status to report for an answer that was cut off, or whose status says something else to the client; 0 for others.
 	aborted int
+	// eventSource: the client takes every status but 200 as final.
+	eventSource bool
 }
 
 type exchangeKey struct{}

@@ -115,16 +115,15 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.public = &http.Server{
-		Handler: boundBody(s.withCORS(s.expecting(s.engine))), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
+		Handler: headAsGet(boundBody(s.withCORS(s.oneAddress(s.expecting(s.engine))))), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
 	if opts.Keeper != nil {
 		s.public.ConnContext = opts.Keeper.ConnContext
 	}
-	var listen net.ListenConfig
 	var err error
-	if s.publicL, err = listen.Listen(ctx, "tcp", opts.Address); err != nil {
-		return nil, fmt.Errorf("public port: %w", err)
+	if s.publicL, err = listen(ctx, opts.Address); err != nil {
+		return nil, err
 	}
 	if s.admin = opts.Admin; s.admin == nil {
 		if s.admin, err = NewAdmin(ctx, cfg, opts.Registry, opts.Checks); err != nil {
@@ -139,6 +138,7 @@ func (s *Server) buildEngine() error {
 	s.engine = gin.New()
 	s.engine.HandleMethodNotAllowed = true
 	s.engine.RedirectTrailingSlash = false
+	s.engine.RemoteIPHeaders = []string{forwardedFor}
 	if err := s.engine.SetTrustedProxies(s.cfg.TrustedProxies); err != nil {
 		return fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
@@ -153,6 +153,7 @@ func (s *Server) buildEngine() error {
 		writeError(c, api.New(http.StatusNotFound, api.CodeNotFound, "there is nothing at this path"))
 	})
 	s.engine.NoMethod(func(c *gin.Context) {
+		allowHead(c.Writer.Header())
 		writeError(c, api.New(http.StatusMethodNotAllowed, api.CodeMethodNotAllowed, "this path does not take this method"))
 	})
 	s.engine.GET("/api/health", s.health)
@@ -168,8 +169,10 @@ func (s *Server) withCORS(h http.Handler) http.Handler {
 	}
 	return cors.New(cors.Options{
 		AllowedOrigins: s.cfg.CORSOrigins,
-		AllowedMethods: []string{http.MethodGet, http.MethodPost},
-		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", requestIDHeader},
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
+		// Libraries add headers of their own, such as Cache-Control or X-Requested-With. No header has power here but Authorization, which a
+		// page has to set itself.
+		AllowedHeaders: []string{"*"},
 		ExposedHeaders: []string{requestIDHeader, "Retry-After", "RateLimit"},
 		MaxAge:         int((10 * time.Minute).Seconds()),
 	}).Handler(h)
@@ -245,6 +248,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 func (s *Server) health(c *gin.Context) {
 	c.JSON(http.StatusOK, api.HealthResponse{
-		Status: "ok", Connections: s.opts.Connections(), Memory: metrics.Memory(), Uptime: time.Since(s.started).Seconds(),
+		Status: api.Healthy, Connections: s.opts.Connections(), Memory: metrics.Memory(), Uptime: time.Since(s.started).Seconds(),
 	})
 }

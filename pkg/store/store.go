@@ -121,6 +121,12 @@ type Sessions interface {
 	// ResetSession is AdvanceSession for after the log went back (see Meta.Epoch): a cursor without an epoch is replaced as well. If two
 	// nodes reset a session to the same epoch, the second does not undo what was delivered in between.
 	ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error
+	// BeginEpoch records that a session has begun to read the log in an epoch, from its beginning or its head. It may be forgotten after
+	// expiresAt.
+	BeginEpoch(ctx context.Context, username, sessionID, epoch string, expiresAt time.Time) error
+	// BegunEpoch reports whether a session has begun to read in an epoch: only then are its bare positions known to be of it. The result is
+	// never stale.
+	BegunEpoch(ctx context.Context, username, sessionID, epoch string) (bool, error)
 }
 
 // Meta is the port for values that exist once per deployment.
@@ -136,11 +142,23 @@ type Meta interface {
 	Value(ctx context.Context, name string) ([]byte, error)
 }
 
-// NewEpochID makes an id for Meta.Epoch. It starts with a letter, so that it cannot be taken for a position.
-func NewEpochID() string {
+// restoredMark is the first letter of an epoch that is not the first. Both kinds start with a letter, so that they cannot be taken for a
+// position.
+const restoredMark = "r"
+
+// FirstEpochID makes an id for the epoch of a new store.
+func FirstEpochID() string { return "e" + randomID() }
+
+// NextEpochID makes an id for the epoch after a restore.
+func NextEpochID() string { return restoredMark + randomID() }
+
+// RestoredEpoch reports whether an epoch follows a restore. Then a position may be from an earlier epoch.
+func RestoredEpoch(epoch string) bool { return strings.HasPrefix(epoch, restoredMark) }
+
+func randomID() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // crypto/rand.Read never fails
-	return "e" + hex.EncodeToString(b[:])
+	return hex.EncodeToString(b[:])
 }
 
 // Store is the set of ports that every adapter implements.

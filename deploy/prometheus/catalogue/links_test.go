@@ -74,3 +74,31 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	}))
 	require.Greater(t, links, 50)
 }
+
+// testPattern finds the name of a test in a page, or in Go.
+var testPattern = regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]+\b`)
+
+// TestWhatThePageForClientsSaysIsHeldByTests: it names the test of each of its claims.
+func TestWhatThePageForClientsSaysIsHeldByTests(t *testing.T) {
+	const root = "../../.."
+	page, err := os.ReadFile(filepath.Join(root, "pkg/api/CLIENTS.md"))
+	require.NoError(t, err)
+	missing := map[string]bool{}
+	for _, name := range testPattern.FindAllString(string(page), -1) {
+		missing[name] = true
+	}
+	require.NotEmpty(t, missing)
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for name := range missing {
+			if strings.Contains(string(text), "func "+name+"(t *testing.T)") {
+				delete(missing, name)
+			}
+		}
+		return err
+	}))
+	require.Empty(t, missing)
+}

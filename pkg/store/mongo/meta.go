@@ -19,13 +19,13 @@ const epochName = "epoch"
 
 // Epoch implements store.Meta.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
-	epoch, err := s.PutOnce(ctx, epochName, []byte(store.NewEpochID()))
+	epoch, err := s.PutOnce(ctx, epochName, []byte(store.FirstEpochID()))
 	return string(epoch), err
 }
 
 // NewEpoch implements store.Meta.
 func (s *Store) NewEpoch(ctx context.Context) (string, error) {
-	epoch := store.NewEpochID()
+	epoch := store.NextEpochID()
 	err := upserted(func() error {
 		_, err := s.meta.UpdateOne(ctx, byID(epochName).filter, bson.D{set("value", []byte(epoch))}, options.UpdateOne().SetUpsert(true))
 		return err

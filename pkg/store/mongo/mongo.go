@@ -74,11 +74,11 @@ type Store struct {
 	messages *driver.Collection
 	// inbox holds the entries, and the marks that outlive them (see marks).
 	inbox *driver.Collection
-	// inboxLast and metaLast are inbox and meta for reads that must not be stale. Majority reads can be stale for a moment after a failover
+	// inboxLast, metaLast and sessionsLast are inbox, meta and sessions for reads that must not be stale. Majority reads can be stale for a moment after a failover
 	// (SERVER-53813, SERVER-89619). With read concern linearizable the server confirms that it is still the primary, which costs a round
 	// trip to a majority.
-	inboxLast, metaLast *driver.Collection
-	marks               *marks
+	inboxLast, metaLast, sessionsLast *driver.Collection
+	marks                             *marks
 
 	closing sync.Once
 	closed  error
@@ -107,7 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		meta: db.Collection("meta"), messages: db.Collection("messages"), inbox: db.Collection("inbox"),
 	}
 	last := options.Collection().SetReadConcern(readconcern.Linearizable())
-	s.inboxLast, s.metaLast = s.inbox.Clone(last), s.meta.Clone(last)
+	s.inboxLast, s.metaLast, s.sessionsLast = s.inbox.Clone(last), s.meta.Clone(last), s.sessions.Clone(last)
 	s.marks = newMarks(s.inbox, s.inboxLast)
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", name, err), s.Close())

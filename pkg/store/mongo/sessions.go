@@ -37,6 +37,26 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 	return err
 }
 
+// begunKey is the id of a document that says that a session has begun to read in an epoch. Session ids contain no slash.
+func begunKey(username, sessionID, epoch string) string {
+	return sessionKey(store.Canonical(username), sessionID+"/"+epoch)
+}
+
+// BeginEpoch implements store.Sessions.
+func (s *Store) BeginEpoch(ctx context.Context, username, sessionID, epoch string, expiresAt time.Time) error {
+	_, err := insertOne(ctx, s.sessions, cursorDocument{ID: begunKey(username, sessionID, epoch), Epoch: epoch, ExpiresAt: expiresAt})
+	return err
+}
+
+// BegunEpoch implements store.Sessions.
+func (s *Store) BegunEpoch(ctx context.Context, username, sessionID, epoch string) (bool, error) {
+	_, err := first[cursorDocument](ctx, s.sessionsLast, byID(begunKey(username, sessionID, epoch)))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // SessionCursor implements store.Sessions.
 func (s *Store) SessionCursor(ctx context.Context, username, sessionID string) (store.SessionCursor, error) {
 	return s.cursor(ctx, store.Canonical(username), sessionID)

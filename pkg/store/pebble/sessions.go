@@ -38,19 +38,48 @@ func (s *Store) OpenSession(ctx context.Context, username, sessionID string, exp
 		if err := checkName(name); err != nil {
 			return err
 		}
-		key := sessionKey(name, sessionID)
-		if _, known, err := t.cursor(key); err != nil || known {
-			return err
-		}
 		furthest, _, err := t.cursor(nameKey(tableFurthest, name))
 		if err != nil {
 			return err
 		}
-		if err := t.batch.Set(expiryKey(tableSessionExpiry, millis(expiresAt), key[1:]), nil, nil); err != nil {
+		return t.addSession(sessionKey(name, sessionID), furthest, expiresAt)
+	})
+}
+
+// addSession adds a row of a session, unless it is there.
+func (t *turn) addSession(key []byte, c store.SessionCursor, expiresAt time.Time) error {
+	if _, known, err := t.cursor(key); err != nil || known {
+		return err
+	}
+	if err := t.batch.Set(expiryKey(tableSessionExpiry, millis(expiresAt), key[1:]), nil, nil); err != nil {
+		return err
+	}
+	return t.set(key, cursorValue(c))
+}
+
+// begunKey is the key of a row that says that a session has begun to read in an epoch. Session ids contain no slash.
+func begunKey(username, sessionID, epoch string) []byte {
+	return sessionKey(store.Canonical(username), sessionID+"/"+epoch)
+}
+
+// BeginEpoch implements store.Sessions.
+func (s *Store) BeginEpoch(ctx context.Context, username, sessionID, epoch string, expiresAt time.Time) error {
+	return s.write(ctx, "begin_epoch", func(t *turn) error {
+		if err := checkName(store.Canonical(username)); err != nil {
 			return err
 		}
-		return t.set(key, cursorValue(furthest))
+		return t.addSession(begunKey(username, sessionID, epoch), store.SessionCursor{Epoch: epoch}, expiresAt)
 	})
+}
+
+// BegunEpoch implements store.Sessions.
+func (s *Store) BegunEpoch(ctx context.Context, username, sessionID, epoch string) (begun bool, err error) {
+	err = s.read(ctx, "begun_epoch", func() error {
+		value, err := s.get(begunKey(username, sessionID, epoch))
+		begun = value != nil
+		return err
+	})
+	return begun, err
 }
 
 // SessionCursor implements store.Sessions.
@@ -156,13 +185,13 @@ const epochName = "epoch"
 
 // Epoch implements store.Meta.
 func (s *Store) Epoch(ctx context.Context) (string, error) {
-	epoch, err := s.PutOnce(ctx, epochName, []byte(store.NewEpochID()))
+	epoch, err := s.PutOnce(ctx, epochName, []byte(store.FirstEpochID()))
 	return string(epoch), err
 }
 
 // NewEpoch implements store.Meta.
 func (s *Store) NewEpoch(ctx context.Context) (string, error) {
-	epoch := store.NewEpochID()
+	epoch := store.NextEpochID()
 	err := s.write(ctx, "new_epoch", func(t *turn) error { return t.set(nameKey(tableMeta, epochName), []byte(epoch)) })
 	if err != nil {
 		return "", err

@@ -26,6 +26,22 @@ var sessionTests = []test{
 		requireCursor(t, s, "bob", "never opened", 9)
 		requireCursor(t, s, "carol", "one", 0)
 	}},
+	{"a session has begun in an epoch once it is recorded, in no other, and no other session has", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob", "Carol")
+		begun := func(user, session, epoch string) bool {
+			begun, err := s.BegunEpoch(t.Context(), user, session, epoch)
+			require.NoError(t, err)
+			return begun
+		}
+		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))
+		require.False(t, begun("bob", "one", "r1"))
+		together(writers, func(int) { require.NoError(t, s.BeginEpoch(t.Context(), "bob", "one", "r1", now().Add(time.Hour))) })
+		require.True(t, begun("BOB", "one", "r1"))
+		for _, other := range [][3]string{{"bob", "one", "r2"}, {"bob", "two", "r1"}, {"carol", "one", "r1"}} {
+			require.False(t, begun(other[0], other[1], other[2]), "%v", other)
+		}
+		requireCursor(t, s, "bob", "one", 0)
+	}},
 	{"a session's cursor never goes back, whoever advances it in whatever order", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		require.NoError(t, s.OpenSession(t.Context(), "bob", "one", now().Add(time.Hour)))

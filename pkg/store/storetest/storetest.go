@@ -187,6 +187,8 @@ var metaTests = []test{
 		renewed, err := s.NewEpoch(t.Context())
 		require.NoError(t, err)
 		require.NotEqual(t, old, renewed)
+		require.False(t, store.RestoredEpoch(old))
+		require.True(t, store.RestoredEpoch(renewed))
 		standing, err := s.Epoch(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, renewed, standing)

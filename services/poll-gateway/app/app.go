@@ -121,7 +121,7 @@ const awayEvery = 1500 * time.Millisecond
 const linger = time.Minute
 
 const (
-	// writeTimeout limits how long a client may take to read the answer to a poll that has waited, or an event of a held stream.
+	// writeTimeout limits how long a client may take nothing of the answer to a poll that has waited, or of a held stream.
 	writeTimeout = 30 * time.Second
 	// leastWait is the shortest wait for which a poll's connection is taken over.
 	leastWait = time.Second

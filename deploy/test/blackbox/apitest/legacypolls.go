@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,7 +90,33 @@ func legacyPolls(d *deployment) []claim {
 			missed := []string{send(t, ann, bob), send(t, ann, bob)}
 			require.Equal(t, missed, takes(t, bob.login(t)))
 		}},
-		{"limit and wait are not for it", func(t *testing.T) {
+		{"a client that sends cookies back is given again what has not reached it", func(t *testing.T) {
+			users := d.newUsers(t, "Ann", "Bob")
+			ann, bob := users[0], users[1]
+			jar, token := "", ""
+			ask := func(c call) answer {
+				c.header = map[string]string{"Cookie": jar}
+				a := d.must(t, c)
+				require.Equal(t, http.StatusOK, a.status, "%s", a.body)
+				return a
+			}
+			keep := func(a answer) answer {
+				jar, _, _ = strings.Cut(a.header.Get("Set-Cookie"), ";")
+				require.NotEmpty(t, jar)
+				return a
+			}
+			session := keep(ask(call{path: "/api/auth/login", json: api.LoginRequest{Username: bob.name, Password: bob.password}}))
+			token = into[api.SessionResponse](t, session, http.StatusOK).Token
+			first, second := send(t, ann, bob), send(t, ann, bob)
+			next := func() answer { return ask(call{path: "/api/messages/poll", token: token}) }
+			id := func(a answer) string { return into[api.PollResponse](t, a, http.StatusOK).Data.MessageID }
+			require.Equal(t, first, id(next()), "its answer is lost behind a proxy")
+			require.Equal(t, first, id(keep(next())))
+			require.Equal(t, second, id(next()))
+			require.Equal(t, second, id(keep(next())))
+			require.Equal(t, api.PollTimeout, into[api.PollResponse](t, next(), http.StatusOK).Type)
+		}},
+		{"limit and wait are checked, and not for it", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			send(t, users[0], users[1])
 			send(t, users[0], users[1])
@@ -101,6 +128,8 @@ func legacyPolls(d *deployment) []claim {
 			p := into[api.PollResponse](t, users[1].get(t, "/api/messages/poll?wait=60"), http.StatusOK)
 			require.Equal(t, api.PollTimeout, p.Type)
 			require.Less(t, time.Since(began), 30*time.Second)
+			users[1].get(t, "/api/messages/poll?limit=x").refusedField(t, api.CodeInvalidField, "limit")
+			users[1].get(t, "/api/messages/poll?wait=x").refusedField(t, api.CodeInvalidField, "wait")
 		}},
 	}
 }

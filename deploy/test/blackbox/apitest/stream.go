@@ -53,12 +53,16 @@ func (u *user) opens(t *testing.T, query, lastEventID string) *stream {
 	return s
 }
 
-// next waits for the next event, and ignores comments.
+// next waits for the next event, and ignores comments and the beginning of a stream on which there is nothing yet.
 func (s *stream) next(t *testing.T) event {
 	t.Helper()
-	e, err := s.read()
-	require.NoError(t, err, "the stream ended, or nothing came")
-	return e
+	for {
+		e, err := s.read()
+		require.NoError(t, err, "the stream ended, or nothing came")
+		if e.name != "cursor" {
+			return e
+		}
+	}
 }
 
 func (s *stream) read() (event, error) {
@@ -97,7 +101,7 @@ func (s *stream) nextMessage(t *testing.T) (id string, m api.Message) {
 
 func streams(d *deployment) []claim {
 	return []claim{
-		{"send what is stored and then what comes, each with its position as id", func(t *testing.T) {
+		{"send what is stored and then what comes, each with the cursor after it as id", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			ann, bob := users[0], users[1]
 			_, first := ann.sends(t, bob)
@@ -105,12 +109,12 @@ func streams(d *deployment) []claim {
 			s := bob.opens(t, "?after=0", "")
 			for i, sent := range []api.SendResponse{first, second} {
 				id, m := s.nextMessage(t)
-				require.Equal(t, []string{"1", "2"}[i], id)
+				require.EqualValues(t, i+1, positionOf(t, id))
 				require.Equal(t, bob.message(t, sent.MessageID), m)
 			}
 			_, third := ann.sends(t, bob)
 			id, m := s.nextMessage(t)
-			require.Equal(t, "3", id)
+			require.EqualValues(t, 3, positionOf(t, id))
 			require.Equal(t, bob.message(t, third.MessageID), m)
 		}},
 		{"begin at the beginning unless told otherwise", func(t *testing.T) {
@@ -126,10 +130,10 @@ func streams(d *deployment) []claim {
 			}
 			users[1].receives(t, 3)
 			id, _ := users[1].opens(t, "?after=0", "2").nextMessage(t)
-			require.Equal(t, "3", id)
+			require.EqualValues(t, 3, positionOf(t, id))
 			cursor := users[1].polls(t, "after=0&limit=1&wait=20").Cursor
 			id, _ = users[1].opens(t, "?after="+cursor, "").nextMessage(t)
-			require.Equal(t, "2", id)
+			require.EqualValues(t, 2, positionOf(t, id))
 		}},
 		{"begin at the head with latest", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
@@ -138,17 +142,33 @@ func streams(d *deployment) []claim {
 			s := users[1].opens(t, "?after=latest", "")
 			_, sent := users[0].sends(t, users[1])
 			id, m := s.nextMessage(t)
-			require.Equal(t, "2", id)
+			require.EqualValues(t, 2, positionOf(t, id))
 			require.Equal(t, sent.MessageID, m.MessageID)
+		}},
+		{"give a client that begins at the head an id at once, with which nothing is lost", func(t *testing.T) {
+			users := d.newUsers(t, "Ann", "Bob")
+			users[0].sends(t, users[1])
+			users[1].receives(t, 1)
+			s := users[1].opens(t, "?after=latest", "")
+			e, err := s.read()
+			require.NoError(t, err)
+			require.Equal(t, event{id: e.id, name: "cursor", data: `{"cursor":"` + e.id + `"}`}, e)
+			s.close()
+			_, sent := users[0].sends(t, users[1])
+			_, m := users[1].opens(t, "?after=latest", e.id).nextMessage(t)
+			require.Equal(t, sent.MessageID, m.MessageID)
+			require.Equal(t, []api.Message{m}, users[1].polls(t, "wait=20&after="+e.id).Messages, "it is a cursor like a poll's")
 		}},
 		{"tell of positions that hold nothing for the reader", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			users[1].sends(t, users[0])
 			s := users[1].opens(t, "", "")
-			require.Equal(t, event{id: "1", name: "skipped", data: `{"skipped":[1]}`}, s.next(t))
+			e := s.next(t)
+			require.Equal(t, event{id: e.id, name: "skipped", data: `{"skipped":[1]}`}, e)
+			require.EqualValues(t, 1, positionOf(t, e.id))
 			users[0].sends(t, users[1])
 			id, _ := s.nextMessage(t)
-			require.Equal(t, "2", id)
+			require.EqualValues(t, 2, positionOf(t, id))
 		}},
 		{"reset a position past the head and a cursor of another history", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
@@ -162,6 +182,7 @@ func streams(d *deployment) []claim {
 				require.NoError(t, json.Unmarshal([]byte(e.data), &p))
 				require.Equal(t, api.PollReset, p.Type)
 				require.Zero(t, positionOf(t, p.Cursor))
+				require.Equal(t, p.Cursor, e.id)
 				_, m := s.nextMessage(t)
 				require.Equal(t, sent.MessageID, m.MessageID)
 			}

@@ -49,7 +49,7 @@ func transport(d *deployment) []claim {
 		}},
 		{"answers health to anybody", func(t *testing.T) {
 			h := into[api.HealthResponse](t, d.must(t, call{path: "/api/health"}), http.StatusOK)
-			require.Equal(t, "ok", h.Status)
+			require.Equal(t, api.Healthy, h.Status)
 			require.Positive(t, h.Uptime)
 			require.Positive(t, h.Memory.HeapUsed)
 		}},

@@ -43,11 +43,17 @@ func (a *Poll) Parse(body []byte) error {
 	}
 	a.skipped(v)
 	a.Cursor = string(v.GetStringBytes("cursor"))
-	a.Position, err = strconv.ParseInt(a.Cursor[strings.IndexByte(a.Cursor, '.')+1:], 10, 64)
+	a.Position, err = positionOf(a.Cursor)
+	return err
+}
+
+// positionOf returns the position in a cursor, or a bare one.
+func positionOf(cursor string) (int64, error) {
+	position, err := strconv.ParseInt(cursor[strings.IndexByte(cursor, '.')+1:], 10, 64)
 	if err != nil {
-		return fmt.Errorf("cursor: %w", err)
+		return 0, fmt.Errorf("cursor: %w", err)
 	}
-	return nil
+	return position, nil
 }
 
 // ParseEvent parses an event of a stream, like a poll's answer with the content of that event.
@@ -62,16 +68,15 @@ func (a *Poll) ParseEvent(name, id string, data []byte) error {
 		a.message(v)
 	case "skipped":
 		a.skipped(v)
+	case "cursor": // the beginning of a stream on which there is nothing yet
 	case api.PollReset:
 		return ErrReset
 	default:
 		return fmt.Errorf("an event of an unknown kind: %s", name)
 	}
 	a.Cursor = id
-	if a.Position, err = strconv.ParseInt(id, 10, 64); err != nil {
-		return fmt.Errorf("event id: %w", err)
-	}
-	return nil
+	a.Position, err = positionOf(id)
+	return err
 }
 
 func (a *Poll) message(m *fastjson.Value) {

@@ -80,8 +80,7 @@ func (a *API) history(c *gin.Context) error {
 			Version: key.Version, PublicKey: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: api.At(key.CreatedAt),
 		})
 	}
-	c.JSON(http.StatusOK, answer)
-	return nil
+	return httpserver.JSON(c, http.StatusOK, answer)
 }
 
 func (a *API) users(c *gin.Context) error {
@@ -104,8 +103,7 @@ func (a *API) users(c *gin.Context) error {
 	if next != "" {
 		answer.Next = &next
 	}
-	c.JSON(http.StatusOK, answer)
-	return nil
+	return httpserver.JSON(c, http.StatusOK, answer)
 }
 
 func (a *API) rotate(c *gin.Context) error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -23,8 +22,6 @@ const (
 	// A batch reads its receipts with one store call. A page of small messages is one batch.
 	gatherBytes      = 1 << 20
 	gatherRecipients = 1 << 14
-	// pageWriteTimeout bounds each partial write of a page.
-	pageWriteTimeout = 30 * time.Second
 )
 
 // history answers with a page, newest first. It writes the page while it reads it: up to 200 messages of several megabytes each do
@@ -145,14 +142,13 @@ func (w *pageWriter) tail(s api.HistoryResponse) {
 }
 
 func (w *pageWriter) flush() {
-	_ = http.NewResponseController(w.c.Writer).SetWriteDeadline(time.Now().Add(pageWriteTimeout))
 	if !w.out {
 		w.out = true
 		w.c.Header("Content-Type", "application/json; charset=utf-8")
 		w.c.Status(http.StatusOK)
 	}
 	// A write to a client that has gone fails; the request's context then ends the reading.
-	_, _ = w.c.Writer.Write(w.buffer.Bytes())
+	_ = httpserver.Write(w.c, w.buffer.Bytes())
 	w.buffer.Reset()
 }
 

@@ -140,8 +140,7 @@ func (a *API) message(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusOK, objects[0])
-	return nil
+	return httpserver.JSON(c, http.StatusOK, objects[0])
 }
 
 // objects makes the message objects of items. Those whose sender is the owner get receipts.

@@ -23,11 +23,14 @@ type Cursor struct {
 }
 
 // String formats the cursor for Parse.
-func (c Cursor) String() string {
-	if c.Epoch == "" {
-		return strconv.FormatInt(c.Position, 10)
+func (c Cursor) String() string { return string(c.AppendTo(nil)) }
+
+// AppendTo appends the cursor's text.
+func (c Cursor) AppendTo(b []byte) []byte {
+	if c.Epoch != "" {
+		b = append(append(b, c.Epoch...), '.')
 	}
-	return c.Epoch + "." + strconv.FormatInt(c.Position, 10)
+	return strconv.AppendInt(b, c.Position, 10)
 }
 
 // Parse reads "<epoch>.<position>" or a bare position.

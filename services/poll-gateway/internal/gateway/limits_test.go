@@ -53,11 +53,21 @@ func TestPollsAboveTheCapacityAreRefused(t *testing.T) {
 	})
 }
 
-func TestOneUserCannotTakeAllTheRoom(t *testing.T) {
+// TestAPollAboveAUsersLimitPushesOutTheOldest: those whose network has died must not keep their user out.
+func TestAPollAboveAUsersLimitPushesOutTheOldest(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r := newRig(t, func(c *Config) { c.MaxPollsPerUser = 1 })
-		r.start(r.query(0, time.Minute))
-		require.ErrorIs(t, (<-r.start(r.query(0, time.Minute))).err, ErrTooManyPolls)
+		r := newRig(t, func(c *Config) { c.MaxPollsPerUser = 2 })
+		oldest := r.start(r.query(0, time.Minute))
+		pass(time.Second)
+		second := r.start(r.query(0, time.Minute))
+		pass(time.Second)
+		third := r.start(r.query(0, time.Minute))
+		require.ErrorIs(t, (<-oldest).err, ErrTooManyPolls)
+		synctest.Wait()
+		require.EqualValues(t, 2, r.Open())
+		r.send()
+		require.Len(t, (<-second).Objects, 1)
+		require.Len(t, (<-third).Objects, 1)
 	})
 }
 

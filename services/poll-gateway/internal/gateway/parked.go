@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -28,6 +29,7 @@ type Parked struct {
 	resumes, between, withdrawn bool
 	// The rest of the query.
 	limit      int
+	since      time.Duration // when it came, for a stream when that began
 	tokenID    string
 	generation int64
 	until      time.Duration
@@ -98,11 +100,10 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	}
 	p := from.resumed
 	if p == nil {
-		if m.waiters.places() >= m.g.cfg.MaxPollsPerUser {
-			m.g.metrics.refused.WithLabelValues("user_limit").Inc()
+		if m.waiters.places() >= m.g.cfg.MaxPollsPerUser && !m.pushOut() {
 			return nil, ErrTooManyPolls
 		}
-		p = &Parked{mailbox: m, limit: q.Limit, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
+		p = &Parked{mailbox: m, limit: q.Limit, since: from.began, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
 		p.until = from.until()
 	}
 	p.position, p.skipped = at.Position, at.Skipped
@@ -126,6 +127,19 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 		m.finish(p, outcome{err: ErrRevoked})
 	}
 	return p, nil
+}
+
+// pushOut ends the user's oldest waiting poll, to make room for a new one, and reports whether there was one: connections whose network has
+// died must not keep their user out. m.mu is held.
+func (m *mailbox) pushOut() bool {
+	m.g.metrics.refused.WithLabelValues("user_limit").Inc()
+	if m.waiters.empty() {
+		return false
+	}
+	oldest := slices.MinFunc(m.waiters.list, func(a, b *Parked) int { return cmp.Compare(a.since, b.since) })
+	m.finish(oldest, outcome{err: ErrTooManyPolls})
+	m.clearBetween(oldest)
+	return true
 }
 
 // clearBetween notes that a poll is no longer between two waits. m.mu is held.

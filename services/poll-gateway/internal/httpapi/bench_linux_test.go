@@ -26,7 +26,7 @@ func benchmarkEvents(b *testing.B, streams int, parks bool) {
 	all := make([]*listener, streams)
 	for i := range all {
 		all[i] = h.caller("bob").listen("0")
-		all[i].expect(beat)
+		all[i].expect(opening)
 		require.NoError(b, all[i].conn.SetDeadline(time.Time{}))
 	}
 	h.waiting(int64(streams))

@@ -38,7 +38,7 @@ func frame(a gateway.Answer, epoch string) []byte {
 	}
 	b = appendSkipped(b, a.Skipped)
 	b = append(b, `,"cursor":"`...)
-	b = append(b, cursor.Cursor{Epoch: epoch, Position: a.Position}.String()...)
+	b = cursor.Cursor{Epoch: epoch, Position: a.Position}.AppendTo(b)
 	return append(b, `"}`...)
 }
 
@@ -65,6 +65,6 @@ func legacyFrame(a gateway.Answer, epoch string) []byte {
 	b = append(b, `{"type":"`+api.PollMessage+`","data":`...)
 	b = a.Objects[0].JSON.AppendTo(b)
 	b = append(b, `,"cursor":"`...)
-	b = append(b, cursor.Cursor{Epoch: epoch, Position: a.Position}.String()...)
+	b = cursor.Cursor{Epoch: epoch, Position: a.Position}.AppendTo(b)
 	return append(b, `"}`...)
 }

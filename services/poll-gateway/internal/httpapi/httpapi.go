@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -19,7 +20,6 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/tracing"
-	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
@@ -28,8 +28,6 @@ const (
 	defaultLimit = 100
 	// heartbeat is the longest time for which nothing is written to a stream, so that no proxy takes it for dead.
 	heartbeat = 15 * time.Second
-	// answerTimeout limits how long a client may take to read the answer to a poll, or an event of a stream.
-	answerTimeout = 30 * time.Second
 )
 
 // Sessions keeps the session cursors. See store.Sessions.
@@ -39,6 +37,8 @@ type Sessions interface {
 	WithdrawOffer(ctx context.Context, username, sessionID string, seen store.SessionCursor) error
 	AdvanceSession(ctx context.Context, username, sessionID, epoch string, position int64) error
 	ResetSession(ctx context.Context, username, sessionID, epoch string, position int64) error
+	BeginEpoch(ctx context.Context, username, sessionID, epoch string, expiresAt time.Time) error
+	BegunEpoch(ctx context.Context, username, sessionID, epoch string) (bool, error)
 }
 
 // API answers polls and streams.
@@ -71,6 +71,8 @@ type API struct {
 	Alone bool
 
 	inFlight keyedMutex
+	// begun holds the sessions that are known to have begun to read in an epoch.
+	begun begunSessions
 	// unparked counts the polls that wait in their handlers before a takeover.
 	unparked atomic.Int32
 	// workers write the answers of parked polls.
@@ -82,7 +84,8 @@ func (a *API) Routes(r gin.IRouter) {
 	table := a.errors()
 	polls := r.Group("/api/messages", httpserver.RequireToken(a.Tokens), httpserver.LimitUser(a.Limiter))
 	polls.GET("/poll", table.Handle(a.poll))
-	polls.GET("/stream", table.Handle(a.stream))
+	streams := r.Group("/api/messages", httpserver.EventStream, httpserver.RequireToken(a.Tokens), httpserver.LimitUser(a.Limiter))
+	streams.GET("/stream", table.Handle(a.stream))
 }
 
 func (a *API) errors() httpserver.ErrorTable {
@@ -110,6 +113,9 @@ func refused(code api.Code, message string) *api.Error {
 }
 
 func (a *API) poll(c *gin.Context) error {
+	if httpserver.IsHead(c) { // neither waits nor takes a message
+		return httpserver.WriteJSON(c, http.StatusOK, nil)
+	}
 	after, given := c.GetQuery("after")
 	if !given {
 		return a.legacyPoll(c)
@@ -118,8 +124,12 @@ func (a *API) poll(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	most, err := httpserver.QueryInt(c, "maxBytes", 0, 1, math.MaxInt64)
+	if err != nil {
+		return err
+	}
 	// The answer's cursor has the epoch in which the poll began. If the epoch changes meanwhile, the next poll is told.
-	at, err := a.place(c.Request.Context(), "after", after)
+	at, err := a.place(c, "after", after)
 	if err != nil {
 		return err
 	}
@@ -127,7 +137,7 @@ func (a *API) poll(c *gin.Context) error {
 	if at.known {
 		q.After = at.position
 		var later bool
-		if answer, later, err = a.await(c, q, waiting{epoch: epoch}); later || err != nil {
+		if answer, later, err = a.await(c, q, waiting{epoch: epoch, maxBytes: most}); later || err != nil {
 			return err
 		}
 	}
@@ -136,6 +146,7 @@ func (a *API) poll(c *gin.Context) error {
 			return err
 		}
 	}
+	fit(&answer, most)
 	release, err := a.Unread.reserve(q.Caller.Subject, answer)
 	if err != nil {
 		return err
@@ -151,6 +162,8 @@ func (a *API) poll(c *gin.Context) error {
 type waiting struct {
 	// epoch is the log's epoch when the poll began.
 	epoch string
+	// maxBytes is the most that the client takes at once; 0 for any.
+	maxBytes int64
 	// session is nil for a client that keeps its own cursor.
 	session *session
 }
@@ -228,44 +241,11 @@ func untilExpiry(wait time.Duration, expires time.Time) time.Duration {
 	return max(0, min(wait, left))
 }
 
-// place is where a client asks to continue.
-type place struct {
-	position int64
-	// epoch is the log's epoch. known is false for a position of another epoch.
-	epoch string
-	known bool
-}
-
-// place parses the cursor in the parameter called name.
-func (a *API) place(ctx context.Context, name, text string) (place, error) {
-	at, err := cursor.Parse(text)
-	latest := text == cursor.Latest
-	if err != nil && !latest {
-		return place{}, api.InvalidField(name, "must be a cursor that a poll returned, a position or "+cursor.Latest)
-	}
-	p := place{position: at.Position, known: true}
-	if latest {
-		p.position = gateway.FromHead
-	}
-	if at.Epoch != "" {
-		if p.known, err = a.Gateway.Epochs().Is(ctx, at.Epoch); err != nil {
-			return place{}, err
-		}
-		if p.known {
-			p.epoch = at.Epoch
-			return p, nil
-		}
-	}
-	p.epoch, err = a.Gateway.Epochs().Current(ctx)
-	return p, err
-}
-
 // write sends a JSON body, and reports whether the connection has taken all of it, as far as that can be known.
 func write(c *gin.Context, body []byte, closeAfter bool) error {
 	if err := c.Request.Context().Err(); err != nil {
 		return err // the client has gone, but the kernel would still take the answer
 	}
-	_ = http.NewResponseController(c.Writer).SetWriteDeadline(time.Now().Add(answerTimeout))
 	h := c.Writer.Header()
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if closeAfter {

@@ -1,11 +1,11 @@
 package httpapi
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -78,6 +78,14 @@ func (s *sessions) SessionCursor(context.Context, string, string) (store.Session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return store.SessionCursor{Epoch: s.epoch, Position: s.cursor, Offered: s.offered, Offers: s.offers}, s.fail
+}
+
+func (s *sessions) BeginEpoch(context.Context, string, string, string, time.Time) error {
+	return s.fail
+}
+
+func (s *sessions) BegunEpoch(context.Context, string, string, string) (bool, error) {
+	return false, s.fail
 }
 
 func (s *sessions) OfferSession(_ context.Context, _, _ string, seen store.SessionCursor, position int64) (bool, error) {
@@ -231,10 +239,12 @@ func TestAStreamGivesMessagesWithTheirPositionsAndEndsWithItsClient(t *testing.T
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
 	require.Equal(t, "text/event-stream", res.Header.Get("Content-Type"))
-	var first [12]byte
-	_, err = io.ReadFull(res.Body, first[:])
-	require.NoError(t, err)
-	require.Equal(t, "id: 2\ndata: ", string(first[:]))
+	events := bufio.NewReader(res.Body)
+	for _, want := range []string{`^retry: [0-9]+\n$`, `^id: e.*\.2\n$`, `^data: {`} {
+		line, err := events.ReadString('\n')
+		require.NoError(t, err)
+		require.Regexp(t, want, line)
+	}
 	cancel()
 	require.Eventually(t, func() bool { return r.gateway.Open() == 0 }, 10*time.Second, time.Millisecond)
 }
@@ -264,9 +274,9 @@ func TestAStreamEndsWhenItsTokenIsRefused(t *testing.T) {
 
 func TestEventsAreWellFormed(t *testing.T) {
 	require.Equal(t, ": heartbeat\n\n", string(appendEvents(nil, gateway.Answer{Position: 3}, "e")))
-	require.Equal(t, "event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(appendEvents(nil, gateway.Answer{Reset: true}, "e")))
+	require.Equal(t, "event: reset\nid: e.0\ndata: {\"type\":\"reset\",\"cursor\":\"e.0\"}\n\n", string(appendEvents(nil, gateway.Answer{Reset: true}, "e")))
 	got := string(appendEvents(nil, gateway.Answer{Objects: []gateway.Object{{Position: 5, JSON: delivery.JSON{Own: []byte(`{}`)}}}, Skipped: []int64{4, 6}, Position: 6}, "e"))
-	require.Equal(t, "event: skipped\nid: 4\ndata: {\"skipped\":[4]}\n\nid: 5\ndata: {}\n\nevent: skipped\nid: 6\ndata: {\"skipped\":[6]}\n\n", got,
+	require.Equal(t, "event: skipped\nid: e.4\ndata: {\"skipped\":[4]}\n\nid: e.5\ndata: {}\n\nevent: skipped\nid: e.6\ndata: {\"skipped\":[6]}\n\n", got,
 		"in the order of positions: who breaks off after any of them has been told of all before it")
 }
 

@@ -2,10 +2,12 @@ package httpapi
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/tracing"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
@@ -20,20 +22,48 @@ type session struct {
 	// epoch is the log's epoch when the poll began; seen is the session cursor at that time.
 	epoch string
 	seen  store.SessionCursor
+	// from is where the poll continues: at the session cursor, or earlier if the client shows that it has not received what followed.
+	from int64
+	// cookies: the client sends cookies back.
+	cookies bool
+}
+
+// continueFrom finds where the session's client continues. The cursor moves when an answer is written, but a proxy may have taken that
+// answer for a client that had gone, or for a network that was dead. Only the client knows: the cookie of the last answer that reached it
+// comes with its next poll. Without a cookie the server takes the answer as received.
+func (s *session) continueFrom(r *http.Request) {
+	s.from = s.seen.Position
+	received, there := api.ParseReadCookie(r, s.id)
+	if s.cookies = there; !there {
+		return
+	}
+	// An account on which nothing was delivered yet has no epoch.
+	if received.Epoch == s.seen.Epoch || received.Epoch == "" && received.Position == 0 {
+		s.from = min(s.from, received.Position)
+	}
+}
+
+// cookie is the header that goes with an answer: see api.ReadCookie.
+func (s *session) cookie(a gateway.Answer) string {
+	return api.ReadCookie{Session: s.id, Epoch: s.epoch, Position: a.Position}.String()
 }
 
 // legacyPoll serves clients that keep no cursor: one message per poll, after the session cursor. The cursor moves after the answer was
 // written, so an answer that could not be written is given again.
 func (a *API) legacyPoll(c *gin.Context) error {
 	ctx := c.Request.Context()
+	if _, err := a.query(c); err != nil { // checked, and not used
+		return err
+	}
 	q := a.defaultQuery(c)
 	q.Limit = 1
 	s := &session{user: q.Caller.Subject, id: q.Caller.SessionID}
 	if err := a.openSession(ctx, s); err != nil {
 		return err
 	}
-	q.After, q.KeepsPlace = s.seen.Position, s.seen.Epoch != ""
-	answer, later, err := a.await(c, q, waiting{s.epoch, s})
+	s.continueFrom(c.Request)
+	q.After, q.KeepsPlace = s.from, s.seen.Epoch != ""
+	answer, later, err := a.await(c, q, waiting{epoch: s.epoch, session: s})
 	if later || err != nil {
 		return err
 	}
@@ -78,7 +108,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 		if err := a.resetSession(c.Request.Context(), s); err != nil {
 			return err
 		}
-		answer = gateway.Answer{Position: s.seen.Position}
+		s.seen, s.from, answer = store.SessionCursor{Epoch: s.epoch}, 0, gateway.Answer{}
 	}
 	release, err := a.Unread.reserve(s.user, answer)
 	if err != nil {
@@ -87,6 +117,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 	defer release()
 	return a.deliver(c.Request.Context(), s, answer, func(answer gateway.Answer) error {
 		spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
+		c.Header("Set-Cookie", s.cookie(answer))
 		err := write(c, legacyFrame(answer, s.epoch), answer.Close)
 		spans.end(err)
 		return err
@@ -102,7 +133,7 @@ func (a *API) deliver(ctx context.Context, s *session, answer gateway.Answer, wr
 		return err
 	}
 	if !offered { // another poll of the session is getting this answer: send a timeout
-		_ = write(gateway.Answer{Position: s.seen.Position, Close: answer.Close})
+		_ = write(gateway.Answer{Position: s.from, Close: answer.Close})
 		return nil
 	}
 	failed := write(answer)

@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
@@ -66,6 +67,7 @@ func (a *API) parkPoll(c *gin.Context, p *gateway.Parked, w waiting) bool {
 
 // Completed implements gateway.Observer.
 func (l *parkedPoll) Completed(answer gateway.Answer, err error) {
+	fit(&answer, l.maxBytes)
 	l.result = &result{answer: answer, err: err, spans: l.api.delivering(answer, l.request.Trace())}
 	l.api.workers.do(l.answer)
 }
@@ -103,7 +105,7 @@ func (l *parkedPoll) write() {
 	a := l.result.answer
 	switch {
 	case l.session != nil:
-		l.send(legacyFrame(a, l.epoch))
+		l.send(legacyFrame(a, l.epoch), "Set-Cookie", l.session.cookie(a))
 	case a.Shared != nil:
 		l.send(a.Shared.Text(gateway.PollForm, l.epoch, func() []byte { return frame(a, l.epoch) }))
 	default:
@@ -111,7 +113,8 @@ func (l *parkedPoll) write() {
 	}
 }
 
-func (l *parkedPoll) send(body []byte) {
+// send sends a body. headers are names and values.
+func (l *parkedPoll) send(body []byte, headers ...string) {
 	r := l.result
 	if len(r.answer.Objects) == 0 {
 		r.spans = nil // another poll of the session delivers the messages
@@ -119,7 +122,7 @@ func (l *parkedPoll) send(body []byte) {
 	r.keepAlive = l.request.KeepAlive() && !r.answer.Close
 	r.status, r.size = http.StatusOK, len(body)
 	r.answer.Objects, r.answer.Skipped, r.answer.Shared = nil, nil, nil // the body has them
-	l.spot.WriteParts(l.request.OK(len(body), r.keepAlive), body)
+	l.spot.WriteParts(l.request.OK(len(body), r.keepAlive, headers...), body)
 }
 
 func (l *parkedPoll) fail(err error) {
@@ -172,7 +175,7 @@ func (l *parkedPoll) answerSession() {
 			l.fail(err)
 			return
 		}
-		l.result.answer = gateway.Answer{}
+		l.session.seen, l.session.from, l.result.answer = store.SessionCursor{Epoch: l.session.epoch}, 0, gateway.Answer{}
 		l.write()
 		return
 	}

@@ -83,7 +83,7 @@ func TestAConnectionIsUsedForPollAfterPoll(t *testing.T) {
 		require.Equal(t, http.StatusOK, got.status)
 		require.Contains(t, got.body, "hello")
 		c.get("/api/health")
-		require.Contains(t, c.answer().body, `"status":"ok"`)
+		require.Contains(t, c.answer().body, `"status":"healthy"`)
 	}
 	require.EqualValues(t, 5, h.metric("sealpost_parking_returned_total"))
 }

@@ -46,7 +46,7 @@ func TestAStreamEndsAsItsPollDoes(t *testing.T) {
 				l := h.caller("bob").listen("0", "X-Request-Id: my-request")
 				require.Equal(t, "my-request", l.res.Header.Get("X-Request-Id"))
 				require.Equal(t, "text/event-stream", l.res.Header.Get("Content-Type"))
-				l.expect(beat)
+				l.expect(opening)
 				h.waiting(1)
 				ends[name](h)
 				for _, e := range c.events {
@@ -72,10 +72,10 @@ func TestAStreamThatWaitsIsToldThatTheLogIsAnother(t *testing.T) {
 	eachWay(t, func(t *testing.T, h *testServer) {
 		h.deliver("bob", "one")
 		l := h.caller("bob").listen("1")
-		l.expect(beat)
+		l.expect(opening)
 		h.waiting(1)
 		ends["a reset"](h)
-		l.expect("event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"epochx.0\"}")
+		l.expect("event: reset\nid: restored.0\ndata: {\"type\":\"reset\",\"cursor\":\"restored.0\"}")
 		l.expect("one")
 		h.deliver("bob", "two")
 		l.expect("two")
@@ -88,12 +88,12 @@ func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
 		var reading sync.WaitGroup
 		for range streams {
 			l := h.caller("bob").listen("0")
-			l.expect(beat)
+			l.expect(opening)
 			reading.Go(func() {
 				for n := 1; n <= events; n++ {
 					got, err := l.next()
 					require.NoError(t, err)
-					require.True(t, strings.HasPrefix(got, "id: "+strconv.Itoa(n)+"\n"), got)
+					require.Contains(t, got, "id: epoch."+strconv.Itoa(n)+"\n")
 					require.Contains(t, got, "text "+strconv.Itoa(n)+`"`)
 				}
 			})
@@ -114,7 +114,7 @@ func TestThousandsOfEventsComeInOrderAndOnce(t *testing.T) {
 func TestAStreamThatWaitsGoesOnFromTheStore(t *testing.T) {
 	eachWay(t, func(t *testing.T, h *testServer) {
 		l := h.caller("bob").listen("0")
-		l.expect(beat)
+		l.expect(opening)
 		h.waiting(1)
 		for n := range 300 {
 			h.library.add("bob", "lost "+strconv.Itoa(n)+".")
@@ -133,7 +133,7 @@ func TestAStreamOfATokenThatExpiresEndsThen(t *testing.T) {
 	until := time.Now().Add(time.Second)
 	h.desk.until.Store(until.UnixNano())
 	l := h.caller("bob").listen("0")
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(1)
 	l.expect(beat)
 	require.False(t, time.Now().Before(until))
@@ -143,7 +143,7 @@ func TestAStreamOfATokenThatExpiresEndsThen(t *testing.T) {
 func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
 	h := newTestServer(t, true)
 	l := h.caller("bob").listen("0")
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(1)
 	h.desk.refused.Store(true) // its signing key was removed
 	h.deliver("bob", "one")
@@ -154,7 +154,7 @@ func TestAStreamWhoseTokenIsNotGoodAnyMoreEndsWithItsNextEvent(t *testing.T) {
 func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
 	eachWay(t, func(t *testing.T, h *testServer) {
 		l := h.caller("bob").listen("0")
-		l.expect(beat)
+		l.expect(opening)
 		h.waiting(1)
 		require.NoError(t, l.conn.Close())
 		h.waiting(0)
@@ -169,12 +169,12 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, stuck.conn.(*net.TCPConn).SetReadBuffer(4<<10))
 	stuck.get("/api/messages/stream?after=0")
 	l := h.caller("bob").listen("0")
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(2)
 	long := strings.Repeat("long", 200<<10)
 	for n := range 40 {
 		h.deliver("bob", long)
-		l.expect("id: " + strconv.Itoa(n+1) + "\n")
+		l.expect("id: epoch." + strconv.Itoa(n+1) + "\n")
 	}
 	h.waiting(1)
 	require.Positive(t, h.metric("sealpost_parking_slow_answers_total"))
@@ -188,7 +188,7 @@ func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
 	h := newTestServer(t, true)
 	h.api.Unread = NewUnread(1 << 10)
 	l := h.caller("bob").listen("0")
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(1)
 	require.True(t, h.api.Unread.left.TryTake("eve", 1<<9))
 	h.deliver("bob", strings.Repeat("long", 200))
@@ -200,14 +200,14 @@ func TestStreamsThatWaitHaveNoGoroutines(t *testing.T) {
 	h := newTestServer(t, true)
 	before := runtime.NumGoroutine()
 	for n := range streams {
-		h.caller("user" + strconv.Itoa(n)).listen("0").expect(beat)
+		h.caller("user" + strconv.Itoa(n)).listen("0").expect(opening)
 	}
 	h.waiting(streams)
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() < before+streams/50 }, patience, time.Millisecond)
 	all := make([]*listener, 0, 20)
 	for range cap(all) { // all of one user
 		l := h.caller("bob").listen("0")
-		l.expect(beat)
+		l.expect(opening)
 		all = append(all, l)
 	}
 	h.waiting(streams + 20)
@@ -222,7 +222,7 @@ func TestRequestsSentBehindAStreamAreAnsweredWhenItHasEnded(t *testing.T) {
 	h := newTestServer(t, true)
 	c := h.caller("bob")
 	l := c.listen("0")
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(1)
 	c.get("/api/health")
 	h.deliver("bob", "one")
@@ -230,14 +230,14 @@ func TestRequestsSentBehindAStreamAreAnsweredWhenItHasEnded(t *testing.T) {
 	h.revoke("bob")
 	_, err := l.next()
 	require.ErrorIs(t, err, io.EOF)
-	require.Contains(t, c.answer().body, `"status":"ok"`)
+	require.Contains(t, c.answer().body, `"status":"healthy"`)
 }
 
 func TestAStreamThatAsksToBeTheLastRequestEndsItsConnection(t *testing.T) {
 	h := newTestServer(t, true)
 	l := h.caller("bob").listen("0", "Connection: close")
 	require.True(t, l.res.Close)
-	l.expect(beat)
+	l.expect(opening)
 	h.waiting(1)
 	h.revoke("bob")
 	l.expectEnd(false)
@@ -260,7 +260,7 @@ func TestStreamsThatCannotParkWaitInTheirHandlers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, h2, res.ProtoMajor == 2)
 		l := &listener{&caller{t: t}, res, bufio.NewReader(res.Body)}
-		l.expect(beat)
+		l.expect(opening)
 		require.Eventually(t, func() bool { return h.gateway.Open() == 1 }, patience, time.Millisecond)
 		h.deliver("bob", "one")
 		l.expect("one")
@@ -287,7 +287,7 @@ func everythingToStreams(t *testing.T) {
 	all := make([]*listener, crowd)
 	for n := range all {
 		all[n] = h.caller("user" + strconv.Itoa(n/2)).listen("0")
-		all[n].expect(beat)
+		all[n].expect(opening)
 	}
 	var contest sync.WaitGroup
 	during := func(f func(c *caller, n int)) {

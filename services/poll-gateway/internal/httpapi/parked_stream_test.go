@@ -209,7 +209,7 @@ func TestAHeldStreamWhoseEpochIsAnotherIsResetFirst(t *testing.T) {
 		r := newRig(t)
 		_, p := r.holds(time.Now().Add(time.Hour), "another")
 		pass(heartbeat)
-		require.Equal(t, heartbeatText+"event: reset\nid: 0\ndata: {\"type\":\"reset\",\"cursor\":\"epoch.0\"}\n\n", p.body(t))
+		require.Equal(t, heartbeatText+"event: reset\nid: epoch.0\ndata: {\"type\":\"reset\",\"cursor\":\"epoch.0\"}\n\n", p.body(t))
 		pass(heartbeat)
 		require.True(t, strings.HasSuffix(p.body(t), heartbeatText))
 		r.gateway.Stop()
@@ -234,7 +234,7 @@ func TestAHeldStreamIsGivenNoMoreWhileItsClientDoesNotRead(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 20, strings.Count(p.body(t), "data: "))
 		for n := range 20 {
-			require.Contains(t, p.body(t), fmt.Sprintf("id: %d\n", n+1))
+			require.Contains(t, p.body(t), fmt.Sprintf("id: epoch.%d\n", n+1))
 		}
 		r.gateway.Stop()
 		synctest.Wait()
@@ -251,7 +251,7 @@ func TestTheTableOfAStreamIsWhatItDoes(t *testing.T) {
 	}{
 		withdraw: {next: streamEnded, released: []bool{false}},
 		expire:   {next: streamWaits, written: heartbeatText}, // written at once, then it waits again
-		send:     {next: streamWaits, written: "id: 1\n"},
+		send:     {next: streamWaits, written: "id: epoch.1\n"},
 		goOn:     {next: streamWaits},
 		breakOff: {next: streamEnded, released: []bool{false}},
 		// The stream reads the epoch after a write, then it waits.

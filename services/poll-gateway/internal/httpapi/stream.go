@@ -13,6 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/tracing"
+	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -34,6 +35,11 @@ type streaming struct {
 // stream sends messages as Server-Sent Events. It is a loop of polls whose answers are written one after the other. It ends, so that the
 // client reconnects, when the node drains, the token ends or the store is unavailable.
 func (a *API) stream(c *gin.Context) error {
+	if httpserver.IsHead(c) {
+		c.Header("Content-Type", httpserver.EventStreamType)
+		c.Status(http.StatusOK)
+		return nil
+	}
 	at, err := a.streamStart(c)
 	if err != nil {
 		return err
@@ -49,7 +55,7 @@ func (a *API) stream(c *gin.Context) error {
 		}
 	}
 	h := c.Writer.Header()
-	h.Set("Content-Type", "text/event-stream")
+	h.Set("Content-Type", httpserver.EventStreamType)
 	h.Set("X-Accel-Buffering", "no") // else nginx would buffer events
 	c.Status(http.StatusOK)
 	a.streamOn(c, s, answer)
@@ -60,7 +66,7 @@ func (a *API) stream(c *gin.Context) error {
 // told.
 func (a *API) streamOn(c *gin.Context, s streaming, answer gateway.Answer) {
 	ctx := c.Request.Context()
-	for a.writeEvents(c, s.epoch, answer) && !answer.Close && a.stillGood(ctx, s.token) {
+	for first := true; a.writeEvents(c, s.epoch, answer, first) && !answer.Close && a.stillGood(ctx, s.token); first = false {
 		current, err := a.Gateway.Epochs().Current(ctx)
 		if err != nil {
 			return
@@ -98,13 +104,13 @@ func (a *API) stillGood(ctx context.Context, raw string) bool {
 // beginning.
 func (a *API) streamStart(c *gin.Context) (place, error) {
 	if last := c.GetHeader("Last-Event-ID"); last != "" {
-		return a.place(c.Request.Context(), "Last-Event-ID", last)
+		return a.place(c, "Last-Event-ID", last)
 	}
-	return a.place(c.Request.Context(), "after", c.DefaultQuery("after", "0"))
+	return a.place(c, "after", c.DefaultQuery("after", "0"))
 }
 
-// writeEvents reports whether the client has taken the events of an answer.
-func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer) bool {
+// writeEvents reports whether the client has taken the events of an answer. The first ones open the stream.
+func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer, first bool) bool {
 	if answer.Reset {
 		current, err := a.Gateway.Epochs().Current(c.Request.Context())
 		if err != nil {
@@ -117,11 +123,14 @@ func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer) b
 		return false
 	}
 	defer release()
-	rc := http.NewResponseController(c.Writer)
-	_ = rc.SetWriteDeadline(time.Now().Add(answerTimeout))
+	text := make([]byte, 0, eventsSize(answer))
+	if first {
+		text = appendOpening(text, answer, epoch)
+	} else {
+		text = appendEvents(text, answer, epoch)
+	}
 	spans := a.delivering(answer, tracing.Sampled(c.Request.Context()))
-	_, err = c.Writer.Write(appendEvents(make([]byte, 0, eventsSize(answer)), answer, epoch))
-	if err == nil {
+	if err = httpserver.Write(c, text); err == nil {
 		err = flush(c.Writer)
 	}
 	spans.end(err)
@@ -135,17 +144,36 @@ var heartbeatChunk = chunk(len(heartbeatText), func(b []byte) []byte { return ap
 
 // eventsSize estimates the bytes of an answer's events.
 func eventsSize(a gateway.Answer) int {
-	size := 64 + 32*len(a.Skipped)
+	size := 192 + 32*len(a.Skipped)
 	for _, o := range a.Objects {
-		size += o.JSON.Len() + 32
+		size += o.JSON.Len() + 48
 	}
 	return size
 }
 
-// appendEvents appends the events of an answer (WHATWG HTML, Server-sent events). The id of a message is its position.
+// reconnectAfter is the least time after which an event source whose stream has ended comes back; up to twice that, so that those of a
+// node that stops do not come together.
+const reconnectAfter = 2 * time.Second
+
+// appendOpening appends what a stream begins with: when to come back, and the answer. If that has no events, a "cursor" event gives the client
+// an id at once: else what comes while the stream is away would be lost on a client that began at the head and has seen no id.
+func appendOpening(b []byte, a gateway.Answer, epoch string) []byte {
+	b = append(b, "retry: "...)
+	b = strconv.AppendInt(b, (reconnectAfter + rand.N(reconnectAfter)).Milliseconds(), 10)
+	b = append(b, '\n')
+	if a.Reset || len(a.Objects)+len(a.Skipped) > 0 {
+		return appendEvents(b, a, epoch)
+	}
+	at := cursor.Cursor{Epoch: epoch, Position: a.Position}
+	b = at.AppendTo(append(b, "event: cursor\nid: "...))
+	return append(at.AppendTo(append(b, "\ndata: {\"cursor\":\""...)), "\"}\n\n"...)
+}
+
+// appendEvents appends the events of an answer (WHATWG HTML, Server-sent events). The id of an event is the cursor after it.
 func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 	if a.Reset {
-		return append(append(append(b, "event: reset\nid: 0\ndata: "...), frame(a, epoch)...), "\n\n"...)
+		b = cursor.Cursor{Epoch: epoch, Position: a.Position}.AppendTo(append(b, "event: reset\nid: "...))
+		return append(append(append(b, "\ndata: "...), frame(a, epoch)...), "\n\n"...)
 	}
 	skipped := a.Skipped
 	for _, o := range a.Objects {
@@ -153,13 +181,12 @@ func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 		for n < len(skipped) && skipped[n] < o.Position {
 			n++
 		}
-		b = appendSkippedEvent(b, skipped[:n])
+		b = appendSkippedEvent(b, skipped[:n], epoch)
 		skipped = skipped[n:]
-		b = append(b, "id: "...)
-		b = strconv.AppendInt(b, o.Position, 10)
+		b = cursor.Cursor{Epoch: epoch, Position: o.Position}.AppendTo(append(b, "id: "...))
 		b = append(o.JSON.AppendTo(append(b, "\ndata: "...)), "\n\n"...)
 	}
-	b = appendSkippedEvent(b, skipped)
+	b = appendSkippedEvent(b, skipped, epoch)
 	if len(a.Objects)+len(a.Skipped) == 0 {
 		b = append(b, heartbeatText...)
 	}
@@ -168,12 +195,11 @@ func appendEvents(b []byte, a gateway.Answer, epoch string) []byte {
 
 // appendSkippedEvent appends the empty positions. They come before the message that follows them: a client that disconnects continues
 // from the last id it has seen, and must have seen everything below.
-func appendSkippedEvent(b []byte, skipped []int64) []byte {
+func appendSkippedEvent(b []byte, skipped []int64, epoch string) []byte {
 	if len(skipped) == 0 {
 		return b
 	}
-	b = append(b, "event: skipped\nid: "...)
-	b = strconv.AppendInt(b, skipped[len(skipped)-1], 10)
+	b = cursor.Cursor{Epoch: epoch, Position: skipped[len(skipped)-1]}.AppendTo(append(b, "event: skipped\nid: "...))
 	b = append(b, "\ndata: {"...)
 	return append(append(b, appendSkipped(nil, skipped)[1:]...), "}\n\n"...)
 }

@@ -116,11 +116,25 @@ func (l *library) ResetSession(_ context.Context, _, id, epoch string, position 
 	return nil
 }
 
+func (l *library) BeginEpoch(_ context.Context, _, id, epoch string, _ time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursors[id+"/"+epoch] = store.SessionCursor{Epoch: epoch}
+	return nil
+}
+
+func (l *library) BegunEpoch(_ context.Context, _, id, epoch string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, begun := l.cursors[id+"/"+epoch]
+	return begun, nil
+}
+
 // Epoch returns the log's epoch; restore changes it.
 func (l *library) Epoch(context.Context) (string, error) { return *l.epoch.Load(), nil }
 
 func (l *library) restore() {
-	again := *l.epoch.Load() + "x"
+	again := "restored" // see store.RestoredEpoch
 	l.epoch.Store(&again)
 }
 

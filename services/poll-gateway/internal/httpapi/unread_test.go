@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,10 +19,11 @@ import (
 type stuck struct {
 	*httptest.ResponseRecorder
 	writing, goOn chan struct{}
+	once          sync.Once
 }
 
 func (s *stuck) Write(b []byte) (int, error) {
-	close(s.writing)
+	s.once.Do(func() { close(s.writing) })
 	<-s.goOn
 	return s.ResponseRecorder.Write(b)
 }
@@ -29,7 +31,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 // TestWhatSlowClientsLeaveUnreadHasABound: above the limit polls and streams are refused, and no message is lost by that.
 func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 	r := newRig(t, strings.Repeat("a", 700<<10)) // the limit is 1 MiB
-	slow := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	slow := &stuck{ResponseRecorder: httptest.NewRecorder(), writing: make(chan struct{}), goOn: make(chan struct{})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

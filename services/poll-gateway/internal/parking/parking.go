@@ -42,7 +42,7 @@ type Handler interface {
 type Config struct {
 	// IdleTimeout is how long an answered connection waits for the client's next request.
 	IdleTimeout time.Duration
-	// WriteTimeout is how long a client may take to read the bytes of one Write.
+	// WriteTimeout is how long a client may take none of the bytes that wait for it.
 	WriteTimeout time.Duration
 	// MaxUnread limits the bytes that were written and that clients have not read yet, over all connections.
 	MaxUnread int64

@@ -92,7 +92,7 @@ func (s *Spot) armForClient() {
 }
 
 // Write sends bytes to the client: a response, or the next part of one. It does not block: bytes that the kernel does not take at once
-// are sent when the client makes room, within WriteTimeout. The Lot calls Written when all are out; the handler must not write again
+// are sent when the client makes room, as long as it takes some within each WriteTimeout. The Lot calls Written when all are out; the handler must not write again
 // before. Until then the Lot keeps b and does not modify it, so many connections may share it.
 func (s *Spot) Write(b []byte) { s.WriteParts(b) }
 
@@ -145,7 +145,7 @@ func (s *Spot) writeLater(rest []byte) {
 	if s.more == nil {
 		s.more = &more{}
 	}
-	first := s.more.rest == nil
+	first, progress := s.more.rest == nil, len(rest) < len(s.more.rest)
 	unread := l.unread.Add(int64(len(rest) - len(s.more.rest)))
 	s.more.rest = rest
 	if first {
@@ -154,6 +154,8 @@ func (s *Spot) writeLater(rest []byte) {
 			s.finish(ErrUnread)
 			return
 		}
+	}
+	if first || progress {
 		l.wheel.set(s, l.cfg.WriteTimeout)
 	}
 	if l.stopped.Load() {

@@ -176,9 +176,10 @@ func (u *user) streamFrom(at int64) int64 {
 
 // event processes one event and returns the position it leads to.
 func (u *user) event(at int64, event map[string]string) int64 {
-	to, err := strconv.ParseInt(event["id"], 10, 64)
-	if err != nil {
-		return at // a heartbeat
+	_, position, _ := strings.Cut(event["id"], ".")
+	to, err := strconv.ParseInt(position, 10, 64)
+	if err != nil || event["event"] == "cursor" {
+		return at // a heartbeat, or the beginning of a stream on which there is nothing yet
 	}
 	if event["event"] == "skipped" {
 		var p api.PollResponse
