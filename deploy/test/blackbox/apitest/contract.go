@@ -119,6 +119,9 @@ func (c *contract) operation(method, path string) string {
 	if method != strings.ToUpper(method) {
 		return "" // methods are case-sensitive (RFC 9110, section 9.1)
 	}
+	if method == http.MethodHead { // served wherever GET is
+		method = http.MethodGet
+	}
 	for template, item := range c.document["paths"].(map[string]any) {
 		literals, ok := matches(template, path)
 		_, served := item.(map[string]any)[strings.ToLower(method)]

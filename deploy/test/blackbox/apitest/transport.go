@@ -1,9 +1,14 @@
 package apitest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -103,15 +108,34 @@ func transport(d *deployment) []claim {
 			d.must(t, call{path: "/"}).refused(t, http.StatusNotFound, api.CodeNotFound)
 			a := d.must(t, call{method: http.MethodPut, path: "/api/health"})
 			a.refused(t, http.StatusMethodNotAllowed, api.CodeMethodNotAllowed)
-			require.Equal(t, "GET", a.header.Get("Allow"))
+			require.Equal(t, "GET, HEAD", a.header.Get("Allow"))
 			a = d.must(t, call{method: http.MethodDelete, path: "/api/messages/0123456789abcdef01234567/read"})
 			a.refused(t, http.StatusMethodNotAllowed, api.CodeMethodNotAllowed)
 			require.Equal(t, "POST", a.header.Get("Allow"))
 		}},
-		{"takes neither HEAD nor, without origins that may call, OPTIONS", func(t *testing.T) {
+		{"waits for a body that keeps coming, and no longer", func(t *testing.T) {
+			u, err := url.Parse(d.BaseURL)
+			require.NoError(t, err)
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(t.Context(), "tcp", u.Host)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, conn.Close()) }()
+			_, err = io.WriteString(conn, "POST /api/auth/verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{")
+			require.NoError(t, err)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			text, err := io.ReadAll(res.Body)
+			require.NoError(t, errors.Join(err, res.Body.Close()))
+			a := answer{status: res.StatusCode, header: res.Header, body: text}
+			a.refused(t, http.StatusRequestTimeout, api.CodeRequestTimeout)
+			require.NoError(t, d.contract.check(exchange{method: http.MethodPost, path: "/api/auth/verify", status: a.status, header: a.header, body: a.body}))
+		}},
+		{"takes HEAD wherever it takes GET, and without origins that may call no OPTIONS", func(t *testing.T) {
 			a := d.must(t, call{method: http.MethodHead, path: "/api/health"})
-			require.Equal(t, http.StatusMethodNotAllowed, a.status)
+			require.Equal(t, http.StatusOK, a.status)
 			require.Empty(t, a.body)
+			a = d.must(t, call{method: http.MethodHead, path: "/api/auth/login"})
+			require.Equal(t, http.StatusMethodNotAllowed, a.status)
 			a = d.must(t, call{method: http.MethodOptions, path: "/api/messages/send", header: map[string]string{
 				"Origin": "https://app.example", "Access-Control-Request-Method": "POST",
 			}})

@@ -17,8 +17,9 @@ import (
 // lossy is a proxy that lets the server finish a request, and then gives another answer.
 type lossy struct {
 	server string
-	// path is the path whose next answer gets lost, once.
+	// path is the path whose next answer gets lost; once, or until it is cleared if always is set.
 	path   atomic.Pointer[string]
+	always bool
 	answer func(w http.ResponseWriter)
 }
 
@@ -37,7 +38,7 @@ func (l *lossy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if lost := l.path.Load(); lost != nil && *lost == r.URL.Path && l.path.CompareAndSwap(lost, nil) {
+	if lost := l.path.Load(); lost != nil && *lost == r.URL.Path && (l.always || l.path.CompareAndSwap(lost, nil)) {
 		l.answer(w)
 		return
 	}
@@ -112,12 +113,13 @@ func TestAChatOpensWhatIsSealedForAKeyOfAnotherTerminal(t *testing.T) {
 	alice := c.Chat("alice", "bob")
 	alice.Say("before")
 	next := c.Chat("alice", "bob")
-	l.answer = says(200) // not repeated
+	l.answer, l.always = says(200), true // it is repeated for some seconds
 	path := "/api/users/update-key"
 	l.path.Store(&path)
 	out, err := c.Run("--user", "alice", "keys", "rotate")
 	require.Error(t, err)
 	require.Contains(t, out, "it is not known whether the server has done it")
+	l.path.Store(nil)
 	c.MustRun("--user", "bob", "send", "alice", "-m", "for the new key")
 	alice.WaitFor("Bob: for the new key")
 	next.WaitFor("Bob: for the new key")
