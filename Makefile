@@ -7,7 +7,7 @@ PACKAGES := $(foreach m,$(MODULES),./$(m)/...)
 # Modules of their own, outside the workspace: what they depend on is nothing that a server should be built with. Those that
 # need engines, or take long to build, are tested by `make test-engines` alone.
 TOOLS    := deploy/compose deploy/helm deploy/prometheus deploy/test/bench deploy/test/simulation
-HEAVY    := deploy/test/cluster
+HEAVY    := deploy/test/cluster deploy/test/networks
 # What asks something of an engine.
 ADAPTERS := $(addprefix ./pkg/,store/mongo bus revocation/redislog inbox/redisseq ratelimit/redislimit redisclient service) ./deploy/test/engines
 BIN      := $(CURDIR)/bin
@@ -88,6 +88,18 @@ test-compose: ## docker-compose.yml and the images' binaries, as docker would bu
 .PHONY: test-cluster
 test-cluster: ## whole clusters on real engines, and the failures of the design
 	cd deploy/test/cluster && GOWORK=off SEALPOST_ENGINES=required go test $(RACE) -count=1 -timeout=40m -v ./... | sed "/^=== /d"
+
+# LONG=1 is the hour of the crowd on the worst mix instead.
+LONG ?=
+NETWORKS = cd deploy/test/networks && GOWORK=off LONG=$(LONG) SEALPOST_NETWORKS=$(1),required go test -count=1 -timeout=3h -v $(2) ./... | sed "/^=== /d"
+
+.PHONY: test-networks
+test-networks: ## real clients over bad links and through proxies: all of it, half an hour; LONG=1 for an hour of the crowd on the worst of them
+	$(call NETWORKS,full,$(if $(LONG),-run TestTheCrowd))
+
+.PHONY: test-networks-short
+test-networks-short: ## a few of those links, proxies and clients
+	$(call NETWORKS,short)
 
 .PHONY: bench
 bench: build load ## measure: the Go benchmarks, and load on the standalone server and on a whole cluster; BENCH_RUNS=1 for a quick look; AGAINST=<commit> compares

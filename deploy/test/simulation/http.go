@@ -98,6 +98,8 @@ type response struct {
 	body   []byte
 	close  bool
 	node   *node
+	// cookie is what the answer sets.
+	cookie string
 }
 
 // send has a node answer a request. It returns when the answer is there, the process dies, or ctx ends.
@@ -137,7 +139,7 @@ func (w *world) send(ctx context.Context, d *rng, n *node, r request, stream fun
 	defer x.leave()
 	written := func(otherwise error) (response, error) {
 		if x.leave(); r.sure && x.status == http.StatusOK && x.body.Len() > 0 {
-			return response{status: x.status, body: x.take(), node: n}, nil
+			return response{status: x.status, body: x.take(), node: n, cookie: x.header.Get("Set-Cookie")}, nil
 		}
 		return response{}, otherwise
 	}
@@ -176,5 +178,5 @@ func (w *world) send(ctx context.Context, d *rng, n *node, r request, stream fun
 	if err := w.sleep(ctx, d.between(100*time.Microsecond, 4*time.Millisecond)); err != nil {
 		return written(err)
 	}
-	return response{status: x.status, body: x.take(), close: x.header.Get("Connection") == "close", node: n}, nil
+	return response{status: x.status, body: x.take(), close: x.header.Get("Connection") == "close", node: n, cookie: x.header.Get("Set-Cookie")}, nil
 }

@@ -20,10 +20,11 @@ const (
 	byLatest  = "latest"
 	byNumber  = "position"
 	bySession = "session"
+	byCookie  = "session with cookies"
 	byStream  = "stream"
 )
 
-var readerKinds = []string{byCursor, byCursor, byLatest, byNumber, bySession, byStream}
+var readerKinds = []string{byCursor, byCursor, byLatest, byNumber, bySession, byCookie, byStream}
 
 // device is one client of a user.
 type device struct {
@@ -49,6 +50,8 @@ type device struct {
 	// given is the position that its session was given last, repeats how often.
 	given   int64
 	repeats int
+	// cookie is that of the last answer that has reached it: see api.ReadCookie.
+	cookie string
 	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
 	stood    map[string]int64
 	restored int
@@ -92,7 +95,7 @@ func (r *device) run() {
 	if r.d.hit(0.5) {
 		_ = w.sleep(context.Background(), r.d.between(0, w.plan.Shape.Busy))
 	}
-	if r.kind == bySession {
+	if r.kind == bySession || r.kind == byCookie {
 		r.open()
 	}
 	if r.kind == byLatest {
@@ -122,10 +125,14 @@ func (r *device) open() {
 		n := r.w.serving(r.d, true)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		err := n.store.OpenSession(ctx, r.user, r.session(), time.Now().Add(24*time.Hour))
-		cancel()
 		if err == nil {
+			if begin, err := n.store.SessionCursor(ctx, r.user, r.session()); err == nil {
+				r.cookie = api.ReadCookie{Session: r.session(), Epoch: begin.Epoch, Position: begin.Position}.String()
+			}
+			cancel()
 			return
 		}
+		cancel()
 		_ = r.w.sleep(context.Background(), time.Second)
 	}
 }
@@ -148,7 +155,7 @@ func (r *device) poll() (nothing bool) {
 	}
 	r.more = false
 	switch r.kind {
-	case bySession:
+	case bySession, byCookie:
 		return r.pollSession()
 	case byStream:
 		return r.follow()

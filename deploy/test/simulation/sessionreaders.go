@@ -3,20 +3,35 @@ package simulation
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// pollSession polls as a session does: one message a poll, and no cursor.
+// pollSession polls as a session does: one message a poll, and no cursor. With cookies, it may never get what a proxy took for it, and is
+// given that again.
 func (r *device) pollSession() (nothing bool) {
 	began := time.Now()
 	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
 	r.mustNotGoBack(stood)
-	a, _, err := r.ask(request{method: http.MethodGet, url: "/api/messages/poll", token: r.token(), sure: true}, pollWait)
+	q := request{method: http.MethodGet, url: "/api/messages/poll", token: r.token(), sure: true}
+	if r.kind == byCookie {
+		cookie, _, _ := strings.Cut(r.cookie, ";")
+		q.header = map[string]string{"Cookie": cookie}
+	}
+	a, response, err := r.ask(q, pollWait)
 	if err != nil {
 		return false
+	}
+	if r.kind == byCookie {
+		if q.header["Cookie"] != "" && !r.w.closing && r.d.hit(r.forgetful) {
+			r.w.count("answer-taken-by-proxy")
+			r.attentive = time.Time{}
+			return false
+		}
+		r.cookie = response.cookie
 	}
 	if r.attentive.IsZero() {
 		r.attentive = began
@@ -38,6 +53,9 @@ func (r *device) pollSession() (nothing bool) {
 	epoch, _ := parseCursor(a.Cursor)
 	position := a.Data.Seq // the cursor may have passed empty positions
 	// A given message comes again until the cursor has moved behind it, and never after that.
+	if r.kind == byCookie { // nor what has reached it, whatever the cursor says
+		stood = store.SessionCursor{Epoch: r.epoch, Position: r.given}
+	}
 	if epoch == stood.Epoch && position <= stood.Position {
 		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
 	}

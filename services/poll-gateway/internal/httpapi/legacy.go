@@ -22,24 +22,23 @@ type session struct {
 	// epoch is the log's epoch when the poll began; seen is the session cursor at that time.
 	epoch string
 	seen  store.SessionCursor
-	// from is where the poll continues: at the session cursor, or earlier if the client shows that it has not received what followed.
+	// from is where the poll continues: at the session cursor, or where the client shows that it stands.
 	from int64
-	// cookies: the client sends cookies back.
-	cookies bool
 }
 
 // continueFrom finds where the session's client continues. The cursor moves when an answer is written, but a proxy may have taken that
 // answer for a client that had gone, or for a network that was dead. Only the client knows: the cookie of the last answer that reached it
-// comes with its next poll. Without a cookie the server takes the answer as received.
+// comes with its next poll. It may also show more than the cursor, whose move can fail. Without a cookie the server takes the answer as
+// received.
 func (s *session) continueFrom(r *http.Request) {
-	s.from = s.seen.Position
 	received, there := api.ParseReadCookie(r, s.id)
-	if s.cookies = there; !there {
-		return
-	}
-	// An account on which nothing was delivered yet has no epoch.
-	if received.Epoch == s.seen.Epoch || received.Epoch == "" && received.Position == 0 {
-		s.from = min(s.from, received.Position)
+	switch {
+	case !there:
+		s.from = s.seen.Position
+	case received.Epoch == s.epoch:
+		s.from = received.Position
+	default:
+		s.from = 0 // it has received nothing of this epoch yet
 	}
 }
 

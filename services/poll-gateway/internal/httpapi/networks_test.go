@@ -45,16 +45,21 @@ func TestAnAnswerThatReachedOnlyAProxyIsGivenAgain(t *testing.T) {
 	require.EqualValues(t, 3, r.sessions.cursor)
 }
 
-// TestACookieOfAnotherSessionOrEpochSaysNothing: a jar outlives a session.
-func TestACookieOfAnotherSessionOrEpochSaysNothing(t *testing.T) {
+// TestACookieSaysOnlyWhatItCan: a jar outlives a session, and a cookie of another epoch shows that nothing of this one has arrived.
+func TestACookieSaysOnlyWhatItCan(t *testing.T) {
 	r := newRig(t, "one", "two")
 	text, _ := r.with(nil)
 	require.Contains(t, text, "one")
-	for _, other := range []api.ReadCookie{{Session: "other", Epoch: "epoch"}, {Session: "s", Epoch: "another"}, {Session: "s", Epoch: "epoch", Position: 9}} {
+	for cookie, want := range map[api.ReadCookie]string{
+		{Session: "other", Epoch: "epoch"}:               "two",
+		{Session: "s", Epoch: "epoch", Position: 2}:      "timeout", // the cursor could not be moved
+		{Session: "s", Epoch: "epoch", Position: 0}:      "one",
+		{Session: "s", Epoch: "an earlier", Position: 9}: "one",
+	} {
 		r.sessions.cursor = 1
-		header := http.Header{"Set-Cookie": {other.String()}}
+		header := http.Header{"Set-Cookie": {cookie.String()}}
 		text, _ = r.with((&http.Response{Header: header}).Cookies())
-		require.Contains(t, text, "two", "%v", other)
+		require.Contains(t, text, want, "%v", cookie)
 	}
 }
 

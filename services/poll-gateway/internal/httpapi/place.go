@@ -68,10 +68,12 @@ func (a *API) ofEpoch(c *gin.Context, at place) (bool, error) {
 		return begun, err
 	}
 	expires := token.Identity{ExpiresAt: caller.ExpiresAt}.AcceptedUntil()
-	if err := a.Sessions.BeginEpoch(ctx, key.user, key.session, key.epoch, expires); err != nil {
-		// This place is good all the same; the positions that follow will be answered with a reset.
+	err := a.Sessions.BeginEpoch(ctx, key.user, key.session, key.epoch, expires)
+	if err != nil && !a.Alone {
+		return false, err // another node would answer the next position with a reset
+	}
+	if err != nil { // the disk is full, say: reading goes on, and this node remembers while it lives
 		a.Log.WarnContext(ctx, "it was not recorded that a session has begun after a restore", "error", err.Error())
-		return true, nil
 	}
 	a.begun.add(key)
 	return true, nil
