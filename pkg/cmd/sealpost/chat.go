@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -23,6 +24,9 @@ const (
 	shownAtStart = 10
 	// lineQueue is how many lines may wait to be sent without a connection.
 	lineQueue = 1000
+	// receiptQueue is how many receipts may wait; lastReceipts is how long the end of a chat may take for those that do.
+	receiptQueue = 1000
+	lastReceipts = 5 * time.Second
 	// forever is a patience that outlasts the chat.
 	forever = 365 * 24 * time.Hour
 )
@@ -43,7 +47,7 @@ and the chat ends when all are acknowledged and --wait is over.`,
 }
 
 func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
-	s := &chatSession{app: a, shown: map[string]bool{}, told: map[string]bool{}}
+	s := &chatSession{app: a, shown: map[string]bool{}, told: map[string]bool{}, read: make(chan string, receiptQueue)}
 	p, m, err := a.messenger(client.WithPatience(forever), client.WithRetryHook(s.connection))
 	if err != nil {
 		return err
@@ -52,7 +56,8 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	if s.receipts, err = a.client(p); err != nil {
 		return err
 	}
-	if err := s.begin(ctx, name); err != nil {
+	cursor := client.FileCursor{Path: p.path(cursorFile)}
+	if err := s.begin(ctx, name, cursor); err != nil {
 		return err
 	}
 	console, restore, err := a.console()
@@ -65,8 +70,9 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	defer cancel(nil)
 	var work sync.WaitGroup
 	work.Go(func() {
-		cancel(m.Receive(ctx, client.FileCursor{Path: p.path(cursorFile)}, s.receive))
+		cancel(m.Receive(ctx, cursor, s.receive))
 	})
+	work.Go(func() { s.giveReceipts(ctx) })
 	err = s.sendLines(ctx)
 	if err == nil && wait > 0 {
 		select {
@@ -79,6 +85,9 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	}
 	cancel(nil)
 	work.Wait()
+	if err == nil {
+		s.giveLastReceipts(context.WithoutCancel(ctx))
+	}
 	return untilInterrupted(err)
 }
 
@@ -86,8 +95,9 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 type chatSession struct {
 	app *app
 	m   *client.Messenger
-	// receipts tells senders what was read. It gives up soon: a receipt is not worth waiting for.
+	// receipts tells senders what was read: the messages in read. It gives up soon, and no message waits for it.
 	receipts *client.Client
+	read     chan string
 	peer     string
 	// console is nil until the chat has begun.
 	console console
@@ -99,14 +109,23 @@ type chatSession struct {
 	told map[string]bool
 }
 
-// begin finds the other user and shows the latest messages of the conversation.
-func (s *chatSession) begin(ctx context.Context, name string) error {
+// begin finds the other user and shows the end of the conversation, and all that has come since the last chat: received below the end, it
+// would not be in order.
+func (s *chatSession) begin(ctx context.Context, name string, cursor client.FileCursor) error {
+	at, err := cursor.Load()
+	if err != nil {
+		return err
+	}
 	_, found, err := s.m.TrustedKey(ctx, name)
 	if err != nil {
 		return err
 	}
 	s.peer = found.Username
-	past, err := latest(ctx, s.m, s.peer, shownAtStart)
+	above := at.Position
+	if above < 0 { // unknown
+		above = math.MaxInt64
+	}
+	past, err := latest(ctx, s.m, s.peer, shownAtStart, above)
 	if err != nil {
 		return err
 	}
@@ -119,7 +138,7 @@ func (s *chatSession) begin(ctx context.Context, name string) error {
 }
 
 // receive shows a received message.
-func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
+func (s *chatSession) receive(_ context.Context, in client.Incoming) error {
 	s.mu.Lock()
 	known := s.shown[in.MessageID] || s.shown[in.ClientMessageID]
 	s.shown[in.MessageID] = true
@@ -133,11 +152,40 @@ func (s *chatSession) receive(ctx context.Context, in client.Incoming) error {
 		s.console.println("(new message from " + shownName(in.Sender) + ")")
 	}
 	if fromPeer && in.IsUnread {
-		if err := s.receipts.MarkRead(ctx, in.MessageID); err != nil && ctx.Err() != nil {
-			return ctx.Err()
+		select {
+		case s.read <- in.MessageID:
+		default: // so many wait that the way to the server must be bad
 		}
 	}
 	return nil
+}
+
+// giveReceipts tells senders what was read, until ctx ends.
+func (s *chatSession) giveReceipts(ctx context.Context) {
+	for {
+		select {
+		case id := <-s.read:
+			_ = s.receipts.MarkRead(ctx, id) // not worth more than a few tries
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// giveLastReceipts gives those that still wait when a chat ends.
+func (s *chatSession) giveLastReceipts(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastReceipts)
+	defer cancel()
+	for {
+		select {
+		case id := <-s.read:
+			if s.receipts.MarkRead(ctx, id) != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
 }
 
 // connection says, once per change, that the connection is lost or back, and what is seen of it.

@@ -198,6 +198,33 @@ func TestAReceiptThatCannotBeGivenHoldsUpNoMessage(t *testing.T) {
 	c.waitFor("Bob: three", 1)
 }
 
+// TestAChatShowsWhatWaitedForItInOrder: it began with the last ten, and the ones before came after them.
+func TestAChatShowsWhatWaitedForItInOrder(t *testing.T) {
+	_, m := newChatters(t)
+	const waiting = shownAtStart + 5
+	for i := range waiting {
+		m.mustRun("--user", "bob", "send", "alice", "-m", fmt.Sprintf("number %02d.", i))
+	}
+	for _, from := range []int{0, waiting - shownAtStart} { // all that is new, and then the end of what is known
+		c := m.chat()
+		c.waitFor(fmt.Sprintf("number %02d.", waiting-1), 1)
+		require.NoError(t, c.in.Close())
+		require.Zero(t, c.ends(), c.out.String())
+		text, at := c.out.String(), 0
+		for i := range waiting {
+			number := fmt.Sprintf("number %02d.", i)
+			if i < from {
+				require.NotContains(t, text, number)
+				continue
+			}
+			require.Equal(t, 1, strings.Count(text, number), text)
+			found := strings.Index(text, number)
+			require.GreaterOrEqual(t, found, at, "%s comes before the one before it:\n%s", number, text)
+			at = found
+		}
+	}
+}
+
 func TestASessionThatHasEndedEndsTheChat(t *testing.T) {
 	h, m := newChatters(t)
 	c := m.chat()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -65,7 +66,7 @@ func (a *app) historyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := latest(cmd.Context(), m, with, limit)
+			list, err := latest(cmd.Context(), m, with, limit, math.MaxInt64)
 			for _, in := range list {
 				a.say("%s  %s", in.Timestamp.Local().Format("2006-01-02 15:04:05"), line(in, m.Username))
 			}
@@ -77,26 +78,33 @@ func (a *app) historyCommand() *cobra.Command {
 	return cmd
 }
 
-// latest finds the last messages with a user, or with anybody if with is empty, oldest first.
-func latest(ctx context.Context, m *client.Messenger, with string, limit int) ([]client.Incoming, error) {
+// latest finds the last messages with a user, or with anybody if with is empty, oldest first: up to limit, and all above a position.
+func latest(ctx context.Context, m *client.Messenger, with string, limit int, above int64) ([]client.Incoming, error) {
 	const page = 50
 	var found []client.Incoming
+	wanted := 0
 	for before := int64(0); ; {
 		h, err := m.History(ctx, before, page)
 		if err != nil {
 			return nil, err
 		}
+		lowest := int64(0)
 		for _, message := range h.Messages {
+			lowest = message.Seq
 			if with == "" || concerns(message, with, m.Username) {
 				found = append(found, m.Open(message))
+				if message.Seq > above {
+					wanted = len(found)
+				}
 			}
 		}
-		if len(found) >= limit || h.Before == nil || (before > 0 && *h.Before >= before) {
+		enough := len(found) >= limit && lowest <= above
+		if enough || h.Before == nil || (before > 0 && *h.Before >= before) {
 			break
 		}
 		before = *h.Before
 	}
-	found = found[:min(limit, len(found))]
+	found = found[:min(max(limit, wanted), len(found))]
 	slices.Reverse(found)
 	return found, nil
 }
