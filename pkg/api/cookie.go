@@ -21,7 +21,7 @@ type ReadCookie struct {
 
 // String formats the cookie as a Set-Cookie header. The browser forgets it when it is closed: a lost one is as if there were none.
 func (r ReadCookie) String() string {
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // not Secure: it carries no right, and clients of a server without TLS need it too
 		Name: readCookie, Value: r.Session + "." + r.Epoch + "." + strconv.FormatInt(r.Position, 10),
 		Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	}

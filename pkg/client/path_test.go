@@ -175,7 +175,9 @@ func TestNoBrokenPathEndsReceiving(t *testing.T) {
 	answers["the server's 500"] = refuses(500, api.CodeInternal)
 	answers["the server's 404"] = refuses(404, api.CodeNotFound)
 	answers["the server's 403"] = refuses(403, "forbidden")
-	answers["a redirect, later"] = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal.example", 302) }
+	answers["a redirect, later"] = func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://portal.example", http.StatusFound)
+	}
 	for name, broken := range answers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -314,11 +314,8 @@ func (r *device) follow() (nothing bool) {
 			}
 			if bytes.HasPrefix(event, []byte(":")) {
 				heartbeats++
-				if most := 3 + int(time.Since(began)/(14*time.Second)); heartbeats == most+3 {
-					w.fault("%s was sent %d heartbeats within %s", r, heartbeats, time.Since(began).Round(time.Millisecond))
-				}
-				if heartbeats > 200 {
-					return errReset
+				if err := r.judgeHeartbeats(heartbeats, time.Since(began)); err != nil {
+					return err
 				}
 				continue
 			}
@@ -335,6 +332,17 @@ func (r *device) follow() (nothing bool) {
 		_ = w.sleep(context.Background(), r.d.between(10*time.Millisecond, 2*time.Second))
 	}
 	return err != nil && ctx.Err() != nil && news == 0 && heartbeats > 0
+}
+
+// judgeHeartbeats checks how many came within a time, and breaks off if they come all the time.
+func (r *device) judgeHeartbeats(heartbeats int, within time.Duration) error {
+	if most := 3 + int(within/(14*time.Second)); heartbeats == most+3 {
+		r.w.fault("%s was sent %d heartbeats within %s", r, heartbeats, within.Round(time.Millisecond))
+	}
+	if heartbeats > 200 {
+		return errReset
+	}
+	return nil
 }
 
 // event processes one event of a stream.

@@ -32,30 +32,38 @@ func (r *device) pollSession() (nothing bool) {
 			return false
 		}
 		r.cookie = response.cookie
+		stood = store.SessionCursor{Epoch: r.epoch, Position: r.given} // it shows what has reached it, whatever the cursor says
 	}
 	if r.attentive.IsZero() {
 		r.attentive = began
 	}
-	if a.Type == api.PollTimeout {
-		if time.Since(began) < pollWait-50*time.Millisecond {
-			r.early++
-			r.w.count("early-session-timeouts")
-			if r.early > 40 {
-				_ = r.w.sleep(context.Background(), time.Second)
-			}
-		}
-		return time.Since(began) > pollWait/2 || r.w.closing
-	}
-	if a.Type != api.PollMessage || a.Data == nil {
+	switch {
+	case a.Type == api.PollTimeout:
+		return r.sessionTimedOut(time.Since(began))
+	case a.Type != api.PollMessage || a.Data == nil:
 		r.w.fault("%s was answered %q", r, a.Type)
-		return false
+	default:
+		r.sessionGiven(a, stood)
 	}
+	return false
+}
+
+// sessionTimedOut counts timeouts that come early, as when another poll of the session is answered, and reports whether there was nothing.
+func (r *device) sessionTimedOut(after time.Duration) (nothing bool) {
+	if after < pollWait-50*time.Millisecond {
+		r.early++
+		r.w.count("early-session-timeouts")
+		if r.early > 40 {
+			_ = r.w.sleep(context.Background(), time.Second)
+		}
+	}
+	return after > pollWait/2 || r.w.closing
+}
+
+// sessionGiven checks a message that a session is given. It comes again until the session stands behind it, and never after that.
+func (r *device) sessionGiven(a api.PollResponse, stood store.SessionCursor) {
 	epoch, _ := parseCursor(a.Cursor)
 	position := a.Data.Seq // the cursor may have passed empty positions
-	// A given message comes again until the cursor has moved behind it, and never after that.
-	if r.kind == byCookie { // nor what has reached it, whatever the cursor says
-		stood = store.SessionCursor{Epoch: r.epoch, Position: r.given}
-	}
 	if epoch == stood.Epoch && position <= stood.Position {
 		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
 	}
@@ -67,7 +75,6 @@ func (r *device) pollSession() (nothing bool) {
 	}
 	r.position = max(r.position, position)
 	r.answered(epoch, position-1, position, []api.Message{*a.Data}, nil, false)
-	return false
 }
 
 // mustNotGoBack compares a session's cursor in the store with its earlier one. Only a restore takes it back.

@@ -73,7 +73,7 @@ func (r *registration) ask(begun bool) (err error) {
 	}
 	passphrase := r.password
 	if err == nil && r.passphraseGiven() {
-		passphrase, err = r.app.passphrase("")
+		passphrase, err = r.passphrase("")
 	}
 	r.passphrases = keyPassphrases(passphrase)
 	return err

@@ -49,8 +49,8 @@ func TestWhatCouldHarmATerminalIsMadeVisible(t *testing.T) {
 		require.Equal(t, want, printable(text), "%q", text)
 	}
 	for r := range unicode.MaxASCII + 33 + 1 {
-		if r != '\n' && r != '\t' && unicode.IsControl(rune(r)) {
-			require.Equal(t, "\ufffd", printable(string(rune(r))), "%x", r)
+		if r != '\n' && r != '\t' && unicode.IsControl(r) {
+			require.Equal(t, "\ufffd", printable(string(r)), "%x", r)
 		}
 	}
 }

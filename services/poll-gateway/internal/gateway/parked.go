@@ -100,7 +100,7 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	}
 	p := from.resumed
 	if p == nil {
-		if m.waiters.places() >= m.g.cfg.MaxPollsPerUser && !m.pushOut() {
+		if !m.makeRoom() {
 			return nil, ErrTooManyPolls
 		}
 		p = &Parked{mailbox: m, limit: q.Limit, since: from.began, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
@@ -129,9 +129,12 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	return p, nil
 }
 
-// pushOut ends the user's oldest waiting poll, to make room for a new one, and reports whether there was one: connections whose network has
-// died must not keep their user out. m.mu is held.
-func (m *mailbox) pushOut() bool {
+// makeRoom makes room for one more poll, and reports whether it could. At the user's limit it ends the oldest that waits: connections whose
+// network has died must not keep their user out. m.mu is held.
+func (m *mailbox) makeRoom() bool {
+	if m.waiters.places() < m.g.cfg.MaxPollsPerUser {
+		return true
+	}
 	m.g.metrics.refused.WithLabelValues("user_limit").Inc()
 	if m.waiters.empty() {
 		return false
