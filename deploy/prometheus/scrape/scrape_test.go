@@ -45,7 +45,7 @@ func TestItScrapesWhatTheLoadBalancerKnows(t *testing.T) {
 		}
 		require.Len(t, j.Configs[0].Labels, 2)
 	}
-	require.Equal(t, strings.Count(string(balancer), "\n    server "), targets)
+	require.Equal(t, strings.Count(string(balancer), " check port "), targets, "others are tracked: they are the same nodes")
 }
 
 func TestTheAdminPortIsTheServicesDefault(t *testing.T) {
