@@ -36,3 +36,27 @@ func (c *Config) close(ctx context.Context, unused []store.Entry) {
 		c.Metrics.positionsClosed.Add(float64(written))
 	}
 }
+
+// writeHoles writes holes into the missing positions, and returns how many of those were free. The highest remaining entry shows where the
+// inbox ended: so no hole may outlive the entry above it, and where there is none any more, the topmost hole is there before the others.
+// The store may write only a part of them, and there may be more than are written at a time.
+func (r *Reader) writeHoles(ctx context.Context, user string, u *undecided) (written int, err error) {
+	above := u.neighbor.PurgeAt
+	if above.IsZero() {
+		top := r.cfg.hole(user, u.neighbor.Position-1)
+		if written, err = r.cfg.write(ctx, []store.Entry{top}); err != nil {
+			return written, err
+		}
+		above = top.PurgeAt
+	}
+	holes := make([]store.Entry, 0, len(u.holes))
+	for _, p := range u.holes {
+		hole := r.cfg.hole(user, p)
+		if above.Before(hole.PurgeAt) {
+			hole.PurgeAt = above
+		}
+		holes = append(holes, hole)
+	}
+	more, err := r.cfg.write(ctx, holes)
+	return written + more, err
+}

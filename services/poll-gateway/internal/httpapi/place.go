@@ -9,7 +9,6 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/lru"
 	"github.com/sealpost/sealpost/pkg/store"
-	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/cursor"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
@@ -67,8 +66,7 @@ func (a *API) ofEpoch(c *gin.Context, at place) (bool, error) {
 		}
 		return begun, err
 	}
-	expires := token.Identity{ExpiresAt: caller.ExpiresAt}.AcceptedUntil()
-	err := a.Sessions.BeginEpoch(ctx, key.user, key.session, key.epoch, expires)
+	err := a.Sessions.BeginEpoch(ctx, key.user, key.session, key.epoch, caller.AcceptedUntil())
 	if err != nil && !a.Alone {
 		return false, err // another node would answer the next position with a reset
 	}
