@@ -152,7 +152,9 @@ func (c *check) print(format string, args ...any) { _, _ = fmt.Fprintf(c.w, form
 const shown = 4
 
 // ofStandalone reports whether a query is about something that only the standalone server has. A cluster's answer to it is empty.
-func ofStandalone(expr string) bool { return strings.Contains(expr, `engine="pebble"`) }
+func ofStandalone(expr string) bool {
+	return strings.Contains(expr, `engine="pebble"`) || strings.Contains(expr, "sealpost_store_disk_")
+}
 
 // ask runs one query and prints it with the first series of its answer.
 func (c *check) ask(what, expr string, needed bool) {

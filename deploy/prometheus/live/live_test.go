@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/deploy/prometheus/catalogue"
 	"github.com/sealpost/sealpost/deploy/prometheus/live"
 	"github.com/sealpost/sealpost/deploy/prometheus/rules"
 )
@@ -73,6 +75,26 @@ func TestAnErrorAnEmptyAnswerAndARuleThatIsIllAreFaults(t *testing.T) {
 func TestAnAlertThatIsQuietIsNoFault(t *testing.T) {
 	url := prometheus(t, func(query string) (string, string) {
 		if strings.TrimSpace(query) == "sealpost_bus_connected == 0" {
+			return "success", "[]"
+		}
+		return "success", one
+	}, "")
+	require.NoError(t, live.Check(t.Context(), url, &bytes.Buffer{}))
+}
+
+// In a cluster nothing answers for what the table of metrics has for the standalone server only.
+func TestAClusterNeedNotAnswerWhatOnlyTheStandaloneServerTells(t *testing.T) {
+	table, err := catalogue.Read("../../METRICS.md")
+	require.NoError(t, err)
+	var names []string
+	for _, m := range table {
+		if slices.Equal(m.Where, []string{catalogue.Standalone}) {
+			names = append(names, m.Name)
+		}
+	}
+	require.NotEmpty(t, names)
+	url := prometheus(t, func(query string) (string, string) {
+		if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(query, name) }) {
 			return "success", "[]"
 		}
 		return "success", one
