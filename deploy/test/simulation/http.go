@@ -24,6 +24,8 @@ type exchange struct {
 	mu   sync.Mutex
 	body bytes.Buffer
 	gone bool
+	// breaks: the connection breaks between the header and the body.
+	breaks bool
 	// news holds a token if something was written since the client last read.
 	news chan struct{}
 	done chan struct{}
@@ -44,7 +46,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	x.WriteHeader(http.StatusOK)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.gone {
+	if x.gone || x.breaks {
 		return 0, errGone
 	}
 	x.body.Write(b)
@@ -90,6 +92,8 @@ type request struct {
 	header             map[string]string
 	// sure: the client receives everything written for it, as with a socket it mostly does. A session without a cursor can ask for no more.
 	sure bool
+	// breaks: the connection breaks when the header of the answer has arrived.
+	breaks bool
 }
 
 // response is the answer.
@@ -128,7 +132,7 @@ func (w *world) send(ctx context.Context, d *rng, n *node, r request, stream fun
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
-	x := &exchange{header: http.Header{}, news: make(chan struct{}, 1), done: make(chan struct{})}
+	x := &exchange{header: http.Header{}, news: make(chan struct{}, 1), done: make(chan struct{}), breaks: r.breaks}
 	p := n.process
 	n.handlers.Add(1)
 	go func() {
@@ -171,6 +175,9 @@ func (w *world) send(ctx context.Context, d *rng, n *node, r request, stream fun
 		if over {
 			break
 		}
+	}
+	if r.breaks {
+		return response{cookie: x.header.Get("Set-Cookie")}, errReset
 	}
 	if p.isDead() && d.hit(0.5) {
 		return written(errReset) // it died with its answer in the socket

@@ -136,7 +136,7 @@ func (w *world) restore(as time.Time) {
 	w.store.data = w.store.data.copy(w.store.data.asOf(as))
 	w.store.data.putEpoch(w.epoch())
 	for _, r := range w.devices { // a restore logs everybody out, and they log in again
-		if data := w.store.data; r.kind == bySession || r.kind == byCookie {
+		if data := w.store.data; r.sessionCursor() {
 			if _, there := data.session(sessionKey(r.user, r.session()), data.last); !there {
 				furthest, _ := data.session(r.user, data.last)
 				data.putSession(sessionKey(r.user, r.session()), store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position})

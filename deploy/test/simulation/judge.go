@@ -35,6 +35,7 @@ func (w *world) judge() historycheck.Report {
 	for _, f := range report.Faults {
 		w.fault("%s", f)
 	}
+	w.checkSessions(byEpoch[last], w.history(true))
 	w.checkStore(byEpoch[last])
 	return report
 }

@@ -50,8 +50,9 @@ type device struct {
 	// given is the position that its session was given last, repeats how often.
 	given   int64
 	repeats int
-	// cookie is that of the last answer that has reached it: see api.ReadCookie.
+	// cookie is that of the last answer that has reached it: see api.ReadCookie. It broke if only the header has.
 	cookie string
+	broke  bool
 	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
 	stood    map[string]int64
 	restored int
@@ -95,7 +96,7 @@ func (r *device) run() {
 	if r.d.hit(0.5) {
 		_ = w.sleep(context.Background(), r.d.between(0, w.plan.Shape.Busy))
 	}
-	if r.kind == bySession || r.kind == byCookie {
+	if r.sessionCursor() {
 		r.open()
 	}
 	if r.kind == byLatest {
@@ -117,7 +118,13 @@ func (r *device) run() {
 			quiet = 0
 		}
 	}
+	if r.sessionCursor() && !w.aborted {
+		r.stepToTheEnd()
+	}
 }
+
+// sessionCursor reports whether the server keeps its place.
+func (r *device) sessionCursor() bool { return r.kind == bySession || r.kind == byCookie }
 
 // open opens a session, as a login does.
 func (r *device) open() {

@@ -10,8 +10,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// pollSession polls as a session does: one message a poll, and no cursor. With cookies, it may never get what a proxy took for it, and is
-// given that again.
+// pollSession polls as a session does: one message a poll, and no cursor. With cookies, it is given again what a proxy took for it, and what
+// broke off after the header, with the cookie.
 func (r *device) pollSession() (nothing bool) {
 	began := time.Now()
 	stood, _ := r.w.store.data.session(sessionKey(r.user, r.session()), r.w.store.data.last)
@@ -20,19 +20,28 @@ func (r *device) pollSession() (nothing bool) {
 	if r.kind == byCookie {
 		cookie, _, _ := strings.Cut(r.cookie, ";")
 		q.header = map[string]string{"Cookie": cookie}
+		// One thing at a time: if a proxy took the answer before, the cursor has moved, and nothing shows that this one was not written.
+		q.breaks = !r.w.closing && stood.Position == r.given && stood.Epoch == r.epoch && r.d.hit(r.forgetful/2)
 	}
 	a, response, err := r.ask(q, pollWait)
 	if err != nil {
+		if response.cookie != "" {
+			r.w.count("answer-broken-after-header")
+			r.cookie, r.broke = response.cookie, true
+		}
 		return false
 	}
 	if r.kind == byCookie {
-		if q.header["Cookie"] != "" && !r.w.closing && r.d.hit(r.forgetful) {
+		if q.header["Cookie"] != "" && !r.w.closing && !r.broke && r.d.hit(r.forgetful) {
 			r.w.count("answer-taken-by-proxy")
 			r.attentive = time.Time{}
 			return false
 		}
-		r.cookie = response.cookie
-		stood = store.SessionCursor{Epoch: r.epoch, Position: r.given} // it shows what has reached it, whatever the cursor says
+		r.cookie, r.broke = response.cookie, false
+		// It shows what has reached it, whatever the cursor says.
+		if stood.Position = min(stood.Position, r.given); stood.Epoch != r.epoch {
+			stood.Position = 0
+		}
 	}
 	if r.attentive.IsZero() {
 		r.attentive = began
@@ -67,6 +76,7 @@ func (r *device) sessionGiven(a api.PollResponse, stood store.SessionCursor) {
 	if epoch == stood.Epoch && position <= stood.Position {
 		r.w.fault("%s was given position %d, and had stood at %d: it is rewound", r, position, stood.Position)
 	}
+	r.stepTo(epoch, position)
 	if r.repeats++; epoch != r.epoch || position != r.given {
 		r.given, r.epoch, r.repeats = position, epoch, 0
 	}

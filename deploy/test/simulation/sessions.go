@@ -15,7 +15,9 @@ func (h *handle) OpenSession(ctx context.Context, user, id string, _ time.Time) 
 	return h.write(ctx, "OpenSession", id, 1, func(int) {
 		furthest, _ := e.session(user, e.last)
 		if _, there := e.session(sessionKey(user, id), e.last); !there {
-			e.putSession(sessionKey(user, id), store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position})
+			began := store.SessionCursor{Epoch: furthest.Epoch, Position: furthest.Position}
+			e.putSession(sessionKey(user, id), began)
+			h.e.w.sessionsBegan[sessionKey(user, id)] = began
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
+	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	gatewayapp "github.com/sealpost/sealpost/services/poll-gateway/app"
 )
@@ -45,6 +46,9 @@ type world struct {
 
 	attempts []historycheck.Attempt
 	answers  []historycheck.Answer
+	// sessionsBegan are the cursors that sessions began with; sessionSteps is what they were given.
+	sessionsBegan map[string]store.SessionCursor
+	sessionSteps  []sessionStep
 	sends    map[string]*sendState
 	devices  []*device
 	// troubled is the time until which something other than silent loss on the bus is wrong.
@@ -86,7 +90,7 @@ type node struct {
 }
 
 func newWorld(p Plan, traced bool) *world {
-	w := &world{plan: p, start: time.Now(), counts: map[string]int{}, sends: map[string]*sendState{}, traced: traced}
+	w := &world{plan: p, start: time.Now(), counts: map[string]int{}, sends: map[string]*sendState{}, sessionsBegan: map[string]store.SessionCursor{}, traced: traced}
 	w.store = &engine{w: w, data: newData("e1"), committed: map[string]time.Time{}, reads: map[int]int{}}
 	w.redis, w.broker = newRedis(w), &broker{w: w}
 	w.judgePromptness()

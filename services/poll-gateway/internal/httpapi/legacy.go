@@ -22,29 +22,37 @@ type session struct {
 	// epoch is the log's epoch when the poll began; seen is the session cursor at that time.
 	epoch string
 	seen  store.SessionCursor
+	// received is the position in the cookie that came with the poll, or 0.
+	received int64
 	// from is where the poll continues: at the session cursor, or where the client shows that it stands.
 	from int64
 }
 
 // continueFrom finds where the session's client continues. The cursor moves when an answer is written, but a proxy may have taken that
 // answer for a client that had gone, or for a network that was dead. Only the client knows: the cookie of the last answer that reached it
-// comes with its next poll. It may also show more than the cursor, whose move can fail. Without a cookie the server takes the answer as
-// received.
+// comes with its next poll. It never shows more than the cursor does: a client keeps a cookie when the header is there, though the connection may
+// break before the message is. Without a cookie the server takes the answer as received.
 func (s *session) continueFrom(r *http.Request) {
 	received, there := api.ParseReadCookie(r, s.id)
 	switch {
 	case !there:
 		s.from = s.seen.Position
 	case received.Epoch == s.epoch:
-		s.from = received.Position
+		s.received = received.Position
+		s.from = min(s.received, s.seen.Position)
 	default:
 		s.from = 0 // it has received nothing of this epoch yet
 	}
 }
 
-// cookie is the header that goes with an answer: see api.ReadCookie.
+// cookie is the header that goes with an answer: see api.ReadCookie. An answer without a message takes nothing back that the client has shown:
+// it may come from a node that has read an old cursor.
 func (s *session) cookie(a gateway.Answer) string {
-	return api.ReadCookie{Session: s.id, Epoch: s.epoch, Position: a.Position}.String()
+	position := a.Position
+	if len(a.Objects) == 0 {
+		position = max(position, s.received)
+	}
+	return api.ReadCookie{Session: s.id, Epoch: s.epoch, Position: position}.String()
 }
 
 // legacyPoll serves clients that keep no cursor: one message per poll, after the session cursor. The cursor moves after the answer was
@@ -107,7 +115,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 		if err := a.resetSession(c.Request.Context(), s); err != nil {
 			return err
 		}
-		s.seen, s.from, answer = store.SessionCursor{Epoch: s.epoch}, 0, gateway.Answer{}
+		s.seen, s.from, s.received, answer = store.SessionCursor{Epoch: s.epoch}, 0, 0, gateway.Answer{}
 	}
 	release, err := a.Unread.reserve(s.user, answer)
 	if err != nil {

@@ -52,7 +52,7 @@ func TestACookieSaysOnlyWhatItCan(t *testing.T) {
 	require.Contains(t, text, "one")
 	for cookie, want := range map[api.ReadCookie]string{
 		{Session: "other", Epoch: "epoch"}:               "two",
-		{Session: "s", Epoch: "epoch", Position: 2}:      "timeout", // the cursor could not be moved
+		{Session: "s", Epoch: "epoch", Position: 2}:      "two", // its header has arrived, and the answer was not written to its end
 		{Session: "s", Epoch: "epoch", Position: 0}:      "one",
 		{Session: "s", Epoch: "an earlier", Position: 9}: "one",
 	} {
@@ -61,6 +61,17 @@ func TestACookieSaysOnlyWhatItCan(t *testing.T) {
 		text, _ = r.with((&http.Response{Header: header}).Cookies())
 		require.Contains(t, text, want, "%v", cookie)
 	}
+}
+
+// TestATimeoutTakesNothingBack: the node has read a cursor from before the answer that the client has.
+func TestATimeoutTakesNothingBack(t *testing.T) {
+	r := newRig(t)
+	shown := api.ReadCookie{Session: "s", Epoch: "epoch", Position: 2}
+	header := http.Header{"Set-Cookie": {shown.String()}}
+	text, got := r.with((&http.Response{Header: header}).Cookies())
+	require.Contains(t, text, "timeout")
+	require.Len(t, got, 1)
+	require.Equal(t, "s.epoch.2", got[0].Value)
 }
 
 func TestTheCookieComesWithTheAnswerOfAPollThatHasWaited(t *testing.T) {
