@@ -21,7 +21,7 @@ type CrowdReport struct {
 const (
 	// crowdUsers is one of each kind but the last, which keeps neither a cursor nor cookies: of what a proxy has repeated or a dead network
 	// has held, nobody can know whether it reached such a client.
-	crowdUsers   = 6
+	crowdUsers   = 7
 	crowdSenders = 5
 	crowdPause   = 4 * time.Second
 	crowdSays    = 5 * time.Second

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/cookiejar"
 	"slices"
 	"strings"
 	"sync"
@@ -65,7 +66,9 @@ type user struct {
 	name  string
 	token string
 	kind  kind
-	id    int
+	// jar is nil unless it keeps cookies.
+	jar http.CookieJar
+	id  int
 	// repeatsLate: failed sends are repeated at the end, as by a client that goes away and comes back.
 	repeatsLate bool
 }
@@ -78,6 +81,13 @@ func New(ctx context.Context, o Options) (*Crowd, error) {
 	}
 	for i := range o.Users {
 		u := &user{crowd: c, name: fmt.Sprintf("%s%d", o.Prefix, i), id: i, kind: kinds[i%len(kinds)], repeatsLate: i%2 == 1}
+		if u.kind.cookies {
+			jar, err := cookiejar.New(nil)
+			if err != nil {
+				return nil, err
+			}
+			u.jar = jar
+		}
 		c.users, c.names = append(c.users, u), append(c.names, u.name)
 	}
 	var registering sync.WaitGroup

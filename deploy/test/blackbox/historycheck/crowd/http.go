@@ -37,7 +37,7 @@ var publicKey = sync.OnceValue(func() string {
 
 func (u *user) register(ctx context.Context) error {
 	var session api.SessionResponse
-	status := call(ctx, "", http.MethodPost, u.crowd.o.URL, "/api/auth/register",
+	status := u.callWith(ctx, "", http.MethodPost, u.crowd.o.URL, "/api/auth/register",
 		api.RegisterRequest{Username: u.name, Password: "correct horse", PublicKey: publicKey()}, &session)
 	if status != http.StatusCreated {
 		return fmt.Errorf("register %s: status %d", u.name, status)
@@ -47,11 +47,11 @@ func (u *user) register(ctx context.Context) error {
 }
 
 func (u *user) call(method, url, path string, in, out any) int {
-	return call(context.Background(), u.token, method, url, path, in, out)
+	return u.callWith(context.Background(), u.token, method, url, path, in, out)
 }
 
-// call makes a request and returns the status; 0 if there was no complete answer.
-func call(ctx context.Context, token, method, url, path string, in, out any) int {
+// callWith makes a request and returns the status; 0 if there was no complete answer.
+func (u *user) callWith(ctx context.Context, token, method, url, path string, in, out any) int {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var body io.Reader
@@ -70,7 +70,7 @@ func call(ctx context.Context, token, method, url, path string, in, out any) int
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	res, err := (&http.Client{Transport: transport}).Do(req)
+	res, err := (&http.Client{Transport: transport, Jar: u.jar}).Do(req)
 	if err != nil {
 		return 0
 	}

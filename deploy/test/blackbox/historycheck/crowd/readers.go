@@ -19,17 +19,20 @@ import (
 type kind struct {
 	name string
 	read func(*user)
+	// cookies: it keeps them, as browsers do.
+	cookies bool
 }
 
 // kinds are the ways in which users read; they are assigned in turn.
 var kinds = []kind{
-	{"keeps to its cursor", func(u *user) { u.readByCursor(u.crowd.o.URL, keep) }},
-	{"goes back to an older cursor now and then", func(u *user) { u.readByCursor(u.crowd.o.URL, goBack) }},
-	{"keeps to its cursor", func(u *user) { u.readByCursor(u.crowd.o.URL, keep) }},
-	{"is killed after each answer and goes on from the cursor it had stored", func(u *user) { u.readByCursor(u.crowd.o.URL, die) }},
-	{"reads a stream", (*user).readStream},
-	{"has its answers cut in the middle", func(u *user) { u.readByCursor(u.crowd.cutURL(), keep) }},
-	{"keeps no cursor", (*user).readSession},
+	{name: "keeps to its cursor", read: func(u *user) { u.readByCursor(u.crowd.o.URL, keep) }},
+	{name: "goes back to an older cursor now and then", read: func(u *user) { u.readByCursor(u.crowd.o.URL, goBack) }},
+	{name: "keeps to its cursor", read: func(u *user) { u.readByCursor(u.crowd.o.URL, keep) }},
+	{name: "is killed after each answer and goes on from the cursor it had stored", read: func(u *user) { u.readByCursor(u.crowd.o.URL, die) }},
+	{name: "reads a stream", read: (*user).readStream},
+	{name: "has its answers cut in the middle", read: func(u *user) { u.readByCursor(u.crowd.cutURL(), keep) }},
+	{name: "keeps cookies and no cursor", read: (*user).readSession, cookies: true},
+	{name: "keeps neither", read: (*user).readSession},
 }
 
 func (c *Crowd) cutURL() string {
