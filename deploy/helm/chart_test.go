@@ -111,7 +111,9 @@ func loadChart() (*chart.Chart, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Files = slices.DeleteFunc(c.Files, func(f *common.File) bool { return strings.HasPrefix(f.Name, "files/") })
+	c.Files = slices.DeleteFunc(c.Files, func(f *common.File) bool {
+		return strings.HasPrefix(f.Name, "files/rules/") || strings.HasPrefix(f.Name, "files/dashboards/")
+	})
 	for _, f := range []string{"files/rules/example.yaml", "files/dashboards/example.json"} {
 		data, err := os.ReadFile(filepath.Join("testdata", f))
 		if err != nil {

@@ -104,6 +104,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"a route without a gateway":              {`{httpRoute: {enabled: true}}`, "parentRefs"},
 		"an Ingress without hosts":               {`{ingress: {enabled: true}}`, "hosts"},
 		"a controller that is not known":         {`{ingress: {controller: traefik}}`, "controller"},
+		"snippets for a controller without":      {`{ingress: {enabled: true, snippets: true, hosts: [a.example]}}`, "controller"},
 		"an annotation that is a number":         {`{ingress: {annotations: {a: 1}}}`, "annotations"},
 		"enabled as text":                        {`{serviceMonitor: {enabled: "yes"}}`, "enabled"},
 		"a name with capitals":                   {`{fullnameOverride: Chat}`, "fullnameOverride"},

@@ -201,17 +201,55 @@ func TestTheTimeoutsOfTheChartFitTogether(t *testing.T) {
 	t.Run("Envoy Gateway", func(t *testing.T) {
 		r, err := caseRelease("gateway-api")
 		require.NoError(t, err)
-		policy := of[*egv1a1.BackendTrafficPolicy](r)[0]
-		route := of[*gatewayv1.HTTPRoute](r)[0]
-		require.EqualValues(t, route.Name, policy.Spec.TargetRefs[0].Name)
-		for _, rule := range route.Spec.Rules {
-			c := deployed(t, r, strings.TrimPrefix(string(rule.BackendRefs[0].Name), fullname+"-"))
-			c.Read = routeTimeout(t, rule, c)
-			c.KeepAlive, err = time.ParseDuration(string(*policy.Spec.Timeout.HTTP.ConnectionIdleTimeout))
-			require.NoError(t, err)
-			c.holds(t, string(rule.BackendRefs[0].Name))
+		policies := of[*egv1a1.BackendTrafficPolicy](r)
+		for i, route := range of[*gatewayv1.HTTPRoute](r) {
+			require.EqualValues(t, route.Name, policies[i].Spec.TargetRefs[0].Name)
+			for _, rule := range route.Spec.Rules {
+				c := deployed(t, r, strings.TrimPrefix(string(rule.BackendRefs[0].Name), fullname+"-"))
+				c.Read = routeTimeout(t, rule, c)
+				c.KeepAlive, err = time.ParseDuration(string(*policies[i].Spec.Timeout.HTTP.ConnectionIdleTimeout))
+				require.NoError(t, err)
+				c.holds(t, string(rule.BackendRefs[0].Name))
+			}
 		}
 	})
+}
+
+// TestAnEventSourceIsToldToComeBackWhileNoGatewayIsThere: any status but 200 would end it for ever. What nginx and HAProxy make of the
+// snippets is tested in deploy/test/networks.
+func TestAnEventSourceIsToldToComeBackWhileNoGatewayIsThere(t *testing.T) {
+	t.Run("Envoy Gateway", func(t *testing.T) {
+		r, err := caseRelease("gateway-api")
+		require.NoError(t, err)
+		all, streams := of[*egv1a1.BackendTrafficPolicy](r)[0], of[*egv1a1.BackendTrafficPolicy](r)[1]
+		require.Empty(t, all.Spec.ResponseOverride, "a poll is told the truth")
+		require.Len(t, streams.Spec.ResponseOverride, 1)
+		o := streams.Spec.ResponseOverride[0]
+		require.Equal(t, &egv1a1.StatusCodeRange{Start: 502, End: 504}, o.Match.StatusCodes[0].Range)
+		require.Equal(t, 200, *o.Response.StatusCode)
+		require.Equal(t, "text/event-stream", *o.Response.ContentType)
+		require.Equal(t, "retry: 4000\n\n", *o.Response.Body.Inline)
+		route := of[*gatewayv1.HTTPRoute](r)[1]
+		require.EqualValues(t, route.Name, streams.Spec.TargetRefs[0].Name)
+		require.Equal(t, "/api/messages/stream", *route.Spec.Rules[0].Matches[0].Path.Value)
+	})
+	for controller, names := range map[string][]string{
+		"haproxy":       {"haproxy.org/backend-config-snippet"},
+		"nginx":         {"nginx.org/location-snippets", "nginx.org/server-snippets"},
+		"ingress-nginx": {"nginx.ingress.kubernetes.io/configuration-snippet", "nginx.ingress.kubernetes.io/server-snippet"},
+	} {
+		t.Run(controller, func(t *testing.T) {
+			for _, on := range []bool{true, false} {
+				values := fmt.Sprintf(`{ingress: {enabled: true, controller: %s, snippets: %t, hosts: [a.example]}}`, controller, on)
+				r, err := newRelease(parseValues(t, values))
+				require.NoError(t, err)
+				for _, name := range names {
+					text, there := of[*networkingv1.Ingress](r)[0].Annotations[name]
+					require.Equal(t, on, there && text != "", name)
+				}
+			}
+		})
+	}
 }
 
 // routeTimeout is the timeout of an HTTPRoute rule. Only a rule for streams, which the process ends, has no bound.
