@@ -107,6 +107,9 @@ func (s *Store) Account(ctx context.Context, username string) (store.Account, er
 	return a.Account, nil
 }
 
+// raiseGeneration is the operation that ends an account's tokens. It writes one small row, also while the disk is nearly full.
+const raiseGeneration = "raise_generation"
+
 // changeAccount changes an account's row, or returns ErrNotFound.
 func (s *Store) changeAccount(ctx context.Context, operation, username string, change func(t *turn, name string, a *account) error) error {
 	name := store.Canonical(username)
@@ -168,7 +171,7 @@ func (s *Store) replaceHash(ctx context.Context, operation, username, oldHash, n
 
 // RaiseGeneration implements store.Accounts.
 func (s *Store) RaiseGeneration(ctx context.Context, username string) (generation int64, err error) {
-	err = s.changeAccount(ctx, "raise_generation", username, func(_ *turn, _ string, a *account) error {
+	err = s.changeAccount(ctx, raiseGeneration, username, func(_ *turn, _ string, a *account) error {
 		a.Generation++
 		generation = a.Generation
 		return nil

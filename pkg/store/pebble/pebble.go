@@ -35,8 +35,8 @@ type Options struct {
 	// Memory bounds the block cache and written data that is not in tables yet, in bytes: 64 MiB by default. At most half of it is for
 	// written data.
 	Memory int64
-	// MinFree is how much disk space must be free for writes, in bytes: 64 MiB by default. Below it all writes except those of Purge are
-	// refused, until an eighth more is free. That leaves space for Pebble's own writes: on a full disk the Store fails for good.
+	// MinFree is how much disk space must be free for writes, in bytes: 64 MiB by default. Below it all writes except those of Purge and
+	// RaiseGeneration are refused, until an eighth more is free. That leaves space for Pebble's own writes: on a full disk the Store fails for good.
 	MinFree uint64
 	// MaxOpenFiles bounds the open tables: by default a quarter of the process's file limit, at least 500 and at most 16,384.
 	MaxOpenFiles int

@@ -191,7 +191,11 @@ func (t *turn) set(key, value []byte) error {
 
 // write has the writer run f and makes its writes durable. f writes everything or, with an error, nothing.
 func (s *Store) write(ctx context.Context, operation string, f func(t *turn) error) error {
-	return s.observed(ctx, operation, func() error { return s.commit(ctx, true, f) })
+	commit := s.commit
+	if operation == raiseGeneration && s.roomForCompactions() {
+		commit = s.do
+	}
+	return s.observed(ctx, operation, func() error { return commit(ctx, true, f) })
 }
 
 // commit is write without the observer. synced is the initial value of turn.synced.

@@ -68,6 +68,7 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	s := open(t, folder, pebble.Options{Memory: small.Memory, FS: fs, MinFree: 1000, Log: slog.New(slog.NewTextHandler(logged, nil))})
 	m, e := message(1)
 	put(t, s, m, e)
+	require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: "ann", PasswordHash: "hash"}))
 	fs.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 999, TotalBytes: 10_000})
 	commits := func(position int64) error {
 		_, err := s.Commit(t.Context(), []store.Send{sendOf(position, "bob")})
@@ -81,6 +82,9 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	require.Eventually(t, refused, time.Minute, time.Millisecond)
 	require.ErrorIs(t, commits(1<<20), store.ErrUnavailable)
 	require.ErrorIs(t, s.RecordLogin(t.Context(), "bob", time.Now()), store.ErrUnavailable)
+	generation, err := s.RaiseGeneration(t.Context(), "ann")
+	require.NoError(t, err, "whoever has stolen a token is shut out, now as ever")
+	require.EqualValues(t, 1, generation)
 	found, err := s.Entries(t.Context(), "ann", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
