@@ -18,9 +18,12 @@ const (
 	following     = 5
 	// pause is the longest time between two messages.
 	pause = 400 * time.Millisecond
-	// patience is how long a client may get nothing, although something waits for it, before the cell fails. It is far more than any path
-	// and any client needs: it says that nothing will come, not that it is late.
-	patience = 3 * time.Minute
+	// keptOut is the longest time that pkg/api/CLIENTS.md lets a client be kept out after whatever was wrong is over. slack is for a slow
+	// machine.
+	keptOut = 90 * time.Second
+	slack   = 90 * time.Second
+	// patience is how long a client may get nothing, although something waits for it, before the cell fails.
+	patience = keptOut + slack
 	// defaultWait is how long a poll asks to wait.
 	defaultWait = 25 * time.Second
 )
