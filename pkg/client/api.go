@@ -25,10 +25,24 @@ func post[T any](ctx context.Context, c *Client, r request, in any, whole func(T
 }
 
 func get[T any](ctx context.Context, c *Client, path string, query url.Values, whole func(T) bool) (T, error) {
+	return getLong(ctx, c, path, query, 0, whole)
+}
+
+// getLong is get for an answer that may be long: of most bytes, or of maxAnswerBytes if that is 0.
+func getLong[T any](ctx context.Context, c *Client, path string, query url.Values, most int64, whole func(T) bool) (T, error) {
 	var out T
-	err := c.call(ctx, request{method: http.MethodGet, path: path, query: query, repeatable: true, take: into(&out, whole)})
+	err := c.call(ctx, request{method: http.MethodGet, path: path, query: query, repeatable: true, most: most, take: into(&out, whole)})
 	return out, err
 }
+
+const (
+	// mostMessageBytes is enough for the largest message that a server may be set to take, with all that goes with it.
+	mostMessageBytes = 66 << 20
+	// mostHistoryBytes is enough for a page of 50 of the largest messages that a server takes unless it is set to.
+	mostHistoryBytes = 256 << 20
+	// mostKeysBytes is enough for a thousand keys.
+	mostKeysBytes = 16 << 20
+)
 
 // into decodes answers into out. What is not whole is not one of the server's.
 func into[T any](out *T, whole func(T) bool) func([]byte) error {
@@ -105,7 +119,7 @@ func (c *Client) UserKey(ctx context.Context, username string) (api.UserKeyRespo
 
 // KeyHistory lists all keys of a user according to the server, oldest first, the current one last.
 func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistoryResponse, error) {
-	return get(ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil,
+	return getLong(ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil, mostKeysBytes,
 		func(h api.KeyHistoryResponse) bool { return h.Username != "" })
 }
 
@@ -129,7 +143,7 @@ func (c *Client) History(ctx context.Context, before int64, limit int) (api.Hist
 	if before > 0 {
 		q.Set("before", strconv.FormatInt(before, 10))
 	}
-	return get(ctx, c, "/api/messages/history", q, func(h api.HistoryResponse) bool { return h.Messages != nil })
+	return getLong(ctx, c, "/api/messages/history", q, mostHistoryBytes, func(h api.HistoryResponse) bool { return h.Messages != nil })
 }
 
 // MarkRead tells the sender that the caller has read a message.
@@ -149,14 +163,17 @@ func MaxBytes(n int64) PollOption {
 // measured tells t how the answer came in.
 func measured(t *transfer) PollOption { return func(r *request) { r.measure = t } }
 
-// Poll asks once for what comes after a cursor. If nothing has come, the server waits for at most wait. Poll does not retry.
+// Poll asks once for what comes after a cursor. If nothing has come, the server waits for at most wait. Poll does not retry. Unless MaxBytes
+// says otherwise, it asks for at most 8 MiB of messages.
 func (c *Client) Poll(ctx context.Context, after string, limit int, wait time.Duration, options ...PollOption) (api.PollResponse, error) {
 	var out api.PollResponse
 	r := request{
 		method: http.MethodGet, path: "/api/messages/poll", silence: wait,
 		query: url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}, "wait": {strconv.Itoa(int(wait / time.Second))}},
+		most:  mostPageBytes + mostMessageBytes,
 		take:  into(&out, func(p api.PollResponse) bool { return p.Type != "" && p.Cursor != "" }),
 	}
+	MaxBytes(mostPageBytes)(&r)
 	for _, o := range options {
 		o(&r)
 	}

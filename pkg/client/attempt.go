@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ const (
 	slowestLink = 8 << 10
 	// step is how many bytes of an answer are waited for at a time.
 	step = 4 << 10
-	// maxAnswerBytes bounds how much of an answer is read: a page of a hundred large messages still fits.
-	maxAnswerBytes = 1 << 30
+	// maxAnswerBytes bounds how much of an answer is read, unless its request says otherwise: see request.most.
+	maxAnswerBytes = 1 << 20
 	// maxErrorBytes bounds how much of an error answer is read.
 	maxErrorBytes = 64 << 10
 )
@@ -48,12 +49,16 @@ func (c *Client) once(ctx context.Context, r request) error {
 	case res.StatusCode/100 != 2:
 		return c.broken(res, r, nil)
 	}
-	text, err := io.ReadAll(io.LimitReader(body, maxAnswerBytes))
+	most := cmp.Or(r.most, maxAnswerBytes)
+	text, err := io.ReadAll(io.LimitReader(body, most+1))
 	if r.measure != nil {
 		*r.measure = body.measure()
 	}
 	if err != nil {
 		return p.fault(ctx, err)
+	}
+	if int64(len(text)) > most {
+		return c.broken(res, r, fmt.Errorf("the answer to %s %s is longer than %d bytes", r.method, r.path, most))
 	}
 	if err := r.take(text); err != nil {
 		return c.broken(res, r, fmt.Errorf("the answer to %s %s makes no sense: %w", r.method, r.path, err))
@@ -78,6 +83,8 @@ func (c *Client) do(ctx context.Context, r request, p *progress) (*http.Response
 		req.ContentLength = int64(len(r.body))
 		req.Header.Set("Content-Type", "application/json")
 	}
+	// Nothing is unpacked: a small answer could become a large one.
+	req.Header.Set("Accept-Encoding", "identity")
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}

@@ -96,6 +96,8 @@ type request struct {
 	take func(text []byte) error
 	// silence is how long the server may keep silent before it answers, because it was asked to wait.
 	silence time.Duration
+	// most bounds the answer in bytes; 0 for maxAnswerBytes.
+	most int64
 	// measure, unless nil, is told how the answer came in.
 	measure *transfer
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -28,6 +27,9 @@ type Messenger struct {
 	Reload func() (*keyfile.Ring, error)
 	// Pins are the keys of others that the user trusts.
 	Pins Pins
+	// OnReset, unless nil, is called when the server says that its log has begun anew, as after a restore from a backup, and Receive begins
+	// again. A server can also say so to hide or to repeat messages.
+	OnReset func()
 
 	// mu guards Keys and elsewhere.
 	mu sync.Mutex
@@ -78,7 +80,7 @@ func (m *Messenger) SendRewrapping(ctx context.Context, sealed api.SendRequest, 
 func (m *Messenger) Seal(ctx context.Context, plaintext []byte, id string, to ...string) (api.SendRequest, error) {
 	keys, versions := map[string]*rsa.PublicKey{}, map[string]int{}
 	for _, name := range to {
-		if sameName(name, m.Username) {
+		if api.SameUsername(name, m.Username) {
 			continue
 		}
 		public, found, err := m.TrustedKey(ctx, name)
@@ -104,18 +106,21 @@ func (m *Messenger) Seal(ctx context.Context, plaintext []byte, id string, to ..
 // TrustedKey asks the server for a user's key. It pins a key that it sees for the first time. A key that differs from the pinned
 // one is a *KeyChangedError, until the user accepts it.
 func (m *Messenger) TrustedKey(ctx context.Context, username string) (*rsa.PublicKey, api.UserKeyResponse, error) {
+	if !api.ValidUsername(username) {
+		return nil, api.UserKeyResponse{}, fmt.Errorf("%q cannot be a username: 3 to 30 letters, digits and underscores", username)
+	}
 	found, err := m.UserKey(ctx, username)
 	if err != nil {
 		return nil, found, err
 	}
-	if !sameName(found.Username, username) {
+	if !api.SameUsername(found.Username, username) {
 		return nil, found, fmt.Errorf("the server gave the key of %q when asked for that of %q", found.Username, username)
 	}
 	public, fingerprint, err := readKey(found)
 	if err != nil {
 		return nil, found, err
 	}
-	return public, found, m.checkPin(found.Username, fingerprint)
+	return public, found, m.checkPin(username, fingerprint)
 }
 
 // readKey parses a key from the server. It computes the fingerprint, because the server's is no proof.
@@ -140,7 +145,7 @@ func (m *Messenger) checkPin(username, fingerprint string) error {
 func (m *Messenger) Open(message api.Message) Incoming {
 	in := Incoming{Message: message}
 	for name, wrapped := range message.RecipientKeys {
-		if sameName(name, m.Username) {
+		if api.SameUsername(name, m.Username) {
 			in.Plaintext, in.Fault = m.open(message, wrapped, message.RecipientKeyVersions[name])
 			return in
 		}
@@ -164,4 +169,3 @@ func (m *Messenger) open(message api.Message, wrapped string, version int) ([]by
 	return envelope.Open(message.EncryptedContent, message.IV, wrapped, m.ring().Candidates(version)...)
 }
 
-func sameName(a, b string) bool { return strings.EqualFold(a, b) }

@@ -87,7 +87,7 @@ func (c *Client) keyVersions(ctx context.Context, username string) (map[int]*rsa
 	if err != nil {
 		return nil, err
 	}
-	if !sameName(history.Username, username) {
+	if !api.SameUsername(history.Username, username) {
 		return nil, fmt.Errorf("the server gave the keys of %q when asked for those of %q", history.Username, username)
 	}
 	keys := map[int]*rsa.PublicKey{}

@@ -95,7 +95,7 @@ func (m *Messenger) ownVersion(stale error) int {
 	var answered *api.Error
 	if errors.As(stale, &answered) {
 		for name, version := range answered.Stale {
-			if sameName(name, m.Username) {
+			if api.SameUsername(name, m.Username) {
 				return version
 			}
 		}

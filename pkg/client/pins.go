@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
+	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/client/lockedfile"
 )
 
@@ -37,7 +37,7 @@ type FilePins struct{ Path string }
 
 // PinFirst implements Pins.
 func (p *FilePins) PinFirst(username, fingerprint string) (pinned string, err error) {
-	name := strings.ToLower(username)
+	name := api.FoldUsername(username)
 	// Reading an existing pin needs no lock: the file is only ever replaced as a whole.
 	pins := map[string]string{}
 	if err := loadJSON(p.Path, &pins); err != nil || pins[name] != "" {
@@ -54,7 +54,7 @@ func (p *FilePins) PinFirst(username, fingerprint string) (pinned string, err er
 
 // Pin implements Pins.
 func (p *FilePins) Pin(username, fingerprint string) error {
-	return p.change(func(pins map[string]string) { pins[strings.ToLower(username)] = fingerprint })
+	return p.change(func(pins map[string]string) { pins[api.FoldUsername(username)] = fingerprint })
 }
 
 func (p *FilePins) change(f func(pins map[string]string)) error {

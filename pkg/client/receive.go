@@ -144,6 +144,9 @@ func pollMayPass(err error) bool {
 // take passes an answer's messages to handle and moves the cursor.
 func (r *receiver) take(ctx context.Context, answer api.PollResponse) error {
 	if answer.Type == api.PollReset {
+		if r.m.OnReset != nil {
+			r.m.OnReset()
+		}
 		return r.move(Cursor{Text: answer.Cursor, Position: 0})
 	}
 	next, err := r.follow(answer)

@@ -14,6 +14,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/sealpost/sealpost/pkg/api"
 )
 
 var (
@@ -29,7 +31,7 @@ var (
 )
 
 // Canonical returns the form of a username used in keys: names are unique regardless of case.
-func Canonical(username string) string { return strings.ToLower(username) }
+func Canonical(username string) string { return api.FoldUsername(username) }
 
 // Account is a user.
 type Account struct {

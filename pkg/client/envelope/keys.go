@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/sealpost/sealpost/pkg/api"
 )
 
 // DefaultKeyBits is the default key size of GenerateKey.
@@ -120,7 +122,7 @@ func safetyHalf(name string, key *rsa.PublicKey) (string, error) {
 		return "", err
 	}
 	// Names are case-insensitive, so their numbers must be.
-	hash := append(append([]byte{0, 0}, der...), strings.ToLower(name)...)
+	hash := append(append([]byte{0, 0}, der...), api.FoldUsername(name)...)
 	for range safetyIterations {
 		sum := sha512.Sum512(append(hash, der...))
 		hash = sum[:]

@@ -66,6 +66,9 @@ func (a *app) chat(ctx context.Context, name string, wait time.Duration) error {
 	}
 	defer restore()
 	s.console = console
+	m.OnReset = func() {
+		console.println("The server says that its log has begun anew, as after a restore from a backup. What it has comes from the beginning.")
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var work sync.WaitGroup
@@ -143,12 +146,12 @@ func (s *chatSession) receive(_ context.Context, in client.Incoming) error {
 	known := s.shown[in.MessageID] || s.shown[in.ClientMessageID]
 	s.shown[in.MessageID] = true
 	s.mu.Unlock()
-	fromPeer := strings.EqualFold(in.Sender, s.peer)
+	fromPeer := api.SameUsername(in.Sender, s.peer)
 	switch {
 	case known:
 	case fromPeer || concerns(in.Message, s.peer, s.m.Username):
 		s.console.println(in.Timestamp.Local().Format("15:04") + "  " + line(in, s.m.Username))
-	case !strings.EqualFold(in.Sender, s.m.Username):
+	case !api.SameUsername(in.Sender, s.m.Username):
 		s.console.println("(new message from " + shownName(in.Sender) + ")")
 	}
 	if fromPeer && in.IsUnread {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +18,12 @@ func (a *app) keysCommand() *cobra.Command {
 		Args: args(0, 0, "one of show, rotate, verify"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	accept := false
+	accept := ""
 	verify := &cobra.Command{
 		Use: "verify USER", Short: "show the safety number to compare with USER", Args: args(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, names []string) error { return a.verifyKey(cmd, names[0], accept) },
 	}
-	verify.Flags().BoolVar(&accept, "accept", false, "trust the key that the server gives now; compare safety numbers first")
+	verify.Flags().StringVar(&accept, "accept", "", "trust the key of this safety number (60 digits, in quotes or without blanks), which you have compared")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "show [USER]", Short: "show the public key of a user, or yours", Args: args(0, 1, "at most one name"),
@@ -98,7 +100,7 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	return nil
 }
 
-func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
+func (a *app) verifyKey(cmd *cobra.Command, name, accept string) error {
 	p, m, err := a.messenger()
 	if err != nil {
 		return err
@@ -117,17 +119,31 @@ func (a *app) verifyKey(cmd *cobra.Command, name string, accept bool) error {
 	if err != nil {
 		return err
 	}
+	if accept != "" {
+		return a.acceptKey(m, name, number, accept, changed)
+	}
 	a.say("Safety number of %s and %s:\n\n  %s\n\nCompare it with %s by another way, in person or by telephone. If both see the same, the server has given each of you the other's true key.",
 		p.Username, other, number, other)
-	switch {
-	case changed == nil:
-		return nil
-	case !accept:
+	if changed != nil {
 		return changed
 	}
-	if err := m.Pins.Pin(found.Username, changed.Offered); err != nil {
+	return nil
+}
+
+// acceptKey trusts the key that the server gives now if its safety number is the one that was compared: the server may give another key each
+// time.
+func (a *app) acceptKey(m *client.Messenger, name, number, compared string, changed *client.KeyChangedError) error {
+	digits := func(text string) string { return strings.Join(strings.Fields(text), "") }
+	if digits(compared) != digits(number) {
+		return fmt.Errorf("nothing is accepted: the server gives a key of %s now whose safety number is\n\n  %s\n\nand not the one that you compared", shownName(name), number)
+	}
+	if changed == nil {
+		a.say("The key of %s is trusted already.", shownName(name))
+		return nil
+	}
+	if err := m.Pins.Pin(name, changed.Offered); err != nil {
 		return err
 	}
-	a.say("The new key of %s is trusted from now on.", other)
+	a.say("The new key of %s is trusted from now on.", shownName(name))
 	return nil
 }

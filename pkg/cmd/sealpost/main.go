@@ -111,7 +111,7 @@ func keyWarning(e *client.KeyChangedError) string {
 		"  known key:   " + oneLine(e.Pinned),
 		"  offered key: " + oneLine(e.Offered),
 		"Compare safety numbers with " + name + " by another way, with `sealpost keys verify " + name + "` on both sides.",
-		"If they agree, accept the new key with `sealpost keys verify " + name + " --accept`.",
+		"If they agree, accept the new key with `sealpost keys verify " + name + " --accept 'NUMBER'`.",
 	}, "\n")
 }
 

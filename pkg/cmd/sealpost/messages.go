@@ -111,11 +111,11 @@ func latest(ctx context.Context, m *client.Messenger, with string, limit int, ab
 
 // concerns reports whether a message was exchanged between two users, whoever else received it.
 func concerns(message api.Message, other, me string) bool {
-	if strings.EqualFold(message.Sender, other) {
+	if api.SameUsername(message.Sender, other) {
 		return true
 	}
-	return strings.EqualFold(message.Sender, me) &&
-		slices.ContainsFunc(message.Recipients, func(r string) bool { return strings.EqualFold(r, other) })
+	return api.SameUsername(message.Sender, me) &&
+		slices.ContainsFunc(message.Recipients, func(r string) bool { return api.SameUsername(r, other) })
 }
 
 // line formats a message as one line.
@@ -123,7 +123,7 @@ func line(in client.Incoming, me string) string {
 	from := shownName(in.Sender)
 	var others []string
 	for _, name := range in.Recipients {
-		if !strings.EqualFold(name, me) && !strings.EqualFold(name, in.Sender) {
+		if !api.SameUsername(name, me) && !api.SameUsername(name, in.Sender) {
 			others = append(others, shownName(name))
 		}
 	}

@@ -51,7 +51,7 @@ func (p *profile) path(name string) string { return filepath.Join(p.dir, name) }
 // use takes over a new session. The server may write the name in other cases, and in no other way.
 func (p *profile) use(s api.SessionResponse) {
 	p.Token = s.Token
-	if api.ValidUsername(s.Username) && strings.EqualFold(s.Username, p.Username) {
+	if api.ValidUsername(s.Username) && api.SameUsername(s.Username, p.Username) {
 		p.Username = s.Username
 	}
 }
@@ -114,13 +114,13 @@ func (a *app) newProfile(username string) (*profile, error) {
 		return nil, err
 	}
 	place := strings.NewReplacer(":", "_", "/", "_").Replace(u.Host)
-	p := &profile{dir: filepath.Join(home, place, strings.ToLower(username)), Server: u.String(), Username: username}
+	p := &profile{dir: filepath.Join(home, place, api.FoldUsername(username)), Server: u.String(), Username: username}
 	if exists(p.path(profileFile)) {
 		return p, nil
 	}
 	if all, err := a.profiles(); err == nil { // else the profile that cannot be read is another one
 		for _, old := range all {
-			if sameServer(old.Server, p.Server) && strings.EqualFold(old.Username, username) {
+			if sameServer(old.Server, p.Server) && api.SameUsername(old.Username, username) {
 				p.dir = old.dir // its place is named for the server as it was written then
 			}
 		}
@@ -161,7 +161,7 @@ func (a *app) open() (*profile, error) {
 	var fit []*profile
 	var names []string
 	for _, p := range all {
-		if a.user != "" && !strings.EqualFold(p.Username, a.user) || a.server != "" && !sameServer(p.Server, a.server) {
+		if a.user != "" && !api.SameUsername(p.Username, a.user) || a.server != "" && !sameServer(p.Server, a.server) {
 			continue
 		}
 		fit, names = append(fit, p), append(names, p.Username+" on "+p.Server)

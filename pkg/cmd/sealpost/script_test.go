@@ -35,6 +35,7 @@ func command() {
 //
 //	exits STATUS sealpost ARGS...  runs it and requires an exit status
 //	mode PERMISSIONS FILE          requires a file's permissions
+//	number FILE VARIABLE           keeps the safety number in an output of `keys verify`
 //	same-number FILE FILE          requires two outputs of `keys verify` to show the same safety number
 //	server loses PATH              the server handles requests to a path, but their answers are lost, until `server heals`
 //	server newkey USER             USER rotates its key on another machine
@@ -55,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "mode": mode, "same-number": sameNumber, "server": tellServer,
+			"exits": exits, "mode": mode, "number": keepNumber, "same-number": sameNumber, "server": tellServer,
 		},
 	})
 }
@@ -93,18 +94,26 @@ func sameNumber(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: same-number FILE FILE")
 	}
-	number := func(file string) string {
-		for line := range strings.Lines(ts.ReadFile(file)) {
-			if strings.HasPrefix(line, "  ") {
-				return strings.TrimSpace(line)
-			}
-		}
-		ts.Fatalf("%s shows no safety number", file)
-		return ""
-	}
-	if one, other := number(args[0]), number(args[1]); one != other {
+	if one, other := numberIn(ts, args[0]), numberIn(ts, args[1]); one != other {
 		ts.Fatalf("the safety numbers differ: %s and %s", one, other)
 	}
+}
+
+func keepNumber(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: number FILE VARIABLE")
+	}
+	ts.Setenv(args[1], numberIn(ts, args[0]))
+}
+
+func numberIn(ts *testscript.TestScript, file string) string {
+	for line := range strings.Lines(ts.ReadFile(file)) {
+		if strings.HasPrefix(line, "  ") {
+			return strings.TrimSpace(line)
+		}
+	}
+	ts.Fatalf("%s shows no safety number", file)
+	return ""
 }
 
 func tellServer(ts *testscript.TestScript, neg bool, args []string) {

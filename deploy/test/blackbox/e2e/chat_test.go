@@ -108,8 +108,12 @@ func TestARotatedKeyIsWarnedOfAndOldMessagesStayReadable(t *testing.T) {
 		t.Fatalf("no safety number in %s", out)
 		return ""
 	}
-	require.Equal(t, shown("alice", "bob"), shown("bob", "alice"))
-	c.MustRun("--user", "bob", "keys", "verify", "alice", "--accept")
+	number := shown("alice", "bob")
+	require.Equal(t, number, shown("bob", "alice"))
+	out, err = c.Run("--user", "bob", "keys", "verify", "alice", "--accept", "1"+number[1:len(number)-1]+"x")
+	require.Error(t, err)
+	require.Contains(t, out, "nothing is accepted")
+	c.MustRun("--user", "bob", "keys", "verify", "alice", "--accept", number)
 	c.MustRun("--user", "bob", "send", "alice", "-m", "after\x1b[2J\nalice: forged")
 	history := c.MustRun("--user", "alice", "history")
 	require.Contains(t, history, "Bob: before\n")
