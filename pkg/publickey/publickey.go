@@ -21,6 +21,8 @@ const (
 	MinBits = 2048
 	// MaxBits is its maximum length.
 	MaxBits = 8192
+	// MinExponent is the minimum exponent.
+	MinExponent = 65537
 
 	blockType = "PUBLIC KEY"
 	// blanks is the white space that may surround the block.
@@ -103,15 +105,19 @@ func parse(der []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-// check checks modulus and exponent. Many libraries refuse exponents above 31 bits; even numbers are not RSA keys.
+// check checks modulus and exponent. Many libraries refuse exponents above 31 bits; even numbers are not RSA keys; small exponents have made
+// many attacks possible (RFC 8017 allows them, FIPS 186-5 does not).
 func check(key *rsa.PublicKey) error {
 	switch bits := key.N.BitLen(); {
 	case bits < MinBits || bits > MaxBits:
 		return fmt.Errorf("%w: it has %d bits, and must have %d to %d", ErrInvalid, bits, MinBits, MaxBits)
 	case key.N.Bit(0) == 0:
 		return fmt.Errorf("%w: its modulus is even", ErrInvalid)
-	case key.E < 3 || key.E > math.MaxInt32 || key.E%2 == 0:
-		return fmt.Errorf("%w: its exponent must be odd, at least 3 and of at most 31 bits; 65537 is usual", ErrInvalid)
+	case key.E < MinExponent || key.E > math.MaxInt32 || key.E%2 == 0:
+		return fmt.Errorf("%w: its exponent must be odd, at least %d and of at most 31 bits; %d is usual", ErrInvalid, MinExponent, MinExponent)
+	}
+	if why := weakness(key.N); why != "" {
+		return fmt.Errorf("%w: %s", ErrInvalid, why)
 	}
 	return nil
 }

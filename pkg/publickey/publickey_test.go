@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,10 +21,32 @@ import (
 	"github.com/sealpost/sealpost/pkg/publickey"
 )
 
-// modulus is an odd number of the given length. These tests do not need its factors, so it is not made of primes.
+var moduli sync.Map
+
+// modulus is a number of the given length, the same in each call. It is a product of short primes, which are found quickly.
 func modulus(bits int) *big.Int {
-	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
-	return n.Add(n, big.NewInt(0x10001))
+	if known, ok := moduli.Load(bits); ok {
+		return known.(*big.Int)
+	}
+	const length = 128
+	n := big.NewInt(1)
+	for bits-n.BitLen() > 2*length {
+		n.Mul(n, somePrime(length))
+	}
+	whole := new(big.Int)
+	for more := 0; whole.BitLen() != bits; more = 1 - more {
+		whole.Mul(n, somePrime(bits-n.BitLen()+more))
+	}
+	known, _ := moduli.LoadOrStore(bits, whole)
+	return known.(*big.Int)
+}
+
+func somePrime(bits int) *big.Int {
+	p, err := rand.Prime(rand.Reader, bits)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 func derOf(t testing.TB, n *big.Int, e int) []byte {
