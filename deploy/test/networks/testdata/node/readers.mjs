@@ -48,7 +48,13 @@ export const watched = (settings, fetch) => {
   return async (url, init = {}) => {
     const dead = new AbortController()
     init.signal?.addEventListener('abort', () => dead.abort(init.signal.reason))
-    const late = () => dead.abort(new Error('nothing comes on the stream'))
+    let reader
+    // The reader gets this error, and not the one of an aborted fetch: the package eventsource takes that for its owner's will, and ends.
+    const late = () => {
+      const error = new Error('nothing comes on the stream')
+      reader?.error(error)
+      dead.abort(error)
+    }
     let timer = setTimeout(() => {
       first = Math.min(2 * first, most)
       late()
@@ -62,6 +68,7 @@ export const watched = (settings, fetch) => {
         ...init, headers: {...init.headers, Authorization: `Bearer ${settings.token}`}, signal: dead.signal,
       })
       const body = answer.body.pipeThrough(new TransformStream({
+        start(controller) { reader = controller },
         transform(chunk, controller) {
           alive()
           controller.enqueue(chunk)
