@@ -50,9 +50,10 @@ type device struct {
 	// given is the position that its session was given last, repeats how often.
 	given   int64
 	repeats int
-	// cookie is that of the last answer that has reached it: see api.ReadCookie. It broke if only the header has.
-	cookie string
-	broke  bool
+	// cookie is that of the last answer that has reached it: see api.ReadCookie. The last one broke if only its
+	// header has, and was taken if a proxy has it and the reader has not.
+	cookie       string
+	broke, taken bool
 	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
 	stood    map[string]int64
 	restored int

@@ -21,12 +21,13 @@ func (r *device) pollSession() (nothing bool) {
 		cookie, _, _ := strings.Cut(r.cookie, ";")
 		q.header = map[string]string{"Cookie": cookie}
 		// One thing at a time: if a proxy took the answer before, the cursor has moved, and nothing shows that this one was not written.
-		q.breaks = !r.w.closing && stood.Position == r.given && stood.Epoch == r.epoch && r.d.hit(r.forgetful/2)
+		q.breaks = !r.w.closing && !r.taken && r.d.hit(r.forgetful/2)
 	}
 	a, response, err := r.ask(q, pollWait)
 	if err != nil {
 		if response.cookie != "" {
 			r.w.count("answer-broken-after-header")
+			r.w.note("%s: only the header of the answer has arrived, with %s", r, response.cookie)
 			r.cookie, r.broke = response.cookie, true
 		}
 		return false
@@ -34,10 +35,15 @@ func (r *device) pollSession() (nothing bool) {
 	if r.kind == byCookie {
 		if q.header["Cookie"] != "" && !r.w.closing && !r.broke && r.d.hit(r.forgetful) {
 			r.w.count("answer-taken-by-proxy")
+			r.w.note("%s: a proxy has the answer", r)
+			r.taken = true
 			r.attentive = time.Time{}
 			return false
 		}
-		r.cookie, r.broke = response.cookie, false
+		r.cookie = response.cookie
+		if a.Data != nil {
+			r.broke, r.taken = false, false
+		}
 		// It shows what has reached it, whatever the cursor says.
 		if stood.Position = min(stood.Position, r.given); stood.Epoch != r.epoch {
 			stood.Position = 0

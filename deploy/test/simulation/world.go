@@ -49,8 +49,8 @@ type world struct {
 	// sessionsBegan are the cursors that sessions began with; sessionSteps is what they were given.
 	sessionsBegan map[string]store.SessionCursor
 	sessionSteps  []sessionStep
-	sends    map[string]*sendState
-	devices  []*device
+	sends         map[string]*sendState
+	devices       []*device
 	// troubled is the time until which something other than silent loss on the bus is wrong.
 	troubled time.Time
 	// faultUntil is the time until which the store or a process may misbehave; redisFaultUntil is that of Redis, busFaultUntil that of the
