@@ -70,7 +70,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	return &App{api: &httpapi.API{
 		Accounts: &accounts.Service{
 			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: hasher, Tokens: signer,
-			MinPasswordBytes: cfg.MinPasswordBytes, Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
+			MinPasswordBytes: cfg.MinPasswordBytes, Reserved: accounts.NewReserved(cfg.ReservedNames), Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
 		},
 		Tokens: d.Tokens, KeySet: d.SigningKeys.JWKS,
 		RegisterLimits: limits("register"), LoginLimits: limits("login"),

@@ -261,6 +261,29 @@ func TestAPrivateKeyIsRefusedByName(t *testing.T) {
 	require.Contains(t, answer["message"], "private key")
 }
 
+// TestNamesThatMisleadAreReserved: those of the operator, and those that trip up clients in JavaScript. Whoever has one keeps it.
+func TestNamesThatMisleadAreReserved(t *testing.T) {
+	db := openStore(t)
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	before := nodeOn(t, settings(t, "RESERVED_NAMES=nobody_else"), db, token.NewKeyring(key))
+	before.register("Admin")
+	n := nodeOn(t, settings(t), db, token.NewKeyring(key))
+	for _, name := range []string{"admin", "SUPPORT", "__proto__", "constructor", "hasOwnProperty"} {
+		status, answer := n.post("/api/auth/register", "", api.RegisterRequest{Username: name, Password: "correct horse", PublicKey: publicKey()})
+		require.Equal(t, http.StatusBadRequest, status, name)
+		require.Equal(t, "username", answer["field"])
+		require.Contains(t, answer["message"], "is reserved")
+	}
+	status, answer := n.post("/api/auth/login", "", api.LoginRequest{Username: "admin", Password: "correct horse"})
+	require.Equal(t, http.StatusOK, status, "%v", answer)
+	n.register("admins")
+	own := nodeOn(t, settings(t, "RESERVED_NAMES=boss,Owner"), db, token.NewKeyring(key))
+	own.register("support")
+	status, _ = own.post("/api/auth/register", "", api.RegisterRequest{Username: "owner", Password: "correct horse", PublicKey: publicKey()})
+	require.Equal(t, http.StatusBadRequest, status)
+}
+
 func TestTheKeySetVerifiesWhatTheServiceSigns(t *testing.T) {
 	cfg := settings(t)
 	n := newNode(t, cfg)
@@ -315,7 +338,7 @@ func TestFaultsOfTheConfigurationAreReportedTogether(t *testing.T) {
 		"JWT_EXPIRATION=721h", "JWT_EXPIRATION=1500ms", "JWT_EXPIRATION=0s", "MIN_PASSWORD_BYTES=7", "MIN_PASSWORD_BYTES=1025",
 		"ARGON2_MEMORY=7KiB", "ARGON2_MEMORY=2GiB", "ARGON2_MEMORY=65537", "ARGON2_TIME=0", "ARGON2_TIME=65",
 		"ARGON2_PARALLELISM=0", "ARGON2_PARALLELISM=65", "ARGON2_WORKERS=-1", "ARGON2_QUEUE=-1", "ARGON2_QUEUE_WAIT=0s",
-		"LOGIN_ATTEMPTS=0", "LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_PERIOD=999ms",
+		"LOGIN_ATTEMPTS=0", "LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_PERIOD=999ms", "RESERVED_NAMES=a-b",
 	} {
 		var cfg app.Config
 		name, _, _ := strings.Cut(c, "=")

@@ -19,6 +19,8 @@ type Config struct {
 
 	MinPasswordBytes int `env:"MIN_PASSWORD_BYTES" envDefault:"8" desc:"shortest password that may be chosen, in bytes; at least 8"`
 
+	ReservedNames []string `env:"RESERVED_NAMES" envDefault:"admin,administrator,moderator,official,postmaster,root,sealpost,security,server,staff,support,system,webmaster" desc:"comma-separated names that nobody can register, besides those of every object in JavaScript, such as __proto__"`
+
 	Argon2Memory      config.Bytes  `env:"ARGON2_MEMORY" envDefault:"64MiB" desc:"memory that hashing one password takes, in bytes or with a unit; existing hashes follow at the next login"`
 	Argon2Time        int           `env:"ARGON2_TIME" envDefault:"3" desc:"passes over that memory"`
 	Argon2Parallelism int           `env:"ARGON2_PARALLELISM" envDefault:"1" desc:"lanes of one hash, each on a core of its own if there is one"`
@@ -45,6 +47,9 @@ func (c *Config) Validate() error {
 		"JWT_EXPIRATION must be whole seconds, from 1s to 720h")
 	require(c.MinPasswordBytes >= api.MinPasswordBytes && c.MinPasswordBytes <= api.MaxPasswordBytes,
 		fmt.Sprintf("MIN_PASSWORD_BYTES must be from %d to %d", api.MinPasswordBytes, api.MaxPasswordBytes))
+	for _, name := range c.ReservedNames {
+		require(api.ValidUsername(name), fmt.Sprintf("RESERVED_NAMES: %q is no username", name))
+	}
 	require(c.Argon2Parallelism >= 1 && c.Argon2Parallelism <= password.MaxParallelism,
 		fmt.Sprintf("ARGON2_PARALLELISM must be from 1 to %d", password.MaxParallelism))
 	require(c.Argon2Memory >= config.Bytes(8<<10*max(c.Argon2Parallelism, 1)) && c.Argon2Memory <= password.MaxMemoryKiB<<10 && c.Argon2Memory%1024 == 0,

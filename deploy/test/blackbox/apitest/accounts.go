@@ -1,6 +1,7 @@
 package apitest
 
 import (
+	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
 	"math/big"
@@ -138,10 +139,26 @@ func (d *deployment) tryKey(t *testing.T, text string, good bool) {
 	into[api.SessionResponse](t, a, http.StatusCreated)
 }
 
-// modulus returns an odd number of that many bits. Nothing here needs its factors.
+// modulus returns a product of primes of that many bits. They are short, and so found quickly.
 func modulus(bits int) *big.Int {
-	n := new(big.Int).Lsh(big.NewInt(1), uint(bits-1))
-	return n.Add(n, big.NewInt(0x10001))
+	const length = 128
+	n := big.NewInt(1)
+	for bits-n.BitLen() > 2*length {
+		n.Mul(n, prime(length))
+	}
+	whole := new(big.Int)
+	for more := 0; whole.BitLen() != bits; more = 1 - more {
+		whole.Mul(n, prime(bits-n.BitLen()+more))
+	}
+	return whole
+}
+
+func prime(bits int) *big.Int {
+	p, err := rand.Prime(rand.Reader, bits)
+	if err != nil {
+		panic(err) // the system has no randomness
+	}
+	return p
 }
 
 func login(d *deployment) []claim {

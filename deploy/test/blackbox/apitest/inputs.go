@@ -204,6 +204,10 @@ func (w *world) usernames() []badRequest {
 		call := w.post(register, register.body("username", quoted(strings.NewReplacer(`\`, `\\`, "\t", `\t`).Replace(name))))
 		rows = append(rows, badRequest{"register as " + name[:min(len(name), 40)], call, http.StatusBadRequest, api.CodeInvalidField, "username"})
 	}
+	for _, name := range []string{"__proto__", "Constructor"} { // clients in JavaScript would lose them
+		call := w.post(register, register.body("username", quoted(name)))
+		rows = append(rows, badRequest{"register as " + name, call, http.StatusBadRequest, api.CodeInvalidField, "username"})
+	}
 	for _, name := range []string{w.ann.name, w.ann.canonical(), strings.ToUpper(w.ann.name)} {
 		call := w.post(register, register.body("username", quoted(name)))
 		rows = append(rows, badRequest{"register again as " + name, call, http.StatusConflict, api.CodeUsernameTaken, "username"})
@@ -223,8 +227,9 @@ func (w *world) publicKeys(t *testing.T) []badRequest {
 	ed, _, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	good := w.d.keys[3]
-	even := modulus(2048)
+	even, square := modulus(2048), prime(1024)
 	even.Sub(even, big.NewInt(1))
+	square.Mul(square, square)
 	lines := strings.Split(good.pem, "\n")
 	texts := map[string]string{
 		"no PEM":                       "x",
@@ -258,6 +263,10 @@ func (w *world) publicKeys(t *testing.T) []badRequest {
 		"RSA-16384":                    newPublicKey(&rsa.PublicKey{N: modulus(16384), E: 65537}).pem,
 		"an even modulus":              newPublicKey(&rsa.PublicKey{N: even, E: 65537}).pem,
 		"an exponent of 1":             newPublicKey(&rsa.PublicKey{N: modulus(2048), E: 1}).pem,
+		"an exponent of 3":             newPublicKey(&rsa.PublicKey{N: modulus(2048), E: 3}).pem,
+		"a small factor":               newPublicKey(&rsa.PublicKey{N: new(big.Int).Mul(modulus(2048), big.NewInt(601)), E: 65537}).pem,
+		"a square":                     newPublicKey(&rsa.PublicKey{N: square, E: 65537}).pem,
+		"a prime":                      newPublicKey(&rsa.PublicKey{N: prime(2048), E: 65537}).pem,
 		"an even exponent":             newPublicKey(&rsa.PublicKey{N: modulus(2048), E: 65536}).pem,
 		"9 KiB":                        good.pem + strings.Repeat("\n", 9<<10),
 		"only space":                   " \n ",

@@ -61,6 +61,8 @@ type Service struct {
 	Tokens      *token.Signer
 	// MinPasswordBytes is the minimum length of a new password.
 	MinPasswordBytes int
+	// Reserved are the names that nobody can register. Accounts that have one keep it.
+	Reserved Reserved
 	Now              func() time.Time
 	Log              *slog.Logger
 	Metrics          *Metrics

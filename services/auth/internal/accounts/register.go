@@ -62,6 +62,8 @@ func (s *Service) checkRegistration(r api.RegisterRequest) (publickey.Key, error
 		return publickey.Key{}, api.MissingField("publicKey")
 	case !api.ValidUsername(r.Username):
 		return publickey.Key{}, api.InvalidField("username", "must be 3 to 30 letters, digits or underscores")
+	case s.Reserved.has(r.Username):
+		return publickey.Key{}, api.InvalidField("username", "is reserved")
 	}
 	if err := s.checkNewPassword("password", r.Password); err != nil {
 		return publickey.Key{}, err
