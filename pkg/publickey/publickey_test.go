@@ -12,42 +12,16 @@ import (
 	"encoding/pem"
 	"math/big"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 )
 
-var moduli sync.Map
-
-// modulus is a number of the given length, the same in each call. It is a product of short primes, which are found quickly.
-func modulus(bits int) *big.Int {
-	if known, ok := moduli.Load(bits); ok {
-		return known.(*big.Int)
-	}
-	const length = 128
-	n := big.NewInt(1)
-	for bits-n.BitLen() > 2*length {
-		n.Mul(n, somePrime(length))
-	}
-	whole := new(big.Int)
-	for more := 0; whole.BitLen() != bits; more = 1 - more {
-		whole.Mul(n, somePrime(bits-n.BitLen()+more))
-	}
-	known, _ := moduli.LoadOrStore(bits, whole)
-	return known.(*big.Int)
-}
-
-func somePrime(bits int) *big.Int {
-	p, err := rand.Prime(rand.Reader, bits)
-	if err != nil {
-		panic(err)
-	}
-	return p
-}
+func modulus(bits int) *big.Int { return publickeytest.Modulus(bits, 0) }
 
 func derOf(t testing.TB, n *big.Int, e int) []byte {
 	t.Helper()

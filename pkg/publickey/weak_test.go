@@ -9,15 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 )
-
-// prime returns a random prime of so many bits, whose two highest bits are set.
-func prime(t testing.TB, bits int) *big.Int {
-	t.Helper()
-	p, err := rand.Prime(rand.Reader, bits)
-	require.NoError(t, err)
-	return p
-}
 
 // nextPrime returns the next prime after n.
 func nextPrime(n *big.Int) *big.Int {
@@ -61,12 +54,12 @@ func TestAKeyThatAnybodyCanBreakIsRefused(t *testing.T) {
 		}
 		return n
 	}
-	p := prime(t, 1025)
+	p := publickeytest.Prime(1025)
 	for what, n := range map[string]*big.Int{
-		"a factor below 752": product(big.NewInt(751), prime(t, 1100), prime(t, 1100)),
+		"a factor below 752": product(big.NewInt(751), publickeytest.Prime(1100), publickeytest.Prime(1100)),
 		"a power":            product(p, p),
-		"a power of another": new(big.Int).Exp(prime(t, 700), big.NewInt(3), nil),
-		"is a prime":         prime(t, 2048),
+		"a power of another": new(big.Int).Exp(publickeytest.Prime(700), big.NewInt(3), nil),
+		"is a prime":         publickeytest.Prime(2048),
 		"too close":          product(p, nextPrime(p)),
 		"CVE-2017-15361":     product(rocaPrime(t, 1024), rocaPrime(t, 1030)),
 	} {
@@ -77,17 +70,17 @@ func TestAKeyThatAnybodyCanBreakIsRefused(t *testing.T) {
 		})
 	}
 	for _, e := range []int{3, 17, 65535} {
-		_, err := publickey.Parse(block("PUBLIC KEY", derOf(t, product(p, prime(t, 1025)), e)))
+		_, err := publickey.Parse(block("PUBLIC KEY", derOf(t, product(p, publickeytest.Prime(1025)), e)))
 		require.ErrorContains(t, err, "exponent", "%d", e)
 	}
-	_, err := publickey.Parse(block("PUBLIC KEY", derOf(t, product(p, prime(t, 1025)), 65539)))
+	_, err := publickey.Parse(block("PUBLIC KEY", derOf(t, product(p, publickeytest.Prime(1025)), 65539)))
 	require.NoError(t, err)
 }
 
 // BenchmarkParse tells what it costs a stranger to have a key checked, and us to check it.
 func BenchmarkParse(b *testing.B) {
 	for _, bits := range []int{2048, 4096, 8192} {
-		n := new(big.Int).Mul(prime(b, bits/2), prime(b, bits/2))
+		n := new(big.Int).Mul(publickeytest.Prime(bits/2), publickeytest.Prime(bits/2))
 		text := block("PUBLIC KEY", derOf(b, n, 65537))
 		b.Run(fmt.Sprint(bits), func(b *testing.B) {
 			for b.Loop() {

@@ -2,13 +2,9 @@ package app_test
 
 import (
 	"context"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -23,6 +19,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
@@ -32,15 +29,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// key is the n-th of many keys. These tests do not need factors, so the modulus is not made of primes.
-func key(t *testing.T, bits uint, n int64) string {
-	t.Helper()
-	modulus := new(big.Int).Lsh(big.NewInt(1), bits-1)
-	modulus.Add(modulus, big.NewInt(2*n+1))
-	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus, E: 65537})
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-}
+// key is the n-th of many keys.
+func key(_ *testing.T, bits int, n int64) string { return publickeytest.PEM(bits, n) }
 
 // names accepts any token as one of the user it names.
 type names struct{}

@@ -1,7 +1,6 @@
 package apitest
 
 import (
-	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
 	"math/big"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 )
 
 // tokenLifetime is the default of JWT_EXPIRATION.
@@ -139,27 +139,8 @@ func (d *deployment) tryKey(t *testing.T, text string, good bool) {
 	into[api.SessionResponse](t, a, http.StatusCreated)
 }
 
-// modulus returns a product of primes of that many bits. They are short, and so found quickly.
-func modulus(bits int) *big.Int {
-	const length = 128
-	n := big.NewInt(1)
-	for bits-n.BitLen() > 2*length {
-		n.Mul(n, prime(length))
-	}
-	whole := new(big.Int)
-	for more := 0; whole.BitLen() != bits; more = 1 - more {
-		whole.Mul(n, prime(bits-n.BitLen()+more))
-	}
-	return whole
-}
-
-func prime(bits int) *big.Int {
-	p, err := rand.Prime(rand.Reader, bits)
-	if err != nil {
-		panic(err) // the system has no randomness
-	}
-	return p
-}
+// modulus is one of that many bits.
+func modulus(bits int) *big.Int { return publickeytest.Modulus(bits, 0) }
 
 func login(d *deployment) []claim {
 	attempt := func(t *testing.T, name, password string) answer {

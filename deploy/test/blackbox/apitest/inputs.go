@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 )
 
 // badRequest is a request that must be refused, and how.
@@ -227,7 +228,7 @@ func (w *world) publicKeys(t *testing.T) []badRequest {
 	ed, _, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	good := w.d.keys[3]
-	even, square := modulus(2048), prime(1024)
+	even, square := modulus(2048), publickeytest.Prime(1024)
 	even.Sub(even, big.NewInt(1))
 	square.Mul(square, square)
 	lines := strings.Split(good.pem, "\n")
@@ -266,7 +267,7 @@ func (w *world) publicKeys(t *testing.T) []badRequest {
 		"an exponent of 3":             newPublicKey(&rsa.PublicKey{N: modulus(2048), E: 3}).pem,
 		"a small factor":               newPublicKey(&rsa.PublicKey{N: new(big.Int).Mul(modulus(2048), big.NewInt(601)), E: 65537}).pem,
 		"a square":                     newPublicKey(&rsa.PublicKey{N: square, E: 65537}).pem,
-		"a prime":                      newPublicKey(&rsa.PublicKey{N: prime(2048), E: 65537}).pem,
+		"a prime":                      newPublicKey(&rsa.PublicKey{N: publickeytest.Prime(2048), E: 65537}).pem,
 		"an even exponent":             newPublicKey(&rsa.PublicKey{N: modulus(2048), E: 65536}).pem,
 		"9 KiB":                        good.pem + strings.Repeat("\n", 9<<10),
 		"only space":                   " \n ",

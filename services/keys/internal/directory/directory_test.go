@@ -2,12 +2,8 @@ package directory_test
 
 import (
 	"context"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealpost/sealpost/pkg/publickey"
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
 	"github.com/sealpost/sealpost/pkg/token"
@@ -27,14 +24,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// key is the n-th of many keys. These tests do not need factors, so the modulus is not made of primes.
+// key is the n-th of many keys.
 func key(t *testing.T, n int64) publickey.Key {
 	t.Helper()
-	modulus := new(big.Int).Lsh(big.NewInt(1), 2047)
-	modulus.Add(modulus, big.NewInt(2*n+1))
-	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: modulus, E: 65537})
-	require.NoError(t, err)
-	k, err := publickey.Parse(string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
+	k, err := publickey.Parse(publickeytest.PEM(2048, n))
 	require.NoError(t, err)
 	return k
 }
