@@ -168,4 +168,3 @@ func (m *Messenger) open(message api.Message, wrapped string, version int) ([]by
 	}
 	return envelope.Open(message.EncryptedContent, message.IV, wrapped, m.ring().Candidates(version)...)
 }
-

@@ -63,9 +63,9 @@ type Service struct {
 	MinPasswordBytes int
 	// Reserved are the names that nobody can register. Accounts that have one keep it.
 	Reserved Reserved
-	Now              func() time.Time
-	Log              *slog.Logger
-	Metrics          *Metrics
+	Now      func() time.Time
+	Log      *slog.Logger
+	Metrics  *Metrics
 }
 
 // Session is a newly issued token and its claims.
