@@ -33,21 +33,10 @@ func (r *device) pollSession() (nothing bool) {
 		return false
 	}
 	if r.kind == byCookie {
-		if q.header["Cookie"] != "" && !r.w.closing && !r.broke && r.d.hit(r.forgetful) {
-			r.w.count("answer-taken-by-proxy")
-			r.w.note("%s: a proxy has the answer", r)
-			r.taken = true
-			r.attentive = time.Time{}
+		if q.header["Cookie"] != "" && r.losesToProxy() {
 			return false
 		}
-		r.cookie = response.cookie
-		if a.Data != nil {
-			r.broke, r.taken = false, false
-		}
-		// It shows what has reached it, whatever the cursor says.
-		if stood.Position = min(stood.Position, r.given); stood.Epoch != r.epoch {
-			stood.Position = 0
-		}
+		stood = r.keepCookie(a, response, stood)
 	}
 	if r.attentive.IsZero() {
 		r.attentive = began
@@ -61,6 +50,31 @@ func (r *device) pollSession() (nothing bool) {
 		r.sessionGiven(a, stood)
 	}
 	return false
+}
+
+// losesToProxy reports whether a proxy took the answer, and the reader did not get it.
+func (r *device) losesToProxy() bool {
+	if r.w.closing || r.broke || !r.d.hit(r.forgetful) {
+		return false
+	}
+	r.w.count("answer-taken-by-proxy")
+	r.w.note("%s: a proxy has the answer", r)
+	r.taken = true
+	r.attentive = time.Time{}
+	return true
+}
+
+// keepCookie keeps the cookie of an answer. It returns where the session stood, as far as the reader has shown it: it shows what has reached it,
+// whatever the cursor says.
+func (r *device) keepCookie(a api.PollResponse, response response, stood store.SessionCursor) store.SessionCursor {
+	r.cookie = response.cookie
+	if a.Data != nil {
+		r.broke, r.taken = false, false
+	}
+	if stood.Position = min(stood.Position, r.given); stood.Epoch != r.epoch {
+		stood.Position = 0
+	}
+	return stood
 }
 
 // sessionTimedOut counts timeouts that come early, as when another poll of the session is answered, and reports whether there was nothing.
