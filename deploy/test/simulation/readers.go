@@ -50,10 +50,10 @@ type device struct {
 	// given is the position that its session was given last, repeats how often.
 	given   int64
 	repeats int
-	// cookie is that of the last answer that has reached it: see api.ReadCookie. The last one broke if only its
-	// header has, and was taken if a proxy has it and the reader has not.
+	// cookie is that of the last answer that has reached it: see api.ReadCookie. broke is up to where an
+	// answer led of which only the header has, taken up to where one led that a proxy has and the reader has not.
 	cookie       string
-	broke, taken bool
+	broke, taken place
 	// stood is the highest position of the session cursor in the store, by epoch, since the restore with number restored.
 	stood    map[string]int64
 	restored int

@@ -21,19 +21,19 @@ func (r *device) pollSession() (nothing bool) {
 		cookie, _, _ := strings.Cut(r.cookie, ";")
 		q.header = map[string]string{"Cookie": cookie}
 		// One thing at a time: if a proxy took the answer before, the cursor has moved, and nothing shows that this one was not written.
-		q.breaks = !r.w.closing && !r.taken && r.d.hit(r.forgetful/2)
+		q.breaks = !r.w.closing && r.taken == (place{}) && r.d.hit(r.forgetful/2)
 	}
 	a, response, err := r.ask(q, pollWait)
 	if err != nil {
 		if response.cookie != "" {
 			r.w.count("answer-broken-after-header")
 			r.w.note("%s: only the header of the answer has arrived, with %s", r, response.cookie)
-			r.cookie, r.broke = response.cookie, true
+			r.cookie, r.broke = response.cookie, shownBy(response.cookie)
 		}
 		return false
 	}
 	if r.kind == byCookie {
-		if q.header["Cookie"] != "" && r.losesToProxy() {
+		if q.header["Cookie"] != "" && r.losesToProxy(response) {
 			return false
 		}
 		stood = r.keepCookie(a, response, stood)
@@ -52,14 +52,38 @@ func (r *device) pollSession() (nothing bool) {
 	return false
 }
 
+// place is a position in an epoch; the zero value is none.
+type place struct {
+	epoch    string
+	position int64
+}
+
+// shownBy is the place that a cookie shows.
+func shownBy(cookie string) (p place) {
+	value, _, _ := strings.Cut(cookie, ";")
+	if _, cursor, found := strings.Cut(value, "."); found { // after the session
+		p.epoch, p.position = parseCursor(cursor)
+	}
+	return p
+}
+
+// pass clears a place once a position behind it is given, or one of another epoch.
+func (p *place) pass(epoch string, position int64) {
+	if p.epoch != epoch || p.position <= position {
+		*p = place{}
+	}
+}
+
 // losesToProxy reports whether a proxy took the answer, and the reader did not get it.
-func (r *device) losesToProxy() bool {
-	if r.w.closing || r.broke || !r.d.hit(r.forgetful) {
+func (r *device) losesToProxy(response response) bool {
+	if r.w.closing || r.broke != (place{}) || !r.d.hit(r.forgetful) {
 		return false
 	}
 	r.w.count("answer-taken-by-proxy")
 	r.w.note("%s: a proxy has the answer", r)
-	r.taken = true
+	if p := shownBy(response.cookie); p.epoch != r.taken.epoch || p.position > r.taken.position { // clocks apart, it may be given a lower one next
+		r.taken = p
+	}
 	r.attentive = time.Time{}
 	return true
 }
@@ -69,7 +93,9 @@ func (r *device) losesToProxy() bool {
 func (r *device) keepCookie(a api.PollResponse, response response, stood store.SessionCursor) store.SessionCursor {
 	r.cookie = response.cookie
 	if a.Data != nil {
-		r.broke, r.taken = false, false
+		epoch, _ := parseCursor(a.Cursor)
+		r.broke.pass(epoch, a.Data.Seq)
+		r.taken.pass(epoch, a.Data.Seq)
 	}
 	if stood.Position = min(stood.Position, r.given); stood.Epoch != r.epoch {
 		stood.Position = 0
