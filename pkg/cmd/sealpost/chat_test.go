@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/client"
 )
 
 const (
@@ -200,14 +201,21 @@ func TestAReceiptThatCannotBeGivenHoldsUpNoMessage(t *testing.T) {
 
 // TestAChatShowsWhatWaitedForItInOrder: it began with the last ten, and the ones before came after them.
 func TestAChatShowsWhatWaitedForItInOrder(t *testing.T) {
-	_, m := newChatters(t)
+	h, m := newChatters(t)
 	const waiting = shownAtStart + 5
 	for i := range waiting {
 		m.mustRun("--user", "bob", "send", "alice", "-m", fmt.Sprintf("number %02d.", i))
 	}
+	inbox := h.account("alice").inbox
+	last := inbox[len(inbox)-1].Seq
 	for _, from := range []int{0, waiting - shownAtStart} { // all that is new, and then the end of what is known
 		c := m.chat()
 		c.waitFor(fmt.Sprintf("number %02d.", waiting-1), 1)
+		// A chat that ends before it has received them does not know them.
+		require.Eventually(t, func() bool {
+			at, err := client.FileCursor{Path: m.path("alice", cursorFile)}.Load()
+			return err == nil && at.Position >= last
+		}, time.Minute, 5*time.Millisecond)
 		require.NoError(t, c.in.Close())
 		require.Zero(t, c.ends(), c.out.String())
 		text, at := c.out.String(), 0
