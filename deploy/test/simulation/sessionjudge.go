@@ -20,10 +20,12 @@ type sessionStep struct {
 // stepTo records that a session was given a position.
 func (r *device) stepTo(epoch string, given int64) {
 	from := int64(0)
-	if began := r.w.sessionsBegan[sessionKey(r.user, r.session())]; epoch == r.epoch {
+	if epoch == r.epoch {
 		from = r.given
-	} else if epoch == began.Epoch {
-		from = began.Position
+	}
+	// It is owed nothing from before it began, though a node that reads an old cursor may give it some of that.
+	if began := r.w.sessionsBegan[sessionKey(r.user, r.session())]; epoch == began.Epoch {
+		from = max(from, began.Position)
 	}
 	r.w.sessionSteps = append(r.w.sessionSteps, sessionStep{r, epoch, from, given, at(time.Now(), r.w)})
 }

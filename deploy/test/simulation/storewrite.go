@@ -35,7 +35,7 @@ func (h *handle) write(ctx context.Context, operation, key string, n int, apply 
 	some := func(list []int) {
 		h.w.engineMu.Lock()
 		defer h.w.engineMu.Unlock()
-		if h.e.data != of {
+		if h.e.data != of || h.w.plan.Shape.Standalone && h.isDead() { // nothing is on its way to an embedded store
 			return
 		}
 		for _, i := range list {
