@@ -3,7 +3,7 @@ package api
 import "strings"
 
 // DecodeCommon decodes a send as nearly all clients write it: one object in ASCII without escapes, with the known fields in their
-// exact spelling, each once. The result equals encoding/json's, with strings that share text's memory. For anything else, wrong or
+// exact spelling, each once, and no more recipients than there may be. The result equals encoding/json's, with strings that share text's memory. For anything else, wrong or
 // only unusual, it returns false and leaves r empty: encoding/json must decode it.
 func (r *SendRequest) DecodeCommon(text string) bool {
 	if !plain(text) {
@@ -116,7 +116,13 @@ func (d *decoder) texts() map[string]string {
 	type pair struct{ name, value string }
 	var few [32]pair
 	pairs := few[:0]
-	d.object(func(name string) { pairs = append(pairs, pair{name, d.str()}) })
+	d.object(func(name string) {
+		if len(pairs) == MaxRecipients { // encoding/json says what is wrong
+			d.ok = false
+			return
+		}
+		pairs = append(pairs, pair{name, d.str()})
+	})
 	m := make(map[string]string, len(pairs))
 	for _, p := range pairs {
 		m[p.name] = p.value
@@ -125,7 +131,13 @@ func (d *decoder) texts() map[string]string {
 }
 
 func (d *decoder) numbers() map[string]int {
-	m := map[string]int{}
-	d.object(func(name string) { m[name] = int(d.number()) })
+	m, members := map[string]int{}, 0
+	d.object(func(name string) {
+		if members++; members > MaxRecipients {
+			d.ok = false
+			return
+		}
+		m[name] = int(d.number())
+	})
 	return m
 }

@@ -2,6 +2,9 @@ package api_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +45,88 @@ func TestAnUnusualSendIsLeftToEncodingJSON(t *testing.T) {
 			var r api.SendRequest
 			require.False(t, r.DecodeCommon(body))
 			require.Equal(t, api.SendRequest{}, r)
+		})
+	}
+}
+
+// members returns a JSON object of n members with different names.
+func members(n int, value string) string {
+	text := make([]byte, 0, 10*n)
+	for i := range n {
+		text = fmt.Appendf(append(text, ','), `"%x":%s`, i, value)
+	}
+	return "{" + strings.TrimPrefix(string(text), ",") + "}"
+}
+
+// decodeSend decodes a send in both ways, and returns the field that was refused.
+func decodeSend(t *testing.T, body string) (field string) {
+	t.Helper()
+	var common, r api.SendRequest
+	taken := common.DecodeCommon(body)
+	err := json.Unmarshal([]byte(body), &r)
+	var fault *api.Error
+	if errors.As(err, &fault) {
+		require.False(t, taken)
+		require.Equal(t, api.CodeInvalidField, fault.Code)
+		return fault.Field
+	}
+	require.NoError(t, err)
+	if taken {
+		require.Equal(t, r, common)
+	}
+	return ""
+}
+
+func TestASendHasAtMost1024Recipients(t *testing.T) {
+	for name, c := range map[string]struct{ body, field string }{
+		"as many as there may be":      {`{"recipientKeys":` + members(1024, `"k"`) + `,"recipientKeyVersions":` + members(1024, "1") + `}`, ""},
+		"one key more":                 {`{"recipientKeys":` + members(1025, `"k"`) + `}`, "recipientKeys"},
+		"one version more":             {`{"recipientKeyVersions":` + members(1025, "1") + `}`, "recipientKeyVersions"},
+		"in another spelling":          {`{"RECIPIENTK\u0065YS": ` + members(1025, `"k"`) + `}`, "recipientKeys"},
+		"a little in each of two":      {`{"recipientKeys":{"a":"k"},"recipientKeys":` + members(1024, `"k"`) + `}`, "recipientKeys"},
+		"of a wrong type":              {`{"recipientKeys":` + members(1025, `[{"a":1,"b":2}]`) + `}`, "recipientKeys"},
+		"what looks like more in text": {`{"recipientKeys":{"a":"` + strings.Repeat(`\":{`, 2000) + `"}}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.field, decodeSend(t, c.body)) })
+	}
+}
+
+func TestKeysOfAWrongTypeAreNamed(t *testing.T) {
+	for field, bodies := range map[string][]string{
+		"recipientKeys":        {`{"recipientKeys":1}`, `{"recipientKeys":[]}`, `{"recipientKeys":{"Bob":1}}`, `{"recipientKeys":{"Bob":{}}}`},
+		"recipientKeyVersions": {`{"recipientKeyVersions":"x"}`, `{"recipientKeyVersions":{"Bob":"1"}}`, `{"recipientKeyVersions":{"Bob":1.5}}`},
+	} {
+		for _, body := range bodies {
+			var r api.SendRequest
+			var wrong *json.UnmarshalTypeError
+			require.ErrorAs(t, json.Unmarshal([]byte(body), &r), &wrong, body)
+			require.Equal(t, field, wrong.Field, body)
+		}
+	}
+	var r api.SendRequest
+	require.NoError(t, json.Unmarshal([]byte(`{"recipientKeys":null,"recipientKeyVersions":null}`), &r))
+	require.Equal(t, api.SendRequest{}, r)
+}
+
+func TestDecodingTakesNoMemoryForMoreRecipientsThanThereMayBe(t *testing.T) {
+	const recipients = 582_000
+	for name, body := range map[string]string{
+		"common":        `{"recipientKeys":` + members(recipients, "1") + `}`,
+		"keys":          `{"recipientKeys":` + members(recipients, `"k"`) + `}`,
+		"unusual":       `{"x":0,"recipientKeys":` + members(recipients, `"\u006b"`) + `}`,
+		"versions":      `{"recipientKeyVersions":` + members(recipients, "1") + `}`,
+		"in many parts": `{` + strings.TrimSuffix(strings.Repeat(`"recipientKeys":`+members(1024, `"k"`)+`,`, 500), ",") + `}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := []byte(body)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			var r api.SendRequest
+			taken, err := r.DecodeCommon(body), json.Unmarshal(text, &r)
+			runtime.ReadMemStats(&after)
+			require.False(t, taken)
+			require.Error(t, err)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20))
 		})
 	}
 }

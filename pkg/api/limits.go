@@ -18,6 +18,7 @@ const (
 	MaxPollLimit            = 1000
 	MaxPollWaitSeconds      = 60
 	MaxDirectoryLimit       = 1000
+	MaxKeyHistoryLimit      = 200
 )
 
 // usernamePattern is the contract's. A username is also a NATS subject token and a database key: no other character may reach

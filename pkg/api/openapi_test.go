@@ -186,28 +186,30 @@ func TestLimitsAreThoseOfTheCode(t *testing.T) {
 		want int
 		got  *uint64
 	}{
-		"password":          {api.MaxPasswordBytes, schema("RegisterRequest").Properties["password"].Value.MaxLength},
-		"newPassword":       {api.MaxPasswordBytes, schema("PasswordRequest").Properties["newPassword"].Value.MaxLength},
-		"publicKey":         {api.MaxPublicKeyBytes, schema("SubmittedPublicKey").MaxLength},
-		"iv":                {api.MaxIVChars, send["iv"].Value.MaxLength},
-		"recipients":        {api.MaxRecipients, send["recipientKeys"].Value.MaxProps},
-		"wrapped key":       {api.MaxWrappedKeyBytes, send["recipientKeys"].Value.AdditionalProperties.Schema.Value.MaxLength},
-		"clientMessageId":   {api.MaxClientMessageIDChars, send["clientMessageId"].Value.MaxLength},
-		"message's iv":      {api.MaxIVChars, schema("Message").Properties["iv"].Value.MaxLength},
-		"history's page":    {api.MaxHistoryLimit, schema("HistoryResponse").Properties["messages"].Value.MaxItems},
-		"poll's answer":     {api.MaxPollLimit, schema("PollMessages").Properties["messages"].Value.MaxItems},
-		"directory's page":  {api.MaxDirectoryLimit, schema("DirectoryResponse").Properties["users"].Value.MaxItems},
-		"Idempotency-Key":   {api.MaxClientMessageIDChars, parameter(t, doc, "/api/messages/send", "POST", "Idempotency-Key").MaxLength},
-		"message's readers": {api.MaxRecipients, schema("Message").Properties["readBy"].Value.MaxItems},
+		"password":           {api.MaxPasswordBytes, schema("RegisterRequest").Properties["password"].Value.MaxLength},
+		"newPassword":        {api.MaxPasswordBytes, schema("PasswordRequest").Properties["newPassword"].Value.MaxLength},
+		"publicKey":          {api.MaxPublicKeyBytes, schema("SubmittedPublicKey").MaxLength},
+		"iv":                 {api.MaxIVChars, send["iv"].Value.MaxLength},
+		"recipients":         {api.MaxRecipients, send["recipientKeys"].Value.MaxProps},
+		"wrapped key":        {api.MaxWrappedKeyBytes, send["recipientKeys"].Value.AdditionalProperties.Schema.Value.MaxLength},
+		"clientMessageId":    {api.MaxClientMessageIDChars, send["clientMessageId"].Value.MaxLength},
+		"message's iv":       {api.MaxIVChars, schema("Message").Properties["iv"].Value.MaxLength},
+		"history's page":     {api.MaxHistoryLimit, schema("HistoryResponse").Properties["messages"].Value.MaxItems},
+		"poll's answer":      {api.MaxPollLimit, schema("PollMessages").Properties["messages"].Value.MaxItems},
+		"key history's page": {api.MaxKeyHistoryLimit, schema("KeyHistoryResponse").Properties["versions"].Value.MaxItems},
+		"directory's page":   {api.MaxDirectoryLimit, schema("DirectoryResponse").Properties["users"].Value.MaxItems},
+		"Idempotency-Key":    {api.MaxClientMessageIDChars, parameter(t, doc, "/api/messages/send", "POST", "Idempotency-Key").MaxLength},
+		"message's readers":  {api.MaxRecipients, schema("Message").Properties["readBy"].Value.MaxItems},
 	}
 	for name, limit := range limits {
 		require.NotNil(t, limit.got, name)
 		require.EqualValues(t, limit.want, *limit.got, name)
 	}
 	for path, parameters := range map[string]map[string]int{
-		"/api/messages/poll":    {"wait": api.MaxPollWaitSeconds, "limit": api.MaxPollLimit},
-		"/api/messages/history": {"limit": api.MaxHistoryLimit},
-		"/api/keys/users":       {"limit": api.MaxDirectoryLimit},
+		"/api/messages/poll":                {"wait": api.MaxPollWaitSeconds, "limit": api.MaxPollLimit},
+		"/api/messages/history":             {"limit": api.MaxHistoryLimit},
+		"/api/keys/users":                   {"limit": api.MaxDirectoryLimit},
+		"/api/keys/user/{username}/history": {"limit": api.MaxKeyHistoryLimit},
 	} {
 		for name, want := range parameters {
 			require.Equal(t, want, int(*parameter(t, doc, path, "GET", name).Max), "%s %s", path, name)

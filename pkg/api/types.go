@@ -113,10 +113,12 @@ type KeyVersion struct {
 	CreatedAt   Time   `json:"createdAt"`
 }
 
-// KeyHistoryResponse lists every key of a user, oldest first.
+// KeyHistoryResponse is a page of the keys of a user, oldest first; the first page ends with the current key. Next is the value of before for
+// the next page, of older keys, nil on the last.
 type KeyHistoryResponse struct {
 	Username string       `json:"username"`
 	Versions []KeyVersion `json:"versions"`
+	Next     *int         `json:"next"`
 }
 
 // DirectoryUser is one user in a page of the directory.
@@ -145,12 +147,12 @@ type UpdateKeyResponse struct {
 
 // SendRequest sends a sealed message.
 type SendRequest struct {
-	EncryptedContent     string            `json:"encryptedContent"`
-	IV                   string            `json:"iv"`
-	RecipientKeys        map[string]string `json:"recipientKeys"`
-	RecipientKeyVersions map[string]int    `json:"recipientKeyVersions,omitempty"`
-	ClientMessageID      string            `json:"clientMessageId,omitempty"`
-	ExpiresIn            *int64            `json:"expiresIn,omitempty"`
+	EncryptedContent     string      `json:"encryptedContent"`
+	IV                   string      `json:"iv"`
+	RecipientKeys        WrappedKeys `json:"recipientKeys"`
+	RecipientKeyVersions KeyVersions `json:"recipientKeyVersions,omitempty"`
+	ClientMessageID      string      `json:"clientMessageId,omitempty"`
+	ExpiresIn            *int64      `json:"expiresIn,omitempty"`
 }
 
 // SendResponse acknowledges a message: it is now durable for every recipient.

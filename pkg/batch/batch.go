@@ -21,7 +21,7 @@ var (
 // as fast as without a Batcher. Its methods may be called concurrently.
 //
 // Small requests do not wait behind earlier large ones: each batch takes one large request first, then the small ones, and more large ones
-// only if there is room.
+// only if there are no small ones. Among the small ones and among the large ones, owners take turns: see For.
 type Batcher[T, R any] struct {
 	run      func(context.Context, []T) ([]R, error)
 	size     func(T) int
@@ -30,8 +30,8 @@ type Batcher[T, R any] struct {
 	maxBytes int
 	maxQueue int
 	mu       sync.Mutex
-	small    []request[T, R]
-	large    []request[T, R]
+	small    turns[T, R]
+	large    turns[T, R]
 	arrived  chan struct{} // holds a token if something may be waiting
 	quit     chan struct{}
 	done     chan struct{}
@@ -43,10 +43,13 @@ const largeShare = 16
 
 type request[T, R any] struct {
 	ctx    context.Context
+	owner  string
 	items  []T
 	bytes  int
 	answer chan reply[R]
 	since  time.Time
+	// next is the owner's next request in the queue.
+	next *request[T, R]
 }
 
 type reply[R any] struct {
@@ -81,7 +84,7 @@ func New[T, R any](c Config, size func(T) int, run func(context.Context, []T) ([
 // Do runs items in a batch with those of other callers and returns their results. If ctx ends first, it returns at once, and the items may
 // or may not be done.
 func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
-	req := request[T, R]{ctx: ctx, items: items, answer: make(chan reply[R], 1), since: time.Now()}
+	req := &request[T, R]{ctx: ctx, owner: ownerOf(ctx), items: items, answer: make(chan reply[R], 1), since: time.Now()}
 	for _, item := range items {
 		req.bytes += b.size(item)
 	}
@@ -103,16 +106,16 @@ func (b *Batcher[T, R]) Do(ctx context.Context, items []T) ([]R, error) {
 	}
 }
 
-func (b *Batcher[T, R]) enqueue(req request[T, R]) bool {
+func (b *Batcher[T, R]) enqueue(req *request[T, R]) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.small)+len(b.large) >= b.maxQueue {
+	if b.small.count+b.large.count >= b.maxQueue {
 		return false
 	}
 	if len(req.items) > b.maxItems/largeShare || req.bytes > b.maxBytes/largeShare {
-		b.large = append(b.large, req)
+		b.large.push(req)
 	} else {
-		b.small = append(b.small, req)
+		b.small.push(req)
 	}
 	select {
 	case b.arrived <- struct{}{}:
@@ -125,7 +128,7 @@ func (b *Batcher[T, R]) enqueue(req request[T, R]) bool {
 func (b *Batcher[T, R]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.small) + len(b.large)
+	return b.small.count + b.large.count
 }
 
 // Stop waits for the batch under way and ends the Batcher. Requests still waiting fail with ErrStopped.
@@ -154,30 +157,32 @@ func (b *Batcher[T, R]) loop() {
 }
 
 // gather takes waiting requests, up to the bounds.
-func (b *Batcher[T, R]) gather() (batch []request[T, R]) {
+func (b *Batcher[T, R]) gather() (batch []*request[T, R]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items, bytes := 0, 0
-	take := func(queue *[]request[T, R], most int) {
-		for ; most > 0 && len(*queue) > 0; most-- {
-			next := (*queue)[0]
+	take := func(queue *turns[T, R], most int) {
+		for ; most > 0 && queue.count > 0; most-- {
+			next := queue.peek()
 			if len(batch) > 0 && (items+len(next.items) > b.maxItems || bytes+next.bytes > b.maxBytes) {
 				return
 			}
+			queue.pop()
 			items, bytes = items+len(next.items), bytes+next.bytes
 			batch = append(batch, next)
-			(*queue)[0] = request[T, R]{} // release its items
-			*queue = (*queue)[1:]
 		}
 	}
+	onlyLarge := b.small.count == 0
 	take(&b.large, 1)
-	take(&b.small, len(b.small))
-	take(&b.large, len(b.large))
+	take(&b.small, b.small.count)
+	if onlyLarge {
+		take(&b.large, b.large.count)
+	}
 	return batch
 }
 
 // perform runs a batch, without the requests whose callers have given up. The batch appears in the trace of one request only.
-func (b *Batcher[T, R]) perform(batch []request[T, R]) {
+func (b *Batcher[T, R]) perform(batch []*request[T, R]) {
 	live, size := batch[:0], 0
 	for _, r := range batch {
 		size += len(r.items)
@@ -213,7 +218,7 @@ func (b *Batcher[T, R]) perform(batch []request[T, R]) {
 }
 
 // untilLast gives a batch the latest deadline of its requests; callers with earlier ones stop waiting on their own.
-func untilLast[T, R any](ctx context.Context, live []request[T, R]) (context.Context, context.CancelFunc) {
+func untilLast[T, R any](ctx context.Context, live []*request[T, R]) (context.Context, context.CancelFunc) {
 	var last time.Time
 	for _, r := range live {
 		deadline, ok := r.ctx.Deadline()

@@ -3,6 +3,7 @@ package batch_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -172,6 +173,67 @@ func TestASmallRequestDoesNotWaitBehindTheLargeOnesBeforeIt(t *testing.T) {
 		}
 		require.Equal(t, []int{6}, <-g.begun)
 		g.goOn <- nil
+	})
+}
+
+// TestOwnersTakeTurns: who has handed much in keeps nobody else waiting, and each one's requests stay in their order.
+func TestOwnersTakeTurns(t *testing.T) {
+	for what, c := range map[string]struct {
+		size, room int
+		batches    [][]int
+	}{
+		"small": {1, 16, [][]int{{10, 20, 30, 40, 11, 21, 12, 13, 14}}},
+		"large": {11, 33, [][]int{{10, 20, 30}, {40, 11, 21}, {12, 13, 14}}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGate()
+			b := batch.New(batch.Config{Queue: 100, Items: c.room, Bytes: 1 << 20}, func(int) int { return 1 }, g.run)
+			defer b.Stop()
+			enqueue(t.Context(), b, []int{0})
+			<-g.begun
+			synctest.Wait()
+			hand := func(owner string, n int) {
+				enqueue(batch.For(t.Context(), owner), b, slices.Repeat([]int{n}, c.size))
+				synctest.Wait()
+			}
+			for n := range 5 {
+				hand("eve", 10+n)
+			}
+			hand("ann", 20)
+			hand("bob", 30)
+			hand("ann", 21)
+			hand("", 40)
+			g.goOn <- nil
+			for _, want := range c.batches {
+				require.Equal(t, want, slices.Compact(<-g.begun), what)
+				g.goOn <- nil
+			}
+			synctest.Wait()
+			require.Zero(t, b.Waiting())
+		})
+	}
+}
+
+// TestLargeRequestsShareABatchOnlyAmongThemselves: a small one waits for one of them.
+func TestLargeRequestsShareABatchOnlyAmongThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		b := batch.New(batch.Config{Queue: 100, Items: 160, Bytes: 1 << 20}, func(int) int { return 1 }, g.run)
+		defer b.Stop()
+		enqueue(t.Context(), b, []int{0})
+		<-g.begun
+		synctest.Wait()
+		for range 4 {
+			enqueue(t.Context(), b, make([]int, 50))
+			synctest.Wait()
+		}
+		enqueue(t.Context(), b, []int{1})
+		synctest.Wait()
+		g.goOn <- nil
+		for _, size := range []int{51, 150} {
+			require.Len(t, <-g.begun, size)
+			g.goOn <- nil
+		}
 	})
 }
 

@@ -40,7 +40,7 @@ const (
 	mostMessageBytes = 66 << 20
 	// mostHistoryBytes is enough for a page of 50 of the largest messages that a server takes unless it is set to.
 	mostHistoryBytes = 256 << 20
-	// mostKeysBytes is enough for a thousand keys.
+	// mostKeysBytes is enough for a thousand keys, five times what a server with pages gives at once.
 	mostKeysBytes = 16 << 20
 )
 
@@ -117,9 +117,14 @@ func (c *Client) UserKey(ctx context.Context, username string) (api.UserKeyRespo
 		func(k api.UserKeyResponse) bool { return k.Username != "" && k.PublicKey != "" })
 }
 
-// KeyHistory lists all keys of a user according to the server, oldest first, the current one last.
-func (c *Client) KeyHistory(ctx context.Context, username string) (api.KeyHistoryResponse, error) {
-	return getLong(ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", nil, mostKeysBytes,
+// KeyHistory is a page of the keys of a user according to the server, oldest first: the newest keys, or those below the version before. A server
+// of before pages gives all keys at once. HadKey reads what it needs of all pages.
+func (c *Client) KeyHistory(ctx context.Context, username string, before, limit int) (api.KeyHistoryResponse, error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	if before > 0 {
+		q.Set("before", strconv.Itoa(before))
+	}
+	return getLong(ctx, c, "/api/keys/user/"+url.PathEscape(username)+"/history", q, mostKeysBytes,
 		func(h api.KeyHistoryResponse) bool { return h.Username != "" })
 }
 

@@ -111,7 +111,7 @@ func TestAMessageIsSealedForItsRecipientsAndForItsSender(t *testing.T) {
 	answer, err := s.messenger().Send(t.Context(), []byte("hello"), "Bob", "alice")
 	require.NoError(t, err)
 	require.Equal(t, "m1", answer.MessageID)
-	require.Equal(t, map[string]int{"Bob": 3, "Alice": 1}, sent.RecipientKeyVersions)
+	require.Equal(t, api.KeyVersions{"Bob": 3, "Alice": 1}, sent.RecipientKeyVersions)
 	for name, key := range map[string]*rsa.PrivateKey{"Bob": testKeys()[1], "Alice": testKeys()[0]} {
 		plaintext, err := envelope.Open(sent.EncryptedContent, sent.IV, sent.RecipientKeys[name], key)
 		require.NoError(t, err)

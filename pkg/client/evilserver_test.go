@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -111,4 +112,35 @@ func TestAResetIsTold(t *testing.T) {
 	m.OnReset = func() { resets++ }
 	receive(t, m, client.FileCursor{Path: filepath.Join(t.TempDir(), "cursor.json")})
 	require.Equal(t, 1, resets)
+}
+
+// TestAHistoryWithoutEndIsNotReadForEver: a server can show the same page again and again, or invent a page for each request.
+func TestAHistoryWithoutEndIsNotReadForEver(t *testing.T) {
+	text := publicKey(t, 1)
+	key := []api.KeyVersion{{PublicKey: text}}
+	serve := func(t *testing.T, next func(before int) int) (requests int, err error) {
+		s := newScript(t)
+		s.on("GET /api/keys/user/bob/history", func(w http.ResponseWriter, r *http.Request) {
+			if requests++; requests > 1000 {
+				panic(http.ErrAbortHandler)
+			}
+			before, _ := strconv.Atoi(r.URL.Query().Get("before"))
+			version := next(before)
+			key[0].Version = version
+			reply(w, 200, api.KeyHistoryResponse{Username: "bob", Versions: key, Next: &version})
+		})
+		_, err = s.messenger(client.WithPatience(0)).HadKey(t.Context(), "bob", &testKeys()[0].PublicKey)
+		return requests, err
+	}
+	requests, err := serve(t, func(int) int { return 7 })
+	require.ErrorContains(t, err, "the server's pages of the keys of bob do not advance")
+	require.Equal(t, 2, requests)
+	requests, err = serve(t, func(before int) int {
+		if before == 0 {
+			return 1 << 30
+		}
+		return before - 1
+	})
+	require.ErrorContains(t, err, "goes on with keys of bob after 100 pages")
+	require.Equal(t, 100, requests)
 }

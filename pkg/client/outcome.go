@@ -67,40 +67,13 @@ func (c *Client) claim(ctx context.Context, r api.RegisterRequest, taken error) 
 	return session, err
 }
 
-// HadKey reports whether one of keys is or was a key of the user. False means that the server has shown all keys the user ever had.
+// HadKey reports whether one of keys is or was a key of the user. It reads no further than to the first that is. False means that the server has
+// shown all keys the user ever had.
 func (c *Client) HadKey(ctx context.Context, username string, keys ...*rsa.PublicKey) (bool, error) {
-	versions, err := c.keyVersions(ctx, username)
-	if err != nil {
-		return false, err
-	}
-	for _, version := range versions {
-		if slices.ContainsFunc(keys, func(key *rsa.PublicKey) bool { return key.Equal(version) }) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// keyVersions returns all keys a user has had, by version, according to the server: 1, 2 and so on, without gaps.
-func (c *Client) keyVersions(ctx context.Context, username string) (map[int]*rsa.PublicKey, error) {
-	history, err := c.KeyHistory(ctx, username)
-	if err != nil {
-		return nil, err
-	}
-	if !api.SameUsername(history.Username, username) {
-		return nil, fmt.Errorf("the server gave the keys of %q when asked for those of %q", history.Username, username)
-	}
-	keys := map[int]*rsa.PublicKey{}
-	for i, v := range history.Versions {
-		if v.Version != i+1 {
-			return nil, fmt.Errorf("version %d of the keys of %s is missing", i+1, username)
-		}
-		if keys[v.Version], err = envelope.ParsePublicKey(v.PublicKey); err != nil {
-			return nil, fmt.Errorf("the key of %s: %w", username, err)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("the server knows no key of %s", username)
-	}
-	return keys, nil
+	had := false
+	err := c.eachKey(ctx, username, func(_ int, version *rsa.PublicKey) (more bool) {
+		had = slices.ContainsFunc(keys, func(key *rsa.PublicKey) bool { return key.Equal(version) })
+		return !had
+	})
+	return had && err == nil, err
 }

@@ -62,12 +62,16 @@ func (m *Messenger) settle(ctx context.Context) (settled *keyfile.Ring, taken bo
 	if ring.Candidate() == nil {
 		return ring, false, nil
 	}
-	versions, err := m.keyVersions(ctx, m.Username)
+	settled, latest := ring, 0
+	err = m.eachKey(ctx, m.Username, func(version int, key *rsa.PublicKey) (more bool) {
+		latest = max(latest, version)
+		// The newest come first, so a candidate that had several versions gets the highest, as it must.
+		settled = settled.Numbered(map[int]*rsa.PublicKey{version: key})
+		return settled.Candidate() != nil
+	})
 	if err != nil {
 		return nil, false, err
 	}
-	settled = ring.Numbered(versions)
-	latest := len(versions)
 	return settled, ring.Current().Version < latest && settled.Current().Version == latest, nil
 }
 

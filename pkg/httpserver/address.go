@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 // forwardedFor is the only header that names a client's address. Others, such as X-Real-IP, pass through proxies that set
@@ -26,6 +28,13 @@ func (s *Server) oneAddress(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Network returns the prefix that a client's address is counted as: an IPv6 subscriber has at least a /64, and so 2^64 addresses. Whatever is
+// no address counts as one.
+func Network(address string) string {
+	ip, _ := netip.ParseAddr(address) // an error leaves no address
+	return admission.Address(ip)
 }
 
 // withoutPort removes the port and the brackets of an address: some proxies write 192.0.2.1:4711, [2001:db8::1]:4711 or [2001:db8::1].

@@ -149,6 +149,10 @@ func appendAll(b []byte, r io.Reader, size int64) ([]byte, error) {
 }
 
 func jsonFault(err error) error {
+	var fault *api.Error // of a type that decodes itself
+	if errors.As(err, &fault) {
+		return fault
+	}
 	var wrongType *json.UnmarshalTypeError
 	if errors.As(err, &wrongType) {
 		if wrongType.Field == "" {

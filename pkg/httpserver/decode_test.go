@@ -3,9 +3,11 @@ package httpserver_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -91,6 +93,36 @@ func TestABodyThatIsNotWhatTheRouteTakesIsRefusedByNameOfTheField(t *testing.T) 
 				require.Equal(t, c.code, e.Code)
 				require.Equal(t, c.field, e.Field)
 			}
+		})
+	}
+}
+
+// TestASendToMoreThanThereMayBeIsRefusedWithoutTheRest: the body of 5 MiB is read, and little more memory is taken than that.
+func TestASendToMoreThanThereMayBeIsRefusedWithoutTheRest(t *testing.T) {
+	r := newRig(t, httpserver.Config{}, func(r gin.IRouter) {
+		r.POST("/send", httpserver.LimitBody(8<<20), httpserver.ErrorTable{}.Handle(func(c *gin.Context) error {
+			return httpserver.DecodeJSON(c, &api.SendRequest{})
+		}))
+	})
+	var members strings.Builder
+	for i := range 582_000 {
+		fmt.Fprintf(&members, `,"%x":1`, i)
+	}
+	for field, body := range map[string]string{
+		"recipientKeys":        `{"recipientKeys":{` + members.String()[1:] + `}}`,
+		"recipientKeyVersions": `{"recipientKeyVersions":{` + members.String()[1:] + `}}`,
+		"iv":                   `{"unknown":{` + members.String()[1:] + `},"iv":"\ud83d"}`,
+	} {
+		t.Run(field, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			w := r.post("/send", "application/json", body)
+			runtime.ReadMemStats(&after)
+			e := fault(t, w)
+			require.Equal(t, http.StatusBadRequest, e.Status)
+			require.Equal(t, api.CodeInvalidField, e.Code)
+			require.Equal(t, field, e.Field)
+			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(6*len(body)), "the body, the buffers that it outgrew, and one copy")
 		})
 	}
 }

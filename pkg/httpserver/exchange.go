@@ -6,6 +6,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/logging"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -22,6 +23,8 @@ type exchange struct {
 	known  bool
 	// bodyLimit is the limit set by LimitBody; 0 if none.
 	bodyLimit int64
+	// held gives way, if need be, while the client reads: see LoosenWrites. It may be nil.
+	held *admission.Holding
 	// detached: the answer comes after the handler has returned.
 	detached bool
 	// aborted is the status to report for an answer that was cut off, or whose status says something else to the client; 0 for others.

@@ -195,6 +195,8 @@ type quota struct {
 
 func (q quota) Allow(context.Context, string) (ratelimit.Result, error) { return q.result, q.err }
 
+func (q quota) AllowN(context.Context, string, int) (ratelimit.Result, error) { return q.result, q.err }
+
 func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
 	for base, most := range map[time.Duration]time.Duration{time.Millisecond: 4 * time.Second, time.Second: 4 * time.Second, 2 * time.Second: 8 * time.Second} {
 		seen := map[time.Duration]bool{}

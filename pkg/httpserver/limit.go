@@ -19,8 +19,18 @@ var rateErrors = ErrorTable{{ratelimit.ErrUnavailable, UnavailableAnswer("the ra
 
 // LimitUser bounds how often each user calls the routes it precedes. It must come after RequireToken.
 func LimitUser(l ratelimit.Limiter) gin.HandlerFunc {
+	return limit(l, func(c *gin.Context) string { return Caller(c).Subject })
+}
+
+// LimitAddress bounds how often the routes it precedes are called from each address (see Network). It is for routes that need no token: l
+// should be an in-process limiter, so that a stranger's request costs no round trip.
+func LimitAddress(l ratelimit.Limiter) gin.HandlerFunc {
+	return limit(l, func(c *gin.Context) string { return Network(c.ClientIP()) })
+}
+
+func limit(l ratelimit.Limiter, key func(c *gin.Context) string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		r, err := l.Allow(c.Request.Context(), Caller(c).Subject)
+		r, err := l.Allow(c.Request.Context(), key(c))
 		if err == nil {
 			err = ApplyRateLimit(c, r)
 		}

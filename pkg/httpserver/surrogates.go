@@ -41,32 +41,32 @@ func escaped(text []byte) (r rune, ok bool) {
 	return rune(n), err == nil
 }
 
-// fieldAt returns the name of the member of a JSON object that an offset lies in.
+// fieldAt returns the name of the member of a well-formed JSON object that an offset lies in. What the members hold is not decoded: it may be
+// large.
 func fieldAt(object []byte, offset int) (name string) {
-	d := json.NewDecoder(bytes.NewReader(object))
-	depth, isName := 0, false
-	for {
-		token, err := d.Token()
-		if err != nil {
-			return name
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-			isName = depth == 1
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-			isName = depth == 1
-		default:
-			if depth == 1 {
-				if text, isText := token.(string); isText && isName {
-					name = text
-				}
-				isName = !isName
+	depth, begin := 0, 0
+	inString, expected := false, false // expected: the next string is the name of a member
+	var quoted []byte
+	for i := 0; i < len(object) && (i <= offset || (inString && expected)); i++ {
+		switch c := object[i]; {
+		case c == '\\': // only in a string
+			i++
+		case c == '"' && !inString:
+			inString, begin = true, i
+		case c == '"':
+			if inString = false; expected && depth == 1 {
+				quoted, expected = object[begin:i+1], false
 			}
-		}
-		if d.InputOffset() > int64(offset) {
-			return name
+		case inString:
+		case c == '{', c == '[':
+			depth++
+			expected = depth == 1
+		case c == '}', c == ']':
+			depth--
+		case c == ',':
+			expected = depth == 1
 		}
 	}
+	_ = json.Unmarshal(quoted, &name) // it is a string
+	return name
 }

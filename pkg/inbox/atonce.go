@@ -42,7 +42,7 @@ func newAtOnce(cfg Config, p *positions) *atOnce {
 		for _, e := range s.Entries {
 			bytes += entrySize(e)
 		}
-		return bytes
+		return max(bytes, len(s.Entries)*maxBatchBytes/maxBatchDocuments) // entries count as documents, too
 	}
 	a.sends = batch.New(bounds, size, a.commit)
 	return a
@@ -149,7 +149,7 @@ func (w *Writer) commitAtOnce(ctx context.Context, m store.Message, entries []st
 			return Receipt{Message: m, Entries: entries}, true, nil
 		case o.result.Decided:
 			w.closeFree(ctx, o)
-			receipt, err := w.resolve(ctx, m)
+			receipt, err := w.collided(ctx, m)
 			return receipt, true, err
 		case o.tried:
 			return Receipt{}, false, nil

@@ -10,10 +10,23 @@ import (
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
+const (
+	// historyScan bounds the positions that one page looks at, beyond its own, to be filled. Where so many hold nothing, the page is short.
+	historyScan = 8192
+	// historyStep is how many of them are read at a time at most.
+	historyStep = 1024
+	// leastFetch is how many messages are fetched at a time there at least: they may not be shown.
+	leastFetch = 64
+	// historyWaste bounds the content in bytes of what such positions lead to and that is not shown: another message stands at their id.
+	historyWaste = 16 << 20
+)
+
 // Window is a range of positions of an inbox: above Above, up to and including Top.
 type Window struct {
 	User       string
 	Above, Top int64
+	// Limit is how many messages are shown. Where positions hold nothing, Messages moves Above down until that many are found.
+	Limit int64
 	// First and Head are the lowest and highest positions in the inbox; both 0 if it is empty.
 	First, Head int64
 }
@@ -29,24 +42,26 @@ func (w Window) Total() int64 {
 // Whole reports whether the window covers the whole inbox.
 func (w Window) Whole() bool { return w.Above < max(w.First, 1) && w.Top >= w.Head }
 
-// Page returns the window of a page of limit positions; page 1 is the newest. Every page costs the same.
+// Page returns the window of a page of limit positions; page 1 is the newest. Every page costs the same. Where positions hold nothing, a page
+// goes on below its window and shows what the next one begins with, so that none is empty that has messages below it.
 func (r *Reader) Page(ctx context.Context, user string, page, limit int64) (Window, error) {
 	w, err := r.bounds(ctx, user)
 	if err != nil {
 		return w, err
 	}
-	w.Top = max(0, w.Head-(page-1)*limit)
+	w.Top, w.Limit = max(0, w.Head-(page-1)*limit), limit
 	w.Above = max(0, w.Top-limit)
 	return w, nil
 }
 
-// PageBefore returns the window of the limit positions below before.
+// PageBefore returns the window of the limit positions below before. The next page is the one before Above+1, as Messages has left it: such
+// pages leave nothing out and repeat nothing.
 func (r *Reader) PageBefore(ctx context.Context, user string, before, limit int64) (Window, error) {
 	w, err := r.bounds(ctx, user)
 	if err != nil {
 		return w, err
 	}
-	w.Top = min(w.Head, before-1)
+	w.Top, w.Limit = min(w.Head, before-1), limit
 	w.Above = max(0, w.Top-limit)
 	return w, nil
 }
@@ -63,29 +78,43 @@ func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
 	return w, err
 }
 
-// Messages iterates over the committed messages of a window, newest first: both received and sent ones.
-func (r *Reader) Messages(ctx context.Context, w Window) iter.Seq2[Item, error] {
+// Messages iterates over the committed messages of a window, newest first: both received and sent ones. While there are fewer than Limit, it
+// goes on below the window, for historyScan positions at most, and lowers Above to where it has got.
+func (r *Reader) Messages(ctx context.Context, w *Window) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
-		if w.Top <= w.Above {
-			return
-		}
-		entries, err := r.cfg.Store.Entries(ctx, w.User, w.Above, w.Top)
-		if err != nil {
-			yield(Item{}, err)
-			return
-		}
-		slices.Reverse(entries)
-		notHole := func(k store.EntryKind) bool { return k != store.Hole }
-		for found, err := range r.walkKinds(ctx, entries, len(entries), notHole) {
-			if err == nil && found.state != delivered {
-				continue
-			}
-			if !yield(found.Item, err) || err != nil {
+		own := w.Above
+		lowest := max(w.First-1, own-historyScan)
+		shown, wasted, step, fetch := int64(0), 0, max(w.Limit, leastFetch), w.Limit
+		for top, above := w.Top, own; top > above && shown < w.Limit; top, above = above, max(lowest, above-step) {
+			entries, err := r.cfg.Store.Entries(ctx, w.User, above, top)
+			if err != nil {
+				yield(Item{}, err)
 				return
 			}
+			slices.Reverse(entries)
+			for found, err := range r.walkKinds(ctx, entries, int(fetch), inHistory) {
+				switch {
+				case err != nil:
+					yield(Item{}, err)
+					return
+				case found.state == delivered:
+					if shown++; !yield(found.Item, nil) {
+						return
+					}
+				case found.Entry.Position <= own && inHistory(found.Entry.Kind):
+					wasted += found.Entry.Size
+				}
+				if shown == w.Limit || wasted > historyWaste {
+					w.Above = found.Entry.Position - 1
+					return
+				}
+			}
+			w.Above, step, fetch = above, min(2*step, historyStep), max(w.Limit-shown, leastFetch)
 		}
 	}
 }
+
+func inHistory(k store.EntryKind) bool { return k != store.Hole }
 
 // Message returns a message that the user sent or received, or ErrNotFound.
 func (r *Reader) Message(ctx context.Context, user string, id store.MessageID) (Item, error) {

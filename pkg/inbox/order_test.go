@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -249,36 +250,43 @@ func TestWithoutTheSequencerWhatIsMissingShortlyBelowTheTailIsClosed(t *testing.
 	})
 }
 
-// TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers: below sends that were placed together with it.
+// TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers: below sends that were placed together with it, by a node that does not know it
+// for a repeat.
 func TestWithoutTheSequencerARepeatLeavesNothingFreeBelowOthers(t *testing.T) {
 	onNodes(t, func(t *testing.T, n *nodes) {
-		n.start(func(p *process) {
-			d := message("Bob")
-			d.ClientMessageID = "c1"
-			first := p.send(d)
-			p.seq.away.Store(true)
-			p.send(message("Dora"))
-			n.store.took.Store(int64(50 * time.Millisecond))
-			var last atomic.Int64
-			var all sync.WaitGroup
-			for i, d := range []inbox.Draft{message("Bob"), d, message("Bob"), d} { // the first holds up the others, which go on together
-				all.Go(func() {
-					r, err := p.Append(t.Context(), d)
-					require.NoError(t, err)
-					require.Equal(t, i%2 == 1, r.Duplicate)
-					if i%2 == 1 {
-						require.Equal(t, first, r.Entries[0].Position)
-						return
-					}
-					if i > 0 {
-						last.Store(r.Entries[0].Position)
-					}
-				})
-				synctest.Wait()
-			}
-			all.Wait()
-			require.Equal(t, first+3, last.Load(), "above the repeat's")
-			n.contiguous("bob", last.Load())
+		n.start(func(other *process) {
+			n.start(func(p *process) {
+				var repeats [2]inbox.Draft
+				var firsts [2]int64
+				for i := range repeats {
+					repeats[i] = message("Bob")
+					repeats[i].ClientMessageID = fmt.Sprint("c", i)
+					firsts[i] = other.send(repeats[i])
+				}
+				p.seq.away.Store(true)
+				p.send(message("Dora"))
+				n.store.took.Store(int64(50 * time.Millisecond))
+				var last atomic.Int64
+				var all sync.WaitGroup
+				for i, d := range []inbox.Draft{message("Bob"), repeats[0], message("Bob"), repeats[1]} { // the first holds up the others, which go on together
+					all.Go(func() {
+						r, err := p.Append(t.Context(), d)
+						require.NoError(t, err)
+						require.Equal(t, i%2 == 1, r.Duplicate)
+						if i%2 == 1 {
+							require.Equal(t, firsts[i/2], r.Entries[0].Position)
+							return
+						}
+						if i > 0 {
+							last.Store(r.Entries[0].Position)
+						}
+					})
+					synctest.Wait()
+				}
+				all.Wait()
+				require.Equal(t, firsts[1]+3, last.Load(), "above the repeat's")
+				n.contiguous("bob", last.Load())
+			})
 		})
 	})
 }

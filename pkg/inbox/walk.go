@@ -123,7 +123,7 @@ func (r *Reader) keep(ctx context.Context, c *chunk) error {
 		if !there || (!m.Tombstone && m.Names(&e)) {
 			continue
 		}
-		err := r.cfg.keep(ctx, m, e.ExpiresAt)
+		kept, err := r.cfg.keep(ctx, m, e.ExpiresAt)
 		if errors.Is(err, store.ErrNotFound) { // it was just removed: the entry is undecided again
 			delete(c.messages, e.Message)
 			continue
@@ -131,6 +131,7 @@ func (r *Reader) keep(ctx context.Context, c *chunk) error {
 		if err != nil {
 			return err
 		}
+		c.messages[e.Message] = kept // so that many entries of one message cost one write
 	}
 	return nil
 }

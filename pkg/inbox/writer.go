@@ -29,6 +29,9 @@ const (
 	// broadcast is how many entries make a send large. Large sends do not share bulk inserts with small ones, which would have to wait for
 	// them.
 	broadcast = 128
+	// maxBroadcastDocuments is a send to as many recipients as there may be, and its sender's own entry: a bulk insert of more would keep the
+	// store from small sends for longer.
+	maxBroadcastDocuments = 1025
 )
 
 // Writer appends to inboxes. Its methods may be called concurrently. Call Stop when done.
@@ -39,7 +42,8 @@ type Writer struct {
 	entries, broadcasts *batch.Batcher[store.Entry, bool]
 	messages            *batch.Batcher[store.Message, bool]
 	// atOnce is nil if the store cannot write a send in one step.
-	atOnce *atOnce
+	atOnce  *atOnce
+	repeats *repeats
 	// underWay counts the sends in progress.
 	underWay atomic.Int64
 }
@@ -47,13 +51,15 @@ type Writer struct {
 // NewWriter makes a Writer and starts its group commits.
 func NewWriter(cfg Config) *Writer {
 	cfg = cfg.withDefaults()
-	w := &Writer{cfg: cfg, positions: newPositions(cfg)}
+	w := &Writer{cfg: cfg, positions: newPositions(cfg), repeats: newRepeats()}
 	bounds := func(kind string) batch.Config {
 		return batch.Config{Queue: cfg.QueueLength, Items: maxBatchDocuments, Bytes: maxBatchBytes, Waited: cfg.Metrics.waited(kind)}
 	}
 	w.positions.tails.insert = w.insertEntries
 	w.entries = batch.New(bounds("entries"), entrySize, w.insertEntries)
-	w.broadcasts = batch.New(bounds("entries"), entrySize, w.insertEntries)
+	large := bounds("entries")
+	large.Items = maxBroadcastDocuments
+	w.broadcasts = batch.New(large, entrySize, w.insertEntries)
 	w.messages = batch.New(bounds("messages"), messageSize, w.insertMessages)
 	w.atOnce = newAtOnce(cfg, w.positions)
 	return w
@@ -84,47 +90,42 @@ func (w *Writer) Append(ctx context.Context, d Draft) (Receipt, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.WriteTimeout)
 	defer cancel()
+	ctx = batch.For(ctx, d.Sender)
 	d.Recipients = sortRecipients(d.Recipients)
+	if d.ClientMessageID == "" {
+		return w.send(ctx, d, false)
+	}
+	id := clientMessageID(d.Sender, d.ClientMessageID, 0)
+	likely, mine := w.repeats.begin(ctx, d.Sender, id)
+	if mine {
+		defer w.repeats.end(id)
+	}
+	return w.send(ctx, d, likely)
+}
+
+// send tries one message id after the other. If likely, the send is likely to be a repeat, and is looked up before it takes positions.
+func (w *Writer) send(ctx context.Context, d Draft, likely bool) (Receipt, error) {
 	sum := digest(d)
 	for attempt := range maxAttempts {
-		receipt, err := w.attempt(ctx, d, sum, attempt)
+		message, entries := w.build(d, sum, attempt)
+		if likely {
+			if receipt, found, err := w.standing(ctx, message); found {
+				if errors.Is(err, errTombstoned) {
+					continue
+				}
+				return receipt, err
+			}
+		}
+		receipt, err := w.attempt(ctx, message, entries)
 		if !errors.Is(err, errTombstoned) {
 			return receipt, err
 		}
+		likely = true // an attempt was aborted, and a later one may have been committed
 	}
 	return Receipt{}, fmt.Errorf("%w: %d attempts were aborted", ErrNotCommitted, maxAttempts)
 }
 
-// Committed finds the message that an earlier send of d with its client message id has committed. It sends nothing. The receipt has no
-// entries. ErrIdempotencyMismatch means that the earlier send had other content.
-func (w *Writer) Committed(ctx context.Context, d Draft) (r Receipt, found bool, err error) {
-	if d.ClientMessageID == "" {
-		return Receipt{}, false, nil
-	}
-	d.Recipients = sortRecipients(d.Recipients)
-	sum := digest(d)
-	for attempt := range maxAttempts {
-		id := clientMessageID(d.Sender, d.ClientMessageID, attempt)
-		messages, err := w.cfg.Store.Messages(ctx, []store.MessageID{id})
-		if err != nil {
-			return Receipt{}, false, err
-		}
-		m, there := messages[id]
-		switch {
-		case !there:
-			return Receipt{}, false, nil
-		case m.Tombstone:
-			continue
-		case m.Digest != sum:
-			return Receipt{}, false, ErrIdempotencyMismatch
-		}
-		return Receipt{Message: m, Duplicate: true}, true, nil
-	}
-	return Receipt{}, false, nil
-}
-
-func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt int) (Receipt, error) {
-	message, entries := w.build(d, sum, attempt)
+func (w *Writer) attempt(ctx context.Context, message store.Message, entries []store.Entry) (Receipt, error) {
 	if w.atOnce != nil {
 		if receipt, done, err := w.commitAtOnce(ctx, message, entries); done {
 			return receipt, err
@@ -144,7 +145,7 @@ func (w *Writer) attempt(ctx context.Context, d Draft, sum store.Digest, attempt
 		return w.failed(ctx, message, true, err)
 	}
 	if !written[0] {
-		return w.resolve(ctx, message)
+		return w.collided(ctx, message)
 	}
 	if err := w.failpoint(ctx, StepCommit); err != nil {
 		return Receipt{}, err
@@ -356,12 +357,17 @@ func (w *Writer) insertMessages(ctx context.Context, messages []store.Message) (
 }
 
 // keep makes the message or tombstone m outlive what was skipped because of it, by at least half of PurgeMargin. Tombstones younger than
-// that usually need no write.
-func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) error {
+// that usually need no write. It returns m as it is kept now.
+func (c Config) keep(ctx context.Context, m store.Message, outlives time.Time) (store.Message, error) {
 	if m.KeptUntil().Sub(outlives) >= c.PurgeMargin/2 {
-		return nil
+		return m, nil
 	}
-	return c.Store.Keep(ctx, m, outlives.Add(c.PurgeMargin))
+	until := outlives.Add(c.PurgeMargin)
+	if err := c.Store.Keep(ctx, m, until); err != nil {
+		return m, err
+	}
+	m.PurgeAt = until
+	return m, nil
 }
 
 // failpointError marks an injected error: no clean-up follows it.

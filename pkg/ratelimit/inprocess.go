@@ -45,17 +45,22 @@ func NewInProcess(q Quota, maxKeys int) *InProcess {
 }
 
 // Allow implements Limiter. It never fails.
-func (l *InProcess) Allow(_ context.Context, key string) (Result, error) {
+func (l *InProcess) Allow(ctx context.Context, key string) (Result, error) {
+	return l.AllowN(ctx, key, 1)
+}
+
+// AllowN implements Limiter. It never fails.
+func (l *InProcess) AllowN(_ context.Context, key string, n int) (Result, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Since(l.start)
 	full, _ := l.full.Get(key)
 	full = max(full, now)
-	burst := l.interval * time.Duration(l.quota.Events)
-	if wait := full + l.interval - burst - now; wait > 0 {
+	burst, cost := l.interval*time.Duration(l.quota.Events), l.interval*time.Duration(n)
+	if wait := full + cost - burst - now; wait > 0 {
 		return Result{Limit: l.quota.Events, ResetAfter: full - now, RetryAfter: wait}, nil
 	}
-	full += l.interval
+	full += cost
 	l.full.Add(key, full)
 	return Result{
 		Allowed: true, Limit: l.quota.Events, Remaining: int((burst - (full - now)) / l.interval), ResetAfter: full - now,

@@ -32,7 +32,15 @@ type measured struct {
 
 // Allow implements Limiter.
 func (m *measured) Allow(ctx context.Context, key string) (Result, error) {
-	r, err := m.Limiter.Allow(ctx, key)
+	return m.counted(m.Limiter.Allow(ctx, key))
+}
+
+// AllowN implements Limiter. However many events it is asked about, it is one decision.
+func (m *measured) AllowN(ctx context.Context, key string, n int) (Result, error) {
+	return m.counted(m.Limiter.AllowN(ctx, key, n))
+}
+
+func (m *measured) counted(r Result, err error) (Result, error) {
 	switch {
 	case err != nil:
 		m.unavailable.Inc()

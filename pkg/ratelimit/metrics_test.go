@@ -20,6 +20,10 @@ func (away) Allow(context.Context, string) (ratelimit.Result, error) {
 	return ratelimit.Result{}, ratelimit.ErrUnavailable
 }
 
+func (away) AllowN(context.Context, string, int) (ratelimit.Result, error) {
+	return ratelimit.Result{}, ratelimit.ErrUnavailable
+}
+
 func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := ratelimit.NewMetrics(reg)
@@ -29,7 +33,14 @@ func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
 		_, err := send.Allow(t.Context(), "alice")
 		require.NoError(t, err)
 	}
+	for n, allowed := range []bool{false, false, true} { // of 2 in each hour, for Bob
+		r, err := send.AllowN(t.Context(), "bob", 4-n)
+		require.NoError(t, err)
+		require.Equal(t, allowed, r.Allowed)
+	}
 	_, err := login.Allow(t.Context(), "alice")
+	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+	_, err = login.AllowN(t.Context(), "alice", 3)
 	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
 	const name = "sealpost_rate_limit_decisions_total"
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
@@ -37,9 +48,9 @@ func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
 # TYPE `+name+` counter
 `+name+`{decision="allowed",limit="login"} 0
 `+name+`{decision="refused",limit="login"} 0
-`+name+`{decision="unavailable",limit="login"} 1
-`+name+`{decision="allowed",limit="send"} 2
-`+name+`{decision="refused",limit="send"} 1
+`+name+`{decision="unavailable",limit="login"} 2
+`+name+`{decision="allowed",limit="send"} 3
+`+name+`{decision="refused",limit="send"} 3
 `+name+`{decision="unavailable",limit="send"} 0
 `), name))
 }

@@ -7,3 +7,6 @@ type Off struct{}
 
 // Allow implements Limiter.
 func (Off) Allow(context.Context, string) (Result, error) { return Result{Allowed: true}, nil }
+
+// AllowN implements Limiter.
+func (Off) AllowN(context.Context, string, int) (Result, error) { return Result{Allowed: true}, nil }

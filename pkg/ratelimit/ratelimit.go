@@ -18,12 +18,13 @@ type Quota struct {
 
 // Result is a decision, with what to tell the client about it.
 type Result struct {
-	Allowed   bool
-	Limit     int
+	Allowed bool
+	Limit   int
+	// Remaining is how many more events are allowed at once; 0 if this one, or these, were not.
 	Remaining int
 	// ResetAfter is the time until the whole quota is available again.
 	ResetAfter time.Duration
-	// RetryAfter is the time until the next event is allowed; 0 if this one was.
+	// RetryAfter is the time until as many events as were asked for are allowed; 0 if they were.
 	RetryAfter time.Duration
 }
 
@@ -31,4 +32,7 @@ type Result struct {
 type Limiter interface {
 	// Allow counts one event for key, if the quota allows it. Its errors wrap ErrUnavailable.
 	Allow(ctx context.Context, key string) (Result, error)
+	// AllowN counts n events for key, at least 1, if the quota allows all of them; else it counts none. It never allows more than the quota
+	// has. Its errors are those of Allow.
+	AllowN(ctx context.Context, key string, n int) (Result, error)
 }

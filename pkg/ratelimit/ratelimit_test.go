@@ -69,4 +69,7 @@ func TestOffAllowsEverythingAndTellsNoLimit(t *testing.T) {
 	for range 1000 {
 		require.Equal(t, ratelimit.Result{Allowed: true}, allow(t, ratelimit.Off{}, "k"))
 	}
+	r, err := ratelimit.Off{}.AllowN(t.Context(), "k", 1<<30)
+	require.NoError(t, err)
+	require.Equal(t, ratelimit.Result{Allowed: true}, r)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/bus/natsbus"
 	"github.com/sealpost/sealpost/pkg/bus/redishints"
@@ -56,10 +57,12 @@ type Node struct {
 	ID       string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	Stack    *lifecycle.Stack
-	Store    *mongo.Store
-	Redis    *redisclient.Client
-	Mirror   *revocation.Mirror
+	// Bounds makes what requests share.
+	Bounds *admission.Metrics
+	Stack  *lifecycle.Stack
+	Store  *mongo.Store
+	Redis  *redisclient.Client
+	Mirror *revocation.Mirror
 	// Files reports changes of files.
 	Files *livefile.Reporter
 	// Tracer makes spans; nil means that tracing is off.
@@ -85,6 +88,7 @@ func Run(ctx context.Context, name string, cfg Config, logs io.Writer, build fun
 	limitMemory(log)
 	n := &Node{Name: name, Log: log, Registry: metrics.NewRegistry(), Stack: lifecycle.NewStack(log), cfg: cfg}
 	n.engines, n.limits = metrics.NewEngines(n.Registry), ratelimit.NewMetrics(n.Registry)
+	n.Bounds = admission.NewMetrics(n.Registry)
 	n.Files = livefile.NewReporter(log, n.Registry)
 	failed := make(chan error, 1)
 	err = n.start(ctx, build)
@@ -278,7 +282,7 @@ func (n *Node) Bus(receiver bus.Receiver, polls nodes.Polls) (*natsbus.Bus, erro
 	return n.bus, nil
 }
 
-// LocalLimiter makes a limiter for this node only: over n nodes a user has n times the quota.
+// LocalLimiter makes a limiter for this node only: over n nodes a user, or an address, has n times the quota.
 func (n *Node) LocalLimiter(name string, q ratelimit.Quota) ratelimit.Limiter {
 	if n.cfg.RateLimit == "off" {
 		return n.limits.Measure(name, ratelimit.Off{})

@@ -74,6 +74,15 @@ type Accounts interface {
 	RaiseGeneration(ctx context.Context, username string) (generation int64, err error)
 }
 
+// KeyPage returns which versions, from first to last, a page of a key history holds. It is empty if last < first. See Keys.KeyHistory.
+func KeyPage(current, before, limit int) (first, last int) {
+	last = current
+	if before > 0 {
+		last = min(last, before-1)
+	}
+	return max(1, last-limit+1), last
+}
+
 // UserKey is a user's name and current key.
 type UserKey struct {
 	Username string
@@ -85,8 +94,10 @@ type Keys interface {
 	// RotateKey makes key the account's current key under the next version, and returns that version. key.Version is ignored. Concurrent
 	// rotations all succeed, with different versions.
 	RotateKey(ctx context.Context, username string, key Key) (version int, err error)
-	// KeyHistory returns the account's display name and all its keys, oldest first, the current one last. Versions are contiguous from 1.
-	KeyHistory(ctx context.Context, username string) (display string, keys []Key, err error)
+	// KeyHistory returns the account's display name and its newest keys below the version before, oldest first; before 0 means up to the
+	// current one. It returns up to limit keys, at least 1, and reads no more than that. Versions are contiguous from 1: if the first key's
+	// version is above 1, there are older ones.
+	KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []Key, err error)
 	// ListKeys returns up to limit users in canonical order, starting after the canonical name after.
 	ListKeys(ctx context.Context, after string, limit int) ([]UserKey, error)
 	// KeyVersions returns which of the given canonical names exist, by canonical name. Of Key only Version is set.

@@ -88,6 +88,9 @@ func requests() Row {
 			quantileBy("0.99", "route", "sealpost_http_request_duration_seconds", waiting)),
 		graph("Latency of all routes", "s", "Polls and streams are left out.", quantiles("sealpost_http_request_duration_seconds", waiting)...),
 		graph("Refused by rate limits", "reqps", "Requests answered 429, by limit.", rateBy("limit", `sealpost_rate_limit_decisions_total{$node,decision="refused"}`)),
+		graph("Refused at a full bound", "reqps", "Requests answered 503, by what they share. Those who hold least are refused last.", rateBy("bound", `sealpost_admission_refused_total{$node}`)),
+		graph("Ended to make room for others", "reqps", "Requests of those who held most of a full bound, or were slowest.", rateBy("bound", `sealpost_admission_displaced_total{$node}`)),
+		graph("Used of each bound", "percentunit", "The fullest node.", Query{`max by (bound) (sealpost_admission_used_ratio{$node})`, "{{bound}}"}),
 	}}
 }
 

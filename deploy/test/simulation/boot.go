@@ -73,7 +73,7 @@ func (w *world) bootMessages(n *node) {
 	}
 	a := messagesapp.New(messagesapp.Config{
 		MaxMessageBytes: 5 << 20, Retention: w.plan.Shape.Retention, SendQueue: 64, MaxSendingBytes: 256 << 20, MaxPages: 64,
-		SendsPerMinute: 1200, ReadsPerMinute: 3000,
+		SendsPerMinute: 1200, RecipientsPerMinute: 30_720, ReadsPerMinute: 3000,
 	}, messagesapp.Deps{
 		Inbox: log, Directory: n.store, Bus: n.link, Hints: n.link, Tokens: n.tokens(), Limiter: noLimit, Log: discard,
 	})

@@ -89,7 +89,7 @@ func whatRepeatsLeave(t *testing.T, a Adapter) {
 	d := draft("Alice", "once", "Bob")
 	d.ClientMessageID = "c1"
 	first := w.send(writer, d)
-	require.True(t, w.send(writer, d).Duplicate)
+	require.True(t, w.send(w.writer(), d).Duplicate, "by a node that does not know it for a repeat")
 	entries, err := w.store.Entries(context.Background(), "bob", 0, 2)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)

@@ -81,6 +81,11 @@ func run(t *testing.T, a Adapter) {
 		{"a wide gap is passed only when nothing can come there any more", wideGap},
 		{"what is missing below an entry of long ago is skipped at once, and nothing is written", oldEnd},
 		{"repeats make nobody wait", repeatsLeaveNoHole},
+		{"repeats of what a node has seen take no positions", knownRepeatsTakeNothing},
+		{"of a sender's repeats at another node, only the first takes positions", strangeRepeatsTakeLittle},
+		{"sends under one id at once take positions once", atOnceUnderOneID},
+		{"a send that is looked up goes on past what was aborted", lookedUpPastATombstone},
+		{"a send that cannot be looked up is told to come again", lookUpFails},
 		{"a repeat moves the head by the position that it closes, and no further", repeatAtABlocksEnd},
 		{"a send that is refused for overload makes nobody wait", overloadLeavesNoHole},
 		{"a sender's own entry is passed once its send is decided", ownSendUnderWay},
@@ -88,6 +93,8 @@ func run(t *testing.T, a Adapter) {
 		{"large messages after small ones are fetched a few at a time", largeAfterSmall},
 		{"a history page costs the same on page 1 and on page 10,000", historyCost},
 		{"history pages by number and by position agree", historyPages},
+		{"history pages are filled with messages, whatever lies between them", filledPages},
+		{"a page's work is bounded, and the next goes on where it stopped", boundedPages},
 		{"expired messages are not shown and their positions are skipped", expiry},
 		{"what was purged at the old end is skipped, and positions go on", purgedOldEnd},
 		{"a reader below an end that retention has removed goes on at the tail", belowARemovedEnd},
@@ -245,10 +252,10 @@ func (w *world) history(user string, page, limit int64) []inbox.Item {
 	w.t.Helper()
 	window, err := w.Page(context.Background(), user, page, limit)
 	require.NoError(w.t, err)
-	return w.window(window)
+	return w.window(&window)
 }
 
-func (w *world) window(window inbox.Window) []inbox.Item {
+func (w *world) window(window *inbox.Window) []inbox.Item {
 	w.t.Helper()
 	var items []inbox.Item
 	for item, err := range w.Messages(context.Background(), window) {

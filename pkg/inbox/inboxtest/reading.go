@@ -81,7 +81,7 @@ func historyCost(t *testing.T, a Adapter) {
 		window, err := reader.Page(context.Background(), "bob", page, limit)
 		require.NoError(t, err)
 		n := 0
-		for item, err := range reader.Messages(context.Background(), window) {
+		for item, err := range reader.Messages(context.Background(), &window) {
 			require.NoError(t, err)
 			require.Equal(t, fmt.Sprint("m", item.Entry.Position), item.Message.Content)
 			n++
@@ -116,7 +116,7 @@ func historyPages(t *testing.T, a Adapter) {
 		window, err := w.PageBefore(context.Background(), "bob", before, limit)
 		require.NoError(t, err)
 		require.EqualValues(t, messages, window.Total())
-		items := w.window(window)
+		items := w.window(&window)
 		byPosition = append(byPosition, contents(items)...)
 		before = window.Above + 1
 	}

@@ -155,7 +155,7 @@ func repeatAtABlocksEnd(t *testing.T, a Adapter) {
 	d := draft("Eve", "again", "Bob")
 	d.ClientMessageID = "c1"
 	require.EqualValues(t, block, w.send(writer, d).Entries[0].Position)
-	require.True(t, w.send(writer, d).Duplicate)
+	require.True(t, w.send(w.writer(), d).Duplicate, "by a node that does not know it for a repeat")
 	head, err := w.Head(context.Background(), "bob")
 	require.NoError(t, err)
 	require.EqualValues(t, block+1, head)
@@ -253,7 +253,7 @@ func largeAfterSmall(t *testing.T, a Adapter) {
 	window, err := reader.Page(context.Background(), "bob", 1, 100)
 	require.NoError(t, err)
 	shown := 0
-	for _, err := range reader.Messages(context.Background(), window) {
+	for _, err := range reader.Messages(context.Background(), &window) {
 		require.NoError(t, err)
 		shown++
 	}

@@ -33,6 +33,8 @@ func Run(t *testing.T, newLimiter func(t *testing.T, q ratelimit.Quota) ratelimi
 		{"results tell the truth about the quota", truthfulResults},
 		{"an event is allowed when RetryAfter says and not before", truthfulRetryAfter},
 		{"refused events do not count", refusedEventsDoNotCount},
+		{"several events count together or not at all", severalAtOnce},
+		{"several are allowed when RetryAfter says and not before", truthfulRetryAfterOfSeveral},
 		{"each key has its own quota", eachKeyItsOwn},
 		{"keys are any text", anyKey},
 		{"concurrent callers share one quota", concurrentCallers},
@@ -103,6 +105,60 @@ func refusedEventsDoNotCount(t *testing.T, newLimiter func(*testing.T, ratelimit
 		require.False(t, r.Allowed)
 		require.LessOrEqual(t, r.RetryAfter, first.RetryAfter, "trying does not make it longer")
 	}
+}
+
+func severalAtOnce(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {
+	const events = 100
+	l := newLimiter(t, ratelimit.Quota{Events: events, Period: never})
+	ask := func(n int) ratelimit.Result {
+		t.Helper()
+		r, err := l.AllowN(t.Context(), "k", n)
+		require.NoError(t, err)
+		require.Equal(t, events, r.Limit)
+		return r
+	}
+	require.False(t, ask(events+1).Allowed, "more than the whole quota")
+	r := ask(60)
+	require.True(t, r.Allowed)
+	require.Equal(t, events-60, r.Remaining)
+	require.Zero(t, r.RetryAfter)
+	require.InDelta(t, 0.6*never.Seconds(), r.ResetAfter.Seconds(), slack.Seconds())
+
+	r = ask(41)
+	require.False(t, r.Allowed)
+	require.Zero(t, r.Remaining)
+	require.InDelta(t, never.Seconds()/events, r.RetryAfter.Seconds(), slack.Seconds(), "it is one too many")
+	require.InDelta(t, 0.6*never.Seconds(), r.ResetAfter.Seconds(), slack.Seconds())
+	r = ask(60)
+	require.InDelta(t, 20*never.Seconds()/events, r.RetryAfter.Seconds(), slack.Seconds())
+
+	require.True(t, ask(39).Allowed, "what was refused did not count")
+	require.True(t, allow(t, l, "k").Allowed, "both count against one quota")
+	require.False(t, allow(t, l, "k").Allowed)
+}
+
+func truthfulRetryAfterOfSeveral(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {
+	// As above: long enough for a slow adapter to use the quota up before it comes back.
+	l := newLimiter(t, ratelimit.Quota{Events: 8, Period: 1600 * time.Millisecond})
+	ask := func() ratelimit.Result {
+		t.Helper()
+		r, err := l.AllowN(t.Context(), "k", 4)
+		require.NoError(t, err)
+		return r
+	}
+	at, refused := time.Now(), ask()
+	for refused.Allowed {
+		at, refused = time.Now(), ask()
+	}
+	require.Positive(t, refused.RetryAfter)
+	require.LessOrEqual(t, refused.RetryAfter, 800*time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ask().Allowed {
+		require.Less(t, time.Since(at), refused.RetryAfter+slack, "still refused")
+		<-tick.C
+	}
+	require.GreaterOrEqual(t, time.Since(at), refused.RetryAfter-grain, "allowed before the time")
 }
 
 func eachKeyItsOwn(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {

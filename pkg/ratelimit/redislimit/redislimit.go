@@ -32,9 +32,14 @@ func New(client redis.UniversalClient, name string, q ratelimit.Quota) *Limiter 
 
 // Allow implements ratelimit.Limiter.
 func (l *Limiter) Allow(ctx context.Context, key string) (ratelimit.Result, error) {
+	return l.AllowN(ctx, key, 1)
+}
+
+// AllowN implements ratelimit.Limiter, in one round trip.
+func (l *Limiter) AllowN(ctx context.Context, key string, n int) (ratelimit.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r, err := l.rate.Allow(ctx, "sealpost:"+l.name+":"+key, l.limit)
+	r, err := l.rate.AllowN(ctx, "sealpost:"+l.name+":"+key, l.limit, n)
 	if err != nil {
 		return ratelimit.Result{}, fmt.Errorf("%w: %w", ratelimit.ErrUnavailable, err)
 	}

@@ -56,20 +56,27 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 }
 
 // KeyHistory implements store.Keys.
-func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+func (s *Store) KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []store.Key, err error) {
 	name := store.Canonical(username)
 	account, err := s.Account(ctx, name)
 	if err != nil {
 		return "", nil, err
 	}
-	archive, err := all[archivedKey](ctx, s.keys, queryArchive(name, account.Key.Version))
-	if err != nil {
-		return "", nil, err
+	current := account.Key.Version
+	first, last := store.KeyPage(current, before, limit)
+	if below := min(last+1, current); first < below {
+		archive, err := all[archivedKey](ctx, s.keys, queryArchive(name, first, below))
+		if err != nil {
+			return "", nil, err
+		}
+		for _, a := range archive {
+			keys = append(keys, a.Key.key())
+		}
 	}
-	for _, a := range archive {
-		keys = append(keys, a.Key.key())
+	if last == current {
+		keys = append(keys, account.Key)
 	}
-	return account.Username, append(keys, account.Key), nil
+	return account.Username, keys, nil
 }
 
 // ListKeys implements store.Keys.

@@ -148,8 +148,10 @@ func queryErasable(now time.Time, limit int) query {
 	return query{filter: bson.D{past, op(contentField, "$exists", true)}, limit: int64(limit), projection: fields("_id"), batch: limit}
 }
 
-func queryArchive(name string, below int) query {
-	return query{filter: bson.D{eq("u", name), op("v", "$lt", below)}, sort: ascending("v"), batch: below}
+// queryArchive matches a user's former keys of the versions first <= v < below: by the size of the range, a page.
+func queryArchive(name string, first, below int) query {
+	versions := bson.E{Key: "v", Value: bson.D{{Key: "$gte", Value: first}, {Key: "$lt", Value: below}}}
+	return query{filter: bson.D{eq("u", name), versions}, sort: ascending("v"), batch: below - first}
 }
 
 func queryDirectory(after string, limit int) query {

@@ -196,7 +196,7 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 }
 
 // KeyHistory implements store.Keys.
-func (s *Store) KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+func (s *Store) KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []store.Key, err error) {
 	name := store.Canonical(username)
 	err = s.read(ctx, "key_history", func() error {
 		a, err := s.account(ctx, name)
@@ -204,14 +204,12 @@ func (s *Store) KeyHistory(ctx context.Context, username string) (display string
 			return err
 		}
 		display = a.Username
-		for version := 1; version <= a.version; version++ {
-			k, err := s.key(ctx, name, version)
-			if err != nil {
-				return err
-			}
+		first, last := store.KeyPage(a.version, before, limit)
+		return many(ctx, last-first+1, func(i int) error {
+			k, err := s.key(ctx, name, first+i)
 			keys = append(keys, k)
-		}
-		return nil
+			return err
+		})
 	})
 	if err != nil {
 		return "", nil, err

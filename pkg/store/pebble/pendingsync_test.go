@@ -161,7 +161,10 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 				_, err := s.RotateKey(ctx, "bob", store.Key{PEM: "second"})
 				return err
 			},
-			[]call{account, func(ctx context.Context, s *pebble.Store) error { _, _, err := s.KeyHistory(ctx, "bob"); return err }},
+			[]call{account, func(ctx context.Context, s *pebble.Store) error {
+				_, _, err := s.KeyHistory(ctx, "bob", 0, 10)
+				return err
+			}},
 		},
 		"a session": {
 			func(ctx context.Context, s *pebble.Store) error {

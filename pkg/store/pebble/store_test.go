@@ -299,7 +299,7 @@ func TestACallThatIsGivenUpTellsNothingAndAnError(t *testing.T) {
 		"ListKeys":    func(ctx *ending) (any, error) { return s.ListKeys(ctx, "", n) },
 		"KeyVersions": func(ctx *ending) (any, error) { return s.KeyVersions(ctx, []string{"user1"}) },
 		"KeyHistory": func(ctx *ending) (any, error) {
-			_, keys, err := s.KeyHistory(ctx, "user1")
+			_, keys, err := s.KeyHistory(ctx, "user1", 0, n)
 			return keys, err
 		},
 		"Commit": func(ctx *ending) (any, error) {

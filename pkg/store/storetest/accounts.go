@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -47,7 +48,7 @@ var accountTests = []test{
 		require.EqualValues(t, 1, won.Load())
 		got, err := s.Account(t.Context(), "bob")
 		require.NoError(t, err)
-		_, keys, err := s.KeyHistory(t.Context(), "bob")
+		_, keys, err := s.KeyHistory(t.Context(), "bob", 0, 10)
 		require.NoError(t, err)
 		require.Equal(t, []store.Key{got.Key}, keys, "the loser's key was stored")
 	}},
@@ -63,7 +64,7 @@ var accountTests = []test{
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, err = s.RotateKey(t.Context(), "nobody", key("x"))
 		require.ErrorIs(t, err, store.ErrNotFound)
-		_, _, err = s.KeyHistory(t.Context(), "nobody")
+		_, _, err = s.KeyHistory(t.Context(), "nobody", 0, 10)
 		require.ErrorIs(t, err, store.ErrNotFound)
 	}},
 	{"a login is recorded, and nothing else changes", func(t *testing.T, a Adapter) {
@@ -133,7 +134,7 @@ var keyTests = []test{
 			versions[i], err = s.RotateKey(t.Context(), "BOB", k)
 			require.NoError(t, err)
 		})
-		display, keys, err := s.KeyHistory(t.Context(), "bob")
+		display, keys, err := s.KeyHistory(t.Context(), "bob", 0, writers+1)
 		require.NoError(t, err)
 		require.Equal(t, "Bob", display)
 		require.Len(t, keys, writers+1)
@@ -146,6 +147,31 @@ var keyTests = []test{
 		got, err := s.Account(t.Context(), "bob")
 		require.NoError(t, err)
 		require.Equal(t, keys[len(keys)-1], got.Key)
+	}},
+	{"a page of a history is the newest keys below a version, oldest first", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob", "Bob2", "Bo")
+		const versions = 7
+		for _, name := range []string{"bob", "bob2", "bo"} { // the neighbours' keys are theirs
+			for v := 2; v <= versions; v++ {
+				_, err := s.RotateKey(t.Context(), name, key(fmt.Sprint(name, v)))
+				require.NoError(t, err)
+			}
+		}
+		for _, c := range []struct{ before, limit, first, last int }{
+			{0, 100, 1, 7}, {0, 7, 1, 7}, {0, 6, 2, 7}, {0, 3, 5, 7}, {0, 1, 7, 7}, {8, 3, 5, 7}, {math.MaxInt32, 1, 7, 7},
+			{7, 3, 4, 6}, {7, 1, 6, 6}, {5, 3, 2, 4}, {2, 3, 1, 1}, {5, math.MaxInt32, 1, 4}, {1, 3, 1, 0},
+		} {
+			display, keys, err := s.KeyHistory(t.Context(), "BOB", c.before, c.limit)
+			require.NoError(t, err)
+			require.Equal(t, "Bob", display)
+			require.Len(t, keys, c.last-c.first+1, "%+v", c)
+			for i, k := range keys {
+				require.Equal(t, c.first+i, k.Version, "%+v", c)
+				if k.Version > 1 {
+					require.Equal(t, fmt.Sprint("pem of bob", k.Version), k.PEM, "%+v", c)
+				}
+			}
+		}
 	}},
 	{"pages of the directory are in canonical order, with neither gap nor repetition while users come", func(t *testing.T, a Adapter) {
 		s := open(t, a)

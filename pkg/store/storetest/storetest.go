@@ -120,7 +120,7 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(err)
 	_, err = s.RotateKey(ctx, "bob", key("x"))
 	add(err)
-	_, _, err = s.KeyHistory(ctx, "bob")
+	_, _, err = s.KeyHistory(ctx, "bob", 0, 10)
 	add(err)
 	_, err = s.ListKeys(ctx, "", 10)
 	add(err)

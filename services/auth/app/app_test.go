@@ -56,6 +56,8 @@ func newNode(t *testing.T, cfg app.Config) *node {
 	return nodeOn(t, cfg, openStore(t), token.NewKeyring(key))
 }
 
+func inProcess(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) }
+
 func openStore(t *testing.T) *pebble.Store {
 	t.Helper()
 	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
@@ -78,8 +80,7 @@ func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKe
 	reg := prometheus.NewPedanticRegistry()
 	a, err := app.New(cfg, app.Deps{
 		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: keys,
-		Limiter: func(_ string, q ratelimit.Quota) ratelimit.Limiter { return ratelimit.NewInProcess(q, 0) },
-		Log:     slog.New(slog.DiscardHandler), Registry: reg,
+		Limiter: inProcess, LocalLimiter: inProcess, Log: slog.New(slog.DiscardHandler), Registry: reg,
 	})
 	require.NoError(t, err)
 	gin.SetMode(gin.ReleaseMode)
@@ -251,6 +252,22 @@ func TestAnAddressHasALimitForAllNames(t *testing.T) {
 	require.Equal(t, http.StatusOK, status, "logins are counted by themselves")
 }
 
+func TestVerificationsHaveALimitOfTheirOwn(t *testing.T) {
+	n := newNode(t, settings(t, "VERIFICATIONS_PER_MINUTE=2"))
+	ask := func() (int, map[string]any, http.Header) {
+		return n.call("POST", "/api/auth/verify", "", api.VerifyRequest{Token: "forged"})
+	}
+	for range 2 {
+		status, _, _ := ask()
+		require.Equal(t, http.StatusUnauthorized, status)
+	}
+	status, answer, header := ask()
+	require.Equal(t, http.StatusTooManyRequests, status)
+	require.Equal(t, "rate_limited", answer["code"])
+	require.Equal(t, "limit=2, remaining=0, reset=60", header.Get("RateLimit"))
+	n.register("alice")
+}
+
 func TestAPrivateKeyIsRefusedByName(t *testing.T) {
 	n := newNode(t, settings(t))
 	status, answer := n.post("/api/auth/register", "", api.RegisterRequest{
@@ -310,8 +327,7 @@ func TestKeysOfARotationArePublishedTogether(t *testing.T) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	a, err := app.New(settings(t), app.Deps{
-		SigningKeys: token.NewKeyring(key, public),
-		Limiter:     func(string, ratelimit.Quota) ratelimit.Limiter { return ratelimit.Off{} },
+		SigningKeys: token.NewKeyring(key, public), Limiter: inProcess, LocalLimiter: inProcess,
 	})
 	require.NoError(t, err)
 	engine := gin.New()
@@ -338,7 +354,7 @@ func TestFaultsOfTheConfigurationAreReportedTogether(t *testing.T) {
 		"JWT_EXPIRATION=721h", "JWT_EXPIRATION=1500ms", "JWT_EXPIRATION=0s", "MIN_PASSWORD_BYTES=7", "MIN_PASSWORD_BYTES=1025",
 		"ARGON2_MEMORY=7KiB", "ARGON2_MEMORY=2GiB", "ARGON2_MEMORY=65537", "ARGON2_TIME=0", "ARGON2_TIME=65",
 		"ARGON2_PARALLELISM=0", "ARGON2_PARALLELISM=65", "ARGON2_WORKERS=-1", "ARGON2_QUEUE=-1", "ARGON2_QUEUE_WAIT=0s",
-		"LOGIN_ATTEMPTS=0", "LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_PERIOD=999ms", "RESERVED_NAMES=a-b",
+		"LOGIN_ATTEMPTS=0", "LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_PERIOD=999ms", "VERIFICATIONS_PER_MINUTE=0", "RESERVED_NAMES=a-b",
 	} {
 		var cfg app.Config
 		name, _, _ := strings.Cut(c, "=")

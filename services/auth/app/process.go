@@ -74,7 +74,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		}
 		a, err := New(p.Auth, Deps{
 			Accounts: n.Store, Sessions: n.Store, Revocations: n.Mirror, Tokens: tokens, SigningKeys: keys,
-			Limiter: n.SharedLimiter, Log: n.Log, Registry: n.Registry,
+			Limiter: n.SharedLimiter, LocalLimiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})
 		if err != nil {
 			return err

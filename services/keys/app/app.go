@@ -24,12 +24,13 @@ const minServerKeyBits = 4096
 type Config struct {
 	RotationsPerHour        int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
 	DirectoryPagesPerMinute int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
+	LookupsPerMinute        int `env:"KEY_LOOKUPS_PER_MINUTE" envDefault:"6000" desc:"users' keys, and pages of their histories, that one address may ask for in a minute; an IPv6 address counts as its /64"`
 }
 
 // Validate implements config.Validator.
 func (c *Config) Validate() error {
-	if c.RotationsPerHour < 1 || c.DirectoryPagesPerMinute < 1 {
-		return errors.New("KEY_ROTATIONS_PER_HOUR and DIRECTORY_PAGES_PER_MINUTE must be positive")
+	if c.RotationsPerHour < 1 || c.DirectoryPagesPerMinute < 1 || c.LookupsPerMinute < 1 {
+		return errors.New("KEY_ROTATIONS_PER_HOUR, DIRECTORY_PAGES_PER_MINUTE and KEY_LOOKUPS_PER_MINUTE must be positive")
 	}
 	return nil
 }
@@ -70,6 +71,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	return &App{api: &httpapi.API{
 		Directory: &directory.Service{Store: d.Keys, Now: time.Now, Metrics: directory.NewMetrics(d.Registry), Changed: d.Changed},
 		ServerKey: serverKey.PEM, Tokens: d.Tokens,
+		LookupLimit: d.Limiter("lookup", ratelimit.Quota{Events: cfg.LookupsPerMinute, Period: time.Minute}),
 		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMinute, Period: time.Minute}),
 		RotateLimit: d.Limiter("rotate", ratelimit.Quota{Events: cfg.RotationsPerHour, Period: time.Hour}),
 	}}, nil

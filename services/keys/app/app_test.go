@@ -136,9 +136,77 @@ func TestAUsersKeyAndItsHistoryAreForEverybody(t *testing.T) {
 	}, user)
 	var history map[string]any
 	n.call("GET", "/api/keys/user/ALICE/history", "", "", &history)
-	require.Equal(t, map[string]any{"username": "Alice", "versions": []any{map[string]any{
+	require.Equal(t, map[string]any{"username": "Alice", "next": nil, "versions": []any{map[string]any{
 		"publicKey": k.PEM, "version": 1.0, "fingerprint": k.Fingerprint, "createdAt": "2026-03-04T05:06:07.890Z",
 	}}}, history)
+}
+
+// rotateTo gives a user so many versions of the key, without the requests.
+func (n *node) rotateTo(name string, versions int) {
+	n.t.Helper()
+	for v := 2; v <= versions; v++ {
+		version, err := n.store.RotateKey(n.t.Context(), name, store.Key{PEM: fmt.Sprint("key ", v), Fingerprint: "f"})
+		require.NoError(n.t, err)
+		require.Equal(n.t, v, version)
+	}
+}
+
+func TestAHistoryIsReadInPages(t *testing.T) {
+	n := newNode(t)
+	n.add("Alice", 1)
+	const versions = api.MaxKeyHistoryLimit + 5
+	n.rotateTo("alice", versions)
+	page := func(query string) (first, last int, next *int) {
+		var history api.KeyHistoryResponse
+		require.Equal(t, 200, n.call("GET", "/api/keys/user/alice/history"+query, "", "", &history).Code)
+		for i, v := range history.Versions {
+			require.Equal(t, history.Versions[0].Version+i, v.Version)
+		}
+		return history.Versions[0].Version, history.Versions[len(history.Versions)-1].Version, history.Next
+	}
+	for query, want := range map[string][3]int{ // first, last, next
+		"":                      {6, versions, 6}, // as many as a page holds, the newest
+		"?before=6":             {1, 5, 0},
+		"?limit=2":              {versions - 1, versions, versions - 1},
+		"?limit=2&before=6":     {4, 5, 4},
+		"?limit=2&before=3":     {1, 2, 0},
+		"?limit=200&before=150": {1, 149, 0},
+		"?before=2147483647":    {6, versions, 6},
+	} {
+		first, last, next := page(query)
+		require.Equal(t, [2]int{want[0], want[1]}, [2]int{first, last}, query)
+		if want[2] == 0 {
+			require.Nil(t, next, query)
+			continue
+		}
+		require.Equal(t, want[2], *next, query)
+	}
+	var nothing map[string]any
+	n.call("GET", "/api/keys/user/alice/history?before=1", "", "", &nothing)
+	require.Equal(t, map[string]any{"username": "Alice", "versions": []any{}, "next": nil}, nothing)
+	for _, field := range []string{"limit", "before"} {
+		for _, value := range []string{"0", "-1", "x", "", "1.5", "2147483648"} {
+			var e api.Error
+			w := n.call("GET", "/api/keys/user/alice/history?"+field+"="+value, "", "", &e)
+			require.Equal(t, 400, w.Code, "%s=%s", field, value)
+			require.Equal(t, api.CodeInvalidField, e.Code)
+			require.Equal(t, field, e.Field)
+		}
+	}
+	n.requireError(400, api.CodeInvalidField, "GET", "/api/keys/user/alice/history?limit=201", "", "")
+}
+
+func TestLookUpsAreLimitedByAddressOverBothRoutes(t *testing.T) {
+	n := newNode(t, "KEY_LOOKUPS_PER_MINUTE=2")
+	n.add("alice", 1)
+	var answer map[string]any
+	w := n.call("GET", "/api/keys/user/alice", "", "", &answer)
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "limit=2, remaining=1, reset=30", w.Header().Get("RateLimit"))
+	n.requireError(404, api.CodeUserNotFound, "GET", "/api/keys/user/nobody/history", "", "")
+	n.requireError(429, api.CodeRateLimited, "GET", "/api/keys/user/alice", "", "")
+	n.requireError(429, api.CodeRateLimited, "GET", "/api/keys/user/alice/history", "alice", "")
+	require.Equal(t, 200, n.call("GET", "/api/keys/users", "alice", "", &answer).Code, "what needs a token has limits of its own")
 }
 
 func TestNobodyIs404(t *testing.T) {
@@ -265,8 +333,9 @@ func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
 		cfg   app.Config
 		spoil func(*app.Deps)
 	}{
-		"no limit on rotations":   {app.Config{DirectoryPagesPerMinute: 1}, func(*app.Deps) {}},
-		"no limit on pages":       {app.Config{RotationsPerHour: 1}, func(*app.Deps) {}},
+		"no limit on rotations":   {app.Config{DirectoryPagesPerMinute: 1, LookupsPerMinute: 1}, func(*app.Deps) {}},
+		"no limit on pages":       {app.Config{RotationsPerHour: 1, LookupsPerMinute: 1}, func(*app.Deps) {}},
+		"no limit on look-ups":    {app.Config{RotationsPerHour: 1, DirectoryPagesPerMinute: 1}, func(*app.Deps) {}},
 		"no server key":           {good, func(d *app.Deps) { d.ServerKey = "" }},
 		"a server key too short":  {good, func(d *app.Deps) { d.ServerKey = key(t, 2048, 1) }},
 		"a private server key":    {good, func(d *app.Deps) { d.ServerKey = "-----BEGIN PRIVATE KEY-----" }},

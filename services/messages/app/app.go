@@ -12,6 +12,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sealpost/sealpost/pkg/admission"
+	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/httpserver"
@@ -27,10 +29,12 @@ type Config struct {
 	MaxMessageBytes config.Bytes  `env:"MAX_MESSAGE_BYTES" envDefault:"5MiB" desc:"largest body of a send"`
 	Retention       time.Duration `env:"RETENTION" envDefault:"2160h" desc:"how long messages are kept; the longest and the default lifetime of one"`
 	SendQueue       int           `env:"SEND_QUEUE" envDefault:"4096" desc:"sends that may wait for a group commit; above it 503"`
-	MaxSendingBytes config.Bytes  `env:"MAX_SENDING_BYTES" envDefault:"256MiB" desc:"memory for the bodies of all sends under way, an eighth of it for one user's; above it 503. A body counts three times"`
-	MaxPages        int64         `env:"MAX_HISTORY_PAGES" envDefault:"64" desc:"pages of history that are read and written at once, an eighth of them one user's; above it 503. Each may take some 10 MiB"`
+	MaxSendingBytes config.Bytes  `env:"MAX_SENDING_BYTES" envDefault:"256MiB" desc:"memory for the bodies of all sends under way, an eighth of it for one user's; above it who holds most gives way, or 503. A body counts three times"`
+	MaxPages        int64         `env:"MAX_HISTORY_PAGES" envDefault:"64" desc:"pages of history that are read and written at once, an eighth of them one user's; above it slow readers give way, or 503. Each may take some 10 MiB"`
 	SendsPerMinute  int           `env:"SENDS_PER_MINUTE" envDefault:"1200" desc:"sends that one user may make in a minute"`
-	ReadsPerMinute  int           `env:"READS_PER_MINUTE" envDefault:"3000" desc:"history pages, single messages, receipts and status that one user may ask for in a minute"`
+	// RecipientsPerMinute lets 30 sends to as many as possible through.
+	RecipientsPerMinute int `env:"RECIPIENTS_PER_MINUTE" envDefault:"30720" desc:"recipients that one user may address in a minute, in sends to more than 16; SENDS_PER_MINUTE bounds the others"`
+	ReadsPerMinute      int `env:"READS_PER_MINUTE" envDefault:"3000" desc:"history pages, single messages, receipts and status that one user may ask for in a minute"`
 }
 
 // Validate implements config.Validator.
@@ -54,6 +58,9 @@ func (c *Config) Validate() error {
 	if c.SendsPerMinute < 1 || c.ReadsPerMinute < 1 {
 		faults = append(faults, errors.New("SENDS_PER_MINUTE and READS_PER_MINUTE must be positive"))
 	}
+	if c.RecipientsPerMinute < api.MaxRecipients {
+		faults = append(faults, fmt.Errorf("RECIPIENTS_PER_MINUTE must be at least %d: a send may have so many recipients", api.MaxRecipients))
+	}
 	return errors.Join(faults...)
 }
 
@@ -73,6 +80,8 @@ type Deps struct {
 	Tokens httpserver.TokenChecker
 	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
+	// Bounds makes what requests share; nil measures nothing.
+	Bounds *admission.Metrics
 	// Expired erases expired messages in the background; nil if something else does that.
 	Expired  messaging.Expired
 	Log      *slog.Logger
@@ -103,11 +112,14 @@ func New(cfg Config, d Deps) *App {
 		api: &httpapi.API{
 			Messages: &messaging.Service{
 				Inbox: writer, Directory: directory, Announcer: announcer, Metrics: metrics, Retention: cfg.Retention,
+				Recipients: d.Limiter("recipients", ratelimit.Quota{Events: cfg.RecipientsPerMinute, Period: time.Minute}),
 			},
 			Inbox: inbox.NewReader(d.Inbox), Nodes: nodes.NewDirectory(d.Bus), Tokens: d.Tokens,
 			SendLimit:    d.Limiter("send", ratelimit.Quota{Events: cfg.SendsPerMinute, Period: time.Minute}),
 			ReadLimit:    d.Limiter("read", ratelimit.Quota{Events: cfg.ReadsPerMinute, Period: time.Minute}),
-			MaxBodyBytes: int64(cfg.MaxMessageBytes), MaxSendingBytes: int64(cfg.MaxSendingBytes), MaxPages: cfg.MaxPages,
+			MaxBodyBytes: int64(cfg.MaxMessageBytes),
+			Sending:      d.Bounds.Pool("sends", httpserver.BodyBound(int64(cfg.MaxSendingBytes), int64(cfg.MaxMessageBytes))),
+			Pages:        d.Bounds.Pool("history", httpserver.RequestBound(cfg.MaxPages)),
 		},
 	}
 	ctx, cancel := context.WithCancel(context.Background())

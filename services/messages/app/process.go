@@ -39,7 +39,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 				Metrics: inbox.NewMetrics(n.Registry), Failpoint: p.Failpoint, Now: p.Now,
 			},
 			Directory: n.Store, HearsOfKeys: bus.Connected, Expired: n.Store, Bus: bus, Hints: redishints.NewHinter(n.Redis), Tokens: tokens,
-			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Limiter: n.LocalLimiter, Bounds: n.Bounds, Log: n.Log, Registry: n.Registry,
 		})
 		if err := bus.FollowKeys(a); err != nil {
 			a.Stop()

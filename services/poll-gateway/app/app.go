@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/config"
@@ -28,7 +29,7 @@ import (
 
 // Config is the operator's configuration of the gateway.
 type Config struct {
-	MaxPolls        int64         `env:"MAX_POLLS" envDefault:"10000" desc:"polls and streams that may be open on a node; above it 503"`
+	MaxPolls        int64         `env:"MAX_POLLS" envDefault:"10000" desc:"polls and streams that may be open on a node; above it one of who has most gives way, or 503"`
 	MaxPollsPerUser int           `env:"MAX_POLLS_PER_USER" envDefault:"64" desc:"polls and streams that one user may have open on a node; above it 429"`
 	PollWait        time.Duration `env:"POLL_WAIT" envDefault:"25s" desc:"how long a poll waits that does not say; shorter than the load balancer's read timeout"`
 	DrainTime       time.Duration `env:"DRAIN_TIME" envDefault:"5s" desc:"time over which the waiting polls are answered when the process is to stop"`
@@ -37,7 +38,7 @@ type Config struct {
 	AllRingBytes    config.Bytes  `env:"ALL_RING_BYTES" envDefault:"64MiB" desc:"most memory for the recent messages of all users together"`
 	VerifyEvery     time.Duration `env:"VERIFY_INTERVAL" envDefault:"60s" desc:"how often the inbox of a waiting user is checked against the store, in case an event was lost"`
 	PollsPerMinute  int           `env:"POLLS_PER_MINUTE" envDefault:"3000" desc:"polls and streams that one user may begin in a minute"`
-	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it 503. One user has an eighth of the first"`
+	MaxUnread       config.Bytes  `env:"MAX_UNREAD" envDefault:"128MiB" desc:"bytes of answers that slow clients leave unread, all together: once for those who were answered at once, and once for those who waited; above it who leaves most unread gives way, or 503. One user has an eighth of the first"`
 	StoreReads      int           `env:"STORE_READS" envDefault:"32" desc:"reads of the message store that a gateway has under way at once. Each may take some 18 MiB"`
 	ParkPolls       bool          `env:"PARK_POLLS" envDefault:"true" desc:"polls and streams that wait give their goroutine up: only their connection is kept, where the system can. Without, each costs a goroutine and its buffers"`
 }
@@ -94,6 +95,8 @@ type Deps struct {
 	Revocations Revocations
 	// Limiter makes a limiter with a quota; name says for what.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
+	// Bounds makes what requests share; nil measures nothing.
+	Bounds *admission.Metrics
 	// Alone means that this is the only gateway.
 	Alone    bool
 	Log      *slog.Logger
@@ -129,6 +132,8 @@ const (
 	// maxUnparked limits such polls so that they take little of the process's memory.
 	parkAfter   = 100 * time.Millisecond
 	maxUnparked = 256
+	// leastRate is the rate, in bytes a second, at which a client must take such an answer when others need the room.
+	leastRate = 16 << 10
 	// leastUnread is more than one answer needs.
 	leastUnread = 16 << 20
 )
@@ -141,7 +146,7 @@ func New(cfg Config, d Deps) (*App, error) {
 		return nil, err
 	}
 	g := gateway.New(gateway.Config{
-		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser,
+		MaxPolls: cfg.MaxPolls, MaxPollsPerUser: cfg.MaxPollsPerUser, Bounds: d.Bounds,
 		RingEvents: cfg.RingEvents, RingBytes: int(cfg.RingBytes), AllRingBytes: int64(cfg.AllRingBytes),
 		VerifyEvery: cfg.VerifyEvery, AwayEvery: awayEvery, Linger: linger, StoreReads: cfg.StoreReads,
 		Revoked: d.Revocations.Revoked, Epochs: gateway.NewEpochs(d.Meta.Epoch),
@@ -152,7 +157,7 @@ func New(cfg Config, d Deps) (*App, error) {
 			Gateway: g, Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer, Log: d.Log,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
-			Lot:     lot, LeastWait: leastWait, ParkAfter: parkAfter, MaxUnparked: maxUnparked, Unread: httpapi.NewUnread(int64(cfg.MaxUnread)),
+			Lot:     lot, LeastWait: leastWait, ParkAfter: parkAfter, MaxUnparked: maxUnparked, Unread: httpapi.NewUnread(d.Bounds.Pool("answers", httpapi.UnreadBound(int64(cfg.MaxUnread)))),
 		},
 	}, nil
 }
@@ -163,7 +168,7 @@ func newLot(cfg Config, d Deps) (*parking.Lot, error) {
 		return nil, nil
 	}
 	lot, err := parking.New(parking.Config{
-		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, MaxUnread: int64(cfg.MaxUnread),
+		IdleTimeout: d.IdleTimeout, WriteTimeout: writeTimeout, Unread: d.Bounds.Pool("parked_answers", admission.Config{Size: int64(cfg.MaxUnread), LeastRate: leastRate}),
 	}, parking.NewMetrics(d.Registry))
 	if err != nil {
 		return nil, fmt.Errorf("parking: %w", err)

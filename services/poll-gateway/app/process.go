@@ -54,7 +54,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 				Store: n.Store, Metrics: inbox.NewMetrics(n.Registry), Retention: p.Retention.Retention, Now: p.Now,
 			}),
 			Sessions: n.Store, Meta: n.Store, Tokens: tokens, Revocations: n.Mirror,
-			Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry, Tracer: n.Tracer, IdleTimeout: p.Service.HTTP.IdleTimeout,
+			Limiter: n.LocalLimiter, Bounds: n.Bounds, Log: n.Log, Registry: n.Registry, Tracer: n.Tracer, IdleTimeout: p.Service.HTTP.IdleTimeout,
 		})
 		if err != nil {
 			return err

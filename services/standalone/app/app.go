@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/bus/localbus"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
@@ -107,6 +108,7 @@ type App struct {
 	registry *prometheus.Registry
 	engines  *metrics.Engines
 	limits   *ratelimit.Metrics
+	bounds   *admission.Metrics
 	store    *pebble.Store
 	// disk is the store's file system; nil is the operating system's. Tests fill it.
 	disk   vfs.FS
@@ -131,6 +133,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 func newOn(ctx context.Context, cfg Config, log *slog.Logger, disk vfs.FS) (*App, error) {
 	a := &App{cfg: cfg, log: log, stack: lifecycle.NewStack(log), registry: metrics.NewRegistry(), disk: disk}
 	a.engines, a.limits = metrics.NewEngines(a.registry), ratelimit.NewMetrics(a.registry)
+	a.bounds = admission.NewMetrics(a.registry)
 	for _, step := range []func(context.Context) error{
 		a.lockDataDir, a.openTracing, a.openStore, a.followRevocations, a.checkTokens, a.startGateway, a.startServices, a.startControl,
 	} {
@@ -247,7 +250,7 @@ func (a *App) startGateway(context.Context) error {
 	var err error
 	a.gateway, err = gatewayapp.New(a.cfg.Gateway, gatewayapp.Deps{
 		Inbox: inbox.NewReader(a.inbox), Sessions: a.store, Meta: a.store, Tokens: a.tokens, Revocations: a.mirror,
-		Limiter: a.limiter, Alone: true, Log: a.log, Registry: a.registry, Tracer: a.tracer, IdleTimeout: a.cfg.HTTP.IdleTimeout,
+		Limiter: a.limiter, Bounds: a.bounds, Alone: true, Log: a.log, Registry: a.registry, Tracer: a.tracer, IdleTimeout: a.cfg.HTTP.IdleTimeout,
 	})
 	if err != nil {
 		return err
@@ -268,14 +271,14 @@ func (a *App) startServices(ctx context.Context) error {
 	}
 	auth, err := authapp.New(a.cfg.Auth, authapp.Deps{
 		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKeys: a.signingKeys,
-		Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Limiter: a.limiter, LocalLimiter: a.limiter, Log: a.log, Registry: a.registry,
 	})
 	if err != nil {
 		return err
 	}
 	messages := messagesapp.New(a.cfg.Messages, messagesapp.Deps{
 		Inbox: a.inbox, Directory: a.store, HearsOfKeys: func() bool { return true }, // keys, in this process, reports every rotation
-		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry,
+		Bus: a.bus, Tokens: a.tokens, Limiter: a.limiter, Bounds: a.bounds, Log: a.log, Registry: a.registry,
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{

@@ -81,6 +81,30 @@ func history(d *deployment) []claim {
 			require.Empty(t, bob.history(t, "?before=1").Messages)
 			require.Equal(t, sent, ids(bob.history(t, "?before=1000000").Messages))
 		}},
+		{"pages are full where messages between have expired", func(t *testing.T) {
+			users := d.newUsers(t, "Ann", "Bob")
+			ann, bob := users[0], users[1]
+			var want []string
+			var last string
+			for i := range 9 {
+				r := ann.letter(bob)
+				if i >= 4 && i < 8 {
+					r.ExpiresIn = new(int64(1))
+				}
+				if last = ann.sendsAs(t, r).MessageID; r.ExpiresIn == nil {
+					want = append([]string{last}, want...)
+				}
+			}
+			eventually(t, "the messages are still there", func() bool { return len(bob.history(t, "").Messages) == len(want) })
+			for page, first := range []int{0, 1, 2} { // positions 9 to 7, 6 to 4, and 3 to 1
+				got := ids(bob.history(t, fmt.Sprintf("?page=%d&limit=3", page+1)).Messages)
+				require.Equal(t, want[first:first+3], got, "page %d", page+1)
+			}
+			one := bob.history(t, "?limit=3")
+			two := bob.history(t, fmt.Sprintf("?limit=3&before=%d", *one.Before))
+			require.Equal(t, want, append(ids(one.Messages), ids(two.Messages)...))
+			require.Nil(t, two.Before)
+		}},
 		{"pages by position stand still while messages come", func(t *testing.T) {
 			bob, sent := d.correspondence(t, 4)
 			page := bob.history(t, "?limit=2")

@@ -96,6 +96,23 @@ func idempotency(d *deployment) []claim {
 			require.Len(t, bob.receives(t, 1), 1)
 			require.Empty(t, cid.history(t, "").Messages)
 		}},
+		{"what is refused for its id leaves nothing in the inboxes", func(t *testing.T) {
+			users := d.newUsers(t, "Ann", "Bob")
+			ann, bob := users[0], users[1]
+			r := ann.keyed(bob)
+			first := ann.sendsAs(t, r)
+			const refused = 60
+			for i := range refused {
+				other := r
+				other.EncryptedContent = strings.Repeat("x", i+1)
+				ann.post(t, "/api/messages/send", other).refused(t, http.StatusConflict, api.CodeIdempotencyMismatch)
+			}
+			ann.repeats(t, r, first)
+			_, second := ann.sends(t, bob)
+			page := bob.history(t, "?limit=50")
+			require.Equal(t, []string{second.MessageID, first.MessageID}, ids(page.Messages))
+			require.Less(t, page.Messages[0].Seq, int64(refused/2), "a node may let one through, and no more")
+		}},
 		{"the case of a recipient's name makes no other message", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			r := users[0].keyed(users[1])

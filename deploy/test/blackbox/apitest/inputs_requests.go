@@ -39,6 +39,9 @@ func (w *world) parameters() []badRequest {
 		add(path, "page", append(noNumber, "0")...)
 		add(path, "before", append(noNumber, "0")...)
 	}
+	keyHistory := "/api/keys/user/" + w.bob.name + "/history"
+	add(keyHistory, "limit", append(noNumber, "0", "201")...)
+	add(keyHistory, "before", append(noNumber, "0", "2147483648")...)
 	for _, path := range []string{"/api/keys/users", "/api/users/public-keys"} {
 		add(path, "limit", append(noNumber, "0", "1001")...)
 		add(path, "after", "a", "ab", strings.Repeat("a", 31), "a.b", "$gt", "a b", "..", "a\x00b", "\xff", "ä")

@@ -181,6 +181,39 @@ func keyRotation(d *deployment) []claim {
 			require.Equal(t, 3, u.rotate(t, u.key))
 			require.Equal(t, u.key.fingerprint, d.keyOf(t, u.name).Fingerprint)
 		}},
+		{"leaves a history that is read in pages, the newest keys first", func(t *testing.T) {
+			u := d.newUser(t, "Ann")
+			const versions = 7
+			for v := 2; v <= versions; v++ {
+				require.Equal(t, v, u.rotate(t, d.keys[(v+1)%2]))
+			}
+			whole := d.keyHistoryOf(t, u.name)
+			require.Len(t, whole.Versions, versions)
+			require.Nil(t, whole.Next)
+			page := func(query string) api.KeyHistoryResponse {
+				return into[api.KeyHistoryResponse](t, d.must(t, call{path: "/api/keys/user/" + u.name + "/history?" + query}), http.StatusOK)
+			}
+			require.Equal(t, whole.Versions[4:], page("limit=3").Versions)
+			var read []api.KeyVersion
+			for query := "limit=3"; ; {
+				p := page(query)
+				require.Equal(t, u.name, p.Username)
+				require.LessOrEqual(t, len(p.Versions), 3)
+				read = append(slices.Clone(p.Versions), read...)
+				if p.Next == nil {
+					break
+				}
+				require.Len(t, p.Versions, 3, "a page that is not the last one is full")
+				query = fmt.Sprint("limit=3&before=", *p.Next)
+			}
+			require.Equal(t, whole.Versions, read)
+			require.Equal(t, whole, page("limit=200"))
+			require.Equal(t, whole, page("before=2147483647"))
+			require.Equal(t, whole.Versions[:2], page("before=3").Versions)
+			nothing := page("before=1")
+			require.Empty(t, nothing.Versions)
+			require.Nil(t, nothing.Next)
+		}},
 		{"gives each of many at once a version of its own", func(t *testing.T) {
 			u := d.newUser(t, "Ann")
 			const rotations = 12

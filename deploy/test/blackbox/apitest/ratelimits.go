@@ -17,9 +17,13 @@ import (
 func rateSettings() map[string]string {
 	return map[string]string{
 		"RATE_LIMIT": "on", "SENDS_PER_MINUTE": "60", "READS_PER_MINUTE": "60", "POLLS_PER_MINUTE": "60",
-		"DIRECTORY_PAGES_PER_MINUTE": "60", "KEY_ROTATIONS_PER_HOUR": "3",
+		"RECIPIENTS_PER_MINUTE":      strconv.Itoa(recipientQuota),
+		"DIRECTORY_PAGES_PER_MINUTE": "60", "KEY_ROTATIONS_PER_HOUR": "3", "KEY_LOOKUPS_PER_MINUTE": "60", "VERIFICATIONS_PER_MINUTE": "60",
 	}
 }
+
+// recipientQuota is the smallest that a deployment accepts.
+const recipientQuota = api.MaxRecipients
 
 // quota is the content of a RateLimit header.
 type quota struct{ limit, remaining, reset int }
@@ -96,6 +100,14 @@ func rateLimits(t *testing.T, d *deployment) {
 	} {
 		t.Run(name, func(t *testing.T) { d.proveMinuteLimit(t, request) })
 	}
+	t.Run("look-ups of keys and of their histories, for an address", func(t *testing.T) {
+		path := "/api/keys/user/" + bob.name
+		d.proveAddressLimit(t, call{path: path}, call{path: path + "/history"}, call{path: path, token: bob.token})
+	})
+	t.Run("verifications of tokens, for an address", func(t *testing.T) {
+		d.proveAddressLimit(t, call{path: "/api/auth/verify", json: api.VerifyRequest{Token: bob.token}})
+	})
+	t.Run("recipients of sends to more than 16, whether they exist or not", func(t *testing.T) { d.proveRecipientLimit(t) })
 	t.Run("logins: 100 in 15 minutes for an address", func(t *testing.T) {
 		for range 101 {
 			a := login(t, d.name("Nemo"), "wrong password")
@@ -110,6 +122,36 @@ func rateLimits(t *testing.T, d *deployment) {
 	})
 }
 
+// proveRecipientLimit uses up a user's quota of recipients with names that nobody has: what a refused send tells has a price.
+func (d *deployment) proveRecipientLimit(t *testing.T) {
+	users := d.newUsers(t, "Dot", "Eve")
+	ask := func(u *user, recipients int) answer {
+		r := u.letter()
+		for i := range recipients {
+			r.RecipientKeys[fmt.Sprintf("nobody%d", i)] = "k"
+		}
+		return u.post(t, "/api/messages/send", r)
+	}
+	const half = recipientQuota / 2
+	taken := 0
+	a := ask(users[0], half)
+	for ; a.status != http.StatusTooManyRequests; a = ask(users[0], half) {
+		fault := a.refused(t, http.StatusBadRequest, api.CodeUnknownRecipients)
+		require.Len(t, fault.UnknownRecipients, half)
+		require.Equal(t, 60, quotaOf(t, a).limit, "what was let through tells of the limit of sends")
+		taken++
+		require.Less(t, taken, 40, "there is no limit")
+	}
+	wait := requireLimited(t, a)
+	require.GreaterOrEqual(t, taken, 2)
+	require.Equal(t, recipientQuota, quotaOf(t, a).limit)
+	require.LessOrEqual(t, wait, 35*time.Second, "half of the quota is back in 30 seconds, and a jitter")
+	into[api.SendResponse](t, users[0].post(t, "/api/messages/send", users[0].letter(users[1])), http.StatusCreated)
+	ask(users[0], 16).refused(t, http.StatusBadRequest, api.CodeUnknownRecipients)
+	ask(users[1], half).refused(t, http.StatusBadRequest, api.CodeUnknownRecipients)
+	eventually(t, "the quota does not come back", func() bool { return ask(users[0], 17).status == http.StatusBadRequest })
+}
+
 // proveMinuteLimit uses up a user's quota of 60 a minute, and requires that it is reported correctly and refills.
 func (d *deployment) proveMinuteLimit(t *testing.T, request func(u *user) call) {
 	users := d.newUsers(t, "Dot", "Eve")
@@ -118,9 +160,28 @@ func (d *deployment) proveMinuteLimit(t *testing.T, request func(u *user) call) 
 		c.token = u.token
 		return d.must(t, c)
 	}
+	useUp(t, func() answer { return ask(users[0]) })
+	require.Less(t, ask(users[1]).status, 300, "others are not held to it")
+	eventually(t, "the quota does not come back", func() bool { return ask(users[0]).status < 300 })
+}
+
+// proveAddressLimit does the same for an address's quota, which the requests share.
+func (d *deployment) proveAddressLimit(t *testing.T, requests ...call) {
+	turn := 0
+	ask := func() answer {
+		turn++
+		return d.must(t, requests[turn%len(requests)])
+	}
+	useUp(t, ask)
+	eventually(t, "the quota does not come back", func() bool { return ask().status < 300 })
+}
+
+// useUp repeats a request until a limit of 60 a minute, on each node, refuses it.
+func useUp(t *testing.T, ask func() answer) {
+	t.Helper()
 	taken := 0
-	a := ask(users[0])
-	for ; a.status != http.StatusTooManyRequests; a = ask(users[0]) {
+	a := ask()
+	for ; a.status != http.StatusTooManyRequests; a = ask() {
 		require.Less(t, a.status, 300)
 		require.Equal(t, 60, quotaOf(t, a).limit)
 		taken++
@@ -129,6 +190,4 @@ func (d *deployment) proveMinuteLimit(t *testing.T, request func(u *user) call) 
 	wait := requireLimited(t, a)
 	require.GreaterOrEqual(t, taken, 60)
 	require.LessOrEqual(t, wait, 5*time.Second, "the next one is allowed within a second, and a jitter")
-	require.Less(t, ask(users[1]).status, 300, "others are not held to it")
-	eventually(t, "the quota does not come back", func() bool { return ask(users[0]).status < 300 })
 }

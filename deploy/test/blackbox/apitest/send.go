@@ -66,7 +66,7 @@ func sending(d *deployment) []claim {
 			r, sent := ann.sends(t, ann)
 			got := ann.receives(t, 1)[0]
 			require.Equal(t, sent.MessageID, got.MessageID)
-			require.Equal(t, r.RecipientKeys, got.RecipientKeys)
+			require.Equal(t, r.RecipientKeys, api.WrappedKeys(got.RecipientKeys))
 			require.True(t, got.IsUnread)
 			require.Equal(t, []api.Message{ann.message(t, sent.MessageID)}, ann.history(t, "").Messages, "one entry, not two")
 			require.Equal(t, &[]api.Receipt{}, ann.message(t, sent.MessageID).ReadBy)
@@ -208,6 +208,16 @@ func sendLimits(d *deployment) []claim {
 			try(t, false, "recipientKeyVersions", func(r *api.SendRequest, _ *user) { r.RecipientKeyVersions = map[string]int{"somebody": 1} })
 		}},
 		{"recipients: 1 to 1024, and a directory page shows 1000 of them", d.proveCrowd},
+		{"more recipients than there may be, in a body as large as may be", func(t *testing.T) {
+			u := d.newUser(t, "Ann")
+			var body strings.Builder
+			body.WriteString(`{"encryptedContent":"c","iv":"i","recipientKeys":{"a":""`)
+			for i := 0; body.Len() < 5<<20-20; i++ {
+				fmt.Fprintf(&body, `,"%x":""`, i)
+			}
+			body.WriteString("}}")
+			d.must(t, call{path: "/api/messages/send", token: u.token, body: []byte(body.String())}).refusedField(t, api.CodeInvalidField, "recipientKeys")
+		}},
 		{"body: 5 MiB", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Bob")
 			body := padded(t, users[0].letter(users[1]), 5<<20)

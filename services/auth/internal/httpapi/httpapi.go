@@ -41,6 +41,8 @@ type API struct {
 	KeySet func() api.JWKS
 	// RegisterLimits bound registrations, LoginLimits everything that checks a password.
 	RegisterLimits, LoginLimits Limits
+	// VerifyLimit bounds questions about tokens, per address: anybody may ask, and each costs a signature's verification.
+	VerifyLimit ratelimit.Limiter
 }
 
 // Routes adds the service's routes.
@@ -50,7 +52,7 @@ func (a *API) Routes(r gin.IRouter) {
 	r.GET("/.well-known/jwks.json", a.keySet)
 	r.POST("/api/auth/register", table.Handle(a.register))
 	r.POST("/api/auth/login", table.Handle(a.login))
-	r.POST("/api/auth/verify", table.Handle(a.verify))
+	r.POST("/api/auth/verify", httpserver.LimitAddress(a.VerifyLimit), table.Handle(a.verify))
 	r.GET("/api/auth/profile", token, table.Handle(a.profile))
 	r.POST("/api/auth/logout", token, table.Handle(a.logout))
 	r.POST("/api/auth/logout-all", token, table.Handle(a.logoutAll))

@@ -113,19 +113,36 @@ func TestAPasswordThatIsChangedIsNotSaidToBeUnchanged(t *testing.T) {
 func TestVerifySaysWhetherATokenIsGood(t *testing.T) {
 	const path, ask = "/api/auth/verify", `{"token":"x"}`
 	for _, err := range []error{token.ErrInvalid, token.ErrExpired, token.ErrRevoked} {
-		w := serve(&API{Tokens: checker{err}}, "POST", path, ask)
+		w := serve(&API{Tokens: checker{err}, VerifyLimit: ratelimit.Off{}}, "POST", path, ask)
 		require.Equal(t, 401, w.Code)
 		require.JSONEq(t, `{"valid":false}`, w.Body.String())
 	}
-	w := serve(&API{Tokens: checker{token.ErrUnavailable}}, "POST", path, ask)
+	w := serve(&API{Tokens: checker{token.ErrUnavailable}, VerifyLimit: ratelimit.Off{}}, "POST", path, ask)
 	require.Equal(t, 503, w.Code, "not known is not the same as not good")
 	for _, body := range []string{`{}`, `{"token":""}`, `{"token":null}`} {
-		w = serve(&API{Tokens: checker{}}, "POST", path, body)
+		w = serve(&API{Tokens: checker{}, VerifyLimit: ratelimit.Off{}}, "POST", path, body)
 		require.Equal(t, 400, w.Code)
 		require.Contains(t, w.Body.String(), `"missing_field"`)
 	}
-	w = serve(&API{Tokens: checker{}}, "POST", path, `{"token":7}`)
+	w = serve(&API{Tokens: checker{}, VerifyLimit: ratelimit.Off{}}, "POST", path, `{"token":7}`)
 	require.Contains(t, w.Body.String(), `"invalid_field"`)
+}
+
+func TestQuestionsAboutTokensAreCountedByNetwork(t *testing.T) {
+	const path, ask = "/api/auth/verify", `{"token":"x"}`
+	limit := &counting{result: allowed(100, 99)}
+	a := &API{Tokens: checker{}, VerifyLimit: limit}
+	w := serveFrom(a, "[2001:db8:1:2:3:4:5:6]:5", "POST", path, ask)
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, "limit=100, remaining=99, reset=60", w.Header().Get("RateLimit"))
+	require.Equal(t, []string{"2001:db8:1:2::/64"}, limit.keys)
+
+	limit.result = ratelimit.Result{Limit: 100, ResetAfter: time.Minute, RetryAfter: time.Second}
+	a.Tokens = checker{errors.New("must not be asked")}
+	w = serve(a, "POST", path, ask)
+	require.Equal(t, 429, w.Code)
+	require.Contains(t, w.Body.String(), `"rate_limited"`)
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
 }
 
 // counting is a limiter that records its keys and returns result.
@@ -138,6 +155,10 @@ type counting struct {
 func (l *counting) Allow(_ context.Context, key string) (ratelimit.Result, error) {
 	l.keys = append(l.keys, key)
 	return l.result, l.err
+}
+
+func (l *counting) AllowN(ctx context.Context, key string, _ int) (ratelimit.Result, error) {
+	return l.Allow(ctx, key)
 }
 
 func allowed(limit, remaining int) ratelimit.Result {
@@ -212,9 +233,4 @@ func TestALimiterThatIsAwayLetsNobodyGuess(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Contains(t, w.Body.String(), `"unavailable"`)
 	}
-}
-
-func TestAnAddressThatCannotBeReadIsOneKey(t *testing.T) {
-	require.Empty(t, network(""))
-	require.Empty(t, network("not an address"))
 }

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"net/netip"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/sealpost/sealpost/pkg/api"
@@ -21,7 +19,7 @@ type Limits struct {
 // otherwise a login to one's own account would let an attacker go on guessing. An attempt that exceeds the address's quota does
 // not count against the name.
 func (l Limits) allow(c *gin.Context, username string) error {
-	ctx, from := c.Request.Context(), network(c.ClientIP())
+	ctx, from := c.Request.Context(), httpserver.Network(c.ClientIP())
 	address, err := l.PerAddress.Allow(ctx, from)
 	if err != nil {
 		return err
@@ -45,18 +43,4 @@ func nameKey(username string) string {
 		return ""
 	}
 	return store.Canonical(username)
-}
-
-// network returns the prefix that an address is counted as: an IPv6 subscriber has at least a /64, and so 2^64 addresses.
-func network(address string) string {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return ""
-	}
-	ip = ip.Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	prefix, _ := ip.Prefix(64) // 64 is in range
-	return prefix.String()
 }

@@ -19,7 +19,7 @@ var ErrUserNotFound = errors.New("user not found")
 type Store interface {
 	Account(ctx context.Context, username string) (store.Account, error)
 	RotateKey(ctx context.Context, username string, key store.Key) (version int, err error)
-	KeyHistory(ctx context.Context, username string) (display string, keys []store.Key, err error)
+	KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []store.Key, err error)
 	ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error)
 }
 
@@ -45,13 +45,31 @@ func (s *Service) Current(ctx context.Context, username string) (store.UserKey, 
 	return store.UserKey{Username: account.Username, Key: account.Key}, nil
 }
 
-// History lists all keys of a user, oldest first, the current one last, or returns ErrUserNotFound.
-func (s *Service) History(ctx context.Context, username string) (display string, keys []store.Key, err error) {
+// KeyHistory is a page of the keys a user has or had.
+type KeyHistory struct {
+	// Username is spelled as registered.
+	Username string
+	// Keys are in the order of their versions.
+	Keys []store.Key
+	// Next is the version below which the next page, of older keys, begins; 0 if this is the last.
+	Next int
+}
+
+// History lists up to limit keys of a user, the newest ones below the version before, or of all if that is 0. It returns ErrUserNotFound if
+// there is no such user.
+func (s *Service) History(ctx context.Context, username string, before, limit int) (KeyHistory, error) {
 	if !api.ValidUsername(username) {
-		return "", nil, ErrUserNotFound
+		return KeyHistory{}, ErrUserNotFound
 	}
-	display, keys, err = s.Store.KeyHistory(ctx, store.Canonical(username))
-	return display, keys, missing(err, ErrUserNotFound)
+	display, keys, err := s.Store.KeyHistory(ctx, store.Canonical(username), before, limit)
+	if err != nil {
+		return KeyHistory{}, missing(err, ErrUserNotFound)
+	}
+	page := KeyHistory{Username: display, Keys: keys}
+	if len(keys) > 0 && keys[0].Version > 1 { // versions are contiguous from 1
+		page.Next = keys[0].Version
+	}
+	return page, nil
 }
 
 // Page lists up to limit users in the order of their canonical names, starting after the name after, which need not exist. next is

@@ -90,14 +90,14 @@ func TestNamesThatNobodyHasOrCanHaveAreNotFound(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.Current(t.Context(), "nobody")
 	require.ErrorIs(t, err, directory.ErrUserNotFound)
-	_, _, err = w.History(t.Context(), "nobody")
+	_, err = w.History(t.Context(), "nobody", 0, 10)
 	require.ErrorIs(t, err, directory.ErrUserNotFound)
 
 	w.Store = refusing{} // a call would be a nil dereference
 	for _, name := range []string{"", "al", "al.ice", "alice\x00", "$where", "a b c"} {
 		_, err := w.Current(t.Context(), name)
 		require.ErrorIs(t, err, directory.ErrUserNotFound)
-		_, _, err = w.History(t.Context(), name)
+		_, err = w.History(t.Context(), name, 0, 10)
 		require.ErrorIs(t, err, directory.ErrUserNotFound)
 	}
 }
@@ -116,9 +116,11 @@ func TestARotationMakesAVersionAndKeepsTheOthers(t *testing.T) {
 	require.Equal(t, 4, user.Key.Version)
 	require.Equal(t, key(t, 1).PEM, user.Key.PEM)
 
-	display, keys, err := w.History(t.Context(), "ALICE")
+	history, err := w.History(t.Context(), "ALICE", 0, 4)
 	require.NoError(t, err)
-	require.Equal(t, "Alice", display)
+	require.Equal(t, "Alice", history.Username)
+	require.Zero(t, history.Next)
+	keys := history.Keys
 	require.Len(t, keys, 4)
 	for i, n := range []int64{1, 2, 3, 1} {
 		require.Equal(t, i+1, keys[i].Version)
@@ -126,6 +128,13 @@ func TestARotationMakesAVersionAndKeepsTheOthers(t *testing.T) {
 	}
 	require.True(t, registered.Equal(keys[0].CreatedAt))
 	require.True(t, w.now.Equal(keys[1].CreatedAt))
+
+	newest, err := w.History(t.Context(), "alice", 0, 3)
+	require.NoError(t, err)
+	require.Equal(t, directory.KeyHistory{Username: "Alice", Keys: keys[1:], Next: 2}, newest)
+	oldest, err := w.History(t.Context(), "alice", newest.Next, 3)
+	require.NoError(t, err)
+	require.Equal(t, directory.KeyHistory{Username: "Alice", Keys: keys[:1]}, oldest)
 }
 
 func TestTheCurrentKeyAgainChangesNothing(t *testing.T) {
@@ -136,9 +145,9 @@ func TestTheCurrentKeyAgainChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, changed)
 	require.Equal(t, 2, version)
-	_, keys, err := w.History(t.Context(), "alice")
+	history, err := w.History(t.Context(), "alice", 0, 10)
 	require.NoError(t, err)
-	require.Len(t, keys, 2)
+	require.Len(t, history.Keys, 2)
 	require.NoError(t, testutil.GatherAndCompare(w.reg, strings.NewReader(`
 # HELP sealpost_keys_rotations_total Keys that users submitted, by whether they rotated the key or it was unchanged.
 # TYPE sealpost_keys_rotations_total counter
@@ -244,7 +253,7 @@ func (away) RotateKey(context.Context, string, store.Key) (int, error) {
 	return 0, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
-func (away) KeyHistory(context.Context, string) (string, []store.Key, error) {
+func (away) KeyHistory(context.Context, string, int, int) (string, []store.Key, error) {
 	return "", nil, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
@@ -262,7 +271,7 @@ func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
 	w.Store = away{}
 	_, err := w.Current(t.Context(), "alice")
 	require.ErrorIs(t, err, store.ErrUnavailable)
-	_, _, err = w.History(t.Context(), "alice")
+	_, err = w.History(t.Context(), "alice", 0, 10)
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	_, _, err = w.Page(t.Context(), "", 10)
 	require.ErrorIs(t, err, store.ErrUnavailable)

@@ -2,6 +2,7 @@
 package httpapi
 
 import (
+	"math"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -23,6 +24,8 @@ type API struct {
 	// ServerKey is the deployment's own public key, in PEM.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
+	// LookupLimit bounds look-ups of keys and histories, which need no token, per address.
+	LookupLimit ratelimit.Limiter
 	// ListLimit bounds directory pages, RotateLimit rotations, both per user.
 	ListLimit, RotateLimit ratelimit.Limiter
 }
@@ -31,10 +34,10 @@ type API struct {
 func (a *API) Routes(r gin.IRouter) {
 	table := errorTable()
 	token := httpserver.RequireToken(a.Tokens)
-	list := httpserver.LimitUser(a.ListLimit)
+	lookup, list := httpserver.LimitAddress(a.LookupLimit), httpserver.LimitUser(a.ListLimit)
 	r.GET("/api/keys/server-public", a.serverKey)
-	r.GET("/api/keys/user/:username", table.Handle(a.userKey))
-	r.GET("/api/keys/user/:username/history", table.Handle(a.history))
+	r.GET("/api/keys/user/:username", lookup, table.Handle(a.userKey))
+	r.GET("/api/keys/user/:username/history", lookup, table.Handle(a.history))
 	r.GET("/api/keys/users", token, list, table.Handle(a.users))
 	r.GET("/api/users/public-keys", token, list, table.Handle(a.users))
 	r.POST("/api/users/update-key", token, httpserver.LimitUser(a.RotateLimit), table.Handle(a.rotate))
@@ -70,12 +73,23 @@ func (a *API) userKey(c *gin.Context) error {
 }
 
 func (a *API) history(c *gin.Context) error {
-	display, keys, err := a.Directory.History(c.Request.Context(), c.Param("username"))
+	limit, err := httpserver.QueryInt(c, "limit", api.MaxKeyHistoryLimit, 1, api.MaxKeyHistoryLimit)
 	if err != nil {
 		return err
 	}
-	answer := api.KeyHistoryResponse{Username: display, Versions: make([]api.KeyVersion, 0, len(keys))}
-	for _, key := range keys {
+	before, err := httpserver.QueryInt(c, "before", 0, 1, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	page, err := a.Directory.History(c.Request.Context(), c.Param("username"), int(before), int(limit))
+	if err != nil {
+		return err
+	}
+	answer := api.KeyHistoryResponse{Username: page.Username, Versions: make([]api.KeyVersion, 0, len(page.Keys))}
+	if page.Next > 0 {
+		answer.Next = &page.Next
+	}
+	for _, key := range page.Keys {
 		answer.Versions = append(answer.Versions, api.KeyVersion{
 			Version: key.Version, PublicKey: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: api.At(key.CreatedAt),
 		})

@@ -34,7 +34,7 @@ func (a *API) history(c *gin.Context) error {
 	w := pageWriter{c: c}
 	w.text(`{"messages":[`)
 	count := int64(0)
-	for items, err := range gathered(a.Inbox.Messages(c.Request.Context(), window)) {
+	for items, err := range gathered(a.Inbox.Messages(c.Request.Context(), &window)) {
 		var objects []api.Message
 		if err == nil {
 			objects, err = a.objects(c.Request.Context(), items)

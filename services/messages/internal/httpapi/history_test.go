@@ -14,7 +14,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/inbox/memseq"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
@@ -63,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	cfg := inbox.Config{Store: log, Sequencer: memseq.New(100)}
 	r := &rig{t: t, log: log, writer: inbox.NewWriter(cfg), reader: inbox.NewReader(cfg), engine: gin.New()}
 	t.Cleanup(r.writer.Stop)
-	a := &API{Inbox: r.reader, Tokens: alice{}, SendLimit: ratelimit.Off{}, ReadLimit: ratelimit.Off{}, MaxBodyBytes: 1 << 20, MaxSendingBytes: 1 << 24, MaxPages: 8}
+	a := &API{Inbox: r.reader, Tokens: alice{}, SendLimit: ratelimit.Off{}, ReadLimit: ratelimit.Off{}, MaxBodyBytes: 1 << 20, Sending: admission.New(httpserver.BodyBound(1<<24, 1<<20)), Pages: admission.New(httpserver.RequestBound(8))}
 	a.Routes(r.engine)
 	return r
 }

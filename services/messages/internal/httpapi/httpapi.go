@@ -12,6 +12,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
@@ -41,8 +42,8 @@ type API struct {
 	// SendLimit bounds sends, ReadLimit everything else, both per user.
 	SendLimit, ReadLimit ratelimit.Limiter
 	MaxBodyBytes         int64
-	// MaxSendingBytes bounds the memory of all sends under way, MaxPages the number of history pages under way.
-	MaxSendingBytes, MaxPages int64
+	// Sending is the memory for all sends under way, Pages the number of history pages under way.
+	Sending, Pages *admission.Pool
 }
 
 // Routes adds the service's routes.
@@ -50,9 +51,9 @@ func (a *API) Routes(r gin.IRouter) {
 	table := a.errors()
 	token := httpserver.RequireToken(a.Tokens)
 	r.POST("/api/messages/send", token, httpserver.LimitUser(a.SendLimit), httpserver.LimitBody(a.MaxBodyBytes),
-		httpserver.LimitBodies(a.MaxSendingBytes, a.MaxBodyBytes), table.Handle(a.send))
+		httpserver.LimitBodies(a.Sending), table.Handle(a.send))
 	reads := r.Group("/api/messages", token, httpserver.LimitUser(a.ReadLimit))
-	pages := httpserver.LimitAtOnce(a.MaxPages)
+	pages := httpserver.LimitAtOnce(a.Pages)
 	reads.GET("/history", pages, table.Handle(a.history))
 	reads.GET("/all-messages", pages, table.Handle(a.history))
 	reads.GET("/status", table.Handle(a.status))
@@ -71,6 +72,7 @@ func (a *API) errors() httpserver.ErrorTable {
 			e.RetryAfter = httpserver.RetryAfter(time.Second)
 			return e
 		}},
+		httpserver.ErrorRow{Err: ratelimit.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the rate limiter")},
 		httpserver.ErrorRow{Err: inbox.ErrNotCommitted, Answer: httpserver.UnavailableAnswer("the message store")},
 		httpserver.ErrorRow{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the message store")},
 		httpserver.ErrorRow{Err: bus.ErrDisconnected, Answer: httpserver.UnavailableAnswer("the list of nodes")},
@@ -93,7 +95,7 @@ func (a *API) send(c *gin.Context) error {
 	}
 	sent, err := a.Messages.Send(c.Request.Context(), httpserver.Caller(c), r)
 	if err != nil {
-		return sendFault(err)
+		return sendFault(c, err)
 	}
 	status, text := http.StatusCreated, "message sent"
 	if sent.Duplicate {
@@ -109,11 +111,14 @@ func printable(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// sendFault adds the names that some errors carry to the answer.
-func sendFault(err error) error {
+// sendFault adds what some errors carry to the answer.
+func sendFault(c *gin.Context, err error) error {
+	var tooMany *messaging.TooManyRecipientsError
 	var unknown *messaging.UnknownRecipientsError
 	var stale *messaging.StaleKeysError
 	switch {
+	case errors.As(err, &tooMany):
+		return httpserver.ApplyRateLimit(c, tooMany.Quota)
 	case errors.As(err, &unknown):
 		e := api.New(http.StatusBadRequest, api.CodeUnknownRecipients, unknown.Error())
 		e.Field, e.UnknownRecipients = "recipientKeys", unknown.Names

@@ -110,7 +110,7 @@ func (a *Announcer) Announce(ctx context.Context, receipt inbox.Receipt) {
 	list := []announcement{{
 		entries: receipt.Entries, encoder: encoder, trace: tracing.Sampled(ctx), whole: encoder.Size()*len(receipt.Entries) <= maxWhole,
 	}}
-	if _, err := a.batches.Do(context.Background(), list); err != nil {
+	if _, err := a.batches.Do(batch.For(context.Background(), receipt.Message.Sender), list); err != nil {
 		_, _ = a.publish(context.Background(), list) // the queue is full or stopped: publish without a batch
 	}
 }

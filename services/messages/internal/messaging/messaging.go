@@ -12,7 +12,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/batch"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/tracing"
@@ -41,6 +43,18 @@ func (e *StaleKeysError) Error() string {
 	}
 	slices.Sort(names)
 	return "the message was wrapped for old keys of " + strings.Join(names, ", ")
+}
+
+// FreeRecipients is how many recipients a send may have that does not count against the quota of recipients. Sends to so few are bounded by
+// the limit of sends, and should not wait for another decision.
+const FreeRecipients = 16
+
+// TooManyRecipientsError means that the sender has used up the quota of recipients, for now.
+type TooManyRecipientsError struct{ Quota ratelimit.Result }
+
+// Error implements error.
+func (e *TooManyRecipientsError) Error() string {
+	return "too many recipients in too short a time"
 }
 
 // Keys knows who is registered, with which key version.
@@ -78,6 +92,8 @@ type Service struct {
 	Directory Directory
 	Announcer *Announcer
 	Metrics   *Metrics
+	// Recipients bounds how many recipients a user addresses in a time, in sends to more than FreeRecipients.
+	Recipients ratelimit.Limiter
 	// Retention is the longest, and the default, lifetime of a message.
 	Retention time.Duration
 }
@@ -90,9 +106,12 @@ type Sent struct {
 }
 
 // Send commits a message for all its recipients and publishes its events. A fault of the request is an *api.Error,
-// *UnknownRecipientsError or *StaleKeysError; then nothing has been written.
+// *TooManyRecipientsError, *UnknownRecipientsError or *StaleKeysError; then nothing has been written.
 func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendRequest) (Sent, error) {
 	if err := s.check(r); err != nil {
+		return Sent{}, err
+	}
+	if err := s.charge(ctx, caller, len(r.RecipientKeys)); err != nil {
 		return Sent{}, err
 	}
 	draft, stale, err := s.draft(ctx, caller, r)
@@ -106,6 +125,19 @@ func (s *Service) Send(ctx context.Context, caller token.Identity, r api.SendReq
 	s.Metrics.sent(receipt)
 	s.Announcer.Announce(ctx, receipt)
 	return Sent{ID: receipt.Message.ID, At: receipt.Message.CreatedAt, Duplicate: receipt.Duplicate}, nil
+}
+
+// charge counts the recipients of a send before their names are looked up: a send that is refused tells which of them exist, and costs as much
+// as one that is accepted.
+func (s *Service) charge(ctx context.Context, caller token.Identity, recipients int) error {
+	if recipients <= FreeRecipients {
+		return nil
+	}
+	quota, err := s.Recipients.AllowN(ctx, caller.Subject, recipients)
+	if err == nil && !quota.Allowed {
+		err = &TooManyRecipientsError{Quota: quota}
+	}
+	return err
 }
 
 // append sends the draft unless it is wrapped for old keys. A send that was committed before the keys became old is answered like
@@ -216,7 +248,7 @@ func (s *Service) lookUp(ctx context.Context, caller token.Identity, r api.SendR
 		}
 	}
 	looking, span := tracing.Start(ctx, "look up", trace.SpanKindInternal)
-	known, err := s.Directory.LookUp(looking, wanted)
+	known, err := s.Directory.LookUp(batch.For(looking, caller.Subject), wanted)
 	tracing.End(span, err)
 	if err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/messages/internal/messaging"
@@ -100,7 +101,7 @@ func newService(t testing.TB) (*messaging.Service, *shelf, *wire) {
 	metrics := messaging.NewMetrics(nil)
 	announcer := announcer(w, 1)
 	t.Cleanup(announcer.Stop)
-	return &messaging.Service{Inbox: s, Directory: town(), Announcer: announcer, Metrics: metrics, Retention: time.Hour}, s, w
+	return &messaging.Service{Inbox: s, Directory: town(), Announcer: announcer, Metrics: metrics, Recipients: ratelimit.Off{}, Retention: time.Hour}, s, w
 }
 
 var alice = token.Identity{Username: "Alice", Subject: "alice"}
@@ -132,6 +133,86 @@ func TestASendIsCommittedUnderRegisteredNamesAndEachReaderIsToldItsOwn(t *testin
 		require.Contains(t, string(wire.events[user].Object.AppendTo(nil)), want)
 	}
 	require.NotContains(t, string(wire.events["bob"].Object.AppendTo(nil)), "key for carol")
+}
+
+// charges is a limiter that notes what it was asked.
+type charges struct {
+	asked  []int
+	keys   []string
+	answer ratelimit.Result
+	err    error
+}
+
+func (c *charges) Allow(context.Context, string) (ratelimit.Result, error) { panic("one at a time") }
+
+func (c *charges) AllowN(_ context.Context, key string, n int) (ratelimit.Result, error) {
+	c.asked, c.keys = append(c.asked, n), append(c.keys, key)
+	return c.answer, c.err
+}
+
+// crowd makes a town of n more people, and their names.
+func crowd(n int) (people, []string) {
+	p, names := town(), make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("user", i)
+		p[names[i]] = store.UserKey{Username: names[i], Key: store.Key{Version: 1}}
+	}
+	return p, names
+}
+
+func TestASendIsChargedByRecipientUnlessThereAreFew(t *testing.T) {
+	service, shelf, _ := newService(t)
+	limit := &charges{answer: ratelimit.Result{Allowed: true}}
+	service.Recipients = limit
+	all, names := crowd(api.MaxRecipients)
+	service.Directory = all
+	for _, recipients := range []int{1, messaging.FreeRecipients, messaging.FreeRecipients + 1, api.MaxRecipients} {
+		_, err := service.Send(t.Context(), alice, request(names[:recipients]...))
+		require.NoError(t, err)
+	}
+	require.Len(t, shelf.drafts, 4)
+	require.Equal(t, []int{messaging.FreeRecipients + 1, api.MaxRecipients}, limit.asked)
+	require.Equal(t, []string{"alice", "alice"}, limit.keys)
+}
+
+// TestASendThatIsRefusedForItsNamesIsCharged, and one that is refused for its form is not.
+func TestASendThatIsRefusedForItsNamesIsCharged(t *testing.T) {
+	service, _, _ := newService(t)
+	limit := &charges{answer: ratelimit.Result{Allowed: true}}
+	service.Recipients = limit
+	_, names := crowd(100)
+	var unknown *messaging.UnknownRecipientsError
+	_, err := service.Send(t.Context(), alice, request(names...))
+	require.ErrorAs(t, err, &unknown)
+	require.Equal(t, []int{100}, limit.asked)
+	malformed := request(names...)
+	malformed.IV = ""
+	_, err = service.Send(t.Context(), alice, malformed)
+	require.Error(t, err)
+	require.Len(t, limit.asked, 1)
+}
+
+// unasked is a directory that must not be asked.
+type unasked struct{}
+
+func (unasked) LookUp(context.Context, []messaging.Wanted) (map[string]store.UserKey, error) {
+	panic("names were looked up")
+}
+
+func TestAboveTheQuotaOfRecipientsNothingIsLookedUpOrWritten(t *testing.T) {
+	service, shelf, _ := newService(t)
+	service.Directory = unasked{}
+	_, names := crowd(17)
+	refusal := ratelimit.Result{Limit: 30, RetryAfter: time.Second}
+	service.Recipients = &charges{answer: refusal}
+	_, err := service.Send(t.Context(), alice, request(names...))
+	var tooMany *messaging.TooManyRecipientsError
+	require.ErrorAs(t, err, &tooMany)
+	require.Equal(t, refusal, tooMany.Quota)
+	service.Recipients = &charges{err: ratelimit.ErrUnavailable}
+	_, err = service.Send(t.Context(), alice, request(names...))
+	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+	require.Empty(t, shelf.drafts)
 }
 
 func TestASendGoesThroughWithTheBusAway(t *testing.T) {

@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"time"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 const (
@@ -13,76 +15,69 @@ const (
 	patients = 64
 )
 
-// admission counts open polls and keeps them below the capacity.
-type admission struct {
+// arrivals are the polls that wait for a place.
+type arrivals struct {
 	// waiting counts the polls that wait for a place. freed signals them that one may be free.
 	waiting, freed chan struct{}
 }
 
-func newAdmission() admission {
-	return admission{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
+func newArrivals() arrivals {
+	return arrivals{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
 }
 
-// admit counts an open poll, if there is a place or one becomes free within admissionWait.
-func (g *Gateway) admit(ctx context.Context) error {
+// admit takes a place for a poll of who, if there is one, if somebody makes room, or if one becomes free within admissionWait.
+func (g *Gateway) admit(ctx context.Context, who admission.Holder) (*admission.Holding, error) {
 	if g.isDraining() {
 		g.metrics.refused.WithLabelValues("draining").Inc()
-		return ErrDraining
+		return nil, ErrDraining
 	}
-	if !g.occupy() && !g.await(ctx) {
+	place := g.places.Take(who, 1)
+	if place == nil {
+		place = g.await(ctx, who)
+	}
+	if place == nil {
 		g.metrics.refused.WithLabelValues("capacity").Inc()
-		return ErrAtCapacity
+		return nil, ErrAtCapacity
 	}
 	g.metrics.openPolls.Inc()
-	return nil
+	return place, nil
 }
 
-// occupy takes a place if one is free.
-func (g *Gateway) occupy() bool {
-	for {
-		n := g.open.Load()
-		if n >= g.cfg.MaxPolls {
-			return false
-		}
-		if g.open.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// await takes a place if one becomes free within admissionWait.
-func (g *Gateway) await(ctx context.Context) bool {
+// await takes a place if one becomes free within admissionWait; else it returns nil.
+func (g *Gateway) await(ctx context.Context, who admission.Holder) *admission.Holding {
 	select {
-	case g.admission.waiting <- struct{}{}:
-		defer func() { <-g.admission.waiting }()
+	case g.arrivals.waiting <- struct{}{}:
+		defer func() { <-g.arrivals.waiting }()
 	default:
-		return false
+		return nil
 	}
 	timer := time.NewTimer(admissionWait)
 	defer timer.Stop()
-	for !g.occupy() {
+	for {
+		if place := g.places.Take(who, 1); place != nil {
+			return place
+		}
 		select {
-		case <-g.admission.freed:
+		case <-g.arrivals.freed:
 		case <-timer.C:
-			return false
+			return nil
 		case <-g.draining:
-			return false
+			return nil
 		case <-ctx.Done():
-			return false
+			return nil
 		}
 	}
-	return true
 }
 
 // release undoes admit.
-func (g *Gateway) release() {
-	g.open.Add(-1)
+func (g *Gateway) release(place *admission.Holding) {
+	place.Release()
 	g.metrics.openPolls.Dec()
-	if len(g.admission.waiting) == 0 {
+	if len(g.arrivals.waiting) == 0 {
 		return
 	}
 	select {
-	case g.admission.freed <- struct{}{}:
+	case g.arrivals.freed <- struct{}{}:
 	default: // there is a signal for every poll that can wait
 	}
 }

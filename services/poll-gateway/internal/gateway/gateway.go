@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
@@ -52,6 +53,8 @@ type Config struct {
 	// MaxPolls limits the open polls and streams of the node, MaxPollsPerUser those of one user.
 	MaxPolls        int64
 	MaxPollsPerUser int
+	// Bounds measures the first; nil measures nothing.
+	Bounds *admission.Metrics
 	// RingEvents and RingBytes limit the ring of one user.
 	RingEvents, RingBytes int
 	// AllRingBytes limits the rings of all users together.
@@ -87,8 +90,8 @@ type Gateway struct {
 	disruption atomic.Int64
 	// away: the store failed the last read that a mailbox made for its waiters.
 	away      atomic.Bool
-	admission admission
-	open      atomic.Int64
+	arrivals  arrivals
+	places    *admission.Pool
 	ringBytes atomic.Int64
 	draining  chan struct{}
 	drainOnce sync.Once
@@ -110,7 +113,7 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
 		alarms: alarms{start: time.Now()},
 		reads:  make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
-		admission: newAdmission(),
+		arrivals: newArrivals(), places: cfg.Bounds.Pool("polls", admission.Config{Size: cfg.MaxPolls}),
 	}
 	m.capacity.Set(float64(cfg.MaxPolls))
 	g.background, g.cancel = context.WithCancel(context.Background())
@@ -128,7 +131,7 @@ func (g *Gateway) Attach(b bus.Subscriber) { g.bus = b }
 func (g *Gateway) Epochs() *Epochs { return g.cfg.Epochs }
 
 // Open returns how many polls and streams are open.
-func (g *Gateway) Open() int64 { return g.open.Load() }
+func (g *Gateway) Open() int64 { return g.places.Held() }
 
 // Capacity returns how many may be open.
 func (g *Gateway) Capacity() int64 { return g.cfg.MaxPolls }

@@ -53,6 +53,37 @@ func TestPollsAboveTheCapacityAreRefused(t *testing.T) {
 	})
 }
 
+// TestAUsersFirstPollFindsRoom: a handful of users who hold all they may must not keep everybody out.
+func TestAUsersFirstPollFindsRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.MaxPolls = 3 })
+		oldest := r.start(r.query(0, time.Minute))
+		pass(time.Second)
+		streaming, told := r.resuming(0)
+		r.start(r.query(0, time.Minute))
+		first := r.query(0, time.Minute)
+		first.Caller.Subject = "carol"
+		waits := r.start(first)
+		require.ErrorIs(t, (<-oldest).err, ErrAtCapacity)
+		require.Empty(t, waits)
+		require.EqualValues(t, 3, r.Open())
+		require.ErrorIs(t, (<-r.start(first)).err, ErrAtCapacity, "her second would leave bob with less")
+
+		// What has an answer under way ends when it would wait again.
+		r.send()
+		require.Len(t, told.one(t).Objects, 1)
+		again := r.start(r.query(1, time.Minute))
+		first.Caller.Subject, first.After = "dave", 1
+		r.start(first)
+		synctest.Wait()
+		require.Empty(t, again)
+		streaming.Resume(1, time.Minute)
+		require.ErrorIs(t, told.one(t).err, ErrAtCapacity)
+		streaming.Leave()
+		require.EqualValues(t, 3, r.Open())
+	})
+}
+
 // TestAPollAboveAUsersLimitPushesOutTheOldest: those whose network has died must not keep their user out.
 func TestAPollAboveAUsersLimitPushesOutTheOldest(t *testing.T) {
 	bubble(t, func(t *testing.T) {

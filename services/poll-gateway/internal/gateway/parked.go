@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/revocation"
@@ -25,8 +26,11 @@ type Parked struct {
 	mailbox *mailbox
 	// index is its index in the mailbox's list; notListed once it is completed or withdrawn.
 	index int32
+	// place is what it holds of the node.
+	place *admission.Holding
 	// resumes: it may wait again. between: it is completed, and neither Resume nor Leave was called. withdrawn: Withdraw was called.
-	resumes, between, withdrawn bool
+	// displaced: Displaced was called.
+	resumes, between, withdrawn, displaced bool
 	// The rest of the query.
 	limit      int
 	since      time.Duration // when it came, for a stream when that began
@@ -103,17 +107,18 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 		if !m.makeRoom() {
 			return nil, ErrTooManyPolls
 		}
-		p = &Parked{mailbox: m, limit: q.Limit, since: from.began, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
+		p = &Parked{mailbox: m, place: from.place, limit: q.Limit, since: from.began, tokenID: q.Caller.TokenID, generation: q.Caller.Generation, resumes: q.Resumes}
 		p.until = from.until()
+		p.place.Loosen(p)
 	}
 	p.position, p.skipped = at.Position, at.Skipped
 	m.clearBetween(p)
 	m.waiters.add(p)
-	switch {
-	case p.withdrawn:
-		m.finish(p, outcome{err: context.Canceled})
+	if err := p.overtaken(); err != nil {
+		m.finish(p, outcome{err: err})
 		return p, nil
-	case m.g.isDraining():
+	}
+	if m.g.isDraining() {
 		m.releaseLocked(p)
 		return p, nil
 	}
@@ -127,6 +132,17 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 		m.finish(p, outcome{err: ErrRevoked})
 	}
 	return p, nil
+}
+
+// overtaken is why the poll must not wait again, if anything: what happened between its last answer and now. m.mu is held.
+func (p *Parked) overtaken() error {
+	switch {
+	case p.withdrawn:
+		return context.Canceled
+	case p.displaced:
+		return ErrAtCapacity
+	}
+	return nil
 }
 
 // makeRoom makes room for one more poll, and reports whether it could. At the user's limit it ends the oldest that waits: connections whose
@@ -231,13 +247,25 @@ func (p *Parked) Withdraw() bool {
 	return p.mailbox.waiters.remove(p)
 }
 
+// Displaced implements admission.Owner: the poll makes room for a user who holds less of the node. If it is between two waits, it ends when
+// it would wait again.
+func (p *Parked) Displaced() {
+	p.mailbox.lock()
+	defer p.mailbox.unlock()
+	p.displaced = true
+	p.mailbox.finish(p, outcome{err: ErrAtCapacity})
+}
+
+// Holder returns on whose account the poll waits.
+func (p *Parked) Holder() admission.Holder { return p.place.Holder() }
+
 // Leave gives up the poll's place. Call it once, after the poll was completed or withdrawn.
 func (p *Parked) Leave() {
 	p.mailbox.lock()
 	p.mailbox.clearBetween(p)
 	p.mailbox.unlock()
 	p.mailbox.g.leave(p.mailbox)
-	p.mailbox.g.release()
+	p.mailbox.g.release(p.place)
 }
 
 // signal is the Observer of a blocked goroutine.

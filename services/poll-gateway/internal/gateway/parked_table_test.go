@@ -48,6 +48,7 @@ var parkedEvents = map[string]func(r *rig, p *Parked){
 	"the time is up":             func(_ *rig, p *Parked) { p.Expire() },
 	"the client goes":            func(_ *rig, p *Parked) { p.Withdraw() },
 	"the node drains":            func(r *rig, _ *Parked) { require.NoError(r.t, r.Drain(r.t.Context(), 0)) },
+	"others need its place":      func(_ *rig, p *Parked) { p.Displaced() },
 	"it resumes at the head":     func(r *rig, p *Parked) { p.Resume(r.head(), time.Minute) },
 	"it resumes behind the head": func(r *rig, p *Parked) { p.Resume(r.head()-1, time.Minute) },
 	"the login ends":             func(r *rig, _ *Parked) { r.Revoked(revocation.Record{Subject: "bob", TokenID: "t"}) },
@@ -60,11 +61,12 @@ var parkedTable = map[parkedState]map[string]struct {
 	then    parkedState
 }{
 	waiting: {
-		"a message arrives": {"messages", completed},
-		"the time is up":    {"timeout", completed},
-		"the client goes":   {"", withdrawn},
-		"the node drains":   {"timeout, go elsewhere", completed},
-		"the login ends":    {"revoked", completed},
+		"a message arrives":     {"messages", completed},
+		"the time is up":        {"timeout", completed},
+		"the client goes":       {"", withdrawn},
+		"the node drains":       {"timeout, go elsewhere", completed},
+		"the login ends":        {"revoked", completed},
+		"others need its place": {"no room", completed},
 	},
 	completed: {
 		"it resumes at the head":     {"", waiting},
@@ -77,6 +79,8 @@ func (o result) String() string {
 	switch {
 	case errors.Is(o.err, ErrRevoked):
 		return "revoked"
+	case errors.Is(o.err, ErrAtCapacity):
+		return "no room"
 	case o.err != nil:
 		return o.err.Error()
 	case o.Close:

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 	"github.com/sealpost/sealpost/pkg/token"
@@ -25,6 +26,8 @@ type Query struct {
 	After  int64
 	Limit  int
 	Wait   time.Duration
+	// Network is where the poll comes from.
+	Network admission.Network
 	// KeepsPlace: After is a session cursor, which only a new epoch resets. The poll is never answered with a Reset.
 	KeepsPlace bool
 	// Resumes: a poll that has waited may continue with Parked.Resume. It keeps its place until Leave.
@@ -96,23 +99,24 @@ func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
 
 // Start begins a poll. If the poll has to wait, parked is not nil, and the caller has to watch it.
 func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Parked, err error) {
-	if err := g.admit(ctx); err != nil {
+	place, err := g.admit(ctx, admission.Holder{User: q.Caller.Subject, Network: q.Network})
+	if err != nil {
 		return Answer{}, nil, err
 	}
 	m, err := g.enter(q.Caller.Subject)
 	if err != nil {
-		g.release()
+		g.release(place)
 		return Answer{}, nil, err
 	}
 	defer func() {
 		if parked == nil {
 			g.leave(m)
-			g.release()
+			g.release(place)
 		}
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answer, parked, err = (&polling{g: g, m: m, q: q, began: g.alarms.now()}).run(ctx)
+	answer, parked, err = (&polling{g: g, m: m, q: q, place: place, began: g.alarms.now()}).run(ctx)
 	if parked == nil {
 		g.count(answer, err)
 	}
@@ -161,6 +165,7 @@ type polling struct {
 	g     *Gateway
 	m     *mailbox
 	q     Query
+	place *admission.Holding
 	began time.Duration
 	at    Answer
 	// hasRead: it has read the store.

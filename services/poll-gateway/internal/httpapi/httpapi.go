@@ -147,7 +147,7 @@ func (a *API) poll(c *gin.Context) error {
 		}
 	}
 	fit(&answer, most)
-	release, err := a.Unread.reserve(q.Caller.Subject, answer)
+	release, err := a.Unread.reserve(c, answer)
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (a *API) query(c *gin.Context) (gateway.Query, error) {
 }
 
 func (a *API) defaultQuery(c *gin.Context) gateway.Query {
-	q := gateway.Query{Caller: httpserver.Caller(c), Limit: defaultLimit}
+	q := gateway.Query{Caller: httpserver.Caller(c), Network: httpserver.HolderOf(c).Network, Limit: defaultLimit}
 	q.Wait = untilExpiry(a.PollWait, q.Caller.ExpiresAt)
 	return q
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
@@ -152,7 +153,7 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	r.api = &API{
 		Gateway: r.gateway, Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Unread: NewUnread(1 << 20),
+		Unread: NewUnread(admission.New(UnreadBound(1 << 20))),
 	}
 	r.api.Routes(r.engine)
 	return r

@@ -117,7 +117,7 @@ func (a *API) answerLegacy(c *gin.Context, s *session, answer gateway.Answer) er
 		}
 		s.seen, s.from, s.received, answer = store.SessionCursor{Epoch: s.epoch}, 0, 0, gateway.Answer{}
 	}
-	release, err := a.Unread.reserve(s.user, answer)
+	release, err := a.Unread.reserve(c, answer)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
@@ -76,6 +77,7 @@ var streamTable = [streamStates][streamEvents]streamAction{
 
 // connection is what a parked stream needs of its Spot: see parking.Spot.
 type connection interface {
+	admission.Owner
 	Wait(d time.Duration)
 	Write(b []byte)
 	Release(keep bool)
@@ -112,8 +114,8 @@ type pendingAnswer struct {
 	answer gateway.Answer
 	err    error
 	spans  deliveries
-	// release frees the bytes reserved for the answer; nil if there are none.
-	release func()
+	// held are the bytes reserved for the answer; nil if there are none.
+	held *admission.Holding
 	// fault is the error of the write.
 	fault error
 	// last: this write is the last one.
@@ -127,9 +129,9 @@ type pendingAnswer struct {
 func (t *pendingAnswer) finished(err error) {
 	t.spans.end(err)
 	t.spans = nil
-	if t.release != nil {
-		t.release()
-		t.release = nil
+	if t.held != nil {
+		t.held.Release()
+		t.held = nil
 	}
 }
 
@@ -175,6 +177,9 @@ func (h *parkedStream) Completed(answer gateway.Answer, err error) {
 	h.turn = &pendingAnswer{answer: answer, err: err, spans: h.api.delivering(answer, h.request.Trace())}
 	h.post(completed)
 }
+
+// Holder implements parking.Handler.
+func (h *parkedStream) Holder() admission.Holder { return h.parked.Holder() }
 
 // Expired implements parking.Handler.
 func (h *parkedStream) Expired() { h.post(timeUp) }
@@ -289,7 +294,7 @@ func (h *parkedStream) reset() {
 func (h *parkedStream) write() {
 	t := h.turn
 	var err error
-	if t.release, err = h.api.Unread.reserve(h.parked.User(), t.answer); err != nil {
+	if t.held, err = h.api.Unread.take(h.parked.Holder(), t.answer); err != nil {
 		t.finished(err)
 		h.finish()
 		return
@@ -298,6 +303,7 @@ func (h *parkedStream) write() {
 	h.size += len(text)
 	t.answer.Objects, t.answer.Skipped, t.answer.Shared = nil, nil, nil // the text has them
 	h.state = streamWrites
+	t.held.Loosen(h.spot)
 	h.spot.Write(text)
 }
 

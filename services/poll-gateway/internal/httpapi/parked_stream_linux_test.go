@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
@@ -164,7 +165,7 @@ func TestAClientThatGoesFreesThePlaceOfItsStream(t *testing.T) {
 
 // TestAClientThatDoesNotReadHoldsNobodyUp: at most one answer is buffered for it, and it is disconnected in time.
 func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
-	h := newTestServerWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, MaxUnread: 64 << 20})
+	h := newTestServerWith(t, true, parking.Config{IdleTimeout: time.Minute, WriteTimeout: 300 * time.Millisecond, Unread: admission.New(admission.Config{Size: 64 << 20})})
 	stuck := h.caller("bob")
 	require.NoError(t, stuck.conn.(*net.TCPConn).SetReadBuffer(4<<10))
 	stuck.get("/api/messages/stream?after=0")
@@ -180,17 +181,17 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 	require.Positive(t, h.metric("sealpost_parking_slow_answers_total"))
 	h.deliver("bob", "short")
 	l.expect("short")
-	require.Eventually(t, func() bool { return h.api.Unread.left.TryTake("eve", h.api.Unread.all) }, patience, time.Millisecond, "all is given back")
+	require.Eventually(t, func() bool { return h.api.Unread.left.Held() == 0 }, patience, time.Millisecond, "all is given back")
 }
 
 // TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: above the limit a stream ends, and a new one continues from its cursor.
 func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
 	h := newTestServer(t, true)
-	h.api.Unread = NewUnread(1 << 10)
+	h.api.Unread = NewUnread(admission.New(UnreadBound(1 << 10)))
 	l := h.caller("bob").listen("0")
 	l.expect(opening)
 	h.waiting(1)
-	require.True(t, h.api.Unread.left.TryTake("eve", 1<<9))
+	require.NotNil(t, h.api.Unread.left.Take(admission.Holder{User: "eve"}, 1<<9))
 	h.deliver("bob", strings.Repeat("long", 200))
 	l.expectEnd(true)
 }

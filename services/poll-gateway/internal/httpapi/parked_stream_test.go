@@ -65,6 +65,8 @@ func (p *seat) Release(keep bool) {
 	p.released = append(p.released, keep)
 }
 
+func (p *seat) Displaced() {}
+
 func (p *seat) times() []time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()

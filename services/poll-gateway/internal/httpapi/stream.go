@@ -118,7 +118,7 @@ func (a *API) writeEvents(c *gin.Context, epoch string, answer gateway.Answer, f
 		}
 		epoch = current
 	}
-	release, err := a.Unread.reserve(httpserver.Caller(c).Subject, answer)
+	release, err := a.Unread.reserve(c, answer)
 	if err != nil {
 		return false
 	}

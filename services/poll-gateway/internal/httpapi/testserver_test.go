@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/inbox"
@@ -173,7 +174,7 @@ type testServer struct {
 }
 
 func newTestServer(t testing.TB, parks bool) *testServer {
-	return newTestServerWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
+	return newTestServerWith(t, parks, parking.Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 1 << 20})})
 }
 
 func newTestServerWith(t testing.TB, parks bool, cfg parking.Config) *testServer {
@@ -196,7 +197,7 @@ func newTestServerWith(t testing.TB, parks bool, cfg parking.Config) *testServer
 	h.api = &API{
 		Gateway: h.gateway, Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
-		Unread: NewUnread(64 << 20), Log: opts.Log,
+		Unread: NewUnread(admission.New(UnreadBound(64 << 20))), Log: opts.Log,
 	}
 	var err error
 	h.lot, err = parking.New(cfg, parking.NewMetrics(h.registry))

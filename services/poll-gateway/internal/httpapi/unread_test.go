@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
@@ -58,25 +59,25 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 }
 
 func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
-	u := NewUnread(10)
+	u := NewUnread(admission.New(UnreadBound(10)))
 	huge := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 11)}}}}
-	release, err := u.reserve("eve", huge)
+	held, err := u.take(admission.Holder{User: "eve"}, huge)
 	require.NoError(t, err)
-	_, err = u.reserve("bob", gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 1)}}}})
+	_, err = u.take(admission.Holder{User: "bob"}, gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 1)}}}})
 	require.ErrorIs(t, err, errUnread)
-	release()
-	release, err = u.reserve("eve", huge)
+	held.Release()
+	held, err = u.take(admission.Holder{User: "eve"}, huge)
 	require.NoError(t, err)
-	release()
+	held.Release()
 }
 
 func TestOneUserDoesNotLeaveUnreadWhatAllMay(t *testing.T) {
-	u := NewUnread(80)
+	u := NewUnread(admission.New(UnreadBound(80)))
 	answer := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 9)}}}}
-	_, err := u.reserve("eve", answer)
+	_, err := u.take(admission.Holder{User: "eve"}, answer)
 	require.NoError(t, err)
-	_, err = u.reserve("eve", answer)
+	_, err = u.take(admission.Holder{User: "eve"}, answer)
 	require.ErrorIs(t, err, errUnread)
-	_, err = u.reserve("bob", answer)
+	_, err = u.take(admission.Holder{User: "bob"}, answer)
 	require.NoError(t, err)
 }

@@ -13,7 +13,7 @@ import (
 // FuzzReturned: a connection that comes back has every byte that followed the request that parks, in order, whether it was sent with the
 // request, while the client waited, or after the answer.
 func FuzzReturned(f *testing.F) {
-	i := newInn(f, quick)
+	i := newInn(f, quick())
 	back := make(chan net.Conn)
 	// The connections come back to the test instead of the server.
 	own := newReturned()

@@ -33,8 +33,6 @@ type Lot struct {
 	shards   [shards]shard
 	// generation tells apart connections that used the same descriptor one after the other.
 	generation atomic.Uint32
-	// unread is how many written bytes clients have not read yet.
-	unread atomic.Int64
 	// ended is closed when the Lot's goroutine has ended.
 	ended chan struct{}
 	// stopped: sockets and deadlines are not watched any more.

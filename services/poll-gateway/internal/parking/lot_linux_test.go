@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 func TestWhoWaitsTakesNoGoroutine(t *testing.T) {
 	const crowd = 200
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	before := runtime.NumGoroutine()
 	for range crowd {
 		i.parked(i.dial())
@@ -28,7 +30,7 @@ func TestWhoWaitsTakesNoGoroutine(t *testing.T) {
 }
 
 func TestAnAnsweredConnectionServesTheNextRequest(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	for range 3 {
 		i.parked(c).answer("first")
@@ -42,7 +44,7 @@ func TestAnAnsweredConnectionServesTheNextRequest(t *testing.T) {
 func TestRequestsSentAheadAreAnsweredInTheirOrder(t *testing.T) {
 	// Together they are longer than one read of the server.
 	long := "/" + strings.Repeat("a", 3000)
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	c.send("/park", long, "/park", "/b", "/park", "/park", long, long)
 	for range 2 {
@@ -60,7 +62,7 @@ func TestRequestsSentAheadAreAnsweredInTheirOrder(t *testing.T) {
 }
 
 func TestARequestThatComesWhileItsClientWaitsIsAnsweredAfterwards(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	v := i.parked(c)
 	c.send("/next")
@@ -74,7 +76,7 @@ func TestARequestThatComesWhileItsClientWaitsIsAnsweredAfterwards(t *testing.T) 
 func TestAClientThatGoesIsNoticed(t *testing.T) {
 	for name, ahead := range map[string][]string{"silent": nil, "having sent ahead": {"/next"}} {
 		t.Run("at once, "+name, func(t *testing.T) {
-			i := newInn(t, quick)
+			i := newInn(t, quick())
 			c := i.dial()
 			c.send(append([]string{"/park"}, ahead...)...)
 			v := <-i.arrived
@@ -83,7 +85,7 @@ func TestAClientThatGoesIsNoticed(t *testing.T) {
 			i.settled()
 		})
 		t.Run("later, "+name, func(t *testing.T) {
-			i := newInn(t, quick)
+			i := newInn(t, quick())
 			c := i.dial()
 			v := i.parked(c)
 			if ahead != nil {
@@ -97,7 +99,7 @@ func TestAClientThatGoesIsNoticed(t *testing.T) {
 }
 
 func TestTheTimeToWaitIsKept(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	began := time.Now()
 	c.send("/park?wait=250ms")
@@ -108,12 +110,12 @@ func TestTheTimeToWaitIsKept(t *testing.T) {
 }
 
 func TestWhatAClientDoesNotTakeAtOnceItIsGivenLater(t *testing.T) {
-	i := newInn(t, Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 64 << 20})
+	i := newInn(t, Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 64 << 20})})
 	c := i.dial()
 	long := strings.Repeat("long", 4<<20)
 	v := i.parked(c)
 	v.answer(long)
-	require.Positive(t, i.lot.unread.Load())
+	require.Positive(t, i.lot.cfg.Unread.Held())
 	c.expect(long)
 	require.NoError(t, eventually(t, v.written))
 	c.send("/next")
@@ -123,8 +125,8 @@ func TestWhatAClientDoesNotTakeAtOnceItIsGivenLater(t *testing.T) {
 func TestAClientThatDoesNotTakeItsAnswerIsLetGo(t *testing.T) {
 	long := strings.Repeat("long", 4<<20)
 	for want, cfg := range map[error]Config{
-		ErrSlow:   {IdleTimeout: time.Minute, WriteTimeout: 100 * time.Millisecond, MaxUnread: 64 << 20},
-		ErrUnread: {IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20},
+		ErrSlow:   {IdleTimeout: time.Minute, WriteTimeout: 100 * time.Millisecond, Unread: admission.New(admission.Config{Size: 64 << 20})},
+		ErrUnread: {IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 1 << 20})},
 	} {
 		i := newInn(t, cfg)
 		v := i.parked(i.dial())
@@ -134,8 +136,27 @@ func TestAClientThatDoesNotTakeItsAnswerIsLetGo(t *testing.T) {
 	}
 }
 
+// TestWhoLeavesMostUnreadMakesRoom: else three users could keep everybody's answers out.
+func TestWhoLeavesMostUnreadMakesRoom(t *testing.T) {
+	const answer, room, left = 16 << 20, 64 << 20, 1 << 20
+	i := newInn(t, Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: room})})
+	stuck := func(user string) *visitor {
+		v := i.parked(i.dial())
+		v.holder.User = user
+		v.answer(strings.Repeat("x", answer)) // more than the kernel takes
+		return v
+	}
+	first, second := stuck("eve"), stuck("eve")
+	rest := i.lot.cfg.Unread.Take(admission.Holder{}, room-left-i.lot.cfg.Unread.Held())
+	honest := stuck("bob")
+	require.ErrorIs(t, eventually(t, first.written), ErrUnread)
+	require.Empty(t, honest.written)
+	require.Empty(t, second.written)
+	rest.Release()
+}
+
 func TestAnIdleConnectionIsClosedInTime(t *testing.T) {
-	i := newInn(t, Config{IdleTimeout: 100 * time.Millisecond, WriteTimeout: time.Minute, MaxUnread: 1 << 20})
+	i := newInn(t, Config{IdleTimeout: 100 * time.Millisecond, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 1 << 20})})
 	c := i.dial()
 	i.parked(c).answer("first")
 	c.expect("first")
@@ -143,7 +164,7 @@ func TestAnIdleConnectionIsClosedInTime(t *testing.T) {
 }
 
 func TestAConnectionThatIsToEndEnds(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	i.last.Store(true)
 	c := i.dial()
 	v := i.parked(c)
@@ -157,7 +178,7 @@ func TestAConnectionThatIsToEndEnds(t *testing.T) {
 }
 
 func TestDrainingWaitsForAnswersAndLetsIdleConnectionsGo(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	idle, waits := i.dial(), i.dial()
 	i.parked(idle).answer("first")
 	idle.expect("first")
@@ -176,7 +197,7 @@ func TestDrainingWaitsForAnswersAndLetsIdleConnectionsGo(t *testing.T) {
 }
 
 func TestDrainingEndsWithItsContext(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	i.parked(i.dial())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -184,7 +205,7 @@ func TestDrainingEndsWithItsContext(t *testing.T) {
 }
 
 func TestStoppingLetsEverybodyGo(t *testing.T) {
-	i := newInn(t, Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 64 << 20})
+	i := newInn(t, Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 64 << 20})})
 	idle := i.dial()
 	i.parked(idle).answer("first")
 	idle.expect("first")
@@ -199,7 +220,7 @@ func TestStoppingLetsEverybodyGo(t *testing.T) {
 }
 
 func TestWhoBeginsToWaitInAStoppedLotIsLetGo(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	v := i.parked(c)
 	v.spot.mu.Lock()
@@ -212,7 +233,7 @@ func TestWhoBeginsToWaitInAStoppedLotIsLetGo(t *testing.T) {
 }
 
 func TestAConnectionIsTakenAsItIs(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	for name, text := range map[string]string{
 		"with a body": "GET /park HTTP/1.1\r\nHost: inn\r\nContent-Length: 1\r\n\r\nx",
 		"HTTP/1.0":    "GET /park HTTP/1.0\r\nHost: inn\r\n\r\n",
@@ -225,7 +246,7 @@ func TestAConnectionIsTakenAsItIs(t *testing.T) {
 }
 
 func TestAnEncryptedConnectionIsNotTaken(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	server := httptest.NewUnstartedServer(i.server.Handler)
 	server.Config.ConnContext = i.lot.ConnContext
 	server.EnableHTTP2 = true
@@ -245,7 +266,7 @@ func TestAnEncryptedConnectionIsNotTaken(t *testing.T) {
 }
 
 func TestAConnectionThatCannotBeTakenOverLeavesNothing(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	here, there := net.Pipe()
 	defer func() { _, _ = here.Close(), there.Close() }()
 	req := httptest.NewRequest(http.MethodGet, "/", nil)

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 var (
@@ -19,7 +21,7 @@ var (
 	ErrLost = errors.New("parking: connection lost")
 	// ErrSlow means that a client did not read its answer in time.
 	ErrSlow = errors.New("parking: client does not take its answer")
-	// ErrUnread means that clients have left too many bytes unread already, so this answer was not buffered.
+	// ErrUnread means that clients have left too many bytes unread, and that this answer was not buffered, or no longer.
 	ErrUnread = errors.New("parking: too many answers are unread")
 	// ErrStopped means that the Lot was stopped before the client had read its answer.
 	ErrStopped = errors.New("parking: stopped")
@@ -36,6 +38,8 @@ type Handler interface {
 	// waits again, or releases the connection; after an error it must release it. If the kernel takes everything at once, Written is called
 	// before Write returns.
 	Written(err error)
+	// Holder returns on whose account the connection holds what its client has not read.
+	Holder() admission.Holder
 }
 
 // Config holds the settings.
@@ -44,8 +48,9 @@ type Config struct {
 	IdleTimeout time.Duration
 	// WriteTimeout is how long a client may take none of the bytes that wait for it.
 	WriteTimeout time.Duration
-	// MaxUnread limits the bytes that were written and that clients have not read yet, over all connections.
-	MaxUnread int64
+	// Unread bounds the bytes that were written and that clients have not read yet, over all connections. When it is full, the answer of
+	// who holds most, or is slowest, ends with ErrUnread.
+	Unread *admission.Pool
 }
 
 type connKey struct{}

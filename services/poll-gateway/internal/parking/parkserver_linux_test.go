@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,6 +33,7 @@ type visitor struct {
 	gone    chan struct{}
 	expired chan struct{}
 	written chan error
+	holder  admission.Holder
 }
 
 func newVisitor() *visitor {
@@ -50,6 +53,8 @@ func (v *visitor) Gone() {
 		v.spot.Release(false)
 	}
 }
+
+func (v *visitor) Holder() admission.Holder { return v.holder }
 
 func (v *visitor) Written(err error) {
 	v.written <- err
@@ -88,7 +93,9 @@ type parkServer struct {
 	last atomic.Bool
 }
 
-var quick = Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, MaxUnread: 1 << 20}
+func quick() Config {
+	return Config{IdleTimeout: time.Minute, WriteTimeout: time.Minute, Unread: admission.New(admission.Config{Size: 1 << 20})}
+}
 
 func newInn(t testing.TB, cfg Config) *parkServer {
 	l, err := New(cfg, NewMetrics(nil))
@@ -128,7 +135,7 @@ func (i *parkServer) settled() {
 		defer i.lot.mu.Unlock()
 		return i.lot.handlers == 0
 	}, patience, time.Millisecond)
-	require.Zero(i.t, i.lot.unread.Load())
+	require.Zero(i.t, i.lot.cfg.Unread.Held())
 }
 
 func (i *parkServer) park(w http.ResponseWriter, r *http.Request) {

@@ -26,7 +26,7 @@ func TestEverythingAtTheSameInstant(t *testing.T) {
 }
 
 func everythingAtOnce(t *testing.T, crowd int) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	clients, handlers := make([]*client, crowd), make([]*visitor, crowd)
 	for n := range clients {
 		clients[n] = i.dial()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 // Spot is a connection in a Lot.
@@ -33,8 +35,9 @@ type Spot struct {
 type more struct {
 	// held is the beginning of the client's next request, read together with this one.
 	held []byte
-	// rest is what the kernel has not taken yet of a write.
-	rest []byte
+	// rest is what the kernel has not taken yet of a write, unread its room.
+	rest   []byte
+	unread *admission.Holding
 }
 
 // keep copies the bytes that were read ahead.
@@ -145,17 +148,19 @@ func (s *Spot) writeLater(rest []byte) {
 	if s.more == nil {
 		s.more = &more{}
 	}
-	first, progress := s.more.rest == nil, len(rest) < len(s.more.rest)
-	unread := l.unread.Add(int64(len(rest) - len(s.more.rest)))
+	first, progress := s.more.unread == nil, len(s.more.rest)-len(rest)
 	s.more.rest = rest
 	if first {
 		l.metrics.slow.Inc()
-		if unread > l.cfg.MaxUnread {
+		if s.more.unread = l.cfg.Unread.Take(s.handler.Holder(), int64(len(rest))); s.more.unread == nil {
 			s.finish(ErrUnread)
 			return
 		}
+		s.more.unread.Loosen(s)
+	} else if progress > 0 {
+		s.more.unread.Progress(int64(progress))
 	}
-	if first || progress {
+	if first || progress > 0 {
 		l.wheel.set(s, l.cfg.WriteTimeout)
 	}
 	if l.stopped.Load() {
@@ -164,6 +169,18 @@ func (s *Spot) writeLater(rest []byte) {
 	}
 	s.arm(forRoom)
 	s.mu.Unlock()
+}
+
+// Displaced implements admission.Owner: what the client has not read makes room for others. The caller may have another Spot locked.
+func (s *Spot) Displaced() { go s.shed() }
+
+func (s *Spot) shed() {
+	s.mu.Lock()
+	if s.state != writing || s.more == nil || s.more.unread == nil {
+		s.mu.Unlock() // it was read in the meantime
+		return
+	}
+	s.finish(ErrUnread)
 }
 
 // finish ends a write and tells the handler. s.mu is held, and released.
@@ -180,8 +197,10 @@ func (s *Spot) dropRest() {
 	if s.more == nil {
 		return
 	}
-	s.lot.unread.Add(-int64(len(s.more.rest)))
-	if s.more.rest = nil; s.more.held == nil {
+	if s.more.unread != nil {
+		s.more.unread.Release()
+	}
+	if s.more.rest, s.more.unread = nil, nil; s.more.held == nil {
 		s.more = nil
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/sealpost/sealpost/pkg/admission"
 )
 
 // witness is a handler that records its calls.
@@ -15,6 +17,8 @@ type witness struct{ told []string }
 func (w *witness) Expired()      { w.told = append(w.told, "expired") }
 func (w *witness) Gone()         { w.told = append(w.told, "gone") }
 func (w *witness) Written(error) { w.told = append(w.told, "written") }
+
+func (w *witness) Holder() admission.Holder { return admission.Holder{} }
 
 // placed is a Spot for one end of a socket pair. Its Lot's goroutine has ended: the test reports the events.
 type placed struct {
@@ -27,7 +31,7 @@ type placed struct {
 var flood = make([]byte, 700<<10)
 
 func place(t *testing.T, in state) *placed {
-	l, err := New(quick, NewMetrics(nil))
+	l, err := New(quick(), NewMetrics(nil))
 	require.NoError(t, err)
 	l.poller.close()
 	<-l.ended
@@ -45,7 +49,7 @@ func place(t *testing.T, in state) *placed {
 			p.abandon()
 		}
 		require.Equal(t, ended, p.state)
-		require.Zero(t, l.unread.Load())
+		require.Zero(t, l.cfg.Unread.Held())
 		require.Zero(t, l.wheel.count)
 		require.Zero(t, l.handlers)
 	})
@@ -160,7 +164,7 @@ func TestWhileAWriteIsUnderWayNothingElseBegins(t *testing.T) {
 
 // TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed when the handler calls Wait.
 func TestAClientThatGoesBetweenAWriteAndAWaitIsNoticed(t *testing.T) {
-	i := newInn(t, quick)
+	i := newInn(t, quick())
 	c := i.dial()
 	v := i.parked(c)
 	held := &again{visitor: v, written: make(chan struct{}), gone: make(chan struct{})}

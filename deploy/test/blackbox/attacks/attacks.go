@@ -1,0 +1,153 @@
+// Package attacks has clients that misuse a server with ordinary accounts, each in a way that once shut everybody out. They run while an honest
+// user goes on: see TestAnHonestUserIsServedDuring, in the tests of package cluster.
+package attacks
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
+)
+
+const (
+	password = "a long password"
+	keyBits  = 2048
+	// retryAfter is how long an attacker waits before it does again what was ended.
+	retryAfter = 50 * time.Millisecond
+)
+
+// Account is an account of a server, whose requests come from an address of its own.
+type Account struct {
+	Name, Token string
+	// URL is the server's address.
+	URL    string
+	client *http.Client
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Register opens an account. network and host choose the address on the loopback interface, 127.0.network.host, that its requests come from.
+func Register(ctx context.Context, url, name string, network, host byte) (*Account, error) {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
+	a := &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
+	body := fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, publickeytest.PEM(keyBits, int64(network)<<8+int64(host)))
+	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", body)
+	if err != nil {
+		return nil, err
+	}
+	var session struct{ Token string }
+	if err := json.Unmarshal(text, &session); err != nil {
+		return nil, err
+	}
+	a.Token = session.Token
+	return a, nil
+}
+
+// Close closes the account's idle connections.
+func (a *Account) Close() { a.client.CloseIdleConnections() }
+
+// Do makes a request and returns the body of its answer. An answer that is no success is an error.
+func (a *Account) Do(ctx context.Context, method, path, body string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.URL+path, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if a.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+a.Token)
+	}
+	res, err := a.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(res.Body)
+	if err = errors.Join(err, res.Body.Close()); err != nil {
+		return nil, err
+	}
+	if res.StatusCode >= http.StatusMultipleChoices {
+		return nil, fmt.Errorf("%s %s: %s: %s", method, path, res.Status, bytes.TrimSpace(text))
+	}
+	return text, nil
+}
+
+// Message is the body of a send of so many bytes.
+func Message(size int, to ...*Account) string {
+	keys := make([]string, len(to))
+	for i, account := range to {
+		keys[i] = fmt.Sprintf("%q:%q", account.Name, strings.Repeat("ab", 256))
+	}
+	return fmt.Sprintf(`{"encryptedContent":%q,"iv":"000000000000000000000000","recipientKeys":{%s}}`, strings.Repeat("00", size/2), strings.Join(keys, ","))
+}
+
+// Send sends a message of so many bytes.
+func (a *Account) Send(ctx context.Context, size int, to ...*Account) error {
+	_, err := a.Do(ctx, http.MethodPost, "/api/messages/send", Message(size, to...))
+	return err
+}
+
+// WithholdsBodies sends all but the end of a body of size bytes, again and again.
+func (a *Account) WithholdsBodies(ctx context.Context, size int) {
+	body := Message(size, a)
+	a.again(ctx, func(conn net.Conn) {
+		_, _ = fmt.Fprintf(conn, "POST /api/messages/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
+			a.Token, len(body), body[:len(body)-64])
+		_, _ = bufio.NewReader(conn).ReadByte() // until it is ended
+	})
+}
+
+// LeavesUnread asks for a path and takes nothing of the answer, again and again.
+func (a *Account) LeavesUnread(ctx context.Context, path string) {
+	a.again(ctx, func(conn net.Conn) {
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10) // and its own kernel takes as little as it can
+		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, a.Token)
+		for { // a write to a connection that was cut fails
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(time.Second):
+			}
+			if _, err := conn.Write([]byte("\r\n")); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// Polls holds a poll open, again and again.
+func (a *Account) Polls(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, err := a.Do(ctx, http.MethodGet, "/api/messages/poll?after=latest&wait=60", "")
+		if err != nil {
+			pause(ctx)
+		}
+	}
+}
+
+// again does something with one connection after the other, until ctx ends.
+func (a *Account) again(ctx context.Context, do func(net.Conn)) {
+	for ctx.Err() == nil {
+		conn, err := a.dial(ctx, "tcp", strings.TrimPrefix(a.URL, "http://"))
+		if err == nil {
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			do(conn)
+			stop()
+			_ = conn.Close()
+		}
+		pause(ctx)
+	}
+}
+
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(retryAfter):
+	}
+}
