@@ -114,8 +114,7 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	p.position, p.skipped = at.Position, at.Skipped
 	m.clearBetween(p)
 	m.waiters.add(p)
-	if err := p.overtaken(); err != nil {
-		m.finish(p, outcome{err: err})
+	if m.finishOvertaken(p) {
 		return p, nil
 	}
 	if m.g.isDraining() {
@@ -134,15 +133,16 @@ func (m *mailbox) parkLocked(from *polling) (*Parked, error) {
 	return p, nil
 }
 
-// overtaken is why the poll must not wait again, if anything: what happened between its last answer and now. m.mu is held.
-func (p *Parked) overtaken() error {
+// finishOvertaken ends a poll that must not wait again, because of what happened since its last answer, and reports whether it did. m.mu is
+// held.
+func (m *mailbox) finishOvertaken(p *Parked) bool {
 	switch {
 	case p.withdrawn:
-		return context.Canceled
+		return m.finish(p, outcome{err: context.Canceled})
 	case p.displaced:
-		return ErrAtCapacity
+		return m.finish(p, outcome{err: ErrAtCapacity})
 	}
-	return nil
+	return false
 }
 
 // makeRoom makes room for one more poll, and reports whether it could. At the user's limit it ends the oldest that waits: connections whose
