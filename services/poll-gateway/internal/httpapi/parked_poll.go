@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
@@ -72,9 +71,6 @@ func (l *parkedPoll) Completed(answer gateway.Answer, err error) {
 	l.result = &result{answer: answer, err: err, spans: l.api.delivering(answer, l.request.Trace())}
 	l.api.workers.do(l.answer)
 }
-
-// Holder implements parking.Handler.
-func (l *parkedPoll) Holder() admission.Holder { return l.parked.Holder() }
 
 // Expired implements parking.Handler.
 func (l *parkedPoll) Expired() { l.parked.Expire() }

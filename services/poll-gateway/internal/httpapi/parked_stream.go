@@ -178,9 +178,6 @@ func (h *parkedStream) Completed(answer gateway.Answer, err error) {
 	h.post(completed)
 }
 
-// Holder implements parking.Handler.
-func (h *parkedStream) Holder() admission.Holder { return h.parked.Holder() }
-
 // Expired implements parking.Handler.
 func (h *parkedStream) Expired() { h.post(timeUp) }
 

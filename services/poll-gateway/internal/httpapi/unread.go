@@ -50,3 +50,9 @@ func (u *Unread) take(who admission.Holder, a gateway.Answer) (*admission.Holdin
 	}
 	return held, nil
 }
+
+// Holder implements parking.Handler.
+func (l *parkedPoll) Holder() admission.Holder { return l.parked.Holder() }
+
+// Holder implements parking.Handler.
+func (h *parkedStream) Holder() admission.Holder { return h.parked.Holder() }
