@@ -29,6 +29,8 @@ type Window struct {
 	Limit int64
 	// First and Head are the lowest and highest positions in the inbox; both 0 if it is empty.
 	First, Head int64
+	// numbered: what others below show is shown only if there is nothing else.
+	numbered bool
 }
 
 // Total estimates how many messages the inbox holds. It counts positions, some of which may be empty.
@@ -43,13 +45,14 @@ func (w Window) Total() int64 {
 func (w Window) Whole() bool { return w.Above < max(w.First, 1) && w.Top >= w.Head }
 
 // Page returns the window of a page of limit positions; page 1 is the newest. Every page costs the same. Where positions hold nothing, a page
-// goes on below its window and shows what the next one begins with, so that none is empty that has messages below it.
+// is shorter, so that pages repeat nothing. Only one that would be empty goes on below its window, and shows what a later one begins with: a
+// client that reads until a page is empty must not stop there.
 func (r *Reader) Page(ctx context.Context, user string, page, limit int64) (Window, error) {
 	w, err := r.bounds(ctx, user)
 	if err != nil {
 		return w, err
 	}
-	w.Top, w.Limit = max(0, w.Head-(page-1)*limit), limit
+	w.Top, w.Limit, w.numbered = max(0, w.Head-(page-1)*limit), limit, true
 	w.Above = max(0, w.Top-limit)
 	return w, nil
 }
@@ -78,8 +81,8 @@ func (r *Reader) bounds(ctx context.Context, user string) (Window, error) {
 	return w, err
 }
 
-// Messages iterates over the committed messages of a window, newest first: both received and sent ones. While there are fewer than Limit, it
-// goes on below the window, for historyScan positions at most, and lowers Above to where it has got.
+// Messages iterates over the committed messages of a window, newest first: both received and sent ones. While there are fewer than Limit (on
+// a page with a number, none), it goes on below the window, for historyScan positions at most, and lowers Above to where it has got.
 func (r *Reader) Messages(ctx context.Context, w *Window) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		own := w.Above
@@ -109,7 +112,10 @@ func (r *Reader) Messages(ctx context.Context, w *Window) iter.Seq2[Item, error]
 					return
 				}
 			}
-			w.Above, step, fetch = above, min(2*step, historyStep), max(w.Limit-shown, leastFetch)
+			if w.Above = above; w.numbered && shown > 0 {
+				return
+			}
+			step, fetch = min(2*step, historyStep), max(w.Limit-shown, leastFetch)
 		}
 	}
 }

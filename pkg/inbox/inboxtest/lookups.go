@@ -190,10 +190,12 @@ func filledPages(t *testing.T, a Adapter) {
 		w.fill("bob", messages+empty+1, messages+empty+1)
 
 		first := w.history("bob", 1, limit)
-		require.Len(t, first, limit)
+		require.Len(t, first, 1, "what the next page shows is not repeated")
 		require.Equal(t, messages+empty+1, first[0].Entry.Position)
-		for i, item := range first[1:] {
-			require.EqualValues(t, messages-i, item.Entry.Position)
+		if empty >= 2*limit { // nothing but empty positions
+			for i, item := range w.history("bob", 2, limit) {
+				require.EqualValues(t, messages-i, item.Entry.Position)
+			}
 		}
 		shown := map[int64]bool{}
 		for page := int64(1); page <= (messages+empty+1+limit-1)/limit; page++ {
