@@ -28,8 +28,8 @@ AGAINST     ?=
 BENCH_FLAGS ?=
 # The packages that hold the domain, and the statement coverage below which `make test` fails for any of them.
 ROOT     := github.com/sealpost/sealpost
-DOMAIN   := $(addprefix $(ROOT)/pkg/,delivery inbox publickey ratelimit revocation token) \
-            $(addprefix $(ROOT)/services/,auth/internal/accounts auth/internal/password keys/internal/directory \
+DOMAIN   := $(addprefix $(ROOT)/pkg/,delivery inbox password publickey ratelimit revocation token) \
+            $(addprefix $(ROOT)/services/,auth/internal/accounts keys/internal/directory \
               messages/internal/messaging poll-gateway/internal/cursor poll-gateway/internal/gateway \
               poll-gateway/internal/parking)
 COVERAGE := 85

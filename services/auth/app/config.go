@@ -7,8 +7,8 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/token"
-	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
 // Config is the operator's configuration of the auth service.

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
-	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
 var (

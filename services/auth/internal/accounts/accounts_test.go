@@ -13,12 +13,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/services/auth/internal/accounts"
-	"github.com/sealpost/sealpost/services/auth/internal/password"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
