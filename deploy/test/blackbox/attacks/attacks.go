@@ -15,14 +15,17 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 )
 
 const (
 	password = "a long password"
 	keyBits  = 2048
-	// retryAfter is how long an attacker waits before it does again what was ended.
-	retryAfter = 50 * time.Millisecond
+	// retryAfter is how long an attacker waits before it does again what was ended. With less, it would be the processor that the attackers
+	// of one machine fill, and not the bound.
+	retryAfter = 500 * time.Millisecond
 )
 
 // Account is an account of a server, whose requests come from an address of its own.
@@ -38,17 +41,36 @@ type Account struct {
 func Register(ctx context.Context, url, name string, network, host byte) (*Account, error) {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
 	a := &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
-	body := fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, publickeytest.PEM(keyBits, int64(network)<<8+int64(host)))
-	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", body)
+	var err error
+	a.Token, err = a.register(ctx, name, publickeytest.PEM(keyBits, int64(network)<<8+int64(host)))
+	return a, err
+}
+
+// register opens an account and returns its token.
+func (a *Account) register(ctx context.Context, name, key string) (token string, err error) {
+	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, key))
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var session struct{ Token string }
-	if err := json.Unmarshal(text, &session); err != nil {
-		return nil, err
+	err = json.Unmarshal(text, &session)
+	return session.Token, err
+}
+
+// Crowd opens n accounts from a's address, all with one key, and returns their names.
+func (a *Account) Crowd(ctx context.Context, prefix string, n int) ([]string, error) {
+	key := publickeytest.PEM(keyBits, 0)
+	names := make([]string, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i := range names {
+		names[i] = fmt.Sprint(prefix, i)
+		group.Go(func() error {
+			_, err := a.register(ctx, names[i], key)
+			return err
+		})
 	}
-	a.Token = session.Token
-	return a, nil
+	return names, group.Wait()
 }
 
 // Close closes the account's idle connections.
@@ -78,24 +100,57 @@ func (a *Account) Do(ctx context.Context, method, path, body string) ([]byte, er
 	return text, nil
 }
 
-// Message is the body of a send of so many bytes.
-func Message(size int, to ...*Account) string {
+// Message is the body of a send of so many bytes. An id is its clientMessageId; empty for none.
+func Message(size int, id string, to ...string) string {
 	keys := make([]string, len(to))
-	for i, account := range to {
-		keys[i] = fmt.Sprintf("%q:%q", account.Name, strings.Repeat("ab", 256))
+	for i, name := range to {
+		keys[i] = fmt.Sprintf("%q:%q", name, strings.Repeat("ab", 256))
 	}
-	return fmt.Sprintf(`{"encryptedContent":%q,"iv":"000000000000000000000000","recipientKeys":{%s}}`, strings.Repeat("00", size/2), strings.Join(keys, ","))
+	if id != "" {
+		id = fmt.Sprintf(`"clientMessageId":%q,`, id)
+	}
+	return fmt.Sprintf(`{%s"encryptedContent":%q,"iv":"000000000000000000000000","recipientKeys":{%s}}`, id, strings.Repeat("00", size/2), strings.Join(keys, ","))
 }
 
-// Send sends a message of so many bytes.
-func (a *Account) Send(ctx context.Context, size int, to ...*Account) error {
-	_, err := a.Do(ctx, http.MethodPost, "/api/messages/send", Message(size, to...))
+// Send sends a message of so many bytes to the users of these names.
+func (a *Account) Send(ctx context.Context, size int, to ...string) error {
+	_, err := a.Do(ctx, http.MethodPost, "/api/messages/send", Message(size, "", to...))
 	return err
+}
+
+// Broadcasts sends to many, again and again.
+func (a *Account) Broadcasts(ctx context.Context, to []string) {
+	for ctx.Err() == nil {
+		_ = a.Send(ctx, 1<<10, to...) // refused or not
+		pause(ctx)
+	}
+}
+
+// ReusesIDs sends other content under an id that it has used, again and again.
+func (a *Account) ReusesIDs(ctx context.Context, to []string) {
+	for size := 2; ctx.Err() == nil; size += 2 {
+		_, _ = a.Do(ctx, http.MethodPost, "/api/messages/send", Message(size, "the same", to...)) // all but the first are refused
+		pause(ctx)
+	}
+}
+
+// NamesTooMany sends to more recipients than there may be, as many as a body of size bytes has room for, again and again.
+func (a *Account) NamesTooMany(ctx context.Context, size int) {
+	var body strings.Builder
+	body.WriteString(`{"encryptedContent":"00","iv":"000000000000000000000000","recipientKeys":{"a":""`)
+	for i := 0; body.Len() < size; i++ {
+		fmt.Fprintf(&body, `,"%x":""`, i)
+	}
+	body.WriteString("}}")
+	for ctx.Err() == nil {
+		_, _ = a.Do(ctx, http.MethodPost, "/api/messages/send", body.String()) // refused
+		pause(ctx)
+	}
 }
 
 // WithholdsBodies sends all but the end of a body of size bytes, again and again.
 func (a *Account) WithholdsBodies(ctx context.Context, size int) {
-	body := Message(size, a)
+	body := Message(size, "", a.Name)
 	a.again(ctx, func(conn net.Conn) {
 		_, _ = fmt.Fprintf(conn, "POST /api/messages/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
 			a.Token, len(body), body[:len(body)-64])
