@@ -96,14 +96,35 @@ func (p *Pool) take(who Holder, n int64) *Holding {
 	return h
 }
 
+// HasRoom reports whether Take would find room, or somebody who gives way, without taking anything.
+func (p *Pool) HasRoom(who Holder, n int64) bool {
+	h := &Holding{pool: p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.share = p.shareOf(who)
+	h.share.add(h)
+	defer p.forget(h)
+	size, allowed := p.sizeFor(h.share, n)
+	return allowed && (p.held+n <= size || p.victim(h.share, n) != nil)
+}
+
+// sizeFor returns how much of the Pool may be taken in all when n more are for a share, and whether its user may have them.
+func (p *Pool) sizeFor(s *share, n int64) (size int64, allowed bool) {
+	held := s.user.held
+	if most := p.cfg.UserMost; most > 0 && held > 0 && held+n > most {
+		return 0, false
+	}
+	if held+n > p.cfg.Small {
+		return p.cfg.Size - p.cfg.Reserve, true
+	}
+	return p.cfg.Size, true
+}
+
 // takeLocked adds n to a holding if there is room, or if it can be made.
 func (p *Pool) takeLocked(h *Holding, n int64, lost *displaced) bool {
-	size := p.cfg.Size
-	if most := p.cfg.UserMost; most > 0 && h.share.user.held > 0 && h.share.user.held+n > most {
+	size, allowed := p.sizeFor(h.share, n)
+	if !allowed {
 		return false
-	}
-	if h.share.user.held+n > p.cfg.Small {
-		size -= p.cfg.Reserve
 	}
 	for p.held+n > size {
 		victim := p.victim(h.share, n)

@@ -16,14 +16,15 @@ const (
 )
 
 // Head returns the position up to which everything is decided. Sends acknowledged from now on have higher positions. The tail would be
-// wrong: sends still under way may be below it.
-func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
+// wrong: sends still under way may be below it. decided is a position up to which everything is known to be decided, or 0: what is not known
+// has to be read back to entries as old as underWay.
+func (r *Reader) Head(ctx context.Context, user string, decided int64) (int64, error) {
 	r.cfg.Metrics.storeReads.WithLabelValues("poll").Inc()
 	tail, err := r.tail(ctx, user)
 	if err != nil {
 		return 0, err
 	}
-	head, floor := tail.Position, max(tail.Removed, tail.Position-maxGap)
+	head, floor := tail.Position, max(tail.Removed, tail.Position-maxGap, decided)
 	window := int64(headWindow)
 	for top := tail.Position; top > floor; window *= 2 {
 		bottom := max(floor, top-window)
@@ -31,12 +32,12 @@ func (r *Reader) Head(ctx context.Context, user string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		decided, err := r.decidedUpTo(ctx, entries, bottom)
+		upTo, err := r.decidedUpTo(ctx, entries, bottom)
 		if err != nil {
 			return 0, err
 		}
-		if decided < top {
-			head = decided
+		if upTo < top {
+			head = upTo
 		}
 		if len(entries) > 0 && r.cfg.Now().Sub(entries[0].At) >= underWay {
 			break

@@ -131,7 +131,7 @@ func TestAMessageOutlivesTheEntryItIsPassedFor(t *testing.T) {
 	for name, pass := range map[string]func(*late) int64{
 		"read": func(l *late) int64 { return l.read().Next },
 		"latest": func(l *late) int64 {
-			head, err := inbox.NewReader(l.cfg).Head(l.t.Context(), "ben")
+			head, err := inbox.NewReader(l.cfg).Head(l.t.Context(), "ben", 0)
 			require.NoError(l.t, err)
 			return head
 		},

@@ -156,7 +156,7 @@ func repeatAtABlocksEnd(t *testing.T, a Adapter) {
 	d.ClientMessageID = "c1"
 	require.EqualValues(t, block, w.send(writer, d).Entries[0].Position)
 	require.True(t, w.send(w.writer(), d).Duplicate, "by a node that does not know it for a repeat")
-	head, err := w.Head(context.Background(), "bob")
+	head, err := w.Head(context.Background(), "bob", 0)
 	require.NoError(t, err)
 	require.EqualValues(t, block+1, head)
 	require.EqualValues(t, block+2, w.send(writer, draft("Alice", "after", "Bob")).Entries[0].Position)

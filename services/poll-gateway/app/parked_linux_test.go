@@ -55,7 +55,7 @@ func (empty) Read(_ context.Context, _ string, after int64, _ int) (inbox.Batch,
 	return inbox.Batch{Next: after}, nil
 }
 func (empty) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) { return nil, nil }
-func (empty) Head(context.Context, string) (int64, error)                          { return 0, nil }
+func (empty) Head(context.Context, string, int64) (int64, error)                   { return 0, nil }
 func (empty) Epoch(context.Context) (string, error)                                { return "epoch", nil }
 func (empty) Revoked(token.Identity) bool                                          { return false }
 func (empty) Watch(func(revocation.Record)) (stop func())                          { return func() {} }

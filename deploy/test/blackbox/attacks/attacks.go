@@ -151,18 +151,22 @@ func (a *Account) NamesTooMany(ctx context.Context, size int) {
 // WithholdsBodies sends all but the end of a body of size bytes, again and again.
 func (a *Account) WithholdsBodies(ctx context.Context, size int) {
 	body := Message(size, "", a.Name)
-	a.again(ctx, func(conn net.Conn) {
+	a.again(ctx, strings.TrimPrefix(a.URL, "http://"), func(conn net.Conn) {
 		_, _ = fmt.Fprintf(conn, "POST /api/messages/send HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s",
 			a.Token, len(body), body[:len(body)-64])
 		_, _ = bufio.NewReader(conn).ReadByte() // until it is ended
 	})
 }
 
-// LeavesUnread asks for a path and takes nothing of the answer, again and again.
-func (a *Account) LeavesUnread(ctx context.Context, path string) {
-	a.again(ctx, func(conn net.Conn) {
+// LeavesUnread asks for a path at an address and takes no more than the status of the answer, again and again.
+func (a *Account) LeavesUnread(ctx context.Context, address, path string) {
+	a.again(ctx, address, func(conn net.Conn) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10) // and its own kernel takes as little as it can
 		_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", path, a.Token)
+		var status [len("HTTP/1.1 200")]byte
+		if _, err := io.ReadFull(conn, status[:]); err != nil || !bytes.HasSuffix(status[:], []byte("200")) {
+			return
+		}
 		for { // a write to a connection that was cut fails
 			select {
 			case <-ctx.Done():
@@ -186,10 +190,10 @@ func (a *Account) Polls(ctx context.Context) {
 	}
 }
 
-// again does something with one connection after the other, until ctx ends.
-func (a *Account) again(ctx context.Context, do func(net.Conn)) {
+// again does something with one connection to an address after the other, until ctx ends.
+func (a *Account) again(ctx context.Context, address string, do func(net.Conn)) {
 	for ctx.Err() == nil {
-		conn, err := a.dial(ctx, "tcp", strings.TrimPrefix(a.URL, "http://"))
+		conn, err := a.dial(ctx, "tcp", address)
 		if err == nil {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			do(conn)

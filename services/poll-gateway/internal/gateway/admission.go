@@ -8,7 +8,9 @@ import (
 )
 
 const (
-	// admissionWait is how long a poll above the capacity waits for a place. When clients drop their connections and reconnect at once, some
+	// firstPollWait is how long a user's only poll waits for a place, if nobody has two.
+	firstPollWait = 3 * time.Second
+	// admissionWait is how long another poll above the capacity does. When clients drop their connections and reconnect at once, some
 	// arrive before the gateway has noticed that the old connections are gone.
 	admissionWait = 250 * time.Millisecond
 	// patients is how many polls may wait like that: more are refused at once.
@@ -25,15 +27,18 @@ func newArrivals() arrivals {
 	return arrivals{waiting: make(chan struct{}, patients), freed: make(chan struct{}, patients)}
 }
 
-// admit takes a place for a poll of who, if there is one, if somebody makes room, or if one becomes free within admissionWait.
+// admit takes a place for a poll of who, if there is one, if somebody makes room, or if one becomes free in time.
 func (g *Gateway) admit(ctx context.Context, who admission.Holder) (*admission.Holding, error) {
 	if g.isDraining() {
-		g.metrics.refused.WithLabelValues("draining").Inc()
-		return nil, ErrDraining
+		return nil, g.refuseDraining()
 	}
-	place := g.places.Take(who, 1)
+	place := g.places.Await(ctx, who, 1, firstPollWait)
 	if place == nil {
 		place = g.await(ctx, who)
+	}
+	if place != nil && g.isDraining() {
+		place.Release()
+		return nil, g.refuseDraining()
 	}
 	if place == nil {
 		g.metrics.refused.WithLabelValues("capacity").Inc()
@@ -41,6 +46,11 @@ func (g *Gateway) admit(ctx context.Context, who admission.Holder) (*admission.H
 	}
 	g.metrics.openPolls.Inc()
 	return place, nil
+}
+
+func (g *Gateway) refuseDraining() error {
+	g.metrics.refused.WithLabelValues("draining").Inc()
+	return ErrDraining
 }
 
 // await takes a place if one becomes free within admissionWait; else it returns nil.

@@ -45,7 +45,7 @@ type Inbox interface {
 	// Receipts returns who has read a message.
 	Receipts(ctx context.Context, m store.Message) ([]store.ReadReceipt, error)
 	// Head returns the position up to which everything is decided: see inbox.Reader.Head.
-	Head(ctx context.Context, user string) (int64, error)
+	Head(ctx context.Context, user string, decided int64) (int64, error)
 }
 
 // Config holds the settings.
@@ -84,8 +84,8 @@ type Gateway struct {
 	alarms alarms
 	seed   maphash.Seed
 	shards [64]shard
-	// reads is a semaphore around the store.
-	reads chan struct{}
+	// reads bounds the reads of the store.
+	reads *admission.Turns
 	// disruption counts the disruptions. A mailbox verified before the last one is not trusted.
 	disruption atomic.Int64
 	// away: the store failed the last read that a mailbox made for its waiters.
@@ -112,7 +112,7 @@ func New(cfg Config, in Inbox, log *slog.Logger, m *Metrics) *Gateway {
 	g := &Gateway{
 		cfg: cfg, inbox: in, log: log, metrics: m, seed: maphash.MakeSeed(),
 		alarms: alarms{start: time.Now()},
-		reads:  make(chan struct{}, cfg.StoreReads), draining: make(chan struct{}),
+		reads:  admission.NewTurns(cfg.StoreReads), draining: make(chan struct{}),
 		arrivals: newArrivals(), places: cfg.Bounds.Pool("polls", admission.Config{Size: cfg.MaxPolls}),
 	}
 	m.capacity.Set(float64(cfg.MaxPolls))
@@ -140,18 +140,18 @@ func (g *Gateway) shardOf(user string) *shard {
 	return &g.shards[maphash.String(g.seed, user)%uint64(len(g.shards))]
 }
 
-// enter finds or makes the user's mailbox and protects it from eviction until leave.
-func (g *Gateway) enter(user string) (*mailbox, error) {
-	s := g.shardOf(user)
+// enter finds or makes the mailbox of who polls, and protects it from eviction until leave.
+func (g *Gateway) enter(who admission.Holder) (*mailbox, error) {
+	s := g.shardOf(who.User)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return nil, ErrDraining
 	}
-	m := s.mailboxes[user]
+	m := s.mailboxes[who.User]
 	if m == nil {
-		m = newMailbox(g, user)
-		s.mailboxes[user] = m
+		m = newMailbox(g, who)
+		s.mailboxes[who.User] = m
 		g.metrics.warmUsers.Inc()
 	}
 	m.users++
@@ -318,15 +318,14 @@ func (g *Gateway) Stop() {
 	g.tasks.Wait()
 }
 
-// read reads the store, limited by the semaphore.
-func (g *Gateway) read(ctx context.Context, user string, after int64, limit int) (inbox.Batch, error) {
-	select {
-	case g.reads <- struct{}{}:
-	case <-ctx.Done():
-		return inbox.Batch{}, ctx.Err()
+// read reads an inbox when it is the turn of its user.
+func (g *Gateway) read(ctx context.Context, who admission.Holder, after int64, limit int) (inbox.Batch, error) {
+	done, err := g.reads.Take(ctx, who)
+	if err != nil {
+		return inbox.Batch{}, err
 	}
-	defer func() { <-g.reads }()
-	return g.inbox.Read(ctx, user, after, limit)
+	defer done()
+	return g.inbox.Read(ctx, who.User, after, limit)
 }
 
 // event makes the event that the bus would have carried.

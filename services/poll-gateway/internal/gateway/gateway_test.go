@@ -280,6 +280,22 @@ func TestFromHeadSkipsWhatIsThere(t *testing.T) {
 	})
 }
 
+// TestFromHeadReadsOnlyWhatTheMailboxDoesNotKnow: what strangers have sent in the last minutes must not make each poll slower.
+func TestFromHeadReadsOnlyWhatTheMailboxDoesNotKnow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.send()
+		poll := r.start(r.query(FromHead, time.Minute))
+		require.Zero(t, r.shelf.headFrom)
+		r.send()
+		<-poll
+		poll = r.start(r.query(FromHead, time.Minute))
+		require.EqualValues(t, 2, r.shelf.headFrom)
+		r.send()
+		require.NoError(t, (<-poll).err)
+	})
+}
+
 // logged are the messages of log lines.
 type logged struct {
 	slog.Handler

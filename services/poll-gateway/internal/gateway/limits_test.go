@@ -84,6 +84,25 @@ func TestAUsersFirstPollFindsRoom(t *testing.T) {
 	})
 }
 
+// TestAUsersFirstPollWaitsForRoom longer than another, which must not take the last places to wait either.
+func TestAUsersFirstPollWaitsForRoom(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.MaxPolls = 1 })
+		only := r.start(r.query(0, 2*firstPollWait))
+		for range patients {
+			r.start(r.query(0, time.Minute))
+		}
+		first := r.query(FromHead, 0)
+		first.Caller.Subject = "carol"
+		waits := r.start(first)
+		pass(firstPollWait - time.Second)
+		require.Empty(t, waits)
+		r.send()
+		require.Len(t, (<-only).Objects, 1)
+		require.NoError(t, (<-waits).err)
+	})
+}
+
 // TestAPollAboveAUsersLimitPushesOutTheOldest: those whose network has died must not keep their user out.
 func TestAPollAboveAUsersLimitPushesOutTheOldest(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/bus"
 	"github.com/sealpost/sealpost/pkg/delivery"
 )
@@ -25,6 +26,8 @@ const unknown = -1
 type mailbox struct {
 	g    *Gateway
 	user string
+	// network is where its first poll came from.
+	network admission.Network
 	// users counts the polls that use this mailbox; idleSince is when the last one left. The shard's lock guards both.
 	users     int
 	idleSince time.Duration
@@ -48,9 +51,9 @@ type mailbox struct {
 	alarm      alarm
 }
 
-func newMailbox(g *Gateway, user string) *mailbox {
+func newMailbox(g *Gateway, who admission.Holder) *mailbox {
 	return &mailbox{
-		g: g, user: user, head: unknown, trust: trust{confirmed: never},
+		g: g, user: who.User, network: who.Network, head: unknown, trust: trust{confirmed: never},
 		resync: resync{recheck: firstRecheck}, schedule: schedule{gap: noStall(), undecided: noStall()},
 	}
 }

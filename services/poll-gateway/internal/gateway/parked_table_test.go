@@ -25,7 +25,7 @@ const (
 )
 
 func (r *rig) head() int64 {
-	head, err := r.shelf.Head(r.t.Context(), "bob")
+	head, err := r.shelf.Head(r.t.Context(), "bob", 0)
 	require.NoError(r.t, err)
 	return head
 }

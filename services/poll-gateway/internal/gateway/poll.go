@@ -99,11 +99,12 @@ func (g *Gateway) Poll(ctx context.Context, q Query) (Answer, error) {
 
 // Start begins a poll. If the poll has to wait, parked is not nil, and the caller has to watch it.
 func (g *Gateway) Start(ctx context.Context, q Query) (answer Answer, parked *Parked, err error) {
-	place, err := g.admit(ctx, admission.Holder{User: q.Caller.Subject, Network: q.Network})
+	who := admission.Holder{User: q.Caller.Subject, Network: q.Network}
+	place, err := g.admit(ctx, who)
 	if err != nil {
 		return Answer{}, nil, err
 	}
-	m, err := g.enter(q.Caller.Subject)
+	m, err := g.enter(who)
 	if err != nil {
 		g.release(place)
 		return Answer{}, nil, err
@@ -186,7 +187,7 @@ func (p *polling) start(ctx context.Context) (err error) {
 		return nil
 	}
 	// The mailbox may not have heard of the last messages yet.
-	p.at.Position, err = p.g.inbox.Head(ctx, p.m.user)
+	p.at.Position, err = p.g.inbox.Head(ctx, p.m.user, max(0, p.m.view().head))
 	return err
 }
 
@@ -194,7 +195,7 @@ func (p *polling) start(ctx context.Context) (err error) {
 // mailbox where the decided positions end.
 func (p *polling) fromStore(ctx context.Context) (done bool, err error) {
 	before := p.m.view()
-	batch, err := p.g.read(ctx, p.m.user, p.at.Position, p.q.Limit)
+	batch, err := p.g.read(ctx, admission.Holder{User: p.m.user, Network: p.q.Network}, p.at.Position, p.q.Limit)
 	if err != nil {
 		return false, err
 	}

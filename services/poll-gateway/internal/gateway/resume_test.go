@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -133,13 +134,14 @@ func TestAPollWhoseClientGoesWhileTheStoreIsReadHasAnOutcome(t *testing.T) {
 		r.send()
 		told.one(t)
 		r.Disrupted() // from here on only the store can answer
-		r.reads <- struct{}{}
+		done, err := r.reads.Take(t.Context(), admission.Holder{User: "another"})
+		require.NoError(t, err)
 		p.Resume(1, time.Minute)
 		synctest.Wait()
 		require.False(t, p.Expire(), "it does not wait yet")
 		require.False(t, p.Withdraw())
 		require.Empty(t, told)
-		<-r.reads
+		done()
 		require.ErrorIs(t, told.one(t).err, context.Canceled)
 		p.Leave()
 		require.Zero(t, r.Open())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/delivery"
 	"github.com/sealpost/sealpost/pkg/inbox"
 )
@@ -100,7 +101,7 @@ func (m *mailbox) resyncFrom(from view, generation uint32) (next time.Duration) 
 	if from.head == unknown {
 		return g.period()
 	}
-	batch, err := g.read(g.background, m.user, from.head, resyncLimit)
+	batch, err := g.read(g.background, admission.Holder{User: m.user, Network: m.network}, from.head, resyncLimit)
 	var events []delivery.Event
 	if err == nil {
 		events, err = g.events(g.background, batch)

@@ -38,6 +38,8 @@ type shelf struct {
 	more bool
 	// during is called while a read is under way.
 	during func()
+	// headFrom is what the last Head was told to be decided.
+	headFrom int64
 }
 
 func (s *shelf) lifetime() time.Duration {
@@ -111,9 +113,10 @@ func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, e
 	return nil, nil
 }
 
-func (s *shelf) Head(context.Context, string) (int64, error) {
+func (s *shelf) Head(_ context.Context, _ string, decided int64) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.headFrom = decided
 	return int64(len(s.entries)), nil
 }
 

@@ -170,6 +170,9 @@ type waiting struct {
 
 // await polls. If later is set, c must not be used any more: the poll waits elsewhere or its client has gone.
 func (a *API) await(c *gin.Context, q gateway.Query, w waiting) (answer gateway.Answer, later bool, err error) {
+	if err := a.Unread.expect(c, w.maxBytes); err != nil {
+		return answer, false, err
+	}
 	ctx := c.Request.Context()
 	answer, parked, err := a.Gateway.Start(ctx, q)
 	if parked == nil {

@@ -38,11 +38,13 @@ type shelf struct {
 	mu       sync.Mutex
 	messages []string
 	fail     error
+	reads    int
 }
 
 func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox.Batch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reads++
 	b := inbox.Batch{Next: after, PastHead: after > int64(len(s.messages))}
 	for p := after; p < int64(len(s.messages)) && len(b.Items) < limit; p++ {
 		b.Items = append(b.Items, inbox.Item{
@@ -57,7 +59,7 @@ func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox
 func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) {
 	return nil, nil
 }
-func (s *shelf) Head(context.Context, string) (int64, error) { return int64(len(s.messages)), s.fail }
+func (s *shelf) Head(context.Context, string, int64) (int64, error) { return int64(len(s.messages)), s.fail }
 
 type silence struct{}
 

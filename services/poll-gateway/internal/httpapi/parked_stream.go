@@ -291,7 +291,7 @@ func (h *parkedStream) reset() {
 func (h *parkedStream) write() {
 	t := h.turn
 	var err error
-	if t.held, err = h.api.Unread.take(h.parked.Holder(), t.answer); err != nil {
+	if t.held, err = h.api.Unread.take(h.parked.Holder(), h.api.Unread.sizeOf(t.answer)); err != nil {
 		t.finished(err)
 		h.finish()
 		return

@@ -70,7 +70,7 @@ func (*library) Receipts(context.Context, store.Message) ([]store.ReadReceipt, e
 	return nil, nil
 }
 
-func (l *library) Head(_ context.Context, user string) (int64, error) {
+func (l *library) Head(_ context.Context, user string, _ int64) (int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return int64(len(l.books[user])), nil

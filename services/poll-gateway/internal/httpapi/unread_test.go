@@ -48,6 +48,11 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &e))
 		require.Equal(t, api.CodeAtCapacity, e.Code)
 	}
+	reads := r.shelf.reads
+	again := httptest.NewRecorder()
+	r.get("poll?after=0&wait=0", again)
+	require.Equal(t, http.StatusServiceUnavailable, again.Code)
+	require.Equal(t, reads, r.shelf.reads, "what was refused is not read again at once")
 	stream := httptest.NewRecorder()
 	r.get("stream?after=0", stream)
 	require.NotContains(t, stream.Body.String(), "data:", "it ends, and is begun again where it was")
@@ -61,23 +66,22 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
 	u := NewUnread(admission.New(UnreadBound(10)))
 	huge := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 11)}}}}
-	held, err := u.take(admission.Holder{User: "eve"}, huge)
+	held, err := u.take(admission.Holder{User: "eve"}, u.sizeOf(huge))
 	require.NoError(t, err)
-	_, err = u.take(admission.Holder{User: "bob"}, gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 1)}}}})
+	_, err = u.take(admission.Holder{User: "bob"}, 1)
 	require.ErrorIs(t, err, errUnread)
 	held.Release()
-	held, err = u.take(admission.Holder{User: "eve"}, huge)
+	held, err = u.take(admission.Holder{User: "eve"}, u.sizeOf(huge))
 	require.NoError(t, err)
 	held.Release()
 }
 
 func TestOneUserDoesNotLeaveUnreadWhatAllMay(t *testing.T) {
 	u := NewUnread(admission.New(UnreadBound(80)))
-	answer := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 9)}}}}
-	_, err := u.take(admission.Holder{User: "eve"}, answer)
+	_, err := u.take(admission.Holder{User: "eve"}, 9)
 	require.NoError(t, err)
-	_, err = u.take(admission.Holder{User: "eve"}, answer)
+	_, err = u.take(admission.Holder{User: "eve"}, 9)
 	require.ErrorIs(t, err, errUnread)
-	_, err = u.take(admission.Holder{User: "bob"}, answer)
+	_, err = u.take(admission.Holder{User: "bob"}, 9)
 	require.NoError(t, err)
 }
