@@ -221,6 +221,31 @@ func TestNothingIsPublishedButTheLoadBalancerAndOnThisMachineTheMonitoring(t *te
 	}
 }
 
+// TestNobodyLogsInToGrafana: not by the account admin, whose first password is known to everybody, and not over its API either.
+func TestNobodyLogsInToGrafana(t *testing.T) {
+	environ := project(t).Services["grafana"].Environment
+	for variable, want := range map[string]string{
+		"GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer", "GF_AUTH_DISABLE_LOGIN_FORM": "true", "GF_AUTH_BASIC_ENABLED": "false",
+		"GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "true",
+	} {
+		require.NotNil(t, environ[variable], variable)
+		require.Equal(t, want, *environ[variable], variable)
+	}
+}
+
+// TestTheSigningKeyIsForTheContainersUserAlone, as the pages say how to make it.
+func TestTheSigningKeyIsForTheContainersUserAlone(t *testing.T) {
+	dockerfile, err := os.ReadFile("../docker/Dockerfile")
+	require.NoError(t, err)
+	user := regexp.MustCompile(`(?m)^USER (\d+):`).FindSubmatch(dockerfile)
+	require.NotNil(t, user)
+	for _, page := range []string{"../README.md", "../../docker-compose.yml"} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		require.Contains(t, string(text), "install -D -m 400 -o "+string(user[1])+" /dev/stdin secrets/jwt-signing-key.pem", page)
+	}
+}
+
 func TestServicesMayDoNoMoreThanTheyMust(t *testing.T) {
 	p := project(t)
 	for name := range ours(p) {

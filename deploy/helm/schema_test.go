@@ -125,6 +125,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"a target that is never reached":      {`{pollGateway: {autoscaling: {targetOpenPolls: 10000}}}`, "must be less than MAX_POLLS"},
 		"hashing that takes all memory":       {`{auth: {config: {ARGON2_WORKERS: 16}}}`, "more than 3/4 of the memory limit"},
 		"hashing without a bound":             {`{auth: {config: {ARGON2_WORKERS: 0}}}`, "ARGON2_WORKERS must be set"},
+		"hashing at keys without a bound":     {`{keys: {config: {ARGON2_WORKERS: 0}}}`, "keys.config.ARGON2_WORKERS must be set"},
 		"the Job before engines of the chart": {`{dev: {engines: true}}`, "needs indexes.enabled: false"},
 	} {
 		t.Run(name, func(t *testing.T) {

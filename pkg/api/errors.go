@@ -23,6 +23,7 @@ const (
 	CodeTokenExpired         Code = "token_expired"
 	CodeTokenRevoked         Code = "token_revoked"
 	CodeInvalidCredentials   Code = "invalid_credentials"
+	CodePasswordRequired     Code = "password_required"
 	CodeNotFound             Code = "not_found"
 	CodeUserNotFound         Code = "user_not_found"
 	CodeMessageNotFound      Code = "message_not_found"

@@ -312,6 +312,7 @@ func TestErrorsMarshalToWhatTheirSchemasAccept(t *testing.T) {
 		"UnknownRecipients":   {Code: api.CodeUnknownRecipients, Message: "m", Field: "recipientKeys", UnknownRecipients: []string{"Nemo"}},
 		"TokenError":          {Code: api.CodeTokenRevoked, Message: "m"},
 		"InvalidCredentials":  {Code: api.CodeInvalidCredentials, Message: "m"},
+		"PasswordRequired":    {Code: api.CodePasswordRequired, Message: "m", Field: "currentPassword"},
 		"UsernameTaken":       {Code: api.CodeUsernameTaken, Message: "m", Field: "username"},
 		"IdempotencyMismatch": {Code: api.CodeIdempotencyMismatch, Message: "m"},
 		"StaleKeys":           {Code: api.CodeStaleKeys, Message: "m", Stale: map[string]int{"Ann": 2}},

@@ -137,6 +137,8 @@ type DirectoryResponse struct {
 // UpdateKeyRequest rotates the caller's key.
 type UpdateKeyRequest struct {
 	PublicKey string `json:"publicKey"`
+	// CurrentPassword is the account's password. An account that has sent it once needs it from then on.
+	CurrentPassword string `json:"currentPassword,omitempty"`
 }
 
 // UpdateKeyResponse gives the version of the key that is now current.

@@ -129,9 +129,11 @@ func (c *Client) KeyHistory(ctx context.Context, username string, before, limit 
 }
 
 // UpdateKey makes publicKey the caller's key. It may be called again with the same key: if that is already current, nothing
-// changes.
-func (c *Client) UpdateKey(ctx context.Context, publicKey string) (api.UpdateKeyResponse, error) {
-	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, mutating: true}, api.UpdateKeyRequest{PublicKey: publicKey},
+// changes. password is the account's: with it, nobody replaces the key without it from then on, however they came by a token. An account
+// that has never given it may leave it empty, unless the server asks for it (api.CodePasswordRequired).
+func (c *Client) UpdateKey(ctx context.Context, publicKey, password string) (api.UpdateKeyResponse, error) {
+	return post(ctx, c, request{path: "/api/users/update-key", repeatable: true, mutating: true},
+		api.UpdateKeyRequest{PublicKey: publicKey, CurrentPassword: password},
 		func(r api.UpdateKeyResponse) bool { return r.Version > 0 })
 }
 

@@ -237,14 +237,16 @@ func TestARotatedKeyIsKeptBeforeTheServerLearnsOfIt(t *testing.T) {
 	m := s.messenger()
 	var steps []string
 	s.on("POST /api/users/update-key", func(w http.ResponseWriter, r *http.Request) {
-		public, err := envelope.ParsePublicKey(decode[api.UpdateKeyRequest](t, r).PublicKey)
+		sent := decode[api.UpdateKeyRequest](t, r)
+		require.Equal(t, "correct horse", sent.CurrentPassword)
+		public, err := envelope.ParsePublicKey(sent.PublicKey)
 		require.NoError(t, err)
 		require.NotNil(t, public)
 		steps = append(steps, "told")
 		reply(w, 200, api.UpdateKeyResponse{Version: 2})
 	})
 	before := s.inbox(1)[0]
-	version, err := m.RotateKey(t.Context(), 2048, func(r *keyfile.Ring) error {
+	version, err := m.RotateKey(t.Context(), "correct horse", 2048, func(r *keyfile.Ring) error {
 		require.Len(t, r.Keys, 2)
 		steps = append(steps, fmt.Sprint("kept version ", r.Keys[1].Version))
 		return nil

@@ -49,7 +49,7 @@ func mutatingCalls(t *testing.T) map[string]func(ctx context.Context, m *client.
 			return err
 		},
 		"POST /api/users/update-key": func(ctx context.Context, m *client.Messenger) error {
-			_, err := m.UpdateKey(ctx, publicKey(t, 0))
+			_, err := m.UpdateKey(ctx, publicKey(t, 0), "")
 			return err
 		},
 		"POST /api/messages/send": func(ctx context.Context, m *client.Messenger) error {

@@ -10,13 +10,13 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-// RotateKey makes a new key and asks the server to give it out from now on. It calls save before the server gets the key, so that
+// RotateKey makes a new key and asks the server to give it out from now on; password is as for UpdateKey. It calls save before the server gets the key, so that
 // no message can be sealed for a key that is not stored, and again once the server has numbered it.
 //
 // A key whose rotation fails stays as a candidate: the server may have taken it, or may take it yet (see ErrOutcomeUnknown). The
 // next call continues with it; if the server gives it out already, nothing else is needed. If the key storage is shared, the caller
 // must lock it from before it loads the keys: see lockedfile.
-func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.Ring) error) (version int, err error) {
+func (m *Messenger) RotateKey(ctx context.Context, password string, bits int, save func(*keyfile.Ring) error) (version int, err error) {
 	ring, taken, err := m.settle(ctx)
 	if err != nil {
 		return 0, err
@@ -38,7 +38,7 @@ func (m *Messenger) RotateKey(ctx context.Context, bits int, save func(*keyfile.
 	if err != nil {
 		return 0, err
 	}
-	answer, err := m.UpdateKey(ctx, text)
+	answer, err := m.UpdateKey(ctx, text, password)
 	if err != nil {
 		return 0, err
 	}

@@ -99,7 +99,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	d.lossy.Store(true)
 	k := &keeper{}
 	m := s.messenger(client.WithPatience(0))
-	_, err := m.RotateKey(t.Context(), 2048, k.save)
+	_, err := m.RotateKey(t.Context(), "", 2048, k.save)
 	require.ErrorIs(t, err, client.ErrOutcomeUnknown)
 	require.Len(t, d.versions(), 2)
 	require.NoError(t, m.Open(d.sealed()).Fault)
@@ -108,7 +108,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	again.Keys = k.kept // another run, with the stored keys
 	require.NoError(t, again.Open(d.sealed()).Fault, "the server gives the key out, so it is kept")
 	require.Equal(t, 1, again.Keys.Current().Version)
-	version, err := again.RotateKey(t.Context(), 2048, k.save)
+	version, err := again.RotateKey(t.Context(), "", 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 2, version)
 	require.Len(t, d.versions(), 2, "the rotation that was begun is the one that was asked for")
@@ -117,7 +117,7 @@ func TestARotationWhoseAnswerIsLostIsFinishedByTheNext(t *testing.T) {
 	require.True(t, k.kept.Current().Private.PublicKey.Equal(d.current()))
 
 	d.lossy.Store(false)
-	version, err = again.RotateKey(t.Context(), 2048, k.save)
+	version, err = again.RotateKey(t.Context(), "", 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 3, version)
 	require.Len(t, k.kept.Keys, 3)
@@ -129,7 +129,7 @@ func TestAKeyThatTheServerHasNotTakenIsHandedInAgain(t *testing.T) {
 	m := s.messenger()
 	m.Keys = m.Keys.With(testKeys()[1])
 	k := &keeper{}
-	version, err := m.RotateKey(t.Context(), 2048, k.save)
+	version, err := m.RotateKey(t.Context(), "", 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 2, version)
 	require.True(t, d.current().Equal(&testKeys()[1].PublicKey))
@@ -144,7 +144,7 @@ func TestAKeyThatIsAnOldOneByNowIsNotMadeCurrentAgain(t *testing.T) {
 	m := s.messenger()
 	m.Keys = m.Keys.With(testKeys()[1])
 	k := &keeper{}
-	version, err := m.RotateKey(t.Context(), 2048, k.save)
+	version, err := m.RotateKey(t.Context(), "", 2048, k.save)
 	require.NoError(t, err)
 	require.Equal(t, 4, version)
 	require.Equal(t, []int{1, 2, 4}, []int{k.kept.Keys[0].Version, k.kept.Keys[1].Version, k.kept.Keys[2].Version})
@@ -155,7 +155,7 @@ func TestNoKeyIsTheServersBeforeItIsKept(t *testing.T) {
 	d := s.directory(testKeys()[0])
 	full := errors.New("disk full")
 	m := s.messenger()
-	_, err := m.RotateKey(t.Context(), 2048, func(*keyfile.Ring) error { return full })
+	_, err := m.RotateKey(t.Context(), "", 2048, func(*keyfile.Ring) error { return full })
 	require.ErrorIs(t, err, full)
 	require.Zero(t, d.told)
 	require.Len(t, m.Keys.Keys, 1)

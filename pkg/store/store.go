@@ -25,6 +25,8 @@ var (
 	ErrUsernameTaken = errors.New("username taken")
 	// ErrConflict means that the data changed since the caller read it: read again.
 	ErrConflict = errors.New("changed meanwhile")
+	// ErrKeyProtected means that an account's key is replaced with its password only.
+	ErrKeyProtected = errors.New("the key is protected")
 	// ErrUnavailable means that the store could not be reached or did not answer in time. A write may or may not have
 	// happened. Callers answer 503.
 	ErrUnavailable = errors.New("store unavailable")
@@ -44,6 +46,8 @@ type Account struct {
 	CreatedAt  time.Time
 	LastLogin  time.Time
 	Key        Key
+	// KeyProtected says that the key is replaced with the account's password only. See Keys.ProtectKey.
+	KeyProtected bool
 }
 
 // Key is one version of a user's public key.
@@ -92,8 +96,11 @@ type UserKey struct {
 // Keys is the port for the public-key directory.
 type Keys interface {
 	// RotateKey makes key the account's current key under the next version, and returns that version. key.Version is ignored. Concurrent
-	// rotations all succeed, with different versions.
-	RotateKey(ctx context.Context, username string, key Key) (version int, err error)
+	// rotations all succeed, with different versions. Without confirmed, which says that the account's password came with the key, it returns
+	// ErrKeyProtected for a protected key.
+	RotateKey(ctx context.Context, username string, key Key, confirmed bool) (version int, err error)
+	// ProtectKey protects an account's key from then on.
+	ProtectKey(ctx context.Context, username string) error
 	// KeyHistory returns the account's display name and its newest keys below the version before, oldest first; before 0 means up to the
 	// current one. It returns up to limit keys, at least 1, and reads no more than that. Versions are contiguous from 1: if the first key's
 	// version is above 1, there are older ones.

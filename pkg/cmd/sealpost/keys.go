@@ -79,6 +79,10 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	password, err := a.password("Password of " + p.Username + ": ")
+	if err != nil {
+		return err
+	}
 	c, err := a.client(p)
 	if err != nil {
 		return err
@@ -89,7 +93,7 @@ func (a *app) rotateKey(cmd *cobra.Command) error {
 	} else {
 		a.note("going on with the key of an earlier rotation, of which it is not known whether the server has it …")
 	}
-	version, err := m.RotateKey(cmd.Context(), a.keyBits, func(r *keyfile.Ring) error {
+	version, err := m.RotateKey(cmd.Context(), password, a.keyBits, func(r *keyfile.Ring) error {
 		return keyfile.Save(p.path(keyFile), forms[0], r, a.workFactor)
 	})
 	if err != nil {

@@ -213,7 +213,12 @@ func (h *fakeServer) updateKey(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if who := h.caller(w, r); who != nil {
-		if key := read[api.UpdateKeyRequest](r).PublicKey; key != who.keys[len(who.keys)-1] {
+		q := read[api.UpdateKeyRequest](r)
+		if q.CurrentPassword != who.password {
+			refuse(w, 401, api.CodeInvalidCredentials, "currentPassword is wrong")
+			return
+		}
+		if key := q.PublicKey; key != who.keys[len(who.keys)-1] {
 			who.keys = append(who.keys, key)
 		}
 		reply(w, 200, api.UpdateKeyResponse{Message: "done", Version: len(who.keys)})

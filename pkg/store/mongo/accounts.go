@@ -20,11 +20,17 @@ type userDocument struct {
 	CreatedAt  time.Time `bson:"createdAt"`
 	LastLogin  time.Time `bson:"lastLogin"`
 	Key        keyFields `bson:"key"`
+	// KeyProtected is protectedField.
+	KeyProtected bool `bson:"keyProtected,omitempty"`
 }
+
+// protectedField is true in the documents of accounts whose key is replaced with the password only, and missing in others.
+const protectedField = "keyProtected"
 
 func (d userDocument) account() store.Account {
 	return store.Account{
 		Username: d.Name, PasswordHash: d.Hash, Generation: d.Generation, CreatedAt: d.CreatedAt, LastLogin: d.LastLogin, Key: d.Key.key(),
+		KeyProtected: d.KeyProtected,
 	}
 }
 

@@ -31,12 +31,15 @@ type archivedKey struct {
 
 // RotateKey implements store.Keys. It archives the current key before it replaces it, so that no version is ever missing. An archived copy
 // of the current key does no harm, because KeyHistory leaves it out.
-func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error) {
 	name := store.Canonical(username)
 	for {
 		current, err := s.Account(ctx, name)
 		if err != nil {
 			return 0, err
+		}
+		if current.KeyProtected && !confirmed {
+			return 0, store.ErrKeyProtected
 		}
 		if _, err := insertOne(ctx, s.keys, archivedKey{
 			ID: fmt.Sprintf("%s/%d", name, current.Key.Version), User: name, Key: fieldsOf(current.Key),
@@ -44,15 +47,25 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 			return 0, err
 		}
 		key.Version = current.Key.Version + 1
-		replaced, err := s.users.UpdateOne(ctx, bson.D{eq("_id", name), eq("key.v", current.Key.Version)}, bson.D{set("key", fieldsOf(key))})
+		filter := bson.D{eq("_id", name), eq("key.v", current.Key.Version)}
+		if !confirmed {
+			filter = append(filter, bson.E{Key: protectedField, Value: bson.D{{Key: "$ne", Value: true}}})
+		}
+		replaced, err := s.users.UpdateOne(ctx, filter, bson.D{set("key", fieldsOf(key))})
 		if err != nil {
 			return 0, unavailable(err)
 		}
 		if replaced.MatchedCount == 1 {
 			return key.Version, nil
 		}
-		// Another rotation came first. Each lost round was won by another rotation, so the loop ends.
+		// Another rotation came first, or the key was protected meanwhile. Each lost round was won by another rotation, so the loop ends.
 	}
+}
+
+// ProtectKey implements store.Keys.
+func (s *Store) ProtectKey(ctx context.Context, username string) error {
+	_, err := s.updateAccount(ctx, byID(store.Canonical(username)).filter, bson.D{set(protectedField, true)})
+	return err
 }
 
 // KeyHistory implements store.Keys.

@@ -18,14 +18,22 @@ func (a *account) value() []byte {
 	b := appendString(appendString([]byte{layout}, a.Username), a.PasswordHash)
 	b = binary.AppendVarint(b, a.Generation)
 	b = appendTime(appendTime(b, a.CreatedAt), a.LastLogin)
-	return binary.AppendUvarint(b, uint64(a.version))
+	b = binary.AppendUvarint(b, uint64(a.version))
+	if a.KeyProtected {
+		b = append(b, keyProtected)
+	}
+	return b
 }
+
+// keyProtected ends the row of an account whose key is protected. Other rows, and all from before there was such a thing, end without it.
+const keyProtected = 1
 
 func decodeAccount(value []byte) (a account, err error) {
 	r := readValue(value)
 	a.Username, a.PasswordHash, a.Generation = r.string(), r.string(), r.int()
 	a.CreatedAt, a.LastLogin = r.time(), r.time()
 	a.version = int(r.uint())
+	a.KeyProtected = len(r.rest) > 0 && r.byte() == keyProtected
 	return a, broken(tableAccounts, r.err())
 }
 
@@ -183,8 +191,11 @@ func (s *Store) RaiseGeneration(ctx context.Context, username string) (generatio
 }
 
 // RotateKey implements store.Keys.
-func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (version int, err error) {
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error) {
 	err = s.changeAccount(ctx, "rotate_key", username, func(t *turn, name string, a *account) error {
+		if a.KeyProtected && !confirmed {
+			return store.ErrKeyProtected
+		}
 		a.version++
 		version = a.version
 		return t.set(keyKey(name, version), keyValue(&key))
@@ -193,6 +204,14 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key) (
 		return 0, err
 	}
 	return version, nil
+}
+
+// ProtectKey implements store.Keys.
+func (s *Store) ProtectKey(ctx context.Context, username string) error {
+	return s.changeAccount(ctx, "protect_key", username, func(_ *turn, _ string, a *account) error {
+		a.KeyProtected = true
+		return nil
+	})
 }
 
 // KeyHistory implements store.Keys.

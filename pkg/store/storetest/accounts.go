@@ -62,7 +62,7 @@ var accountTests = []test{
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, err = s.RaiseGeneration(t.Context(), "nobody")
 		require.ErrorIs(t, err, store.ErrNotFound)
-		_, err = s.RotateKey(t.Context(), "nobody", key("x"))
+		_, err = s.RotateKey(t.Context(), "nobody", key("x"), false)
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, _, err = s.KeyHistory(t.Context(), "nobody", 0, 10)
 		require.ErrorIs(t, err, store.ErrNotFound)
@@ -124,6 +124,56 @@ var accountTests = []test{
 }
 
 var keyTests = []test{
+	{"a protected key is not replaced without the password", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob", "Carol")
+		require.ErrorIs(t, s.ProtectKey(t.Context(), "nobody"), store.ErrNotFound)
+		_, err := s.RotateKey(t.Context(), "bob", key("second"), false)
+		require.NoError(t, err)
+		require.NoError(t, s.ProtectKey(t.Context(), "BOB"))
+		_, err = s.RotateKey(t.Context(), "bob", key("third"), false)
+		require.ErrorIs(t, err, store.ErrKeyProtected)
+		bob, err := s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.True(t, bob.KeyProtected)
+		require.Equal(t, "pem of second", bob.Key.PEM)
+		require.NoError(t, s.RecordLogin(t.Context(), "bob", now())) // other changes keep it
+		version, err := s.RotateKey(t.Context(), "bob", key("third"), true)
+		require.NoError(t, err)
+		require.Equal(t, 3, version)
+		_, err = s.RotateKey(t.Context(), "bob", key("fourth"), false)
+		require.ErrorIs(t, err, store.ErrKeyProtected)
+		carol, err := s.Account(t.Context(), "carol")
+		require.NoError(t, err)
+		require.False(t, carol.KeyProtected)
+	}},
+	{"once a key is protected, nobody who was on the way replaces it without the password", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		versions := make([]int, writers)
+		var protected time.Time
+		began := make([]time.Time, writers)
+		together(writers, func(i int) {
+			if i == 0 {
+				require.NoError(t, s.ProtectKey(t.Context(), "bob"))
+				protected = time.Now()
+				return
+			}
+			began[i] = time.Now()
+			var err error
+			if versions[i], err = s.RotateKey(t.Context(), "bob", key(fmt.Sprint(i)), false); err != nil {
+				require.ErrorIs(t, err, store.ErrKeyProtected)
+			}
+		})
+		bob, err := s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.True(t, bob.KeyProtected, "a rotation under way does not take it back")
+		for i, v := range versions {
+			if i > 0 && v > 0 {
+				require.False(t, began[i].After(protected), "writer %d", i)
+			}
+		}
+		_, err = s.RotateKey(t.Context(), "bob", key("late"), false)
+		require.ErrorIs(t, err, store.ErrKeyProtected)
+	}},
 	{"many who rotate a key at once get different versions, and all are in the history", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
 		versions := make([]int, writers)
@@ -131,7 +181,7 @@ var keyTests = []test{
 			var err error
 			k := key(fmt.Sprint(i))
 			k.Version = 77 // ignored
-			versions[i], err = s.RotateKey(t.Context(), "BOB", k)
+			versions[i], err = s.RotateKey(t.Context(), "BOB", k, false)
 			require.NoError(t, err)
 		})
 		display, keys, err := s.KeyHistory(t.Context(), "bob", 0, writers+1)
@@ -153,7 +203,7 @@ var keyTests = []test{
 		const versions = 7
 		for _, name := range []string{"bob", "bob2", "bo"} { // the neighbours' keys are theirs
 			for v := 2; v <= versions; v++ {
-				_, err := s.RotateKey(t.Context(), name, key(fmt.Sprint(name, v)))
+				_, err := s.RotateKey(t.Context(), name, key(fmt.Sprint(name, v)), false)
 				require.NoError(t, err)
 			}
 		}
@@ -206,7 +256,7 @@ var keyTests = []test{
 	}},
 	{"the directory shows each user's current key", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
-		_, err := s.RotateKey(t.Context(), "bob", key("second"))
+		_, err := s.RotateKey(t.Context(), "bob", key("second"), false)
 		require.NoError(t, err)
 		list, err := s.ListKeys(t.Context(), "", 10)
 		require.NoError(t, err)
@@ -216,7 +266,7 @@ var keyTests = []test{
 	}},
 	{"versions are told of those who exist, by canonical name", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob", "Carol")
-		_, err := s.RotateKey(t.Context(), "carol", key("second"))
+		_, err := s.RotateKey(t.Context(), "carol", key("second"), false)
 		require.NoError(t, err)
 		got, err := s.KeyVersions(t.Context(), []string{"bob", "carol", "nobody"})
 		require.NoError(t, err)

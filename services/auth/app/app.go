@@ -2,7 +2,6 @@
 package app
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -33,6 +32,8 @@ type Deps struct {
 	Sessions    Sessions
 	Revocations Revocations
 	Tokens      httpserver.TokenChecker
+	// Passwords hashes and compares passwords.
+	Passwords *password.Hasher
 	// SigningKeys sign tokens; their public halves are published.
 	SigningKeys token.SigningKeys
 	// Limiter makes a limiter with a quota, for the purpose that name says.
@@ -57,12 +58,6 @@ func New(cfg Config, d Deps) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	hashing := cfg.hashing()
-	hashing.Registry = d.Registry
-	hasher, err := password.New(hashing)
-	if err != nil {
-		return nil, fmt.Errorf("password hashing: %w", err)
-	}
 	limits := func(name string) httpapi.Limits {
 		return httpapi.Limits{
 			PerName:    d.Limiter(name, ratelimit.Quota{Events: cfg.LoginAttempts, Period: cfg.LoginPeriod}),
@@ -71,7 +66,7 @@ func New(cfg Config, d Deps) (*App, error) {
 	}
 	return &App{api: &httpapi.API{
 		Accounts: &accounts.Service{
-			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: hasher, Tokens: signer,
+			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: d.Passwords, Tokens: signer,
 			MinPasswordBytes: cfg.MinPasswordBytes, Reserved: accounts.NewReserved(cfg.ReservedNames), Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
 		},
 		Tokens: d.Tokens, KeySet: d.SigningKeys.JWKS,

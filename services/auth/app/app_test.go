@@ -78,8 +78,10 @@ func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKe
 	verifier, err := token.NewVerifier(token.VerifierConfig{Keys: keys, Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience})
 	require.NoError(t, err)
 	reg := prometheus.NewPedanticRegistry()
+	passwords, err := cfg.Passwords.Open(reg)
+	require.NoError(t, err)
 	a, err := app.New(cfg, app.Deps{
-		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: keys,
+		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: keys, Passwords: passwords,
 		Limiter: inProcess, LocalLimiter: inProcess, Log: slog.New(slog.DiscardHandler), Registry: reg,
 	})
 	require.NoError(t, err)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
-	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/token"
 )
@@ -21,12 +20,7 @@ type Config struct {
 
 	ReservedNames []string `env:"RESERVED_NAMES" envDefault:"admin,administrator,moderator,official,postmaster,root,sealpost,security,server,staff,support,system,webmaster" desc:"comma-separated names that nobody can register, besides those of every object in JavaScript, such as __proto__"`
 
-	Argon2Memory      config.Bytes  `env:"ARGON2_MEMORY" envDefault:"64MiB" desc:"memory that hashing one password takes, in bytes or with a unit; existing hashes follow at the next login"`
-	Argon2Time        int           `env:"ARGON2_TIME" envDefault:"3" desc:"passes over that memory"`
-	Argon2Parallelism int           `env:"ARGON2_PARALLELISM" envDefault:"1" desc:"lanes of one hash, each on a core of its own if there is one"`
-	Argon2Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core. Each takes ARGON2_MEMORY"`
-	Argon2Queue       int           `env:"ARGON2_QUEUE" envDefault:"64" desc:"requests that may wait for their password to be hashed; above it 503"`
-	Argon2QueueWait   time.Duration `env:"ARGON2_QUEUE_WAIT" envDefault:"5s" desc:"how long a request waits for its password to be hashed; after it 503"`
+	Passwords password.Settings
 
 	LoginAttempts           int           `env:"LOGIN_ATTEMPTS" envDefault:"10" desc:"logins, and separately registrations, allowed in LOGIN_PERIOD for a username from one address"`
 	LoginAttemptsPerAddress int           `env:"LOGIN_ATTEMPTS_PER_ADDRESS" envDefault:"100" desc:"the same for one address and all usernames; an IPv6 address counts as its /64"`
@@ -52,26 +46,9 @@ func (c *Config) Validate() error {
 	for _, name := range c.ReservedNames {
 		require(api.ValidUsername(name), fmt.Sprintf("RESERVED_NAMES: %q is no username", name))
 	}
-	require(c.Argon2Parallelism >= 1 && c.Argon2Parallelism <= password.MaxParallelism,
-		fmt.Sprintf("ARGON2_PARALLELISM must be from 1 to %d", password.MaxParallelism))
-	require(c.Argon2Memory >= config.Bytes(8<<10*max(c.Argon2Parallelism, 1)) && c.Argon2Memory <= password.MaxMemoryKiB<<10 && c.Argon2Memory%1024 == 0,
-		"ARGON2_MEMORY must be whole KiB, from 8KiB a lane to 1GiB")
-	require(c.Argon2Time >= 1 && c.Argon2Time <= password.MaxTime, fmt.Sprintf("ARGON2_TIME must be from 1 to %d", password.MaxTime))
-	require(c.Argon2Workers >= 0, "ARGON2_WORKERS must not be negative")
-	require(c.Argon2Queue >= 0, "ARGON2_QUEUE must not be negative")
-	require(c.Argon2QueueWait > 0, "ARGON2_QUEUE_WAIT must be positive")
 	require(c.LoginAttempts > 0, "LOGIN_ATTEMPTS must be positive")
 	require(c.LoginAttemptsPerAddress > 0, "LOGIN_ATTEMPTS_PER_ADDRESS must be positive")
 	require(c.LoginPeriod >= time.Second, "LOGIN_PERIOD must be at least 1s")
 	require(c.VerificationsPerMinute > 0, "VERIFICATIONS_PER_MINUTE must be positive")
 	return errors.Join(faults...)
-}
-
-func (c *Config) hashing() password.Config {
-	return password.Config{
-		Params: password.Params{
-			MemoryKiB: uint32(c.Argon2Memory >> 10), Time: uint32(c.Argon2Time), Parallelism: uint8(c.Argon2Parallelism),
-		},
-		Workers: c.Argon2Workers, Queue: c.Argon2Queue, QueueWait: c.Argon2QueueWait,
-	}
 }

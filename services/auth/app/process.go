@@ -72,8 +72,12 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
+		passwords, err := p.Auth.Passwords.Open(n.Registry)
+		if err != nil {
+			return err
+		}
 		a, err := New(p.Auth, Deps{
-			Accounts: n.Store, Sessions: n.Store, Revocations: n.Mirror, Tokens: tokens, SigningKeys: keys,
+			Accounts: n.Store, Sessions: n.Store, Revocations: n.Mirror, Tokens: tokens, SigningKeys: keys, Passwords: passwords,
 			Limiter: n.SharedLimiter, LocalLimiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 		})
 		if err != nil {

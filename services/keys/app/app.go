@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
@@ -25,6 +26,9 @@ type Config struct {
 	RotationsPerHour        int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
 	DirectoryPagesPerMinute int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
 	LookupsPerMinute        int `env:"KEY_LOOKUPS_PER_MINUTE" envDefault:"6000" desc:"users' keys, and pages of their histories, that one address may ask for in a minute; an IPv6 address counts as its /64"`
+	NeedsPassword           bool `env:"KEY_CHANGE_NEEDS_PASSWORD" envDefault:"false" desc:"whether everybody has to give the password to replace the public key, and not only those who have given it once; clients from before currentPassword cannot"`
+
+	Passwords password.Settings
 }
 
 // Validate implements config.Validator.
@@ -38,12 +42,17 @@ func (c *Config) Validate() error {
 // Keys is the part of the store that the service needs.
 type Keys = directory.Store
 
+// Passwords compares passwords. See password.Hasher.
+type Passwords = directory.Passwords
+
 // Deps are the service's dependencies.
 type Deps struct {
 	Keys Keys
 	// ServerKey is the deployment's public key: one PEM block PUBLIC KEY, RSA, at least 4096 bits; the same on every node.
 	ServerKey string
 	Tokens    httpserver.TokenChecker
+	// Passwords compares passwords.
+	Passwords Passwords
 	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
 	// Changed is called with the canonical name of each user whose key was replaced; it may be nil.
@@ -69,7 +78,10 @@ func New(cfg Config, d Deps) (*App, error) {
 	}
 	d.Log.Info("server key", "fingerprint", serverKey.Fingerprint)
 	return &App{api: &httpapi.API{
-		Directory: &directory.Service{Store: d.Keys, Now: time.Now, Metrics: directory.NewMetrics(d.Registry), Changed: d.Changed},
+		Directory: &directory.Service{
+			Store: d.Keys, Passwords: d.Passwords, NeedsPassword: cfg.NeedsPassword, Now: time.Now,
+			Metrics: directory.NewMetrics(d.Registry), Changed: d.Changed,
+		},
 		ServerKey: serverKey.PEM, Tokens: d.Tokens,
 		LookupLimit: d.Limiter("lookup", ratelimit.Quota{Events: cfg.LookupsPerMinute, Period: time.Minute}),
 		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMinute, Period: time.Minute}),

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/publickey/publickeytest"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
@@ -46,6 +47,8 @@ type node struct {
 	t      *testing.T
 	engine *gin.Engine
 	store  *pebble.Store
+	// passwords hashes what add stores.
+	passwords *password.Hasher
 }
 
 func deps(t *testing.T) app.Deps {
@@ -58,29 +61,42 @@ func deps(t *testing.T) app.Deps {
 
 func newNode(t *testing.T, environ ...string) *node {
 	t.Helper()
+	return newNodeWith(t, nil, environ...)
+}
+
+// newNodeWith replaces what checks passwords.
+func newNodeWith(t *testing.T, passwords app.Passwords, environ ...string) *node {
+	t.Helper()
 	db, err := pebble.Open(t.Context(), t.TempDir(), pebble.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	d := deps(t)
 	d.Keys = db
 	var cfg app.Config
-	require.NoError(t, config.Load(&cfg, environ))
+	require.NoError(t, config.Load(&cfg, append([]string{"ARGON2_MEMORY=8KiB", "ARGON2_TIME=1"}, environ...)))
+	hasher, err := cfg.Passwords.Open(nil)
+	require.NoError(t, err)
+	if d.Passwords = passwords; passwords == nil {
+		d.Passwords = hasher
+	}
 	a, err := app.New(cfg, d)
 	require.NoError(t, err)
 	gin.SetMode(gin.ReleaseMode)
-	n := &node{t: t, engine: gin.New(), store: db}
+	n := &node{t: t, engine: gin.New(), store: db, passwords: hasher}
 	a.Routes(n.engine)
 	return n
 }
 
-// add registers a user with the n-th key.
+// add registers a user with the n-th key, and with the name as the password.
 func (n *node) add(name string, number int64) {
 	n.t.Helper()
 	k, err := publickey.Parse(key(n.t, 2048, number))
 	require.NoError(n.t, err)
+	hash, err := n.passwords.Hash(n.t.Context(), name)
+	require.NoError(n.t, err)
 	now := time.Date(2026, 3, 4, 5, 6, 7, 890_000_000, time.UTC)
 	require.NoError(n.t, n.store.CreateAccount(n.t.Context(), store.Account{
-		Username: name, PasswordHash: "h", CreatedAt: now, LastLogin: now,
+		Username: name, PasswordHash: hash, CreatedAt: now, LastLogin: now,
 		Key: store.Key{Version: 1, PEM: k.PEM, Fingerprint: k.Fingerprint, CreatedAt: now},
 	}))
 }
@@ -145,7 +161,7 @@ func TestAUsersKeyAndItsHistoryAreForEverybody(t *testing.T) {
 func (n *node) rotateTo(name string, versions int) {
 	n.t.Helper()
 	for v := 2; v <= versions; v++ {
-		version, err := n.store.RotateKey(n.t.Context(), name, store.Key{PEM: fmt.Sprint("key ", v), Fingerprint: "f"})
+		version, err := n.store.RotateKey(n.t.Context(), name, store.Key{PEM: fmt.Sprint("key ", v), Fingerprint: "f"}, false)
 		require.NoError(n.t, err)
 		require.Equal(n.t, v, version)
 	}
@@ -253,6 +269,57 @@ func TestARotationThatIsRefusedSaysWhy(t *testing.T) {
 	n.requireError(400, api.CodeInvalidJSON, "POST", path, "alice", `[]`)
 	n.requireError(400, api.CodeInvalidPublicKey, "POST", path, "alice", update(t, key(t, 1024, 2)))
 	n.requireError(400, api.CodeInvalidPublicKey, "POST", path, "alice", update(t, key(t, 2048, 2)+"-----BEGIN RSA PRIVATE KEY-----"))
+}
+
+func TestAKeyIsReplacedWithThePasswordOnceThatWasGiven(t *testing.T) {
+	n := newNode(t)
+	n.add("alice", 1)
+	const path = "/api/users/update-key"
+	with := func(number int64, password string) string {
+		body, err := json.Marshal(api.UpdateKeyRequest{PublicKey: key(t, 2048, number), CurrentPassword: password})
+		require.NoError(t, err)
+		return string(body)
+	}
+	n.requireError(401, api.CodeInvalidCredentials, "POST", path, "alice", with(2, "wrong"))
+	n.requireError(400, api.CodeInvalidField, "POST", path, "alice", `{"publicKey":"k","currentPassword":7}`)
+	var answer api.UpdateKeyResponse
+	require.Equal(t, 200, n.call("POST", path, "alice", with(2, ""), &answer).Code, "an older client sends none")
+	require.Equal(t, 200, n.call("POST", path, "alice", with(3, "alice"), &answer).Code)
+	require.Equal(t, 3, answer.Version)
+	var e api.Error
+	require.Equal(t, 403, n.call("POST", path, "alice", with(4, ""), &e).Code)
+	require.Equal(t, api.CodePasswordRequired, e.Code)
+	require.Equal(t, "currentPassword", e.Field)
+	var user api.UserKeyResponse
+	n.call("GET", "/api/keys/user/alice", "", "", &user)
+	require.Equal(t, 3, user.Version)
+}
+
+func TestPasswordsAreGuessedNoFasterThanKeysAreReplaced(t *testing.T) {
+	n := newNode(t, "KEY_ROTATIONS_PER_HOUR=2", "KEY_CHANGE_NEEDS_PASSWORD=true")
+	n.add("alice", 1)
+	body, err := json.Marshal(api.UpdateKeyRequest{PublicKey: key(t, 2048, 2), CurrentPassword: "guess"})
+	require.NoError(t, err)
+	for _, want := range []int{401, 401, 429} {
+		var e api.Error
+		require.Equal(t, want, n.call("POST", "/api/users/update-key", "alice", string(body), &e).Code)
+	}
+}
+
+// full has no room to check a password.
+type full struct{}
+
+func (full) Verify(context.Context, string, string) (match, outdated bool, err error) {
+	return false, false, fmt.Errorf("wait: %w", password.ErrAtCapacity)
+}
+
+func TestAPasswordThatCannotBeCheckedIs503(t *testing.T) {
+	n := newNodeWith(t, full{})
+	n.add("alice", 1)
+	n.requireError(503, api.CodeAtCapacity, "POST", "/api/users/update-key", "alice", fmt.Sprintf(`{"publicKey":%q,"currentPassword":"alice"}`, key(t, 2048, 2)))
+	var user api.UserKeyResponse
+	n.call("GET", "/api/keys/user/alice", "", "", &user)
+	require.Equal(t, 1, user.Version)
 }
 
 func TestRotationsAreLimitedByUser(t *testing.T) {

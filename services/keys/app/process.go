@@ -76,8 +76,12 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
+		passwords, err := p.Keys.Passwords.Open(n.Registry)
+		if err != nil {
+			return err
+		}
 		a, err := New(p.Keys, Deps{
-			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Passwords: passwords, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
 			Changed: func(user string) {
 				if err := bus.PublishKeyChange(user); err != nil {
 					n.Log.Warn("senders may use a replaced key for some seconds", "error", err.Error())

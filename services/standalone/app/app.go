@@ -269,8 +269,12 @@ func (a *App) startServices(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("server key: %w", err)
 	}
+	passwords, err := a.cfg.Auth.Passwords.Open(a.registry)
+	if err != nil {
+		return err
+	}
 	auth, err := authapp.New(a.cfg.Auth, authapp.Deps{
-		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKeys: a.signingKeys,
+		Accounts: a.store, Sessions: a.store, Revocations: a.mirror, Tokens: a.tokens, SigningKeys: a.signingKeys, Passwords: passwords,
 		Limiter: a.limiter, LocalLimiter: a.limiter, Log: a.log, Registry: a.registry,
 	})
 	if err != nil {
@@ -282,7 +286,7 @@ func (a *App) startServices(ctx context.Context) error {
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
-		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Passwords: passwords, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
 	})
 	if err != nil {
 		return err

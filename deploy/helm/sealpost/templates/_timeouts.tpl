@@ -51,14 +51,14 @@ grace: {{ add (int $t.preStop) $shutdown 5 }}
 {{- fail (printf "%s.autoscaling.targetOpenPolls (%d) must be less than MAX_POLLS: polls would be refused before a pod is added" .key $polls) -}}
 {{- end -}}
 {{- $limit := dig "limits" "memory" "" .resources -}}
-{{- if and (eq .component "auth") $limit -}}
+{{- if and (has .component (list "auth" "keys")) $limit -}}
 {{- $workers := int (default 0 .config.ARGON2_WORKERS) -}}
 {{- if not $workers -}}
-{{- fail "auth.config.ARGON2_WORKERS must be set where a memory limit is: one a core, the default, does not know the limit" -}}
+{{- fail (printf "%s.config.ARGON2_WORKERS must be set where a memory limit is: one a core, the default, does not know the limit" .key) -}}
 {{- end -}}
 {{- $hashing := mulf (float64 $workers) (float64 (include "sealpost.bytes" (default "64MiB" .config.ARGON2_MEMORY))) -}}
 {{- if gt $hashing (mulf (float64 (include "sealpost.bytes" $limit)) 0.75) -}}
-{{- fail (printf "auth: %d workers with ARGON2_MEMORY %v take more than 3/4 of the memory limit %v" $workers (default "64MiB" .config.ARGON2_MEMORY) $limit) -}}
+{{- fail (printf "%s: %d workers with ARGON2_MEMORY %v take more than 3/4 of the memory limit %v" .key $workers (default "64MiB" .config.ARGON2_MEMORY) $limit) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -239,6 +239,20 @@ func keyRotation(d *deployment) []claim {
 			}
 			require.Equal(t, past[rotations].Fingerprint, d.keyOf(t, u.name).Fingerprint)
 		}},
+		{"takes the password, and needs it from then on", func(t *testing.T) {
+			u := d.newUser(t, "Ann")
+			update := func(key publicKey, password string) answer {
+				return u.post(t, "/api/users/update-key", api.UpdateKeyRequest{PublicKey: key.pem, CurrentPassword: password})
+			}
+			update(d.keys[1], "wrong horse").refused(t, http.StatusUnauthorized, api.CodeInvalidCredentials)
+			require.Equal(t, 2, into[api.UpdateKeyResponse](t, update(d.keys[1], ""), http.StatusOK).Version, "what was wrong asks for nothing")
+			require.Equal(t, 3, into[api.UpdateKeyResponse](t, update(d.keys[2], u.password), http.StatusOK).Version)
+			for _, key := range []publicKey{d.keys[1], d.keys[2]} {
+				require.Equal(t, "currentPassword", update(key, "").refused(t, http.StatusForbidden, api.CodePasswordRequired).Field)
+			}
+			require.Equal(t, 3, d.keyOf(t, u.name).Version)
+			require.Equal(t, 4, into[api.UpdateKeyResponse](t, update(d.keys[1], u.password), http.StatusOK).Version)
+		}},
 		{"is the caller's alone", func(t *testing.T) {
 			users := d.newUsers(t, "Ann", "Eve")
 			users[1].rotate(t, d.keys[1])

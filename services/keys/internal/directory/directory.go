@@ -12,20 +12,33 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
-// ErrUserNotFound means that a name is not registered.
-var ErrUserNotFound = errors.New("user not found")
+var (
+	// ErrUserNotFound means that a name is not registered.
+	ErrUserNotFound = errors.New("user not found")
+	// ErrWrongPassword means that the password that came with a new key is not the account's.
+	ErrWrongPassword = errors.New("wrong password")
+)
 
 // Store is the part of the store that the directory needs. See store.Accounts and store.Keys.
 type Store interface {
 	Account(ctx context.Context, username string) (store.Account, error)
-	RotateKey(ctx context.Context, username string, key store.Key) (version int, err error)
+	RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error)
+	ProtectKey(ctx context.Context, username string) error
 	KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []store.Key, err error)
 	ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error)
 }
 
+// Passwords compares passwords. See password.Hasher.
+type Passwords interface {
+	Verify(ctx context.Context, password, hash string) (match, outdated bool, err error)
+}
+
 // Service is the directory of a deployment.
 type Service struct {
-	Store   Store
+	Store     Store
+	Passwords Passwords
+	// NeedsPassword asks everybody for the password with a new key; otherwise only those whose key is protected.
+	NeedsPassword bool
 	Now     func() time.Time
 	Metrics *Metrics
 	// Changed is called with the canonical name of a user whose key was, or may have been, replaced; nil for no notification. A
@@ -83,16 +96,29 @@ func (s *Service) Page(ctx context.Context, after string, limit int) (users []st
 	return users, users[limit-1].Username, nil
 }
 
+// Rotation is a new key for an account.
+type Rotation struct {
+	// PEM is the key.
+	PEM string
+	// Password is the account's password; empty from a client that sends none.
+	Password string
+}
+
 // Rotate makes a key the caller's current one and returns its version. If it is the current one already, nothing changes, so a
-// client that got no answer may retry. Its errors wrap publickey.ErrInvalid, token.ErrNoAccount or the store's.
-func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string) (version int, changed bool, err error) {
-	key, err := publickey.Parse(text)
+// client that got no answer may retry. Once the password has come with a key, the account's key is protected: it is not replaced without it, so
+// that a stolen token does not give away what is sent from then on. Errors wrap publickey.ErrInvalid, token.ErrNoAccount,
+// store.ErrKeyProtected, ErrWrongPassword, password.ErrAtCapacity or the store's.
+func (s *Service) Rotate(ctx context.Context, caller token.Identity, r Rotation) (version int, changed bool, err error) {
+	key, err := publickey.Parse(r.PEM)
 	if err != nil {
 		return 0, false, err
 	}
 	account, err := s.Store.Account(ctx, caller.Subject)
 	if err != nil {
 		return 0, false, missing(err, token.ErrNoAccount)
+	}
+	if err := s.confirm(ctx, account, r.Password); err != nil {
+		return 0, false, err
 	}
 	// Notify also after a failure or if nothing changed: the store may have taken the key without confirming it, and a node may
 	// have died before it notified.
@@ -103,12 +129,38 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, text string
 	}
 	version, err = s.Store.RotateKey(ctx, caller.Subject, store.Key{
 		PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC(),
-	})
+	}, r.Password != "")
+	if errors.Is(err, store.ErrKeyProtected) { // meanwhile
+		s.Metrics.rotated("refused")
+	}
 	if err != nil {
 		return 0, false, missing(err, token.ErrNoAccount)
 	}
 	s.Metrics.rotated("rotated")
 	return version, true, nil
+}
+
+// confirm checks the password that came with a key, if one came or is needed, and protects the account's key from then on.
+func (s *Service) confirm(ctx context.Context, account store.Account, password string) error {
+	if password == "" {
+		if s.NeedsPassword || account.KeyProtected {
+			s.Metrics.rotated("refused")
+			return store.ErrKeyProtected
+		}
+		return nil
+	}
+	match, _, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
+	if err != nil {
+		return err
+	}
+	if !match {
+		s.Metrics.rotated("refused")
+		return ErrWrongPassword
+	}
+	if account.KeyProtected {
+		return nil
+	}
+	return missing(s.Store.ProtectKey(ctx, store.Canonical(account.Username)), token.ErrNoAccount)
 }
 
 func (s *Service) changed(user string) {

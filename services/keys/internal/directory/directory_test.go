@@ -63,7 +63,7 @@ func (w *world) add(t *testing.T, name string, n int64) token.Identity {
 
 func (w *world) rotate(t *testing.T, who token.Identity, n int64) int {
 	t.Helper()
-	version, changed, err := w.Rotate(t.Context(), who, key(t, n).PEM)
+	version, changed, err := w.Rotate(t.Context(), who, directory.Rotation{PEM: key(t, n).PEM})
 	require.NoError(t, err)
 	require.True(t, changed)
 	return version
@@ -141,16 +141,15 @@ func TestTheCurrentKeyAgainChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice", 1)
 	w.rotate(t, alice, 2)
-	version, changed, err := w.Rotate(t.Context(), alice, "\n"+key(t, 2).PEM+"\r\n")
+	version, changed, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: "\n"+key(t, 2).PEM+"\r\n"})
 	require.NoError(t, err)
 	require.False(t, changed)
 	require.Equal(t, 2, version)
 	history, err := w.History(t.Context(), "alice", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, history.Keys, 2)
-	require.NoError(t, testutil.GatherAndCompare(w.reg, strings.NewReader(`
-# HELP sealpost_keys_rotations_total Keys that users submitted, by whether they rotated the key or it was unchanged.
-# TYPE sealpost_keys_rotations_total counter
+	require.NoError(t, testutil.GatherAndCompare(w.reg, strings.NewReader(rotationsHelp+`
+sealpost_keys_rotations_total{outcome="refused"} 0
 sealpost_keys_rotations_total{outcome="rotated"} 1
 sealpost_keys_rotations_total{outcome="unchanged"} 1
 `)))
@@ -165,7 +164,7 @@ func TestConcurrentRotationsAllGetAVersionOfTheirOwn(t *testing.T) {
 	for n := range rotations {
 		text := key(t, int64(n+2)).PEM
 		wg.Go(func() {
-			version, _, err := w.Rotate(context.WithoutCancel(t.Context()), alice, text)
+			version, _, err := w.Rotate(context.WithoutCancel(t.Context()), alice, directory.Rotation{PEM: text})
 			if err == nil {
 				versions <- version
 			}
@@ -184,7 +183,7 @@ func TestAKeyThatMayNotBeUsedRotatesNothing(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice", 1)
 	for _, text := range []string{"", "no key", key(t, 2).PEM + key(t, 3).PEM} {
-		_, _, err := w.Rotate(t.Context(), alice, text)
+		_, _, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: text})
 		require.ErrorIs(t, err, publickey.ErrInvalid)
 	}
 	user, err := w.Current(t.Context(), "alice")
@@ -194,7 +193,7 @@ func TestAKeyThatMayNotBeUsedRotatesNothing(t *testing.T) {
 
 func TestATokenWithoutAnAccountRotatesNothing(t *testing.T) {
 	w := newWorld(t)
-	_, _, err := w.Rotate(t.Context(), token.Identity{Username: "Ghost", Subject: "ghost"}, key(t, 1).PEM)
+	_, _, err := w.Rotate(t.Context(), token.Identity{Username: "Ghost", Subject: "ghost"}, directory.Rotation{PEM: key(t, 1).PEM})
 	require.ErrorIs(t, err, token.ErrNoAccount)
 }
 
@@ -239,6 +238,71 @@ func TestAPageMayStartBehindANameThatNobodyHas(t *testing.T) {
 	require.Equal(t, "dan", users[0].Username)
 }
 
+const rotationsHelp = `
+# HELP sealpost_keys_rotations_total Keys that users submitted, by whether they rotated the key, it was unchanged, or the password was missing or wrong.
+# TYPE sealpost_keys_rotations_total counter`
+
+// equals are passwords that are their own hashes.
+type equals struct{}
+
+func (equals) Verify(_ context.Context, password, hash string) (match, outdated bool, err error) {
+	return password == hash, false, nil
+}
+
+// TestOnceThePasswordHasComeWithAKeyItHasTo: a stolen token does not replace the key.
+func TestOnceThePasswordHasComeWithAKeyItHasTo(t *testing.T) {
+	w := newWorld(t)
+	w.Passwords = equals{}
+	alice := w.add(t, "Alice", 1) // her password is h
+	for _, step := range []struct {
+		key      int64
+		password string
+		version  int
+		err      error
+	}{
+		{2, "", 2, nil}, // a client from before there was such a thing
+		{3, "wrong", 0, directory.ErrWrongPassword},
+		{3, "", 3, nil}, // a wrong password protects nothing
+		{4, "h", 4, nil},
+		{5, "", 0, store.ErrKeyProtected},
+		{5, "wrong", 0, directory.ErrWrongPassword},
+		{4, "", 0, store.ErrKeyProtected},
+		{4, "h", 4, nil},
+		{5, "h", 5, nil},
+	} {
+		version, _, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, step.key).PEM, Password: step.password})
+		require.ErrorIs(t, err, step.err, "%+v", step)
+		require.Equal(t, step.version, version, "%+v", step)
+	}
+	require.NoError(t, testutil.GatherAndCompare(w.reg, strings.NewReader(rotationsHelp+`
+sealpost_keys_rotations_total{outcome="refused"} 4
+sealpost_keys_rotations_total{outcome="rotated"} 4
+sealpost_keys_rotations_total{outcome="unchanged"} 1
+`)))
+}
+
+// TestAKeyThatIsCurrentAlreadyIsProtectedToo: its client got no answer, or is a new one.
+func TestAKeyThatIsCurrentAlreadyIsProtectedToo(t *testing.T) {
+	w := newWorld(t)
+	w.Passwords = equals{}
+	alice := w.add(t, "Alice", 1)
+	_, changed, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 1).PEM, Password: "h"})
+	require.NoError(t, err)
+	require.False(t, changed)
+	_, _, err = w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 2).PEM})
+	require.ErrorIs(t, err, store.ErrKeyProtected)
+}
+
+func TestTheOperatorMayAskEverybodyForThePassword(t *testing.T) {
+	w := newWorld(t)
+	w.Passwords, w.NeedsPassword = equals{}, true
+	alice := w.add(t, "Alice", 1)
+	_, _, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 2).PEM})
+	require.ErrorIs(t, err, store.ErrKeyProtected)
+	_, _, err = w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 2).PEM, Password: "h"})
+	require.NoError(t, err)
+}
+
 // away is a store that is unavailable.
 type away struct{ failRotation bool }
 
@@ -249,9 +313,11 @@ func (a away) Account(context.Context, string) (store.Account, error) {
 	return store.Account{}, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
-func (away) RotateKey(context.Context, string, store.Key) (int, error) {
+func (away) RotateKey(context.Context, string, store.Key, bool) (int, error) {
 	return 0, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
+
+func (away) ProtectKey(context.Context, string) error { return fmt.Errorf("%w: away", store.ErrUnavailable) }
 
 func (away) KeyHistory(context.Context, string, int, int) (string, []store.Key, error) {
 	return "", nil, fmt.Errorf("%w: away", store.ErrUnavailable)
@@ -265,7 +331,7 @@ func TestAStoreThatIsAwayIsNotAUserThatIsMissing(t *testing.T) {
 	w := newWorld(t)
 	for _, s := range []away{{}, {failRotation: true}} {
 		w.Store = s
-		_, _, err := w.Rotate(t.Context(), token.Identity{Subject: "alice"}, key(t, 1).PEM)
+		_, _, err := w.Rotate(t.Context(), token.Identity{Subject: "alice"}, directory.Rotation{PEM: key(t, 1).PEM})
 		require.ErrorIs(t, err, store.ErrUnavailable)
 	}
 	w.Store = away{}
@@ -288,11 +354,11 @@ func TestAReplacedKeyIsToldOf(t *testing.T) {
 		told = append(told, fmt.Sprint(user, " ", version["alice"].Key.Version))
 	}
 	w.rotate(t, alice, 2)
-	_, changed, err := w.Rotate(t.Context(), alice, key(t, 2).PEM)
+	_, changed, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 2).PEM})
 	require.NoError(t, err)
 	require.False(t, changed)
 	w.Store = silent{w.Store}
-	_, _, err = w.Rotate(t.Context(), alice, key(t, 3).PEM)
+	_, _, err = w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 3).PEM})
 	require.ErrorIs(t, err, store.ErrUnavailable)
 	require.Equal(t, []string{"alice 2", "alice 2", "alice 3"}, told)
 }
@@ -300,7 +366,7 @@ func TestAReplacedKeyIsToldOf(t *testing.T) {
 // silent rotates the key, and then reports that the store is unavailable.
 type silent struct{ directory.Store }
 
-func (s silent) RotateKey(ctx context.Context, user string, key store.Key) (int, error) {
-	version, err := s.Store.RotateKey(ctx, user, key)
+func (s silent) RotateKey(ctx context.Context, user string, key store.Key, confirmed bool) (int, error) {
+	version, err := s.Store.RotateKey(ctx, user, key, confirmed)
 	return version, errors.Join(err, store.ErrUnavailable)
 }

@@ -12,10 +12,10 @@ type Metrics struct{ rotations *prometheus.CounterVec }
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{rotations: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "sealpost_keys_rotations_total",
-		Help: "Keys that users submitted, by whether they rotated the key or it was unchanged.",
+		Help: "Keys that users submitted, by whether they rotated the key, it was unchanged, or the password was missing or wrong.",
 	}, []string{"outcome"})}
 	// Create the series at the start, so that the first event is seen as an increase, and a missing service as missing.
-	for _, outcome := range []string{"rotated", "unchanged"} {
+	for _, outcome := range []string{"rotated", "unchanged", "refused"} {
 		m.rotations.WithLabelValues(outcome)
 	}
 	return m

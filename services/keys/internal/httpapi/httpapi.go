@@ -4,11 +4,13 @@ package httpapi
 import (
 	"math"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -49,6 +51,17 @@ func errorTable() httpserver.ErrorTable {
 		{Err: publickey.ErrInvalid, Answer: func(err error) *api.Error {
 			e := api.New(http.StatusBadRequest, api.CodeInvalidPublicKey, err.Error())
 			e.Field = "publicKey"
+			return e
+		}},
+		{Err: store.ErrKeyProtected, Answer: func(error) *api.Error {
+			e := api.New(http.StatusForbidden, api.CodePasswordRequired, "currentPassword is required to replace this account's key")
+			e.Field = "currentPassword"
+			return e
+		}},
+		{Err: directory.ErrWrongPassword, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidCredentials, "currentPassword is wrong")},
+		{Err: password.ErrAtCapacity, Answer: func(error) *api.Error {
+			e := api.New(http.StatusServiceUnavailable, api.CodeAtCapacity, "too many passwords are being checked at the moment")
+			e.RetryAfter = httpserver.RetryAfter(time.Second)
 			return e
 		}},
 		{Err: store.ErrUnavailable, Answer: httpserver.UnavailableAnswer("the key store")},
@@ -128,7 +141,7 @@ func (a *API) rotate(c *gin.Context) error {
 	if r.PublicKey == "" {
 		return api.MissingField("publicKey")
 	}
-	version, changed, err := a.Directory.Rotate(c.Request.Context(), httpserver.Caller(c), r.PublicKey)
+	version, changed, err := a.Directory.Rotate(c.Request.Context(), httpserver.Caller(c), directory.Rotation{PEM: r.PublicKey, Password: r.CurrentPassword})
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,9 @@ func (s *shelf) Read(_ context.Context, _ string, after int64, limit int) (inbox
 func (s *shelf) Receipts(context.Context, store.Message) ([]store.ReadReceipt, error) {
 	return nil, nil
 }
-func (s *shelf) Head(context.Context, string, int64) (int64, error) { return int64(len(s.messages)), s.fail }
+func (s *shelf) Head(context.Context, string, int64) (int64, error) {
+	return int64(len(s.messages)), s.fail
+}
 
 type silence struct{}
 
