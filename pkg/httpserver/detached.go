@@ -145,7 +145,7 @@ func (d *Detached) Failure(t ErrorTable, err error, keepAlive bool) (status int,
 	e := t.find(err)
 	e.RequestID = d.id
 	if d.endpoint != nil {
-		logFailure(d.context(), d.endpoint.metrics.log, d.endpoint.route, e, err)
+		d.endpoint.metrics.failures.add(d.context(), d.endpoint.route, e, err)
 	}
 	body, _ := json.Marshal(e) // strings and numbers: it cannot fail
 	return e.Status, append(d.head(e.Status, errorHeaders(e), len(body), keepAlive), body...)

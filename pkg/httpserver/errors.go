@@ -3,14 +3,12 @@ package httpserver
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/logging"
@@ -79,20 +77,14 @@ func (t ErrorTable) judge(c *gin.Context, err error) *api.Error {
 		// Nobody reads the answer, and nothing failed: it must not count against the service.
 		answer = api.New(StatusClientGone, api.CodeUnavailable, "the client has gone")
 	}
-	logFailure(c.Request.Context(), logger(c), c.FullPath(), answer, err)
+	if e := exchangeIn(c.Request.Context()); e != nil && e.metrics != nil {
+		e.metrics.failures.add(c.Request.Context(), c.FullPath(), answer, err)
+	}
 	return answer
 }
 
 // StatusClientGone is the status in logs and metrics of a request whose client has gone: nginx's 499. It is never sent.
 const StatusClientGone = 499
-
-func logFailure(ctx context.Context, log *slog.Logger, route string, answer *api.Error, err error) {
-	if answer.Status >= http.StatusInternalServerError {
-		trace.SpanFromContext(ctx).RecordError(err)
-		log.LogAttrs(ctx, slog.LevelWarn, "request failed",
-			slog.String("route", route), slog.Int("status", answer.Status), slog.String("error", err.Error()))
-	}
-}
 
 func (t ErrorTable) find(err error) *api.Error {
 	var ready *api.Error

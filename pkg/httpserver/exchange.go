@@ -25,6 +25,8 @@ type exchange struct {
 	bodyLimit int64
 	// held gives way, if need be, while the client reads: see LoosenWrites. It may be nil.
 	held *admission.Holding
+	// unread bounds what JSON answers: see LimitAnswers. It may be nil.
+	unread *admission.Pool
 	// detached: the answer comes after the handler has returned.
 	detached bool
 	// aborted is the status to report for an answer that was cut off, or whose status says something else to the client; 0 for others.

@@ -50,6 +50,20 @@ func RequestBound(requests int64) admission.Config {
 	return admission.Config{Size: requests, UserMost: max(1, requests/sharers), LeastRate: leastRate}
 }
 
+// AnswerBound is the bound of LimitAnswers: the memory in bytes of all answers that clients are reading. One user has an eighth of it, or one
+// answer.
+func AnswerBound(bytes int64) admission.Config {
+	c := BodyBound(bytes, 0)
+	c.Reserve = 0 // every answer may be displaced
+	return c
+}
+
+// LimitAnswers bounds the memory of what JSON answers on the routes it precedes, while clients read it. An answer makes room for others if its
+// user holds more, or if its client is slow: then it is cut off. What finds no room is answered 503.
+func LimitAnswers(unread *admission.Pool) gin.HandlerFunc {
+	return func(c *gin.Context) { exchangeOf(c).unread = unread }
+}
+
 // LimitBodies bounds the memory that all request bodies take together on the routes it precedes. A body counts as it arrives, so that one
 // that has not arrived yet blocks nobody; and one that arrives slowly makes room for others, if its user holds more. What finds no room is
 // answered 503.

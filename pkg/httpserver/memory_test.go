@@ -2,9 +2,11 @@ package httpserver_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -176,5 +178,35 @@ func TestAnAnswerThatIsNotReadMakesRoom(t *testing.T) {
 		return res.StatusCode == http.StatusOK
 	}, patience, 10*time.Millisecond)
 	_, err = io.Copy(io.Discard, stuck.Body)
+	require.Error(t, err)
+}
+
+// TestAnswersThatAreNotReadHaveABound: who leaves most unread makes room.
+func TestAnswersThatAreNotReadHaveABound(t *testing.T) {
+	const size = 16 << 20 // more than kernels take
+	text := strings.Repeat("x", size)
+	unread := admission.New(httpserver.AnswerBound(size + size/4))
+	r := newRig(t, trusting, func(r gin.IRouter) {
+		r.GET("/page/:size", httpserver.LimitAnswers(unread), func(c *gin.Context) {
+			n, err := strconv.Atoi(c.Param("size"))
+			require.NoError(t, err)
+			_ = httpserver.JSON(c, http.StatusOK, text[:n])
+		})
+	})
+	get := func(address string, size int) *http.Response {
+		url := fmt.Sprintf("http://%s/page/%d", r.server.Address(), size)
+		res, err := http.DefaultClient.Do(behindProxy(t, address, http.MethodGet, url, nil))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	stuck := get("192.0.2.1", size)
+	require.Equal(t, http.StatusOK, stuck.StatusCode)
+	again := get("192.0.2.1", size/8)
+	require.Equal(t, http.StatusServiceUnavailable, again.StatusCode, "more than its share")
+	require.NotEmpty(t, again.Header.Get("Retry-After"))
+	require.Equal(t, http.StatusOK, get("198.51.100.1", size/8).StatusCode, "there is room")
+	require.Eventually(t, func() bool { return get("203.0.113.1", size/2).StatusCode == http.StatusOK }, patience, 10*time.Millisecond)
+	_, err := io.Copy(io.Discard, stuck.Body)
 	require.Error(t, err)
 }

@@ -22,6 +22,8 @@ type httpMetrics struct {
 	// tracer is nil with tracing off.
 	tracer trace.Tracer
 	log    *slog.Logger
+	// failures logs what went wrong for requests.
+	failures *failureLog
 	// standing are the headers that every answer has.
 	standing standingHeaders
 	// endpoints are those requested so far. The map is never changed, but replaced, under mu.
@@ -40,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, log *slog.Logger) *httpMetrics {
 	f := promauto.With(reg)
 	m := &httpMetrics{
 		start: time.Now(),
-		log:   log, standing: newStanding(),
+		log:   log, failures: newFailureLog(log), standing: newStanding(),
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_http_requests_total",
 			Help: "Requests answered, by route pattern, method and status.",

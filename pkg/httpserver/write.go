@@ -99,6 +99,15 @@ func JSON(c *gin.Context, status int, v any) error {
 	if err != nil {
 		return err
 	}
+	if e := exchangeIn(c.Request.Context()); e != nil && e.unread != nil {
+		held := e.unread.Take(HolderOf(c), min(int64(len(text)), e.unread.Size()))
+		if held == nil {
+			busyErrors.Write(c, errBusy)
+			return nil
+		}
+		defer held.Release()
+		LoosenWrites(c, held)
+	}
 	_ = WriteJSON(c, status, text) // a client that has gone needs no answer
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sealpost/sealpost/pkg/admission"
+	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
@@ -18,15 +20,19 @@ import (
 	"github.com/sealpost/sealpost/services/keys/internal/httpapi"
 )
 
+// leastUnread is more than one page takes.
+const leastUnread = 4 << 20
+
 // minServerKeyBits is the minimum of the HTTP contract: clients expect RSA-4096.
 const minServerKeyBits = 4096
 
 // Config is the operator's configuration of the keys service.
 type Config struct {
-	RotationsPerHour        int `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
-	DirectoryPagesPerMinute int `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
-	LookupsPerMinute        int `env:"KEY_LOOKUPS_PER_MINUTE" envDefault:"6000" desc:"users' keys, and pages of their histories, that one address may ask for in a minute; an IPv6 address counts as its /64"`
-	NeedsPassword           bool `env:"KEY_CHANGE_NEEDS_PASSWORD" envDefault:"false" desc:"whether everybody has to give the password to replace the public key, and not only those who have given it once; clients from before currentPassword cannot"`
+	RotationsPerHour        int          `env:"KEY_ROTATIONS_PER_HOUR" envDefault:"20" desc:"times that one user may replace the public key in an hour; every version is kept"`
+	DirectoryPagesPerMinute int          `env:"DIRECTORY_PAGES_PER_MINUTE" envDefault:"120" desc:"pages of the key directory that one user may ask for in a minute"`
+	LookupsPerMinute        int          `env:"KEY_LOOKUPS_PER_MINUTE" envDefault:"6000" desc:"users' keys, and pages of their histories, that one address may ask for in a minute; an IPv6 address counts as its /64"`
+	MaxUnread               config.Bytes `env:"MAX_UNREAD_KEYS" envDefault:"64MiB" desc:"bytes of pages of the key directory and of key histories that clients are reading, all together, an eighth of them one user's; above it who leaves most unread gives way, or 503"`
+	NeedsPassword           bool         `env:"KEY_CHANGE_NEEDS_PASSWORD" envDefault:"false" desc:"whether everybody has to give the password to replace the public key, and not only those who have given it once; clients from before currentPassword cannot"`
 
 	Passwords password.Settings
 }
@@ -35,6 +41,9 @@ type Config struct {
 func (c *Config) Validate() error {
 	if c.RotationsPerHour < 1 || c.DirectoryPagesPerMinute < 1 || c.LookupsPerMinute < 1 {
 		return errors.New("KEY_ROTATIONS_PER_HOUR, DIRECTORY_PAGES_PER_MINUTE and KEY_LOOKUPS_PER_MINUTE must be positive")
+	}
+	if c.MaxUnread < leastUnread {
+		return errors.New("MAX_UNREAD_KEYS must be at least 4MiB")
 	}
 	return nil
 }
@@ -56,7 +65,9 @@ type Deps struct {
 	// Limiter makes a limiter with a quota, for the purpose that name says.
 	Limiter func(name string, q ratelimit.Quota) ratelimit.Limiter
 	// Changed is called with the canonical name of each user whose key was replaced; it may be nil.
-	Changed  func(user string)
+	Changed func(user string)
+	// Bounds makes what requests share; nil measures nothing.
+	Bounds   *admission.Metrics
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -86,6 +97,7 @@ func New(cfg Config, d Deps) (*App, error) {
 		LookupLimit: d.Limiter("lookup", ratelimit.Quota{Events: cfg.LookupsPerMinute, Period: time.Minute}),
 		ListLimit:   d.Limiter("directory", ratelimit.Quota{Events: cfg.DirectoryPagesPerMinute, Period: time.Minute}),
 		RotateLimit: d.Limiter("rotate", ratelimit.Quota{Events: cfg.RotationsPerHour, Period: time.Hour}),
+		Unread:      d.Bounds.Pool("key_pages", httpserver.AnswerBound(int64(cfg.MaxUnread))),
 	}}, nil
 }
 

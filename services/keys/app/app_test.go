@@ -400,9 +400,10 @@ func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
 		cfg   app.Config
 		spoil func(*app.Deps)
 	}{
-		"no limit on rotations":   {app.Config{DirectoryPagesPerMinute: 1, LookupsPerMinute: 1}, func(*app.Deps) {}},
-		"no limit on pages":       {app.Config{RotationsPerHour: 1, LookupsPerMinute: 1}, func(*app.Deps) {}},
-		"no limit on look-ups":    {app.Config{RotationsPerHour: 1, DirectoryPagesPerMinute: 1}, func(*app.Deps) {}},
+		"no limit on rotations":   {app.Config{DirectoryPagesPerMinute: 1, LookupsPerMinute: 1, MaxUnread: 4 << 20}, func(*app.Deps) {}},
+		"no limit on pages":       {app.Config{RotationsPerHour: 1, LookupsPerMinute: 1, MaxUnread: 4 << 20}, func(*app.Deps) {}},
+		"no limit on look-ups":    {app.Config{RotationsPerHour: 1, DirectoryPagesPerMinute: 1, MaxUnread: 4 << 20}, func(*app.Deps) {}},
+		"no room for a page":      {app.Config{RotationsPerHour: 1, DirectoryPagesPerMinute: 1, LookupsPerMinute: 1, MaxUnread: 1 << 20}, func(*app.Deps) {}},
 		"no server key":           {good, func(d *app.Deps) { d.ServerKey = "" }},
 		"a server key too short":  {good, func(d *app.Deps) { d.ServerKey = key(t, 2048, 1) }},
 		"a private server key":    {good, func(d *app.Deps) { d.ServerKey = "-----BEGIN PRIVATE KEY-----" }},

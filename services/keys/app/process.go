@@ -81,7 +81,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 			return err
 		}
 		a, err := New(p.Keys, Deps{
-			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Passwords: passwords, Limiter: n.LocalLimiter, Log: n.Log, Registry: n.Registry,
+			Keys: n.Store, ServerKey: serverKey, Tokens: tokens, Passwords: passwords, Limiter: n.LocalLimiter, Bounds: n.Bounds, Log: n.Log, Registry: n.Registry,
 			Changed: func(user string) {
 				if err := bus.PublishKeyChange(user); err != nil {
 					n.Log.Warn("senders may use a replaced key for some seconds", "error", err.Error())

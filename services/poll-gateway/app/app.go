@@ -157,7 +157,7 @@ func New(cfg Config, d Deps) (*App, error) {
 			Gateway: g, Sessions: d.Sessions,
 			Tokens: d.Tokens, PollWait: cfg.PollWait, Alone: d.Alone, Tracer: d.Tracer, Log: d.Log,
 			Limiter: d.Limiter("poll", ratelimit.Quota{Events: cfg.PollsPerMinute, Period: time.Minute}),
-			Lot:     lot, LeastWait: leastWait, ParkAfter: parkAfter, MaxUnparked: maxUnparked, Unread: httpapi.NewUnread(d.Bounds.Pool("answers", httpapi.UnreadBound(int64(cfg.MaxUnread)))),
+			Lot:     lot, LeastWait: leastWait, ParkAfter: parkAfter, MaxUnparked: maxUnparked, Unread: httpapi.NewUnread(d.Bounds.Pool("answers", httpserver.AnswerBound(int64(cfg.MaxUnread)))),
 		},
 	}, nil
 }

@@ -286,7 +286,7 @@ func (a *App) startServices(ctx context.Context) error {
 	})
 	a.stack.Push("sends", func(context.Context) error { messages.Stop(); return nil })
 	keys, err := keysapp.New(a.cfg.Keys, keysapp.Deps{
-		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Passwords: passwords, Limiter: a.limiter, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
+		Keys: a.store, ServerKey: serverKey, Tokens: a.tokens, Passwords: passwords, Limiter: a.limiter, Bounds: a.bounds, Log: a.log, Registry: a.registry, Changed: messages.KeyChanged,
 	})
 	if err != nil {
 		return err

@@ -39,8 +39,8 @@ type Service struct {
 	Passwords Passwords
 	// NeedsPassword asks everybody for the password with a new key; otherwise only those whose key is protected.
 	NeedsPassword bool
-	Now     func() time.Time
-	Metrics *Metrics
+	Now           func() time.Time
+	Metrics       *Metrics
 	// Changed is called with the canonical name of a user whose key was, or may have been, replaced; nil for no notification. A
 	// notification may be lost, because receivers trust a key they read for a short time only.
 	Changed func(user string)

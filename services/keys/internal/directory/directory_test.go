@@ -141,7 +141,7 @@ func TestTheCurrentKeyAgainChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	alice := w.add(t, "alice", 1)
 	w.rotate(t, alice, 2)
-	version, changed, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: "\n"+key(t, 2).PEM+"\r\n"})
+	version, changed, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: "\n" + key(t, 2).PEM + "\r\n"})
 	require.NoError(t, err)
 	require.False(t, changed)
 	require.Equal(t, 2, version)
@@ -317,7 +317,9 @@ func (away) RotateKey(context.Context, string, store.Key, bool) (int, error) {
 	return 0, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
-func (away) ProtectKey(context.Context, string) error { return fmt.Errorf("%w: away", store.ErrUnavailable) }
+func (away) ProtectKey(context.Context, string) error {
+	return fmt.Errorf("%w: away", store.ErrUnavailable)
+}
 
 func (away) KeyHistory(context.Context, string, int, int) (string, []store.Key, error) {
 	return "", nil, fmt.Errorf("%w: away", store.ErrUnavailable)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/pkg/password"
@@ -30,6 +31,8 @@ type API struct {
 	LookupLimit ratelimit.Limiter
 	// ListLimit bounds directory pages, RotateLimit rotations, both per user.
 	ListLimit, RotateLimit ratelimit.Limiter
+	// Unread bounds the memory of pages that clients are reading.
+	Unread *admission.Pool
 }
 
 // Routes adds the service's routes.
@@ -39,9 +42,10 @@ func (a *API) Routes(r gin.IRouter) {
 	lookup, list := httpserver.LimitAddress(a.LookupLimit), httpserver.LimitUser(a.ListLimit)
 	r.GET("/api/keys/server-public", a.serverKey)
 	r.GET("/api/keys/user/:username", lookup, table.Handle(a.userKey))
-	r.GET("/api/keys/user/:username/history", lookup, table.Handle(a.history))
-	r.GET("/api/keys/users", token, list, table.Handle(a.users))
-	r.GET("/api/users/public-keys", token, list, table.Handle(a.users))
+	pages := httpserver.LimitAnswers(a.Unread)
+	r.GET("/api/keys/user/:username/history", lookup, pages, table.Handle(a.history))
+	r.GET("/api/keys/users", token, list, pages, table.Handle(a.users))
+	r.GET("/api/users/public-keys", token, list, pages, table.Handle(a.users))
 	r.POST("/api/users/update-key", token, httpserver.LimitUser(a.RotateLimit), table.Handle(a.rotate))
 }
 

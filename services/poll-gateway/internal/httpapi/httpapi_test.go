@@ -157,7 +157,7 @@ func newRigWith(t testing.TB, tokens httpserver.TokenChecker, messages ...string
 	r.api = &API{
 		Gateway: r.gateway, Sessions: r.sessions,
 		Tokens: tokens, Limiter: ratelimit.Off{}, PollWait: time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Unread: NewUnread(admission.New(UnreadBound(1 << 20))),
+		Unread: NewUnread(admission.New(httpserver.AnswerBound(1 << 20))),
 	}
 	r.api.Routes(r.engine)
 	return r

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/admission"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/parking"
 )
@@ -187,7 +188,7 @@ func TestAClientThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 // TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay: above the limit a stream ends, and a new one continues from its cursor.
 func TestStreamsOfOneUserLeaveNoMoreUnreadThanAUserMay(t *testing.T) {
 	h := newTestServer(t, true)
-	h.api.Unread = NewUnread(admission.New(UnreadBound(1 << 10)))
+	h.api.Unread = NewUnread(admission.New(httpserver.AnswerBound(1 << 10)))
 	l := h.caller("bob").listen("0")
 	l.expect(opening)
 	h.waiting(1)

@@ -197,7 +197,7 @@ func newTestServerWith(t testing.TB, parks bool, cfg parking.Config) *testServer
 	h.api = &API{
 		Gateway: h.gateway, Sessions: h.library,
 		Tokens: h.desk, Limiter: ratelimit.NewInProcess(ratelimit.Quota{Events: 1000, Period: time.Minute}, 0), PollWait: time.Minute,
-		Unread: NewUnread(admission.New(UnreadBound(64 << 20))), Log: opts.Log,
+		Unread: NewUnread(admission.New(httpserver.AnswerBound(64 << 20))), Log: opts.Log,
 	}
 	var err error
 	h.lot, err = parking.New(cfg, parking.NewMetrics(h.registry))

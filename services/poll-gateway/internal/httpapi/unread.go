@@ -39,14 +39,7 @@ const (
 	comeBack = 2 * time.Second
 )
 
-// UnreadBound is the bound of an Unread of that many bytes.
-func UnreadBound(bytes int64) admission.Config {
-	c := httpserver.BodyBound(bytes, 0)
-	c.Reserve = 0 // every answer may be displaced
-	return c
-}
-
-// NewUnread makes an Unread of a pool with an UnreadBound.
+// NewUnread makes an Unread of a pool with an httpserver.AnswerBound.
 func NewUnread(pool *admission.Pool) *Unread {
 	return &Unread{left: pool, refused: lru.New[sessionOf, refusal](mostRefused)}
 }

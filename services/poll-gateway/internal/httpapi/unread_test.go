@@ -13,6 +13,7 @@ import (
 	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/delivery"
+	"github.com/sealpost/sealpost/pkg/httpserver"
 	"github.com/sealpost/sealpost/services/poll-gateway/internal/gateway"
 )
 
@@ -64,7 +65,7 @@ func TestWhatSlowClientsLeaveUnreadHasABound(t *testing.T) {
 }
 
 func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
-	u := NewUnread(admission.New(UnreadBound(10)))
+	u := NewUnread(admission.New(httpserver.AnswerBound(10)))
 	huge := gateway.Answer{Objects: []gateway.Object{{JSON: delivery.JSON{Own: make([]byte, 11)}}}}
 	held, err := u.take(admission.Holder{User: "eve"}, u.sizeOf(huge))
 	require.NoError(t, err)
@@ -77,7 +78,7 @@ func TestAnAnswerThatIsLargerThanTheBoundGetsThroughAlone(t *testing.T) {
 }
 
 func TestOneUserDoesNotLeaveUnreadWhatAllMay(t *testing.T) {
-	u := NewUnread(admission.New(UnreadBound(80)))
+	u := NewUnread(admission.New(httpserver.AnswerBound(80)))
 	_, err := u.take(admission.Holder{User: "eve"}, 9)
 	require.NoError(t, err)
 	_, err = u.take(admission.Holder{User: "eve"}, 9)
