@@ -19,6 +19,7 @@ import (
 	"github.com/rs/cors"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/metrics"
 )
@@ -31,6 +32,7 @@ type Config struct {
 	TrustTrace     bool          `env:"TRUST_TRACEPARENT" envDefault:"false" desc:"go on with the trace that a request's traceparent header names, and sample as it says; only where a proxy removes it from what strangers send. Otherwise it is linked to"`
 	LameDuck       time.Duration `env:"LAME_DUCK" envDefault:"0s" desc:"how long to go on serving after readiness turns to 503, so that load balancers notice; 5s to 15s behind one"`
 	MaxHeaderBytes int           `env:"MAX_HEADER_BYTES" envDefault:"16384" desc:"largest request head, in bytes"`
+	MaxConnections int64         `env:"MAX_CONNECTIONS" envDefault:"10000" desc:"connections of clients on a node, at most half the limit of open files, beside those of trusted proxies and of parked polls; above it the oldest of the address with most are closed. 0 for no bound"`
 	IdleTimeout    time.Duration `env:"IDLE_TIMEOUT" envDefault:"90s" desc:"how long an idle keep-alive connection is kept; longer than the load balancer keeps its own"`
 }
 
@@ -45,6 +47,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxHeaderBytes < 4096 {
 		faults = append(faults, errors.New("MAX_HEADER_BYTES must be at least 4096"))
+	}
+	if c.MaxConnections < 0 {
+		faults = append(faults, errors.New("MAX_CONNECTIONS must not be negative"))
 	}
 	for _, p := range c.TrustedProxies {
 		if _, err := netip.ParsePrefix(p); err == nil {
@@ -69,6 +74,8 @@ type Options struct {
 	Address  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// Bounds makes what requests share; nil measures nothing.
+	Bounds *admission.Metrics
 	// Tracer makes spans of requests; nil turns tracing off.
 	Tracer trace.Tracer
 	// Checks are run by /readyz, unless Admin is set.
@@ -118,6 +125,9 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		Handler: headAsGet(boundBody(s.withCORS(s.oneAddress(s.expecting(s.engine))))), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: cfg.IdleTimeout,
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
+	if cfg.MaxConnections > 0 {
+		s.public.ConnState = newConnections(opts.Bounds.Pool("connections", connectionBound(mostConnections(cfg))), cfg.TrustedProxies).changed
+	}
 	if opts.Keeper != nil {
 		s.public.ConnContext = opts.Keeper.ConnContext
 	}
@@ -131,6 +141,15 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		}
 	}
 	return s, nil
+}
+
+// mostConnections leaves half of the open files to parked polls and to engines.
+func mostConnections(cfg Config) int64 {
+	most := cfg.MaxConnections
+	if files := openFiles(); files > 1 {
+		most = min(most, files/2)
+	}
+	return most
 }
 
 func (s *Server) buildEngine() error {

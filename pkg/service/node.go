@@ -309,7 +309,7 @@ type Polls interface {
 // Serve makes the public port serve the service's routes, once the node has started. polls may be nil.
 func (n *Node) Serve(ctx context.Context, routes func(gin.IRouter), polls Polls) error {
 	opts := httpserver.Options{
-		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin, Tracer: n.Tracer,
+		Address: net.JoinHostPort(n.cfg.Host, strconv.Itoa(n.cfg.Port)), Log: n.Log, Registry: n.Registry, Admin: n.admin, Tracer: n.Tracer, Bounds: n.Bounds,
 	}
 	if polls != nil {
 		opts.Connections, opts.Keeper = polls.Open, polls.Keeper()

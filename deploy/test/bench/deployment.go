@@ -84,8 +84,9 @@ func wholeCluster(ctx context.Context, o Options, b build, log *slog.Logger, mor
 	}
 	c, err := cluster.Start(ctx, cluster.Options{
 		Engines: running.Environ(), Nodes: o.Gateways, LoadBalancer: filepath.Join(o.Root, "deploy/lb/haproxy.cfg"), Log: log,
-		Program: func(service string) (string, []string) { return filepath.Join(b.bin, service), settings() },
-		Environ: func(string, int) []string { return append([]string{"TRUSTED_PROXIES=127.0.0.1"}, more...) },
+		ConnectionsPerAddress: 1 << 20, // the generator has one address
+		Program:               func(service string) (string, []string) { return filepath.Join(b.bin, service), settings() },
+		Environ:               func(string, int) []string { return append([]string{"TRUSTED_PROXIES=127.0.0.1"}, more...) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, running.Close())

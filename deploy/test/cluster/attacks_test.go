@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -31,8 +32,11 @@ type attack struct {
 // attackSettings are the bounds, small so that few attackers reach them. The memory limit is the smallest that the chart sets.
 var attackSettings = []string{
 	"GOMEMLIMIT=460MiB", "MAX_MESSAGE_BYTES=1MiB", "MAX_SENDING_BYTES=16MiB", "MAX_POLLS=60", "MAX_POLLS_PER_USER=16", "MAX_HISTORY_PAGES=16",
-	"MAX_UNREAD=16MiB", "STORE_READS=8",
+	"MAX_UNREAD=16MiB", "STORE_READS=8", "MAX_CONNECTIONS=60",
 }
+
+// perAddress is how many connections an address has at the load balancer.
+const perAddress = 100
 
 // attackList has the attacks with their numbers, scaled with the bounds. Everybody is who a broadcast goes to.
 func attackList(everybody []string) []attack {
@@ -64,6 +68,10 @@ func attackList(everybody []string) []attack {
 		{
 			name: "accounts use their ids again", accounts: 2, atOnce: 1,
 			do: func(ctx context.Context, a *attacks.Account, _ string) { a.ReusesIDs(ctx, everybody) },
+		},
+		{
+			name: "addresses hold connections", accounts: 10, atOnce: 20, service: cluster.Messages, full: "connections",
+			do: func(ctx context.Context, a *attacks.Account, node string) { a.Holds(ctx, node) },
 		},
 		{
 			name: "accounts name more recipients than there may be", accounts: 4, atOnce: 2,
@@ -110,7 +118,7 @@ const memoryBound = 512 << 20
 
 // TestAnHonestUserIsServedDuring each attack, nearly always: and the servers' memory stays within its limit.
 func TestAnHonestUserIsServedDuring(t *testing.T) {
-	r := newRig(t, options{settings: func(string, int) []string { return attackSettings }})
+	r := newRig(t, options{perAddress: perAddress, settings: func(string, int) []string { return attackSettings }})
 	url := r.Balancer.URL()
 	honest, err := attacks.Register(t.Context(), url, "Honest", 200, 1)
 	require.NoError(t, err)
@@ -127,6 +135,37 @@ func TestAnHonestUserIsServedDuring(t *testing.T) {
 	everybody = append(everybody, honest.Name)
 	for _, a := range attackList(everybody) {
 		t.Run(a.name, func(t *testing.T) { r.attacked(t, a, honest, accounts[:a.accounts]) })
+	}
+	t.Run("an address has no more connections to the load balancer than it may", func(t *testing.T) { r.crowded(t, honest) })
+}
+
+// crowded opens more connections to the load balancer than an address may have.
+func (r *rig) crowded(t *testing.T, honest *attacks.Account) {
+	const more = 20
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 100, 1)}}
+	ended := make(chan struct{}, perAddress+more)
+	for range perAddress + more {
+		conn, err := dialer.DialContext(t.Context(), "tcp", r.Balancer.Addr())
+		if err != nil { // it was ended as it began
+			ended <- struct{}{}
+			continue
+		}
+		defer func() { _ = conn.Close() }()
+		go func() {
+			_, _ = conn.Read(make([]byte, 1))
+			ended <- struct{}{}
+		}()
+	}
+	for range more {
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			require.Fail(t, "an address has more connections than it may")
+		}
+	}
+	require.Empty(t, ended, "it keeps what it may have")
+	for _, action := range honestActions {
+		require.NoError(t, action.do(t.Context(), honest), action.name)
 	}
 }
 

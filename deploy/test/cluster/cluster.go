@@ -46,7 +46,9 @@ type Options struct {
 	LoadBalancer string
 	// Listen is the load balancer's address; the default is a free port of 127.0.0.1.
 	Listen string
-	Log    *slog.Logger
+	// ConnectionsPerAddress is how many connections an address may have at the load balancer; 0 for its default.
+	ConnectionsPerAddress int
+	Log                   *slog.Logger
 }
 
 // Cluster is a running deployment.
@@ -223,6 +225,9 @@ func (n *Node) AdminGet(ctx context.Context, path string) (string, error) {
 // balance starts the load balancer for the first two nodes of each service.
 func (c *Cluster) balance(ctx context.Context, o Options) (*engines.Engine, error) {
 	environ := []string{"LISTEN=" + o.Listen}
+	if o.ConnectionsPerAddress > 0 {
+		environ = append(environ, fmt.Sprint("CONNECTIONS_PER_ADDRESS=", o.ConnectionsPerAddress))
+	}
 	for service, list := range c.Nodes {
 		prefix := strings.ToUpper(strings.ReplaceAll(service, "-", "_"))
 		for i := range 2 {

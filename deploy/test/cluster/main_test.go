@@ -140,6 +140,8 @@ type rig struct {
 // options change how a rig is made.
 type options struct {
 	nodes int
+	// perAddress is how many connections an address may have at the load balancer; 0 for its default.
+	perAddress int
 	// settings are added to a node's environment.
 	settings func(service string, index int) []string
 }
@@ -169,7 +171,7 @@ func newRig(t *testing.T, o options) *rig {
 	}
 	var err error
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
-		Engines: environ, Nodes: nodes, LoadBalancer: "../../lb/haproxy.cfg",
+		Engines: environ, Nodes: nodes, LoadBalancer: "../../lb/haproxy.cfg", ConnectionsPerAddress: o.perAddress,
 		Program: func(service string) (string, []string) {
 			return executable(t), []string{serviceVariable + "=" + service}
 		},

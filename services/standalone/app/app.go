@@ -292,7 +292,7 @@ func (a *App) startServices(ctx context.Context) error {
 		return err
 	}
 	a.server, err = httpserver.New(ctx, a.cfg.HTTP, httpserver.Options{
-		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Tracer: a.tracer,
+		Address: net.JoinHostPort(a.cfg.Host, strconv.Itoa(a.cfg.Port)), Log: a.log, Registry: a.registry, Bounds: a.bounds, Tracer: a.tracer,
 		Checks: []httpserver.Check{{Name: "store", Ready: a.store.Ping}}, Connections: a.gateway.Open, Keeper: a.gateway.Keeper(),
 	})
 	if err != nil {

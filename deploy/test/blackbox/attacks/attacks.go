@@ -180,6 +180,13 @@ func (a *Account) LeavesUnread(ctx context.Context, address, path string) {
 	})
 }
 
+// Holds holds a connection to an address, again and again, and asks for nothing.
+func (a *Account) Holds(ctx context.Context, address string) {
+	a.again(ctx, address, func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 1)) // until it is ended
+	})
+}
+
 // Polls holds a poll open, again and again.
 func (a *Account) Polls(ctx context.Context) {
 	for ctx.Err() == nil {
