@@ -3,10 +3,12 @@ package pebble
 import (
 	"context"
 	"encoding/binary"
-	"time"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
+
+// markBytes is how long a store.AddressMark is stored.
+const markBytes = 8
 
 // account is the row of an account. Its current key is in the table of keys.
 type account struct {
@@ -18,7 +20,11 @@ func (a *account) value() []byte {
 	b := appendString(appendString([]byte{layout}, a.Username), a.PasswordHash)
 	b = binary.AppendVarint(b, a.Generation)
 	b = appendTime(appendTime(b, a.CreatedAt), a.LastLogin)
-	return binary.AppendUvarint(b, uint64(a.version))
+	b = binary.AppendUvarint(b, uint64(a.version))
+	for _, mark := range a.KnownAddresses { // up to the end: earlier versions wrote none, and read no further
+		b = binary.BigEndian.AppendUint64(b, uint64(mark))
+	}
+	return b
 }
 
 func decodeAccount(value []byte) (a account, err error) {
@@ -26,6 +32,11 @@ func decodeAccount(value []byte) (a account, err error) {
 	a.Username, a.PasswordHash, a.Generation = r.string(), r.string(), r.int()
 	a.CreatedAt, a.LastLogin = r.time(), r.time()
 	a.version = int(r.uint())
+	for len(r.rest) > 0 {
+		if mark := r.take(markBytes); mark != nil {
+			a.KnownAddresses = append(a.KnownAddresses, store.AddressMark(binary.BigEndian.Uint64(mark)))
+		}
+	}
 	return a, broken(tableAccounts, r.err())
 }
 
@@ -134,9 +145,12 @@ func (s *Store) changeAccount(ctx context.Context, operation, username string, c
 }
 
 // RecordLogin implements store.Accounts.
-func (s *Store) RecordLogin(ctx context.Context, username string, at time.Time) error {
+func (s *Store) RecordLogin(ctx context.Context, username string, l store.Login) error {
 	return s.changeAccount(ctx, "record_login", username, func(_ *turn, _ string, a *account) error {
-		a.LastLogin = at
+		if !l.At.IsZero() {
+			a.LastLogin = l.At
+		}
+		a.KnownAddresses = store.Remember(a.KnownAddresses, l.From)
 		return nil
 	})
 }

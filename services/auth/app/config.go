@@ -24,13 +24,15 @@ type Config struct {
 	Argon2Memory      config.Bytes  `env:"ARGON2_MEMORY" envDefault:"64MiB" desc:"memory that hashing one password takes, in bytes or with a unit; existing hashes follow at the next login"`
 	Argon2Time        int           `env:"ARGON2_TIME" envDefault:"3" desc:"passes over that memory"`
 	Argon2Parallelism int           `env:"ARGON2_PARALLELISM" envDefault:"1" desc:"lanes of one hash, each on a core of its own if there is one"`
-	Argon2Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core. Each takes ARGON2_MEMORY"`
+	Argon2Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core but one, which is left to everything else. Each takes ARGON2_MEMORY"`
 	Argon2Queue       int           `env:"ARGON2_QUEUE" envDefault:"64" desc:"requests that may wait for their password to be hashed; above it 503"`
 	Argon2QueueWait   time.Duration `env:"ARGON2_QUEUE_WAIT" envDefault:"5s" desc:"how long a request waits for its password to be hashed; after it 503"`
 
 	LoginAttempts           int           `env:"LOGIN_ATTEMPTS" envDefault:"10" desc:"logins, and separately registrations, allowed in LOGIN_PERIOD for a username from one address"`
 	LoginAttemptsPerAddress int           `env:"LOGIN_ATTEMPTS_PER_ADDRESS" envDefault:"100" desc:"the same for one address and all usernames; an IPv6 address counts as its /64"`
 	LoginPeriod             time.Duration `env:"LOGIN_PERIOD" envDefault:"15m" desc:"period of the two limits"`
+
+	LoginFailuresPerAccount int `env:"LOGIN_FAILURES_PER_ACCOUNT" envDefault:"100" desc:"wrong passwords for one username allowed in an hour, from all addresses together; addresses from which the account has logged in before are neither counted nor refused"`
 
 	VerificationsPerMinute int `env:"VERIFICATIONS_PER_MINUTE" envDefault:"6000" desc:"tokens that one address may have verified by /api/auth/verify in a minute; an IPv6 address counts as its /64"`
 }
@@ -62,6 +64,7 @@ func (c *Config) Validate() error {
 	require(c.Argon2QueueWait > 0, "ARGON2_QUEUE_WAIT must be positive")
 	require(c.LoginAttempts > 0, "LOGIN_ATTEMPTS must be positive")
 	require(c.LoginAttemptsPerAddress > 0, "LOGIN_ATTEMPTS_PER_ADDRESS must be positive")
+	require(c.LoginFailuresPerAccount > 0, "LOGIN_FAILURES_PER_ACCOUNT must be positive")
 	require(c.LoginPeriod >= time.Second, "LOGIN_PERIOD must be at least 1s")
 	require(c.VerificationsPerMinute > 0, "VERIFICATIONS_PER_MINUTE must be positive")
 	return errors.Join(faults...)
