@@ -192,7 +192,7 @@ func (f flood) requester(lane Lane, i int) Requester {
 // TestHonestUsersAreServedInAFlood of 200 addresses, in as many networks or in one: one worker, 100 ms a hash, as many places and as long a wait as
 // by default.
 func TestHonestUsersAreServedInAFlood(t *testing.T) {
-	const attackers, hash, pause, patience = 200, 100 * time.Millisecond, 500*time.Millisecond, 5 * time.Second
+	const attackers, hash, pause, patience = 200, 100 * time.Millisecond, 500 * time.Millisecond, 5 * time.Second
 	honest := []struct {
 		name      string
 		requester func(i byte) Requester

@@ -242,3 +242,43 @@ func TestALimiterThatIsAwayLetsNobodyGuess(t *testing.T) {
 		require.Contains(t, w.Body.String(), `"unavailable"`)
 	}
 }
+
+func TestWhatWasRefusedUncheckedUsesUpNoQuota(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		back bool
+	}{
+		{nil, false},
+		{accounts.ErrInvalidCredentials, false},
+		{api.MissingField("password"), false},
+		{store.ErrUsernameTaken, false},
+		{password.ErrAtCapacity, true},
+		{&accounts.TooManyGuesses{RetryAfter: time.Minute}, true},
+		{ratelimit.ErrUnavailable, true},
+		{store.ErrUnavailable, true},
+	} {
+		for _, route := range []string{"login", "register", "password"} {
+			name, address := &counting{result: allowed(10, 9)}, &counting{result: allowed(100, 99)}
+			limits := Limits{PerName: name, PerAddress: address}
+			a := &API{Accounts: domain{c.err}, Tokens: checker{}, LoginLimits: limits, RegisterLimits: limits}
+			w := serve(a, "POST", "/api/auth/"+route, login)
+			if !c.back {
+				require.Empty(t, append(name.back, address.back...), "%s: %v", route, c.err)
+				continue
+			}
+			require.Equal(t, name.keys, name.back, "%s: %v", route, c.err)
+			require.Equal(t, address.keys, address.back, "%s: %v", route, c.err)
+			require.Empty(t, w.Header().Get("RateLimit"), "%s: %v", route, c.err)
+		}
+	}
+}
+
+func TestAnAttemptBeyondANamesQuotaUsesUpNoneOfTheAddresss(t *testing.T) {
+	for _, name := range []*counting{{result: ratelimit.Result{Limit: 10}}, {err: ratelimit.ErrUnavailable}} {
+		address := &counting{result: allowed(100, 99)}
+		a := &API{Accounts: domain{errors.New("must not be asked")}, LoginLimits: Limits{PerName: name, PerAddress: address}}
+		require.Contains(t, []int{429, 503}, serve(a, "POST", "/api/auth/login", login).Code)
+		require.Equal(t, address.keys, address.back)
+		require.Empty(t, name.back)
+	}
+}
