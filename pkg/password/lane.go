@@ -12,7 +12,7 @@ import (
 
 const (
 	// memory is for how long what somebody had counts, more or less.
-	memory = time.Minute
+	memory = 5 * time.Minute
 	// mostRecords is how many networks, and how many addresses, a lane remembers: those that asked last, in a megabyte.
 	mostRecords = 1 << 13
 )

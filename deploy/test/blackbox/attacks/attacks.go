@@ -36,10 +36,8 @@ type Account struct {
 
 // Register opens an account. network and host choose the address on the loopback interface, 127.0.network.host, that its requests come from.
 func Register(ctx context.Context, url, name string, network, host byte) (*Account, error) {
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
-	a := &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
-	body := fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, publickeytest.PEM(keyBits, int64(network)<<8+int64(host)))
-	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", body)
+	a := Stranger(url, name, network, host)
+	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", registration(name, int64(network)<<8+int64(host)))
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +47,37 @@ func Register(ctx context.Context, url, name string, network, host byte) (*Accou
 	}
 	a.Token = session.Token
 	return a, nil
+}
+
+// Stranger is somebody without an account, or who is not logged in, whose requests come from 127.0.network.host.
+func Stranger(url, name string, network, host byte) *Account {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
+	return &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
+}
+
+func registration(name string, key int64) string {
+	return fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, publickeytest.PEM(keyBits, key))
+}
+
+// LogsIn logs in to the account, and keeps the token it has.
+func (a *Account) LogsIn(ctx context.Context) error {
+	_, err := a.Do(ctx, http.MethodPost, "/api/auth/login", fmt.Sprintf(`{"username":%q,"password":%q}`, a.Name, password))
+	return err
+}
+
+// FloodsPasswords guesses the password of a user and registers accounts by turns, with a pause after each, as many times as it can.
+func (a *Account) FloodsPasswords(ctx context.Context, victim string, pause time.Duration) {
+	for n := 0; ctx.Err() == nil; n++ {
+		path, body := "/api/auth/login", fmt.Sprintf(`{"username":%q,"password":"wrong %d"}`, victim, n)
+		if n%2 == 1 {
+			path, body = "/api/auth/register", registration(fmt.Sprintf("%s_%d", a.Name, n), 1)
+		}
+		_, _ = a.Do(ctx, http.MethodPost, path, body)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Close closes the account's idle connections.
