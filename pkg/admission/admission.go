@@ -31,16 +31,26 @@ func NetworkOf(address netip.Addr) Network {
 	return prefix
 }
 
-// Address returns what stands for one client without a name: the address itself for IPv4, its /64 for IPv6, of which a host can choose the
-// rest at will.
-func Address(address netip.Addr) string {
+// PrefixOf returns what stands for one client: the address itself for IPv4, its /64 for IPv6, of which a host can choose the rest at will.
+// It is invalid if the address is.
+func PrefixOf(address netip.Addr) netip.Prefix {
 	address = address.Unmap().WithZone("")
-	switch {
-	case !address.IsValid():
-		return ""
-	case address.Is4():
-		return address.String()
+	bits := addressBits6
+	if address.Is4() {
+		bits = address.BitLen()
 	}
-	prefix, _ := address.Prefix(addressBits6) // 64 is in range
+	prefix, _ := address.Prefix(bits) // in range
+	return prefix
+}
+
+// Address returns PrefixOf as a name, for IPv4 without its length: it stands for a client that has no other.
+func Address(address netip.Addr) string {
+	prefix := PrefixOf(address)
+	switch {
+	case !prefix.IsValid():
+		return ""
+	case prefix.Addr().Is4():
+		return prefix.Addr().String()
+	}
 	return prefix.String()
 }

@@ -197,6 +197,8 @@ func (q quota) Allow(context.Context, string) (ratelimit.Result, error) { return
 
 func (q quota) AllowN(context.Context, string, int) (ratelimit.Result, error) { return q.result, q.err }
 
+func (q quota) GiveBack(context.Context, string, int) error { return q.err }
+
 func TestRetriesAreSpreadOverWholeSeconds(t *testing.T) {
 	for base, most := range map[time.Duration]time.Duration{time.Millisecond: 4 * time.Second, time.Second: 4 * time.Second, 2 * time.Second: 8 * time.Second} {
 		seen := map[time.Duration]bool{}

@@ -56,9 +56,16 @@ func ApplyRateLimit(c *gin.Context, r ratelimit.Result) error {
 	if r.Allowed {
 		return nil
 	}
+	return TooManyRequests(r.RetryAfter)
+}
+
+// ForgetRateLimit takes back what ApplyRateLimit told the client: the request was not counted in the end.
+func ForgetRateLimit(c *gin.Context) { delete(c.Writer.Header(), rateLimitHeader) }
+
+// TooManyRequests returns a 429 for a client that must wait. The jitter keeps clients that were refused together from returning together.
+func TooManyRequests(wait time.Duration) *api.Error {
 	e := api.New(http.StatusTooManyRequests, api.CodeRateLimited, "too many requests: try again later")
-	// The client must wait RetryAfter; the jitter keeps clients that were refused together from returning together.
-	e.RetryAfter = max(r.RetryAfter, time.Second) + RetryAfter(time.Second) - time.Second
+	e.RetryAfter = max(wait, time.Second) + RetryAfter(time.Second) - time.Second
 	return e
 }
 

@@ -26,6 +26,8 @@ func (n *noted) AllowN(ctx context.Context, key string, _ int) (ratelimit.Result
 	return n.Allow(ctx, key)
 }
 
+func (n *noted) GiveBack(context.Context, string, int) error { panic("nothing is given back") }
+
 // TestAStrangerIsCountedByTheNetwork: as the peer, or as what a trusted proxy says; an IPv6 address counts as its /64.
 func TestAStrangerIsCountedByTheNetwork(t *testing.T) {
 	for peer, want := range map[string]string{

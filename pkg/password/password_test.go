@@ -156,7 +156,7 @@ func TestAboveCapacityNothingIsHashed(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	h, err := New(Config{Params: cheap, Workers: 1, Queue: 0, QueueWait: time.Minute, Registry: reg})
 	require.NoError(t, err)
-	leave, err := h.queue.enter(t.Context())
+	leave, err := h.queue.enter(t.Context(), Requester{})
 	require.NoError(t, err)
 	_, err = h.Hash(t.Context(), "secret")
 	require.ErrorIs(t, err, ErrAtCapacity)

@@ -13,7 +13,7 @@ import (
 func enter(ctx context.Context, q *queue, name string, log chan<- string) (release func()) {
 	leave := make(chan struct{})
 	go func() {
-		done, err := q.enter(ctx)
+		done, err := q.enter(ctx, Requester{})
 		if err != nil {
 			log <- name + ": " + err.Error()
 			return
@@ -49,7 +49,7 @@ func TestAFullQueueTurnsCallersAwayAtOnce(t *testing.T) {
 		first := enter(t.Context(), q, "first", log)
 		second := enter(t.Context(), q, "second", log)
 		require.Equal(t, "first works", <-log)
-		_, err := q.enter(t.Context())
+		_, err := q.enter(t.Context(), Requester{})
 		require.ErrorIs(t, err, ErrAtCapacity)
 
 		first()
@@ -67,7 +67,7 @@ func TestNobodyWaitsLongerThanTheSetting(t *testing.T) {
 		first := enter(t.Context(), q, "first", log)
 		require.Equal(t, "first works", <-log)
 		began := time.Now()
-		_, err := q.enter(t.Context())
+		_, err := q.enter(t.Context(), Requester{})
 		require.ErrorIs(t, err, ErrAtCapacity)
 		require.Equal(t, time.Minute, time.Since(began))
 

@@ -15,7 +15,7 @@ type Settings struct {
 	Memory      config.Bytes  `env:"ARGON2_MEMORY" envDefault:"64MiB" desc:"memory that hashing one password takes, in bytes or with a unit; existing hashes follow at the next login"`
 	Time        int           `env:"ARGON2_TIME" envDefault:"3" desc:"passes over that memory"`
 	Parallelism int           `env:"ARGON2_PARALLELISM" envDefault:"1" desc:"lanes of one hash, each on a core of its own if there is one"`
-	Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core. Each takes ARGON2_MEMORY"`
+	Workers     int           `env:"ARGON2_WORKERS" envDefault:"0" desc:"passwords hashed at a time; 0 for one a core but one, which is left to everything else. Each takes ARGON2_MEMORY"`
 	Queue       int           `env:"ARGON2_QUEUE" envDefault:"64" desc:"requests that may wait for their password to be hashed; above it 503"`
 	QueueWait   time.Duration `env:"ARGON2_QUEUE_WAIT" envDefault:"5s" desc:"how long a request waits for its password to be hashed; after it 503"`
 }

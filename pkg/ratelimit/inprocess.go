@@ -66,3 +66,13 @@ func (l *InProcess) AllowN(_ context.Context, key string, n int) (Result, error)
 		Allowed: true, Limit: l.quota.Events, Remaining: int((burst - (full - now)) / l.interval), ResetAfter: full - now,
 	}, nil
 }
+
+// GiveBack implements Limiter. It never fails.
+func (l *InProcess) GiveBack(_ context.Context, key string, n int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if full, known := l.full.Get(key); known {
+		l.full.Add(key, full-l.interval*time.Duration(n)) // what is in the past counts as now
+	}
+	return nil
+}

@@ -24,6 +24,8 @@ func (away) AllowN(context.Context, string, int) (ratelimit.Result, error) {
 	return ratelimit.Result{}, ratelimit.ErrUnavailable
 }
 
+func (away) GiveBack(context.Context, string, int) error { return ratelimit.ErrUnavailable }
+
 func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := ratelimit.NewMetrics(reg)
@@ -42,14 +44,18 @@ func TestWhatALimitDecidesIsCountedByItsName(t *testing.T) {
 	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
 	_, err = login.AllowN(t.Context(), "alice", 3)
 	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+	require.NoError(t, send.GiveBack(t.Context(), "bob", 2))
+	require.ErrorIs(t, login.GiveBack(t.Context(), "alice", 1), ratelimit.ErrUnavailable)
 	const name = "sealpost_rate_limit_decisions_total"
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP `+name+` Requests that a rate limit was asked about, by the limit and what it said: allowed, refused, or unavailable when it could not tell.
+# HELP `+name+` Requests that a rate limit was asked about, by the limit and what it said: allowed, refused, or unavailable when it could not tell; given_back is an allowed one that was taken back.
 # TYPE `+name+` counter
 `+name+`{decision="allowed",limit="login"} 0
+`+name+`{decision="given_back",limit="login"} 0
 `+name+`{decision="refused",limit="login"} 0
-`+name+`{decision="unavailable",limit="login"} 2
+`+name+`{decision="unavailable",limit="login"} 3
 `+name+`{decision="allowed",limit="send"} 3
+`+name+`{decision="given_back",limit="send"} 1
 `+name+`{decision="refused",limit="send"} 3
 `+name+`{decision="unavailable",limit="send"} 0
 `), name))

@@ -10,3 +10,6 @@ func (Off) Allow(context.Context, string) (Result, error) { return Result{Allowe
 
 // AllowN implements Limiter.
 func (Off) AllowN(context.Context, string, int) (Result, error) { return Result{Allowed: true}, nil }
+
+// GiveBack implements Limiter.
+func (Off) GiveBack(context.Context, string, int) error { return nil }

@@ -35,4 +35,7 @@ type Limiter interface {
 	// AllowN counts n events for key, at least 1, if the quota allows all of them; else it counts none. It never allows more than the quota
 	// has. Its errors are those of Allow.
 	AllowN(ctx context.Context, key string, n int) (Result, error)
+	// GiveBack takes back n events, at least 1, that were counted for key and in the end did not happen. It never makes more available
+	// than the quota. Its errors are those of Allow.
+	GiveBack(ctx context.Context, key string, n int) error
 }

@@ -48,6 +48,36 @@ type Account struct {
 	Key        Key
 	// KeyProtected says that the key is replaced with the account's password only. See Keys.ProtectKey.
 	KeyProtected bool
+	// KnownAddresses stand for the addresses from which the account has logged in, the latest first.
+	KnownAddresses []AddressMark
+}
+
+// AddressMark stands for a client's address with one account: a keyed hash, so that a copy of the store does not tell the address, nor
+// whether two accounts have the same. 0 stands for none.
+type AddressMark uint64
+
+// MostKnownAddresses is how many addresses an account remembers.
+const MostKnownAddresses = 16
+
+// Remember returns known with m as the latest, without the oldest above MostKnownAddresses. It does not change known.
+func Remember(known []AddressMark, m AddressMark) []AddressMark {
+	if m == 0 {
+		return known
+	}
+	remembered := append(make([]AddressMark, 0, MostKnownAddresses), m)
+	for _, k := range known {
+		if k != m && len(remembered) < MostKnownAddresses {
+			remembered = append(remembered, k)
+		}
+	}
+	return remembered
+}
+
+// Login is a proof of the password, from an address.
+type Login struct {
+	// At is the time of a login; zero for what was no login, and leaves the time of the last one.
+	At   time.Time
+	From AddressMark
 }
 
 // Key is one version of a user's public key.
@@ -67,8 +97,8 @@ type Accounts interface {
 	CreateAccount(ctx context.Context, a Account) error
 	// Account finds an account by its name in any case, or returns ErrNotFound.
 	Account(ctx context.Context, username string) (Account, error)
-	// RecordLogin sets the time of the last login.
-	RecordLogin(ctx context.Context, username string, at time.Time) error
+	// RecordLogin sets the time of the last login and remembers its address (see Remember), atomically.
+	RecordLogin(ctx context.Context, username string, l Login) error
 	// ReplaceHash stores another hash of the same password if oldHash is still stored; otherwise it returns ErrConflict.
 	ReplaceHash(ctx context.Context, username, oldHash, newHash string) error
 	// ChangePassword replaces oldHash by newHash and increments the generation, atomically, and returns the new generation. It returns

@@ -96,14 +96,14 @@ func requests() Row {
 
 func logins() Row {
 	return Row{"Accounts", []Panel{
-		graph("Logins by outcome", "reqps", "A rise of invalid_credentials is somebody guessing; of at_capacity, a full password queue.", rateBy("outcome", `sealpost_auth_logins_total{$node}`)),
+		graph("Logins by outcome", "reqps", "A rise of invalid_credentials is somebody guessing; too_many_guesses are refused unchecked; a rise of at_capacity, a full password queue.", rateBy("outcome", `sealpost_auth_logins_total{$node}`)),
 		graph("Registrations and password changes", "reqps", "Those that succeeded.",
 			rate("registrations", `sealpost_auth_registrations_total{$node,outcome="success"}`),
 			rate("password changes", `sealpost_auth_password_changes_total{$node,outcome="success"}`)),
-		graph("Password queue", "short", "Requests that wait for Argon2id, by node.", Query{`sealpost_auth_password_queue_length{$node}`, perNode}),
+		graph("Password queue", "short", "Requests that wait for Argon2id, by lane.", Query{`sum by (lane) (sealpost_auth_password_queue_length{$node})`, "{{lane}}"}),
 		graph("Wait for hashing", "s", "Time in the password queue.", quantiles("sealpost_auth_password_queue_wait_seconds", "$node")...),
 		graph("Time of a hash", "s", "Time that Argon2id takes, without the wait.", quantiles("sealpost_auth_password_hash_seconds", "$node")...),
-		graph("Turned away from the queue", "reqps", "Logins and registrations that left without a hash.", rateBy("reason", `sealpost_auth_password_queue_refused_total{$node}`)),
+		graph("Turned away from the queue", "reqps", "Requests that left without a hash, by lane.", rateBy("lane", `sealpost_auth_password_queue_refused_total{$node}`)),
 	}}
 }
 

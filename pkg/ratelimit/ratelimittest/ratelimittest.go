@@ -35,6 +35,7 @@ func Run(t *testing.T, newLimiter func(t *testing.T, q ratelimit.Quota) ratelimi
 		{"refused events do not count", refusedEventsDoNotCount},
 		{"several events count together or not at all", severalAtOnce},
 		{"several are allowed when RetryAfter says and not before", truthfulRetryAfterOfSeveral},
+		{"what is given back is available again, and no more than the quota", givenBack},
 		{"each key has its own quota", eachKeyItsOwn},
 		{"keys are any text", anyKey},
 		{"concurrent callers share one quota", concurrentCallers},
@@ -159,6 +160,32 @@ func truthfulRetryAfterOfSeveral(t *testing.T, newLimiter func(*testing.T, ratel
 		<-tick.C
 	}
 	require.GreaterOrEqual(t, time.Since(at), refused.RetryAfter-grain, "allowed before the time")
+}
+
+func givenBack(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {
+	const events = 5
+	l := newLimiter(t, ratelimit.Quota{Events: events, Period: never})
+	back := func(key string, n int) { t.Helper(); require.NoError(t, l.GiveBack(t.Context(), key, n)) }
+	back("k", 3) // nothing was counted
+	for range 3 {
+		require.Equal(t, events-1, allow(t, l, "k").Remaining)
+		back("k", 1)
+	}
+	for range events {
+		require.True(t, allow(t, l, "k").Allowed)
+	}
+	require.False(t, allow(t, l, "k").Allowed)
+	back("other", 1)
+	require.False(t, allow(t, l, "k").Allowed, "each key has its own")
+	back("k", 2)
+	require.True(t, allow(t, l, "k").Allowed)
+	require.True(t, allow(t, l, "k").Allowed)
+	require.False(t, allow(t, l, "k").Allowed)
+	back("k", 3*events)
+	for range events {
+		require.True(t, allow(t, l, "k").Allowed)
+	}
+	require.False(t, allow(t, l, "k").Allowed, "no more than the quota")
 }
 
 func eachKeyItsOwn(t *testing.T, newLimiter func(*testing.T, ratelimit.Quota) ratelimit.Limiter) {

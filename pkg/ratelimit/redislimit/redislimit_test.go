@@ -39,6 +39,8 @@ func TestNodesShareAQuotaAndNamesDoNot(t *testing.T) {
 func TestWithRedisAwayItCannotDecide(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
-	_, err := redislimit.New(client, "login", ratelimit.Quota{Events: 1, Period: time.Hour}).Allow(t.Context(), "ann")
+	l := redislimit.New(client, "login", ratelimit.Quota{Events: 1, Period: time.Hour})
+	_, err := l.Allow(t.Context(), "ann")
 	require.ErrorIs(t, err, ratelimit.ErrUnavailable)
+	require.ErrorIs(t, l.GiveBack(t.Context(), "ann", 1), ratelimit.ErrUnavailable)
 }

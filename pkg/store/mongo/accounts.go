@@ -22,6 +22,8 @@ type userDocument struct {
 	Key        keyFields `bson:"key"`
 	// KeyProtected is protectedField.
 	KeyProtected bool `bson:"keyProtected,omitempty"`
+	// Addresses are store.AddressMarks, the latest first.
+	Addresses []int64 `bson:"addresses,omitempty"`
 }
 
 // protectedField is true in the documents of accounts whose key is replaced with the password only, and missing in others.
@@ -30,8 +32,18 @@ const protectedField = "keyProtected"
 func (d userDocument) account() store.Account {
 	return store.Account{
 		Username: d.Name, PasswordHash: d.Hash, Generation: d.Generation, CreatedAt: d.CreatedAt, LastLogin: d.LastLogin, Key: d.Key.key(),
-		KeyProtected: d.KeyProtected,
+		KeyProtected:   d.KeyProtected,
+		KnownAddresses: convertMarks[store.AddressMark](d.Addresses),
 	}
+}
+
+// convertMarks returns marks as another type of the same size; nil for none.
+func convertMarks[To, From int64 | store.AddressMark](marks []From) []To {
+	var converted []To
+	for _, m := range marks {
+		converted = append(converted, To(m))
+	}
+	return converted
 }
 
 func set(field string, value any) bson.E {
@@ -46,7 +58,7 @@ func add(field string, n int64) bson.E {
 func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	inserted, err := insertOne(ctx, s.users, userDocument{
 		ID: store.Canonical(a.Username), Name: a.Username, Hash: a.PasswordHash, Generation: a.Generation,
-		CreatedAt: a.CreatedAt, LastLogin: a.LastLogin, Key: fieldsOf(a.Key),
+		CreatedAt: a.CreatedAt, LastLogin: a.LastLogin, Key: fieldsOf(a.Key), Addresses: convertMarks[int64](a.KnownAddresses),
 	})
 	if err == nil && !inserted {
 		return store.ErrUsernameTaken
@@ -61,9 +73,28 @@ func (s *Store) Account(ctx context.Context, username string) (store.Account, er
 }
 
 // RecordLogin implements store.Accounts.
-func (s *Store) RecordLogin(ctx context.Context, username string, at time.Time) error {
-	_, err := s.updateAccount(ctx, byID(store.Canonical(username)).filter, bson.D{set("lastLogin", at)})
+func (s *Store) RecordLogin(ctx context.Context, username string, l store.Login) error {
+	var changes bson.D
+	if !l.At.IsZero() {
+		changes = append(changes, bson.E{Key: "lastLogin", Value: l.At})
+	}
+	if mark := int64(l.From); mark != 0 {
+		changes = append(changes, bson.E{Key: "addresses", Value: remember(mark)})
+	}
+	if changes == nil {
+		return nil
+	}
+	_, err := s.updateAccount(ctx, byID(store.Canonical(username)).filter, bson.A{bson.D{{Key: "$set", Value: changes}}})
 	return err
+}
+
+// remember is store.Remember as an expression, so that concurrent logins lose nothing.
+func remember(mark int64) bson.D {
+	others := bson.D{{Key: "$filter", Value: bson.D{
+		{Key: "input", Value: ifNull("$addresses", bson.A{})}, {Key: "cond", Value: bson.D{{Key: "$ne", Value: bson.A{"$$this", mark}}}},
+	}}}
+	all := bson.D{{Key: "$concatArrays", Value: bson.A{bson.A{mark}, others}}}
+	return bson.D{{Key: "$slice", Value: bson.A{all, store.MostKnownAddresses}}}
 }
 
 // RaiseGeneration implements store.Accounts.
@@ -95,7 +126,7 @@ func (s *Store) replaceHash(ctx context.Context, username, oldHash string, updat
 }
 
 // updateAccount updates the one account that filter matches and returns its generation afterwards.
-func (s *Store) updateAccount(ctx context.Context, filter, update bson.D) (generation int64, err error) {
+func (s *Store) updateAccount(ctx context.Context, filter bson.D, update any) (generation int64, err error) {
 	var d userDocument
 	err = s.users.FindOneAndUpdate(ctx, filter, update,
 		options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(fields("generation"))).Decode(&d)

@@ -20,7 +20,7 @@ func TestDocumentsOfALaterVersionCanBeRead(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000).UTC()
 	key := keyFields{Version: 3, PEM: "pem", Fingerprint: "print", CreatedAt: now}
 	for _, document := range []any{
-		userDocument{ID: "ann", Name: "Ann", Hash: "hash", Generation: 7, CreatedAt: now, LastLogin: now, Key: key},
+		userDocument{ID: "ann", Name: "Ann", Hash: "hash", Generation: 7, CreatedAt: now, LastLogin: now, Key: key, Addresses: []int64{-4, 5}},
 		entryDocument{ID: placeID("ann", 5), User: "ann", Position: 5, Kind: store.Sent, WrappedKey: "k", KeyVersion: 2, At: now, ExpiresAt: now, PurgeAt: now},
 		messageDocument{Sender: "Ann", Recipients: []string{"Ben"}, Positions: []byte{5}, Content: "c", IV: "iv", ClientMessageID: "id", Digest: []byte{2}, CreatedAt: now, PurgeAt: now, EraseAt: now, Erased: true},
 		cursorDocument{ID: "ann", Position: 9, Offered: 10, ExpiresAt: now},

@@ -3,10 +3,12 @@ package pebble
 import (
 	"context"
 	"encoding/binary"
-	"time"
 
 	"github.com/sealpost/sealpost/pkg/store"
 )
+
+// markBytes is how long a store.AddressMark is stored.
+const markBytes = 8
 
 // account is the row of an account. Its current key is in the table of keys.
 type account struct {
@@ -19,21 +21,38 @@ func (a *account) value() []byte {
 	b = binary.AppendVarint(b, a.Generation)
 	b = appendTime(appendTime(b, a.CreatedAt), a.LastLogin)
 	b = binary.AppendUvarint(b, uint64(a.version))
-	if a.KeyProtected {
-		b = append(b, keyProtected)
+	if a.KeyProtected || len(a.KnownAddresses) > 0 { // rows of before end here, and earlier versions read no further
+		b = append(b, a.flags())
+	}
+	for _, mark := range a.KnownAddresses { // up to the end
+		b = binary.BigEndian.AppendUint64(b, uint64(mark))
 	}
 	return b
 }
 
-// keyProtected ends the row of an account whose key is protected. Other rows, and all from before there was such a thing, end without it.
+// keyProtected is set in the flags of an account whose key is protected.
 const keyProtected = 1
+
+func (a *account) flags() byte {
+	if a.KeyProtected {
+		return keyProtected
+	}
+	return 0
+}
 
 func decodeAccount(value []byte) (a account, err error) {
 	r := readValue(value)
 	a.Username, a.PasswordHash, a.Generation = r.string(), r.string(), r.int()
 	a.CreatedAt, a.LastLogin = r.time(), r.time()
 	a.version = int(r.uint())
-	a.KeyProtected = len(r.rest) > 0 && r.byte() == keyProtected
+	if len(r.rest) > 0 {
+		a.KeyProtected = r.byte()&keyProtected != 0
+	}
+	for len(r.rest) > 0 {
+		if mark := r.take(markBytes); mark != nil {
+			a.KnownAddresses = append(a.KnownAddresses, store.AddressMark(binary.BigEndian.Uint64(mark)))
+		}
+	}
 	return a, broken(tableAccounts, r.err())
 }
 
@@ -142,9 +161,12 @@ func (s *Store) changeAccount(ctx context.Context, operation, username string, c
 }
 
 // RecordLogin implements store.Accounts.
-func (s *Store) RecordLogin(ctx context.Context, username string, at time.Time) error {
+func (s *Store) RecordLogin(ctx context.Context, username string, l store.Login) error {
 	return s.changeAccount(ctx, "record_login", username, func(_ *turn, _ string, a *account) error {
-		a.LastLogin = at
+		if !l.At.IsZero() {
+			a.LastLogin = l.At
+		}
+		a.KnownAddresses = store.Remember(a.KnownAddresses, l.From)
 		return nil
 	})
 }

@@ -81,7 +81,7 @@ func TestADiskThatIsNearlyFullIsNotFilled(t *testing.T) {
 	}
 	require.Eventually(t, refused, time.Minute, time.Millisecond)
 	require.ErrorIs(t, commits(1<<20), store.ErrUnavailable)
-	require.ErrorIs(t, s.RecordLogin(t.Context(), "bob", time.Now()), store.ErrUnavailable)
+	require.ErrorIs(t, s.RecordLogin(t.Context(), "bob", store.Login{At: time.Now()}), store.ErrUnavailable)
 	generation, err := s.RaiseGeneration(t.Context(), "ann")
 	require.NoError(t, err, "whoever has stolen a token is shut out, now as ever")
 	require.EqualValues(t, 1, generation)
@@ -330,7 +330,7 @@ func TestWhoGivesAWriteUpDisturbsNobodyElse(t *testing.T) {
 	require.NoError(t, s.CreateAccount(t.Context(), store.Account{Username: "bob", Key: store.Key{Version: 1}}))
 	for i := range int64(500) {
 		ctx, cancel := context.WithTimeout(t.Context(), rand.N(400*time.Microsecond))
-		_ = s.RecordLogin(ctx, "bob", time.Now()) // it may be in time or not
+		_ = s.RecordLogin(ctx, "bob", store.Login{At: time.Now()}) // it may be in time or not
 		cancel()
 		now := time.Now()
 		_, err := s.InsertEntries(t.Context(), []store.Entry{{User: "bob", Position: i + 1, Kind: store.Received, Message: store.NewMessageID(now)}})

@@ -56,7 +56,7 @@ var accountTests = []test{
 		s := open(t, a, "Bob")
 		_, err := s.Account(t.Context(), "nobody")
 		require.ErrorIs(t, err, store.ErrNotFound)
-		require.ErrorIs(t, s.RecordLogin(t.Context(), "nobody", now()), store.ErrNotFound)
+		require.ErrorIs(t, s.RecordLogin(t.Context(), "nobody", store.Login{At: now()}), store.ErrNotFound)
 		require.ErrorIs(t, s.ReplaceHash(t.Context(), "nobody", "a", "b"), store.ErrNotFound)
 		_, err = s.ChangePassword(t.Context(), "nobody", "a", "b")
 		require.ErrorIs(t, err, store.ErrNotFound)
@@ -72,11 +72,67 @@ var accountTests = []test{
 		before, err := s.Account(t.Context(), "bob")
 		require.NoError(t, err)
 		at := now().Add(time.Hour)
-		require.NoError(t, s.RecordLogin(t.Context(), "Bob", at))
+		require.NoError(t, s.RecordLogin(t.Context(), "Bob", store.Login{At: at}))
 		after, err := s.Account(t.Context(), "bob")
 		require.NoError(t, err)
 		before.LastLogin = at
 		require.Equal(t, before, after)
+	}},
+	{"an account remembers the addresses of its latest logins, each once", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		known := func() []store.AddressMark {
+			t.Helper()
+			got, err := s.Account(t.Context(), "bob")
+			require.NoError(t, err)
+			return got.KnownAddresses
+		}
+		login := func(from store.AddressMark) {
+			t.Helper()
+			require.NoError(t, s.RecordLogin(t.Context(), "Bob", store.Login{At: now(), From: from}))
+		}
+		require.Empty(t, known())
+		const large = 1<<64 - 7
+		for _, from := range []store.AddressMark{large, 2, large, 0} { // 0 is no address
+			login(from)
+		}
+		require.Equal(t, []store.AddressMark{large, 2}, known())
+		before, err := s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.NoError(t, s.RecordLogin(t.Context(), "bob", store.Login{From: 2}))
+		after, err := s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.Equal(t, before.LastLogin, after.LastLogin, "that was no login")
+		require.Equal(t, []store.AddressMark{2, large}, after.KnownAddresses)
+		for from := range store.AddressMark(store.MostKnownAddresses - 1) {
+			login(100 + from)
+		}
+		require.Len(t, known(), store.MostKnownAddresses)
+		require.NotContains(t, known(), store.AddressMark(large), "the one that was used longest ago")
+		require.Contains(t, known(), store.AddressMark(2))
+
+		_, err = s.RaiseGeneration(t.Context(), "bob")
+		require.NoError(t, err)
+		_, err = s.ChangePassword(t.Context(), "bob", "hash of Bob", "new")
+		require.NoError(t, err)
+		require.Len(t, known(), store.MostKnownAddresses, "other changes leave them")
+	}},
+	{"of logins at once each address is remembered", func(t *testing.T, a Adapter) {
+		s := open(t, a, "Bob")
+		together(writers, func(i int) {
+			require.NoError(t, s.RecordLogin(t.Context(), "bob", store.Login{At: now(), From: store.AddressMark(1 + i)}))
+		})
+		got, err := s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.Len(t, got.KnownAddresses, min(writers, store.MostKnownAddresses))
+	}},
+	{"an account begins with the address of its registration", func(t *testing.T, a Adapter) {
+		s := open(t, a)
+		carol := account("Carol")
+		carol.KnownAddresses = []store.AddressMark{1 << 63}
+		require.NoError(t, s.CreateAccount(t.Context(), carol))
+		got, err := s.Account(t.Context(), "carol")
+		require.NoError(t, err)
+		require.Equal(t, carol, got)
 	}},
 	{"a hash is replaced only by who knows the old one, and the generation stays", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
@@ -136,7 +192,11 @@ var keyTests = []test{
 		require.NoError(t, err)
 		require.True(t, bob.KeyProtected)
 		require.Equal(t, "pem of second", bob.Key.PEM)
-		require.NoError(t, s.RecordLogin(t.Context(), "bob", now())) // other changes keep it
+		require.NoError(t, s.RecordLogin(t.Context(), "bob", store.Login{At: now(), From: 7})) // other changes keep it
+		bob, err = s.Account(t.Context(), "bob")
+		require.NoError(t, err)
+		require.True(t, bob.KeyProtected)
+		require.Equal(t, []store.AddressMark{7}, bob.KnownAddresses)
 		version, err := s.RotateKey(t.Context(), "bob", key("third"), true)
 		require.NoError(t, err)
 		require.Equal(t, 3, version)

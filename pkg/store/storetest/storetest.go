@@ -112,7 +112,7 @@ func everyCall(ctx context.Context, s store.Store) []error {
 	add(s.CreateAccount(ctx, account("Eve")))
 	_, err := s.Account(ctx, "bob")
 	add(err)
-	add(s.RecordLogin(ctx, "bob", now()))
+	add(s.RecordLogin(ctx, "bob", store.Login{At: now(), From: 1}))
 	add(s.ReplaceHash(ctx, "bob", "hash of Bob", "x"))
 	_, err = s.ChangePassword(ctx, "bob", "hash of Bob", "x")
 	add(err)

@@ -67,6 +67,8 @@ func New(cfg Config, d Deps) (*App, error) {
 	return &App{api: &httpapi.API{
 		Accounts: &accounts.Service{
 			Accounts: d.Accounts, Sessions: d.Sessions, Revocations: d.Revocations, Passwords: d.Passwords, Tokens: signer,
+			Guesses:          d.Limiter("login-failures", ratelimit.Quota{Events: cfg.LoginFailuresPerAccount, Period: time.Hour}),
+			Addresses:        accounts.Addresses{Keys: d.SigningKeys},
 			MinPasswordBytes: cfg.MinPasswordBytes, Reserved: accounts.NewReserved(cfg.ReservedNames), Now: time.Now, Log: d.Log, Metrics: accounts.NewMetrics(d.Registry),
 		},
 		Tokens: d.Tokens, KeySet: d.SigningKeys.JWKS,

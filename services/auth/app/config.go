@@ -26,6 +26,8 @@ type Config struct {
 	LoginAttemptsPerAddress int           `env:"LOGIN_ATTEMPTS_PER_ADDRESS" envDefault:"100" desc:"the same for one address and all usernames; an IPv6 address counts as its /64"`
 	LoginPeriod             time.Duration `env:"LOGIN_PERIOD" envDefault:"15m" desc:"period of the two limits"`
 
+	LoginFailuresPerAccount int `env:"LOGIN_FAILURES_PER_ACCOUNT" envDefault:"100" desc:"wrong passwords for one username allowed in an hour, from all addresses together; addresses from which the account has logged in before are neither counted nor refused"`
+
 	VerificationsPerMinute int `env:"VERIFICATIONS_PER_MINUTE" envDefault:"6000" desc:"tokens that one address may have verified by /api/auth/verify in a minute; an IPv6 address counts as its /64"`
 }
 
@@ -48,6 +50,7 @@ func (c *Config) Validate() error {
 	}
 	require(c.LoginAttempts > 0, "LOGIN_ATTEMPTS must be positive")
 	require(c.LoginAttemptsPerAddress > 0, "LOGIN_ATTEMPTS_PER_ADDRESS must be positive")
+	require(c.LoginFailuresPerAccount > 0, "LOGIN_FAILURES_PER_ACCOUNT must be positive")
 	require(c.LoginPeriod >= time.Second, "LOGIN_PERIOD must be at least 1s")
 	require(c.VerificationsPerMinute > 0, "VERIFICATIONS_PER_MINUTE must be positive")
 	return errors.Join(faults...)

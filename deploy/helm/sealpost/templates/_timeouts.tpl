@@ -54,7 +54,7 @@ grace: {{ add (int $t.preStop) $shutdown 5 }}
 {{- if and (has .component (list "auth" "keys")) $limit -}}
 {{- $workers := int (default 0 .config.ARGON2_WORKERS) -}}
 {{- if not $workers -}}
-{{- fail (printf "%s.config.ARGON2_WORKERS must be set where a memory limit is: one a core, the default, does not know the limit" .key) -}}
+{{- fail (printf "%s.config.ARGON2_WORKERS must be set where a memory limit is: one a core but one, the default, does not know the limit" .key) -}}
 {{- end -}}
 {{- $hashing := mulf (float64 $workers) (float64 (include "sealpost.bytes" (default "64MiB" .config.ARGON2_MEMORY))) -}}
 {{- if gt $hashing (mulf (float64 (include "sealpost.bytes" $limit)) 0.75) -}}

@@ -39,8 +39,7 @@ type Account struct {
 
 // Register opens an account. network and host choose the address on the loopback interface, 127.0.network.host, that its requests come from.
 func Register(ctx context.Context, url, name string, network, host byte) (*Account, error) {
-	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
-	a := &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
+	a := Stranger(url, name, network, host)
 	var err error
 	a.Token, err = a.register(ctx, name, publickeytest.PEM(keyBits, int64(network)<<8+int64(host)))
 	return a, err
@@ -48,7 +47,7 @@ func Register(ctx context.Context, url, name string, network, host byte) (*Accou
 
 // register opens an account and returns its token.
 func (a *Account) register(ctx context.Context, name, key string) (token string, err error) {
-	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, key))
+	text, err := a.Do(ctx, http.MethodPost, "/api/auth/register", registration(name, key))
 	if err != nil {
 		return "", err
 	}
@@ -71,6 +70,38 @@ func (a *Account) Crowd(ctx context.Context, prefix string, n int) ([]string, er
 		})
 	}
 	return names, group.Wait()
+}
+
+// Stranger is somebody without an account, or who is not logged in, whose requests come from 127.0.network.host.
+func Stranger(url, name string, network, host byte) *Account {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, network, host)}}
+	return &Account{Name: name, URL: url, client: &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}, dial: dialer.DialContext}
+}
+
+func registration(name, key string) string {
+	return fmt.Sprintf(`{"username":%q,"password":%q,"publicKey":%q}`, name, password, key)
+}
+
+// LogsIn logs in to the account, and keeps the token it has.
+func (a *Account) LogsIn(ctx context.Context) error {
+	_, err := a.Do(ctx, http.MethodPost, "/api/auth/login", fmt.Sprintf(`{"username":%q,"password":%q}`, a.Name, password))
+	return err
+}
+
+// FloodsPasswords guesses the password of a user and registers accounts by turns, with a pause after each, as many times as it can.
+func (a *Account) FloodsPasswords(ctx context.Context, victim string, pause time.Duration) {
+	key := publickeytest.PEM(keyBits, 1)
+	for n := 0; ctx.Err() == nil; n++ {
+		path, body := "/api/auth/login", fmt.Sprintf(`{"username":%q,"password":"wrong %d"}`, victim, n)
+		if n%2 == 1 {
+			path, body = "/api/auth/register", registration(fmt.Sprintf("%s_%d", a.Name, n), key)
+		}
+		_, _ = a.Do(ctx, http.MethodPost, path, body)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Close closes the account's idle connections.

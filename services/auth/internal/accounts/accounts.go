@@ -16,6 +16,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/password"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store"
 	"github.com/sealpost/sealpost/pkg/token"
@@ -59,6 +60,9 @@ type Service struct {
 	Revocations Revocations
 	Passwords   *password.Hasher
 	Tokens      *token.Signer
+	// Guesses bound the wrong passwords for an account, from all addresses that it does not know.
+	Guesses   ratelimit.Limiter
+	Addresses Addresses
 	// MinPasswordBytes is the minimum length of a new password.
 	MinPasswordBytes int
 	// Reserved are the names that nobody can register. Accounts that have one keep it.

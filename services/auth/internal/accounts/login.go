@@ -4,32 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Login opens a session. An unknown user and a wrong password give the same ErrInvalidCredentials after the same time; an
-// overloaded machine gives password.ErrAtCapacity.
-func (s *Service) Login(ctx context.Context, r api.LoginRequest) (Session, error) {
-	session, err := s.login(ctx, r)
+// Login opens a session, for a client at an address. An unknown user and a wrong password give the same ErrInvalidCredentials after the same
+// time, and after too many of either a *TooManyGuesses; an overloaded machine gives password.ErrAtCapacity.
+func (s *Service) Login(ctx context.Context, from netip.Addr, r api.LoginRequest) (Session, error) {
+	session, err := s.login(ctx, from, r)
 	s.Metrics.loggedIn(err)
 	return session, err
 }
 
-func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error) {
+func (s *Service) login(ctx context.Context, from netip.Addr, r api.LoginRequest) (Session, error) {
 	switch {
 	case r.Username == "":
 		return Session{}, api.MissingField("username")
 	case r.Password == "":
 		return Session{}, api.MissingField("password")
 	}
-	account, outdated, err := s.authenticate(ctx, r.Username, r.Password)
+	v := visit{from: from}
+	account, outdated, err := s.authenticate(ctx, v, r.Username, r.Password)
 	if err != nil {
 		return Session{}, err
 	}
 	if outdated {
-		s.strengthen(ctx, account, r.Password)
+		s.strengthen(ctx, v, account, r.Password)
 	}
 	if err := s.repeatRevocation(ctx, account); err != nil {
 		return Session{}, err
@@ -41,29 +43,32 @@ func (s *Service) login(ctx context.Context, r api.LoginRequest) (Session, error
 	if err := s.openSession(ctx, &session); err != nil {
 		return Session{}, err
 	}
-	if err := s.Accounts.RecordLogin(ctx, session.Identity.Subject, s.Now().UTC()); err != nil {
+	subject := session.Identity.Subject
+	if err := s.Accounts.RecordLogin(ctx, subject, store.Login{At: s.Now().UTC(), From: s.Addresses.mark(subject, from)}); err != nil {
 		return Session{}, fmt.Errorf("record the login: %w", err)
 	}
 	return session, nil
 }
 
 // authenticate finds the account with this name and password, and whether its hash is outdated: see password.Hasher.Verify.
-func (s *Service) authenticate(ctx context.Context, username, password string) (account store.Account, outdated bool, err error) {
+func (s *Service) authenticate(ctx context.Context, v visit, username, text string) (account store.Account, outdated bool, err error) {
 	if !api.ValidUsername(username) {
 		// The pattern is public, so an early answer reveals nothing; and the name must not reach a query.
 		return store.Account{}, false, ErrInvalidCredentials
 	}
 	account, err = s.Accounts.Account(ctx, username)
-	if errors.Is(err, store.ErrNotFound) {
-		if err := s.Passwords.VerifyDummy(ctx, password); err != nil {
-			return store.Account{}, false, err
-		}
-		return store.Account{}, false, ErrInvalidCredentials
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return store.Account{}, false, err
 	}
+	known := err == nil && s.Addresses.known(account, v.from)
+	takeBack, err := s.guess(ctx, v, store.Canonical(username), known)
 	if err != nil {
 		return store.Account{}, false, err
 	}
-	match, outdated, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
+	match, outdated, err := s.check(ctx, v.requester(known), account, text)
+	if err != nil || match {
+		takeBack() // an error comes before the check
+	}
 	if err == nil && !match {
 		err = ErrInvalidCredentials
 	}
@@ -72,8 +77,8 @@ func (s *Service) authenticate(ctx context.Context, username, password string) (
 
 // strengthen stores a hash of the normalized password at the current cost. The login succeeds even if that fails or the password has
 // changed meanwhile.
-func (s *Service) strengthen(ctx context.Context, account store.Account, password string) {
-	hash, err := s.Passwords.Hash(ctx, password)
+func (s *Service) strengthen(ctx context.Context, v visit, account store.Account, text string) {
+	hash, err := s.Passwords.For(v.shown()).Hash(ctx, text)
 	if err == nil {
 		err = s.Accounts.ReplaceHash(ctx, store.Canonical(account.Username), account.PasswordHash, hash)
 	}

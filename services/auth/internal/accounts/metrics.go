@@ -23,7 +23,7 @@ type Metrics struct {
 // NewMetrics registers the metrics with reg; nil registers them nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	const outcomes = " success, invalid_credentials, username_taken, invalid_request, at_capacity, canceled, or failed."
+	const outcomes = " success, invalid_credentials, too_many_guesses, username_taken, invalid_request, at_capacity, canceled, or failed."
 	m := &Metrics{
 		logins: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "sealpost_auth_logins_total", Help: "Logins, by outcome:" + outcomes,
@@ -44,7 +44,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	// Create the series at the start, so that the first event is seen as an increase.
 	for _, outcome := range []string{
-		"success", "invalid_credentials", "username_taken", "invalid_request", "at_capacity", "canceled", "failed",
+		"success", "invalid_credentials", "too_many_guesses", "username_taken", "invalid_request", "at_capacity", "canceled", "failed",
 	} {
 		for _, v := range []*prometheus.CounterVec{m.logins, m.registrations, m.passwordChanges} {
 			v.WithLabelValues(outcome)
@@ -69,6 +69,8 @@ func outcome(err error) string {
 		return "success"
 	case errors.Is(err, ErrInvalidCredentials):
 		return "invalid_credentials"
+	case errors.Is(err, ErrTooManyGuesses):
+		return "too_many_guesses"
 	case errors.Is(err, store.ErrUsernameTaken):
 		return "username_taken"
 	case errors.As(err, &request), errors.Is(err, publickey.ErrInvalid):

@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
-// Register opens an account and its first session. A fault of the request is an *api.Error or wraps publickey.ErrInvalid; a taken
+// Register opens an account and its first session, for a client at an address. A fault of the request is an *api.Error or wraps publickey.ErrInvalid; a taken
 // name is store.ErrUsernameTaken; an overloaded machine gives password.ErrAtCapacity.
-func (s *Service) Register(ctx context.Context, r api.RegisterRequest) (Session, error) {
-	session, err := s.register(ctx, r)
+func (s *Service) Register(ctx context.Context, from netip.Addr, r api.RegisterRequest) (Session, error) {
+	session, err := s.register(ctx, from, r)
 	s.Metrics.registered(err)
 	return session, err
 }
 
-func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session, error) {
+func (s *Service) register(ctx context.Context, from netip.Addr, r api.RegisterRequest) (Session, error) {
 	key, err := s.checkRegistration(r)
 	if err != nil {
 		return Session{}, err
@@ -26,7 +28,7 @@ func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session,
 	if err := s.requireFree(ctx, r.Username); err != nil {
 		return Session{}, err
 	}
-	hash, err := s.Passwords.Hash(ctx, r.Password)
+	hash, err := s.Passwords.For(password.Requester{Lane: password.Registrations, Address: from}).Hash(ctx, r.Password)
 	if err != nil {
 		return Session{}, err
 	}
@@ -37,7 +39,8 @@ func (s *Service) register(ctx context.Context, r api.RegisterRequest) (Session,
 	now := s.Now().UTC()
 	err = s.Accounts.CreateAccount(ctx, store.Account{
 		Username: r.Username, PasswordHash: hash, CreatedAt: now, LastLogin: now,
-		Key: store.Key{Version: 1, PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: now},
+		Key:            store.Key{Version: 1, PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: now},
+		KnownAddresses: store.Remember(nil, s.Addresses.mark(session.Identity.Subject, from)),
 	})
 	if err != nil {
 		return Session{}, fmt.Errorf("create the account: %w", err)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/password"
+	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/revocation/revocationtest"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -97,11 +99,11 @@ func (f *failing) OpenSession(ctx context.Context, username, sessionID string, e
 	return f.Store.OpenSession(ctx, username, sessionID, expiresAt)
 }
 
-func (f *failing) RecordLogin(ctx context.Context, username string, at time.Time) error {
+func (f *failing) RecordLogin(ctx context.Context, username string, l store.Login) error {
 	if err := f.run("RecordLogin"); err != nil {
 		return err
 	}
-	return f.Store.RecordLogin(ctx, username, at)
+	return f.Store.RecordLogin(ctx, username, l)
 }
 
 // world is a service with a real store and a revocation log that a test can make unavailable.
@@ -133,10 +135,26 @@ func newWorld(t *testing.T) *world {
 	w.guard = &token.Guard{Verifier: verifier, Revocations: w.mirror}
 	w.Service = &accounts.Service{
 		Accounts: w.store, Sessions: w.store, Revocations: w.mirror, Tokens: signer,
+		Guesses: ratelimit.Off{}, Addresses: accounts.Addresses{Keys: token.NewKeyring(key)},
 		MinPasswordBytes: 8, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: accounts.NewMetrics(w.reg),
 	}
 	w.hashWith(t, cheap)
 	return w
+}
+
+// home is where requests come from, unless a test says otherwise.
+var home = netip.MustParseAddr("192.0.2.1")
+
+func (w *world) Register(ctx context.Context, r api.RegisterRequest) (accounts.Session, error) {
+	return w.Service.Register(ctx, home, r)
+}
+
+func (w *world) Login(ctx context.Context, r api.LoginRequest) (accounts.Session, error) {
+	return w.Service.Login(ctx, home, r)
+}
+
+func (w *world) ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (accounts.Session, error) {
+	return w.Service.ChangePassword(ctx, home, caller, r)
 }
 
 // follow starts a second mirror of the world's log, as another node would.

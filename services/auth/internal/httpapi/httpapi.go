@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -25,12 +26,12 @@ const keySetCaching = "public, max-age=300"
 
 // Accounts is what the routes call. See accounts.Service.
 type Accounts interface {
-	Register(ctx context.Context, r api.RegisterRequest) (accounts.Session, error)
-	Login(ctx context.Context, r api.LoginRequest) (accounts.Session, error)
+	Register(ctx context.Context, from netip.Addr, r api.RegisterRequest) (accounts.Session, error)
+	Login(ctx context.Context, from netip.Addr, r api.LoginRequest) (accounts.Session, error)
 	Profile(ctx context.Context, caller token.Identity) (store.Account, error)
 	Logout(ctx context.Context, caller token.Identity) error
 	LogoutAll(ctx context.Context, caller token.Identity) error
-	ChangePassword(ctx context.Context, caller token.Identity, r api.PasswordRequest) (accounts.Session, error)
+	ChangePassword(ctx context.Context, from netip.Addr, caller token.Identity, r api.PasswordRequest) (accounts.Session, error)
 }
 
 // API serves accounts, sessions and the keys that verify tokens.
@@ -62,6 +63,13 @@ func (a *API) Routes(r gin.IRouter) {
 func errorTable() httpserver.ErrorTable {
 	return append(httpserver.ErrorTable{
 		{Err: accounts.ErrInvalidCredentials, Answer: httpserver.Always(http.StatusUnauthorized, api.CodeInvalidCredentials, "the username or the password is wrong")},
+		{Err: accounts.ErrTooManyGuesses, Answer: func(err error) *api.Error {
+			var refused *accounts.TooManyGuesses
+			if !errors.As(err, &refused) {
+				return httpserver.TooManyRequests(0)
+			}
+			return httpserver.TooManyRequests(refused.RetryAfter)
+		}},
 		{Err: accounts.ErrSessionsRemain, Answer: func(error) *api.Error {
 			e := api.Unavailable("the revocation log", httpserver.RetryAfter(2*time.Second))
 			e.Message = "the password was changed, but older tokens are not refused yet: log in with the new password"
@@ -94,10 +102,11 @@ func (a *API) register(c *gin.Context) error {
 	if err := httpserver.DecodeJSON(c, &r); err != nil {
 		return err
 	}
-	if err := a.RegisterLimits.allow(c, r.Username); err != nil {
+	var session accounts.Session
+	err := a.RegisterLimits.during(c, r.Username, func() (err error) {
+		session, err = a.Accounts.Register(c.Request.Context(), clientAddress(c), r)
 		return err
-	}
-	session, err := a.Accounts.Register(c.Request.Context(), r)
+	})
 	if err != nil {
 		return err
 	}
@@ -111,10 +120,11 @@ func (a *API) login(c *gin.Context) error {
 	if err := httpserver.DecodeJSON(c, &r); err != nil {
 		return err
 	}
-	if err := a.LoginLimits.allow(c, r.Username); err != nil {
+	var session accounts.Session
+	err := a.LoginLimits.during(c, r.Username, func() (err error) {
+		session, err = a.Accounts.Login(c.Request.Context(), clientAddress(c), r)
 		return err
-	}
-	session, err := a.Accounts.Login(c.Request.Context(), r)
+	})
 	if err != nil {
 		return err
 	}
@@ -129,10 +139,11 @@ func (a *API) changePassword(c *gin.Context) error {
 		return err
 	}
 	caller := httpserver.Caller(c)
-	if err := a.LoginLimits.allow(c, caller.Subject); err != nil {
+	var session accounts.Session
+	err := a.LoginLimits.during(c, caller.Subject, func() (err error) {
+		session, err = a.Accounts.ChangePassword(c.Request.Context(), clientAddress(c), caller, r)
 		return err
-	}
-	session, err := a.Accounts.ChangePassword(c.Request.Context(), caller, r)
+	})
 	if err != nil {
 		return err
 	}
@@ -141,6 +152,12 @@ func (a *API) changePassword(c *gin.Context) error {
 	setCookie(c, session)
 	c.JSON(http.StatusOK, changed)
 	return nil
+}
+
+// clientAddress returns the client's address; an invalid one if it is not known.
+func clientAddress(c *gin.Context) netip.Addr {
+	address, _ := netip.ParseAddr(c.ClientIP())
+	return address
 }
 
 // setCookie shows a client that keeps no cursor where its session begins: see api.ReadCookie.

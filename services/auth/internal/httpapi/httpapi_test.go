@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -27,10 +28,10 @@ import (
 // domain answers every call with its error.
 type domain struct{ err error }
 
-func (d domain) Register(context.Context, api.RegisterRequest) (accounts.Session, error) {
+func (d domain) Register(context.Context, netip.Addr, api.RegisterRequest) (accounts.Session, error) {
 	return accounts.Session{}, d.err
 }
-func (d domain) Login(context.Context, api.LoginRequest) (accounts.Session, error) {
+func (d domain) Login(context.Context, netip.Addr, api.LoginRequest) (accounts.Session, error) {
 	return accounts.Session{}, d.err
 }
 func (d domain) Profile(context.Context, token.Identity) (store.Account, error) {
@@ -38,7 +39,7 @@ func (d domain) Profile(context.Context, token.Identity) (store.Account, error) 
 }
 func (d domain) Logout(context.Context, token.Identity) error    { return d.err }
 func (d domain) LogoutAll(context.Context, token.Identity) error { return d.err }
-func (d domain) ChangePassword(context.Context, token.Identity, api.PasswordRequest) (accounts.Session, error) {
+func (d domain) ChangePassword(context.Context, netip.Addr, token.Identity, api.PasswordRequest) (accounts.Session, error) {
 	return accounts.Session{}, d.err
 }
 
@@ -78,6 +79,7 @@ func TestEveryErrorOfTheDomainHasItsAnswer(t *testing.T) {
 		field  string
 	}{
 		{accounts.ErrInvalidCredentials, 401, api.CodeInvalidCredentials, ""},
+		{&accounts.TooManyGuesses{RetryAfter: time.Minute}, 429, api.CodeRateLimited, ""},
 		{token.ErrNoAccount, 401, api.CodeInvalidToken, ""},
 		{fmt.Errorf("%w: %w", accounts.ErrSessionsRemain, revocation.ErrUnavailable), 503, api.CodeUnavailable, ""},
 		{store.ErrUsernameTaken, 409, api.CodeUsernameTaken, "username"},
@@ -100,7 +102,7 @@ func TestEveryErrorOfTheDomainHasItsAnswer(t *testing.T) {
 			require.Equal(t, c.code, e.Code, "%s: %v", route, c.err)
 			require.Equal(t, c.field, e.Field, "%s: %v", route, c.err)
 			require.NotContains(t, e.Message, "detail")
-			require.Equal(t, c.status == 503, w.Header().Get("Retry-After") != "", "%s: %v", route, c.err)
+			require.Equal(t, c.status == 503 || c.status == 429, w.Header().Get("Retry-After") != "", "%s: %v", route, c.err)
 		}
 	}
 }
@@ -148,6 +150,7 @@ func TestQuestionsAboutTokensAreCountedByNetwork(t *testing.T) {
 // counting is a limiter that records its keys and returns result.
 type counting struct {
 	keys   []string
+	back   []string
 	result ratelimit.Result
 	err    error
 }
@@ -159,6 +162,11 @@ func (l *counting) Allow(_ context.Context, key string) (ratelimit.Result, error
 
 func (l *counting) AllowN(ctx context.Context, key string, _ int) (ratelimit.Result, error) {
 	return l.Allow(ctx, key)
+}
+
+func (l *counting) GiveBack(_ context.Context, key string, _ int) error {
+	l.back = append(l.back, key)
+	return nil
 }
 
 func allowed(limit, remaining int) ratelimit.Result {
@@ -232,5 +240,45 @@ func TestALimiterThatIsAwayLetsNobodyGuess(t *testing.T) {
 		w := serve(&API{Accounts: domain{}, LoginLimits: limits}, "POST", "/api/auth/login", login)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Contains(t, w.Body.String(), `"unavailable"`)
+	}
+}
+
+func TestWhatWasRefusedUncheckedUsesUpNoQuota(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		back bool
+	}{
+		{nil, false},
+		{accounts.ErrInvalidCredentials, false},
+		{api.MissingField("password"), false},
+		{store.ErrUsernameTaken, false},
+		{password.ErrAtCapacity, true},
+		{&accounts.TooManyGuesses{RetryAfter: time.Minute}, true},
+		{ratelimit.ErrUnavailable, true},
+		{store.ErrUnavailable, true},
+	} {
+		for _, route := range []string{"login", "register", "password"} {
+			name, address := &counting{result: allowed(10, 9)}, &counting{result: allowed(100, 99)}
+			limits := Limits{PerName: name, PerAddress: address}
+			a := &API{Accounts: domain{c.err}, Tokens: checker{}, LoginLimits: limits, RegisterLimits: limits}
+			w := serve(a, "POST", "/api/auth/"+route, login)
+			if !c.back {
+				require.Empty(t, append(name.back, address.back...), "%s: %v", route, c.err)
+				continue
+			}
+			require.Equal(t, name.keys, name.back, "%s: %v", route, c.err)
+			require.Equal(t, address.keys, address.back, "%s: %v", route, c.err)
+			require.Empty(t, w.Header().Get("RateLimit"), "%s: %v", route, c.err)
+		}
+	}
+}
+
+func TestAnAttemptBeyondANamesQuotaUsesUpNoneOfTheAddresss(t *testing.T) {
+	for _, name := range []*counting{{result: ratelimit.Result{Limit: 10}}, {err: ratelimit.ErrUnavailable}} {
+		address := &counting{result: allowed(100, 99)}
+		a := &API{Accounts: domain{errors.New("must not be asked")}, LoginLimits: Limits{PerName: name, PerAddress: address}}
+		require.Contains(t, []int{429, 503}, serve(a, "POST", "/api/auth/login", login).Code)
+		require.Equal(t, address.keys, address.back)
+		require.Empty(t, name.back)
 	}
 }

@@ -150,6 +150,8 @@ func (c *charges) AllowN(_ context.Context, key string, n int) (ratelimit.Result
 	return c.answer, c.err
 }
 
+func (c *charges) GiveBack(context.Context, string, int) error { panic("nothing is given back") }
+
 // crowd makes a town of n more people, and their names.
 func crowd(n int) (people, []string) {
 	p, names := town(), make([]string, n)
