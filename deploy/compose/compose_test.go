@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
 	messagesapp "github.com/sealpost/sealpost/services/messages/app"
@@ -218,6 +219,23 @@ func TestNothingIsPublishedButTheLoadBalancerAndOnThisMachineTheMonitoring(t *te
 	for _, engine := range []string{"mongo", "redis", "nats"} {
 		require.Len(t, p.Services[engine].Networks, 1, engine)
 		require.Contains(t, p.Services[engine].Networks, "engines")
+	}
+}
+
+// TestHashingFitsTheMemory of the containers, on however many cores.
+func TestHashingFitsTheMemory(t *testing.T) {
+	p := project(t)
+	for _, name := range []string{"auth-1", "auth-2", "keys-1", "keys-2"} {
+		var environ []string
+		for variable, value := range p.Services[name].Environment {
+			if value != nil && strings.HasPrefix(variable, "ARGON2_") {
+				environ = append(environ, variable+"="+*value)
+			}
+		}
+		var hashing password.Settings
+		require.NoError(t, config.Load(&hashing, environ))
+		require.Positive(t, hashing.Workers, name)
+		require.LessOrEqual(t, int64(hashing.Workers)*int64(hashing.Memory), int64(p.Services[name].MemLimit)/4*3, name)
 	}
 }
 

@@ -69,6 +69,7 @@ func TestOnlyTheServersOwnRefusalMeansThatNothingWasDone(t *testing.T) {
 	}{
 		"400":                       {refuses(400, api.CodeWeakPassword), true},
 		"401":                       {refuses(401, api.CodeTokenExpired), true},
+		"403":                       {refuses(403, api.CodePasswordRequired), true},
 		"413":                       {refuses(413, api.CodeBodyTooLarge), true},
 		"415":                       {refuses(415, api.CodeUnsupportedMediaType), true},
 		"429":                       {refuses(429, api.CodeRateLimited), true},

@@ -10,8 +10,8 @@ import (
 	"github.com/sealpost/sealpost/pkg/client/keyfile"
 )
 
-// RotateKey makes a new key and asks the server to give it out from now on; password is as for UpdateKey. It calls save before the server gets the key, so that
-// no message can be sealed for a key that is not stored, and again once the server has numbered it.
+// RotateKey makes a new key and asks the server to give it out from now on; password is as for UpdateKey. It calls save before the
+// server gets the key, so that no message can be sealed for a key that is not stored, and again once the server has numbered it.
 //
 // A key whose rotation fails stays as a candidate: the server may have taken it, or may take it yet (see ErrOutcomeUnknown). The
 // next call continues with it; if the server gives it out already, nothing else is needed. If the key storage is shared, the caller

@@ -3,6 +3,7 @@ package rules_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -104,6 +105,22 @@ func TestRulesAskOnlyForWhatTheServicesTell(t *testing.T) {
 		for _, r := range g.Rules {
 			require.NoError(t, table.CheckQuery(r.Expr, rules.Recorded(groups)), r.Alert+r.Record)
 		}
+	}
+}
+
+// TestAServiceIsMissedByWhatOnlyItTells: a metric that another service tells too would hide that it is gone.
+func TestAServiceIsMissedByWhatOnlyItTells(t *testing.T) {
+	table, err := catalogue.Read(metricsFile)
+	require.NoError(t, err)
+	asked := regexp.MustCompile(`absent\((\w+)\), "service", "([\w-]+)"`)
+	missed := map[string]string{}
+	alerts(t, func(_ *testing.T, r rules.Rule) {
+		for _, found := range asked.FindAllStringSubmatch(r.Expr, -1) {
+			missed[found[2]] = found[1]
+		}
+	})
+	for _, service := range catalogue.Services() {
+		require.Equal(t, []string{service, catalogue.Standalone}, table[missed[service]].Where, "%s by %s", service, missed[service])
 	}
 }
 
