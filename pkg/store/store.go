@@ -126,11 +126,12 @@ type UserKey struct {
 // Keys is the port for the public-key directory.
 type Keys interface {
 	// RotateKey makes key the account's current key under the next version, and returns that version. key.Version is ignored. Concurrent
-	// rotations all succeed, with different versions. Without confirmed, which says that the account's password came with the key, it returns
-	// ErrKeyProtected for a protected key.
-	RotateKey(ctx context.Context, username string, key Key, confirmed bool) (version int, err error)
-	// ProtectKey protects an account's key from then on.
-	ProtectKey(ctx context.Context, username string) error
+	// rotations all succeed, with different versions. provenHash is the password hash that the password which came with the key matched, or
+	// empty if none came. With it the key is protected from then on, atomically; if another hash is stored by now, RotateKey returns
+	// ErrConflict. Without it, a protected key is not replaced: ErrKeyProtected.
+	RotateKey(ctx context.Context, username string, key Key, provenHash string) (version int, err error)
+	// ProtectKey protects an account's key from then on if provenHash is still stored; otherwise it returns ErrConflict.
+	ProtectKey(ctx context.Context, username, provenHash string) error
 	// KeyHistory returns the account's display name and its newest keys below the version before, oldest first; before 0 means up to the
 	// current one. It returns up to limit keys, at least 1, and reads no more than that. Versions are contiguous from 1: if the first key's
 	// version is above 1, there are older ones.

@@ -58,7 +58,7 @@ func add(field string, n int64) bson.E {
 func (s *Store) CreateAccount(ctx context.Context, a store.Account) error {
 	inserted, err := insertOne(ctx, s.users, userDocument{
 		ID: store.Canonical(a.Username), Name: a.Username, Hash: a.PasswordHash, Generation: a.Generation,
-		CreatedAt: a.CreatedAt, LastLogin: a.LastLogin, Key: fieldsOf(a.Key), Addresses: convertMarks[int64](a.KnownAddresses),
+		CreatedAt: a.CreatedAt, LastLogin: a.LastLogin, Key: fieldsOf(a.Key), KeyProtected: a.KeyProtected, Addresses: convertMarks[int64](a.KnownAddresses),
 	})
 	if err == nil && !inserted {
 		return store.ErrUsernameTaken
@@ -104,18 +104,19 @@ func (s *Store) RaiseGeneration(ctx context.Context, username string) (generatio
 
 // ReplaceHash implements store.Accounts.
 func (s *Store) ReplaceHash(ctx context.Context, username, oldHash, newHash string) error {
-	_, err := s.replaceHash(ctx, username, oldHash, bson.D{set("hash", newHash)})
+	_, err := s.updateIfHash(ctx, username, oldHash, bson.D{set("hash", newHash)})
 	return err
 }
 
 // ChangePassword implements store.Accounts.
 func (s *Store) ChangePassword(ctx context.Context, username, oldHash, newHash string) (generation int64, err error) {
-	return s.replaceHash(ctx, username, oldHash, bson.D{set("hash", newHash), add("generation", 1)})
+	return s.updateIfHash(ctx, username, oldHash, bson.D{set("hash", newHash), add("generation", 1)})
 }
 
-func (s *Store) replaceHash(ctx context.Context, username, oldHash string, update bson.D) (generation int64, err error) {
+// updateIfHash updates an account while a password hash is stored, or returns ErrConflict.
+func (s *Store) updateIfHash(ctx context.Context, username, hash string, update bson.D) (generation int64, err error) {
 	name := store.Canonical(username)
-	generation, err = s.updateAccount(ctx, bson.D{eq("_id", name), eq("hash", oldHash)}, update)
+	generation, err = s.updateAccount(ctx, bson.D{eq("_id", name), eq("hash", hash)}, update)
 	if !errors.Is(err, store.ErrNotFound) {
 		return generation, err
 	}

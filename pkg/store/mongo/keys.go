@@ -31,40 +31,52 @@ type archivedKey struct {
 
 // RotateKey implements store.Keys. It archives the current key before it replaces it, so that no version is ever missing. An archived copy
 // of the current key does no harm, because KeyHistory leaves it out.
-func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error) {
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, provenHash string) (version int, err error) {
 	name := store.Canonical(username)
 	for {
 		current, err := s.Account(ctx, name)
 		if err != nil {
 			return 0, err
 		}
-		if current.KeyProtected && !confirmed {
-			return 0, store.ErrKeyProtected
+		key.Version = current.Key.Version + 1
+		filter, changes, err := rotation(name, current, key, provenHash)
+		if err != nil {
+			return 0, err
 		}
 		if _, err := insertOne(ctx, s.keys, archivedKey{
 			ID: fmt.Sprintf("%s/%d", name, current.Key.Version), User: name, Key: fieldsOf(current.Key),
 		}); err != nil {
 			return 0, err
 		}
-		key.Version = current.Key.Version + 1
-		filter := bson.D{eq("_id", name), eq("key.v", current.Key.Version)}
-		if !confirmed {
-			filter = append(filter, bson.E{Key: protectedField, Value: bson.D{{Key: "$ne", Value: true}}})
-		}
-		replaced, err := s.users.UpdateOne(ctx, filter, bson.D{set("key", fieldsOf(key))})
+		replaced, err := s.users.UpdateOne(ctx, filter, bson.D{{Key: "$set", Value: changes}})
 		if err != nil {
 			return 0, unavailable(err)
 		}
 		if replaced.MatchedCount == 1 {
 			return key.Version, nil
 		}
-		// Another rotation came first, or the key was protected meanwhile. Each lost round was won by another rotation, so the loop ends.
+		// Another rotation came first, or the key was protected or the password changed meanwhile. Each lost round was won by another
+		// change, so the loop ends.
 	}
 }
 
+// rotation returns the update that replaces the current key, and what it requires of the account. See store.Keys.RotateKey.
+func rotation(name string, current store.Account, key store.Key, provenHash string) (filter, changes bson.D, err error) {
+	filter, changes = bson.D{eq("_id", name), eq("key.v", current.Key.Version)}, bson.D{eq("key", fieldsOf(key))}
+	switch {
+	case provenHash == "" && current.KeyProtected:
+		return nil, nil, store.ErrKeyProtected
+	case provenHash == "":
+		return append(filter, bson.E{Key: protectedField, Value: bson.D{{Key: "$ne", Value: true}}}), changes, nil
+	case provenHash != current.PasswordHash:
+		return nil, nil, store.ErrConflict
+	}
+	return append(filter, eq("hash", provenHash)), append(changes, eq(protectedField, true)), nil
+}
+
 // ProtectKey implements store.Keys.
-func (s *Store) ProtectKey(ctx context.Context, username string) error {
-	_, err := s.updateAccount(ctx, byID(store.Canonical(username)).filter, bson.D{set(protectedField, true)})
+func (s *Store) ProtectKey(ctx context.Context, username, provenHash string) error {
+	_, err := s.updateIfHash(ctx, username, provenHash, bson.D{set(protectedField, true)})
 	return err
 }
 

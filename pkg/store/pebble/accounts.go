@@ -213,9 +213,14 @@ func (s *Store) RaiseGeneration(ctx context.Context, username string) (generatio
 }
 
 // RotateKey implements store.Keys.
-func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error) {
+func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, provenHash string) (version int, err error) {
 	err = s.changeAccount(ctx, "rotate_key", username, func(t *turn, name string, a *account) error {
-		if a.KeyProtected && !confirmed {
+		switch {
+		case provenHash != "":
+			if err := a.protect(provenHash); err != nil {
+				return err
+			}
+		case a.KeyProtected:
 			return store.ErrKeyProtected
 		}
 		a.version++
@@ -229,11 +234,17 @@ func (s *Store) RotateKey(ctx context.Context, username string, key store.Key, c
 }
 
 // ProtectKey implements store.Keys.
-func (s *Store) ProtectKey(ctx context.Context, username string) error {
-	return s.changeAccount(ctx, "protect_key", username, func(_ *turn, _ string, a *account) error {
-		a.KeyProtected = true
-		return nil
-	})
+func (s *Store) ProtectKey(ctx context.Context, username, provenHash string) error {
+	return s.changeAccount(ctx, "protect_key", username, func(_ *turn, _ string, a *account) error { return a.protect(provenHash) })
+}
+
+// protect protects the key if provenHash is the account's.
+func (a *account) protect(provenHash string) error {
+	if a.PasswordHash != provenHash {
+		return store.ErrConflict
+	}
+	a.KeyProtected = true
+	return nil
 }
 
 // KeyHistory implements store.Keys.

@@ -158,7 +158,7 @@ func TestNobodyIsToldOfWhatIsNotOnTheDiskYet(t *testing.T) {
 		},
 		"a key": {
 			func(ctx context.Context, s *pebble.Store) error {
-				_, err := s.RotateKey(ctx, "bob", store.Key{PEM: "second"}, false)
+				_, err := s.RotateKey(ctx, "bob", store.Key{PEM: "second"}, "")
 				return err
 			},
 			[]call{account, func(ctx context.Context, s *pebble.Store) error {

@@ -62,7 +62,7 @@ var accountTests = []test{
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, err = s.RaiseGeneration(t.Context(), "nobody")
 		require.ErrorIs(t, err, store.ErrNotFound)
-		_, err = s.RotateKey(t.Context(), "nobody", key("x"), false)
+		_, err = s.RotateKey(t.Context(), "nobody", key("x"), "")
 		require.ErrorIs(t, err, store.ErrNotFound)
 		_, _, err = s.KeyHistory(t.Context(), "nobody", 0, 10)
 		require.ErrorIs(t, err, store.ErrNotFound)
@@ -125,10 +125,10 @@ var accountTests = []test{
 		require.NoError(t, err)
 		require.Len(t, got.KnownAddresses, min(writers, store.MostKnownAddresses))
 	}},
-	{"an account begins with the address of its registration", func(t *testing.T, a Adapter) {
+	{"an account begins with the address of its registration, and protected if it is to be", func(t *testing.T, a Adapter) {
 		s := open(t, a)
 		carol := account("Carol")
-		carol.KnownAddresses = []store.AddressMark{1 << 63}
+		carol.KnownAddresses, carol.KeyProtected = []store.AddressMark{1 << 63}, true
 		require.NoError(t, s.CreateAccount(t.Context(), carol))
 		got, err := s.Account(t.Context(), "carol")
 		require.NoError(t, err)
@@ -182,11 +182,12 @@ var accountTests = []test{
 var keyTests = []test{
 	{"a protected key is not replaced without the password", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob", "Carol")
-		require.ErrorIs(t, s.ProtectKey(t.Context(), "nobody"), store.ErrNotFound)
-		_, err := s.RotateKey(t.Context(), "bob", key("second"), false)
+		require.ErrorIs(t, s.ProtectKey(t.Context(), "nobody", "hash"), store.ErrNotFound)
+		_, err := s.RotateKey(t.Context(), "bob", key("second"), "")
 		require.NoError(t, err)
-		require.NoError(t, s.ProtectKey(t.Context(), "BOB"))
-		_, err = s.RotateKey(t.Context(), "bob", key("third"), false)
+		require.ErrorIs(t, s.ProtectKey(t.Context(), "bob", "another"), store.ErrConflict)
+		require.NoError(t, s.ProtectKey(t.Context(), "BOB", "hash of Bob"))
+		_, err = s.RotateKey(t.Context(), "bob", key("third"), "")
 		require.ErrorIs(t, err, store.ErrKeyProtected)
 		bob, err := s.Account(t.Context(), "bob")
 		require.NoError(t, err)
@@ -197,14 +198,22 @@ var keyTests = []test{
 		require.NoError(t, err)
 		require.True(t, bob.KeyProtected)
 		require.Equal(t, []store.AddressMark{7}, bob.KnownAddresses)
-		version, err := s.RotateKey(t.Context(), "bob", key("third"), true)
+		_, err = s.RotateKey(t.Context(), "bob", key("third"), "another")
+		require.ErrorIs(t, err, store.ErrConflict)
+		version, err := s.RotateKey(t.Context(), "bob", key("third"), "hash of Bob")
 		require.NoError(t, err)
 		require.Equal(t, 3, version)
-		_, err = s.RotateKey(t.Context(), "bob", key("fourth"), false)
+		_, err = s.RotateKey(t.Context(), "bob", key("fourth"), "")
 		require.ErrorIs(t, err, store.ErrKeyProtected)
 		carol, err := s.Account(t.Context(), "carol")
 		require.NoError(t, err)
 		require.False(t, carol.KeyProtected)
+		_, err = s.RotateKey(t.Context(), "carol", key("second"), "hash of Carol")
+		require.NoError(t, err)
+		carol, err = s.Account(t.Context(), "carol")
+		require.NoError(t, err)
+		require.True(t, carol.KeyProtected, "in the same write")
+		require.Equal(t, "pem of second", carol.Key.PEM)
 	}},
 	{"once a key is protected, nobody who was on the way replaces it without the password", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
@@ -213,13 +222,13 @@ var keyTests = []test{
 		began := make([]time.Time, writers)
 		together(writers, func(i int) {
 			if i == 0 {
-				require.NoError(t, s.ProtectKey(t.Context(), "bob"))
+				require.NoError(t, s.ProtectKey(t.Context(), "bob", "hash of Bob"))
 				protected = time.Now()
 				return
 			}
 			began[i] = time.Now()
 			var err error
-			if versions[i], err = s.RotateKey(t.Context(), "bob", key(fmt.Sprint(i)), false); err != nil {
+			if versions[i], err = s.RotateKey(t.Context(), "bob", key(fmt.Sprint(i)), ""); err != nil {
 				require.ErrorIs(t, err, store.ErrKeyProtected)
 			}
 		})
@@ -231,7 +240,7 @@ var keyTests = []test{
 				require.False(t, began[i].After(protected), "writer %d", i)
 			}
 		}
-		_, err = s.RotateKey(t.Context(), "bob", key("late"), false)
+		_, err = s.RotateKey(t.Context(), "bob", key("late"), "")
 		require.ErrorIs(t, err, store.ErrKeyProtected)
 	}},
 	{"many who rotate a key at once get different versions, and all are in the history", func(t *testing.T, a Adapter) {
@@ -241,7 +250,7 @@ var keyTests = []test{
 			var err error
 			k := key(fmt.Sprint(i))
 			k.Version = 77 // ignored
-			versions[i], err = s.RotateKey(t.Context(), "BOB", k, false)
+			versions[i], err = s.RotateKey(t.Context(), "BOB", k, "")
 			require.NoError(t, err)
 		})
 		display, keys, err := s.KeyHistory(t.Context(), "bob", 0, writers+1)
@@ -263,7 +272,7 @@ var keyTests = []test{
 		const versions = 7
 		for _, name := range []string{"bob", "bob2", "bo"} { // the neighbours' keys are theirs
 			for v := 2; v <= versions; v++ {
-				_, err := s.RotateKey(t.Context(), name, key(fmt.Sprint(name, v)), false)
+				_, err := s.RotateKey(t.Context(), name, key(fmt.Sprint(name, v)), "")
 				require.NoError(t, err)
 			}
 		}
@@ -316,7 +325,7 @@ var keyTests = []test{
 	}},
 	{"the directory shows each user's current key", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob")
-		_, err := s.RotateKey(t.Context(), "bob", key("second"), false)
+		_, err := s.RotateKey(t.Context(), "bob", key("second"), "")
 		require.NoError(t, err)
 		list, err := s.ListKeys(t.Context(), "", 10)
 		require.NoError(t, err)
@@ -326,7 +335,7 @@ var keyTests = []test{
 	}},
 	{"versions are told of those who exist, by canonical name", func(t *testing.T, a Adapter) {
 		s := open(t, a, "Bob", "Carol")
-		_, err := s.RotateKey(t.Context(), "carol", key("second"), false)
+		_, err := s.RotateKey(t.Context(), "carol", key("second"), "")
 		require.NoError(t, err)
 		got, err := s.KeyVersions(t.Context(), []string{"bob", "carol", "nobody"})
 		require.NoError(t, err)

@@ -22,8 +22,8 @@ var (
 // Store is the part of the store that the directory needs. See store.Accounts and store.Keys.
 type Store interface {
 	Account(ctx context.Context, username string) (store.Account, error)
-	RotateKey(ctx context.Context, username string, key store.Key, confirmed bool) (version int, err error)
-	ProtectKey(ctx context.Context, username string) error
+	RotateKey(ctx context.Context, username string, key store.Key, provenHash string) (version int, err error)
+	ProtectKey(ctx context.Context, username, provenHash string) error
 	KeyHistory(ctx context.Context, username string, before, limit int) (display string, keys []store.Key, err error)
 	ListKeys(ctx context.Context, after string, limit int) ([]store.UserKey, error)
 }
@@ -113,54 +113,64 @@ func (s *Service) Rotate(ctx context.Context, caller token.Identity, r Rotation)
 	if err != nil {
 		return 0, false, err
 	}
-	account, err := s.Store.Account(ctx, caller.Subject)
-	if err != nil {
-		return 0, false, missing(err, token.ErrNoAccount)
+	for range maxConflicts {
+		version, changed, err = s.rotate(ctx, caller.Subject, key, r.Password)
+		if !errors.Is(err, store.ErrConflict) { // the password, or only its hash, changed since it was read
+			break
+		}
 	}
-	if err := s.confirm(ctx, account, r.Password); err != nil {
+	switch {
+	case errors.Is(err, store.ErrKeyProtected), errors.Is(err, ErrWrongPassword):
+		s.Metrics.rotated("refused")
+	case err == nil && changed:
+		s.Metrics.rotated("rotated")
+	case err == nil:
+		s.Metrics.rotated("unchanged")
+	}
+	return version, changed, missing(err, token.ErrNoAccount)
+}
+
+// maxConflicts is how often a rotation starts over because the password hash changed meanwhile.
+const maxConflicts = 3
+
+func (s *Service) rotate(ctx context.Context, subject string, key publickey.Key, password string) (version int, changed bool, err error) {
+	account, err := s.Store.Account(ctx, subject)
+	if err != nil {
+		return 0, false, err
+	}
+	provenHash, err := s.prove(ctx, account, password)
+	if err != nil {
 		return 0, false, err
 	}
 	// Notify also after a failure or if nothing changed: the store may have taken the key without confirming it, and a node may
 	// have died before it notified.
-	defer s.changed(caller.Subject)
+	defer s.changed(subject)
 	if account.Key.Fingerprint == key.Fingerprint {
-		s.Metrics.rotated("unchanged")
-		return account.Key.Version, false, nil
+		if provenHash != "" && !account.KeyProtected {
+			err = s.Store.ProtectKey(ctx, subject, provenHash)
+		}
+		return account.Key.Version, false, err
 	}
-	version, err = s.Store.RotateKey(ctx, caller.Subject, store.Key{
-		PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC(),
-	}, r.Password != "")
-	if errors.Is(err, store.ErrKeyProtected) { // meanwhile
-		s.Metrics.rotated("refused")
-	}
-	if err != nil {
-		return 0, false, missing(err, token.ErrNoAccount)
-	}
-	s.Metrics.rotated("rotated")
-	return version, true, nil
+	version, err = s.Store.RotateKey(ctx, subject, store.Key{PEM: key.PEM, Fingerprint: key.Fingerprint, CreatedAt: s.Now().UTC()}, provenHash)
+	return version, err == nil, err
 }
 
-// confirm checks the password that came with a key, if one came or is needed, and protects the account's key from then on.
-func (s *Service) confirm(ctx context.Context, account store.Account, password string) error {
+// prove returns the hash that a password matches; empty if there is no password and none is needed.
+func (s *Service) prove(ctx context.Context, account store.Account, password string) (provenHash string, err error) {
 	if password == "" {
 		if s.NeedsPassword || account.KeyProtected {
-			s.Metrics.rotated("refused")
-			return store.ErrKeyProtected
+			return "", store.ErrKeyProtected
 		}
-		return nil
+		return "", nil
 	}
 	match, _, err := s.Passwords.Verify(ctx, password, account.PasswordHash)
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return "", err
+	case !match:
+		return "", ErrWrongPassword
 	}
-	if !match {
-		s.Metrics.rotated("refused")
-		return ErrWrongPassword
-	}
-	if account.KeyProtected {
-		return nil
-	}
-	return missing(s.Store.ProtectKey(ctx, store.Canonical(account.Username)), token.ErrNoAccount)
+	return account.PasswordHash, nil
 }
 
 func (s *Service) changed(user string) {

@@ -293,6 +293,47 @@ func TestAKeyThatIsCurrentAlreadyIsProtectedToo(t *testing.T) {
 	require.ErrorIs(t, err, store.ErrKeyProtected)
 }
 
+// meanwhile does something once while a password is compared. Passwords match the hashes that begin with them.
+type meanwhile struct{ do func() }
+
+func (m *meanwhile) Verify(_ context.Context, password, hash string) (match, outdated bool, err error) {
+	if do := m.do; do != nil {
+		m.do = nil
+		do()
+	}
+	return strings.HasPrefix(hash, password), false, nil
+}
+
+// TestAPasswordThatIsNoLongerTheAccountsReplacesNoKey, even if it was when it came.
+func TestAPasswordThatIsNoLongerTheAccountsReplacesNoKey(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "Alice", 1)          // her password is h
+	for _, number := range []int64{1, 2} { // the current key, and another
+		w.Passwords = &meanwhile{func() {
+			_, err := w.store.ChangePassword(t.Context(), "alice", "h", "new")
+			require.NoError(t, err)
+		}}
+		_, _, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, number).PEM, Password: "h"})
+		require.ErrorIs(t, err, directory.ErrWrongPassword)
+		account, err := w.store.Account(t.Context(), "alice")
+		require.NoError(t, err)
+		require.Equal(t, 1, account.Key.Version)
+		require.False(t, account.KeyProtected)
+		_, err = w.store.ChangePassword(t.Context(), "alice", "new", "h")
+		require.NoError(t, err)
+	}
+}
+
+// TestAPasswordWhoseHashWasStrengthenedReplacesTheKey: a login elsewhere may store another hash of it.
+func TestAPasswordWhoseHashWasStrengthenedReplacesTheKey(t *testing.T) {
+	w := newWorld(t)
+	alice := w.add(t, "Alice", 1)
+	w.Passwords = &meanwhile{func() { require.NoError(t, w.store.ReplaceHash(t.Context(), "alice", "h", "h stronger")) }}
+	version, _, err := w.Rotate(t.Context(), alice, directory.Rotation{PEM: key(t, 2).PEM, Password: "h"})
+	require.NoError(t, err)
+	require.Equal(t, 2, version)
+}
+
 func TestTheOperatorMayAskEverybodyForThePassword(t *testing.T) {
 	w := newWorld(t)
 	w.Passwords, w.NeedsPassword = equals{}, true
@@ -313,11 +354,11 @@ func (a away) Account(context.Context, string) (store.Account, error) {
 	return store.Account{}, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
-func (away) RotateKey(context.Context, string, store.Key, bool) (int, error) {
+func (away) RotateKey(context.Context, string, store.Key, string) (int, error) {
 	return 0, fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
-func (away) ProtectKey(context.Context, string) error {
+func (away) ProtectKey(context.Context, string, string) error {
 	return fmt.Errorf("%w: away", store.ErrUnavailable)
 }
 
@@ -368,7 +409,7 @@ func TestAReplacedKeyIsToldOf(t *testing.T) {
 // silent rotates the key, and then reports that the store is unavailable.
 type silent struct{ directory.Store }
 
-func (s silent) RotateKey(ctx context.Context, user string, key store.Key, confirmed bool) (int, error) {
-	version, err := s.Store.RotateKey(ctx, user, key, confirmed)
+func (s silent) RotateKey(ctx context.Context, user string, key store.Key, provenHash string) (int, error) {
+	version, err := s.Store.RotateKey(ctx, user, key, provenHash)
 	return version, errors.Join(err, store.ErrUnavailable)
 }
