@@ -1,6 +1,8 @@
 package httpserver
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -35,6 +37,27 @@ func (s *Server) oneAddress(next http.Handler) http.Handler {
 func Network(address string) string {
 	ip, _ := netip.ParseAddr(address) // an error leaves no address
 	return admission.Address(ip)
+}
+
+// prefixes parses TRUSTED_PROXIES: addresses and CIDRs.
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var parsed []netip.Prefix
+	var faults []error
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			var address netip.Addr
+			if address, err = netip.ParseAddr(text); err == nil {
+				prefix = netip.PrefixFrom(address, address.BitLen())
+			}
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("TRUSTED_PROXIES: %q is neither an address nor a CIDR", text))
+			continue
+		}
+		parsed = append(parsed, prefix)
+	}
+	return parsed, errors.Join(faults...)
 }
 
 // withoutPort removes the port and the brackets of an address: some proxies write 192.0.2.1:4711, [2001:db8::1]:4711 or [2001:db8::1].

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -32,19 +33,6 @@ type connection struct {
 	conn  net.Conn
 	held  *admission.Holding
 	state atomic.Int32
-}
-
-// newConnections makes one of a pool with a ConnectionBound.
-func newConnections(pool *admission.Pool, trusted []string) *connections {
-	c := &connections{pool: pool}
-	for _, text := range trusted { // valid: see Config.Validate
-		if prefix, err := netip.ParsePrefix(text); err == nil {
-			c.trusted = append(c.trusted, prefix)
-		} else if address, err := netip.ParseAddr(text); err == nil {
-			c.trusted = append(c.trusted, netip.PrefixFrom(address, address.BitLen()))
-		}
-	}
-	return c
 }
 
 // connectionBound is the bound of so many connections.
@@ -82,10 +70,8 @@ func (c *connections) of(conn net.Conn) *connection {
 // add counts a new connection, or closes it if there is no room.
 func (c *connections) add(conn net.Conn) {
 	address := peerOf(conn)
-	for _, prefix := range c.trusted {
-		if prefix.Contains(address) {
-			return
-		}
+	if slices.ContainsFunc(c.trusted, func(p netip.Prefix) bool { return p.Contains(address) }) {
+		return
 	}
 	n := &connection{conn: conn}
 	n.held = c.pool.Take(admission.Holder{User: admission.Address(address), Network: admission.NetworkOf(address)}, 1)

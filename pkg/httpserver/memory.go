@@ -64,6 +64,16 @@ func LimitAnswers(unread *admission.Pool) gin.HandlerFunc {
 	return func(c *gin.Context) { exchangeOf(c).unread = unread }
 }
 
+// HoldAnswer takes what an answer of so many bytes needs of an AnswerBound until it is released; Write gives it up if need be. It returns nil
+// if there is no room. One huge answer always fits alone.
+func HoldAnswer(c *gin.Context, unread *admission.Pool, size int64) *admission.Holding {
+	held := unread.Take(HolderOf(c), min(size, unread.Size()))
+	if held != nil {
+		LoosenWrites(c, held)
+	}
+	return held
+}
+
 // LimitBodies bounds the memory that all request bodies take together on the routes it precedes. A body counts as it arrives, so that one
 // that has not arrived yet blocks nobody; and one that arrives slowly makes room for others, if its user holds more. What finds no room is
 // answered 503.

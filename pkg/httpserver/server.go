@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/api"
+	"github.com/sealpost/sealpost/pkg/internal/openfiles"
 	"github.com/sealpost/sealpost/pkg/metrics"
 )
 
@@ -51,14 +51,8 @@ func (c *Config) Validate() error {
 	if c.MaxConnections < 0 {
 		faults = append(faults, errors.New("MAX_CONNECTIONS must not be negative"))
 	}
-	for _, p := range c.TrustedProxies {
-		if _, err := netip.ParsePrefix(p); err == nil {
-			continue
-		}
-		if _, err := netip.ParseAddr(p); err != nil {
-			faults = append(faults, fmt.Errorf("TRUSTED_PROXIES: %q is neither an address nor a CIDR", p))
-		}
-	}
+	_, err := prefixes(c.TrustedProxies)
+	faults = append(faults, err)
 	return errors.Join(faults...)
 }
 
@@ -126,7 +120,12 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 		MaxHeaderBytes: cfg.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(opts.Log.Handler(), slog.LevelDebug),
 	}
 	if cfg.MaxConnections > 0 {
-		s.public.ConnState = newConnections(opts.Bounds.Pool("connections", connectionBound(mostConnections(cfg))), cfg.TrustedProxies).changed
+		trusted, err := prefixes(cfg.TrustedProxies)
+		if err != nil {
+			return nil, err
+		}
+		counted := connections{pool: opts.Bounds.Pool("connections", connectionBound(mostConnections(cfg))), trusted: trusted}
+		s.public.ConnState = counted.changed
 	}
 	if opts.Keeper != nil {
 		s.public.ConnContext = opts.Keeper.ConnContext
@@ -146,7 +145,7 @@ func New(ctx context.Context, cfg Config, opts Options) (*Server, error) {
 // mostConnections leaves half of the open files to parked polls and to engines.
 func mostConnections(cfg Config) int64 {
 	most := cfg.MaxConnections
-	if files := openFiles(); files > 1 {
+	if files := openfiles.Limit(); files > 1 {
 		most = min(most, files/2)
 	}
 	return most

@@ -100,13 +100,12 @@ func JSON(c *gin.Context, status int, v any) error {
 		return err
 	}
 	if e := exchangeIn(c.Request.Context()); e != nil && e.unread != nil {
-		held := e.unread.Take(HolderOf(c), min(int64(len(text)), e.unread.Size()))
+		held := HoldAnswer(c, e.unread, int64(len(text)))
 		if held == nil {
 			busyErrors.Write(c, errBusy)
 			return nil
 		}
 		defer held.Release()
-		LoosenWrites(c, held)
 	}
 	_ = WriteJSON(c, status, text) // a client that has gone needs no answer
 	return nil

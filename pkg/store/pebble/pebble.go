@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sealpost/sealpost/pkg/internal/openfiles"
 	"github.com/sealpost/sealpost/pkg/store"
 )
 
@@ -67,7 +68,8 @@ func (o Options) withDefaults() Options {
 		o.MinFree = defaultMinFree
 	}
 	if o.MaxOpenFiles <= 0 {
-		o.MaxOpenFiles = openFiles()
+		// Most files are connections. Opening a table costs more than reading from it; an open one takes about a kilobyte.
+		o.MaxOpenFiles = int(max(leastOpenFiles, min(openfiles.Limit()/4, mostOpenFiles)))
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

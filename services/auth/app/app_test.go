@@ -24,6 +24,7 @@ import (
 
 	"github.com/sealpost/sealpost/pkg/api"
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/pkg/revocation"
 	"github.com/sealpost/sealpost/pkg/store/pebble"
@@ -33,10 +34,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// configuration is what the environment says.
+type configuration struct {
+	app.Config
+	Passwords password.Settings
+}
+
 // settings are the defaults with very cheap hashes, plus environ.
-func settings(t *testing.T, environ ...string) app.Config {
+func settings(t *testing.T, environ ...string) configuration {
 	t.Helper()
-	var c app.Config
+	var c configuration
 	require.NoError(t, config.Load(&c, append([]string{"ARGON2_MEMORY=8KiB", "ARGON2_TIME=1"}, environ...)))
 	return c
 }
@@ -49,7 +56,7 @@ type node struct {
 	reg    *prometheus.Registry
 }
 
-func newNode(t *testing.T, cfg app.Config) *node {
+func newNode(t *testing.T, cfg configuration) *node {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
@@ -66,7 +73,7 @@ func openStore(t *testing.T) *pebble.Store {
 	return db
 }
 
-func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKeys) *node {
+func nodeOn(t *testing.T, cfg configuration, db *pebble.Store, keys token.SigningKeys) *node {
 	t.Helper()
 	mirror := revocation.New(db.Revocations())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -80,7 +87,7 @@ func nodeOn(t *testing.T, cfg app.Config, db *pebble.Store, keys token.SigningKe
 	reg := prometheus.NewPedanticRegistry()
 	passwords, err := cfg.Passwords.Open(reg)
 	require.NoError(t, err)
-	a, err := app.New(cfg, app.Deps{
+	a, err := app.New(cfg.Config, app.Deps{
 		Accounts: db, Sessions: db, Revocations: mirror, Tokens: &token.Guard{Verifier: verifier, Revocations: mirror}, SigningKeys: keys, Passwords: passwords,
 		Limiter: inProcess, LocalLimiter: inProcess, Log: slog.New(slog.DiscardHandler), Registry: reg,
 	})
@@ -328,7 +335,7 @@ func TestKeysOfARotationArePublishedTogether(t *testing.T) {
 	require.NoError(t, err)
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	a, err := app.New(settings(t), app.Deps{
+	a, err := app.New(settings(t).Config, app.Deps{
 		SigningKeys: token.NewKeyring(key, public), Limiter: inProcess, LocalLimiter: inProcess,
 	})
 	require.NoError(t, err)
@@ -342,7 +349,7 @@ func TestKeysOfARotationArePublishedTogether(t *testing.T) {
 }
 
 func TestDefaultHashesCostWhatTheyShould(t *testing.T) {
-	var cfg app.Config
+	var cfg configuration
 	require.NoError(t, config.Load(&cfg, nil))
 	n := newNode(t, cfg)
 	n.register("alice")
@@ -358,11 +365,11 @@ func TestFaultsOfTheConfigurationAreReportedTogether(t *testing.T) {
 		"ARGON2_PARALLELISM=0", "ARGON2_PARALLELISM=65", "ARGON2_WORKERS=-1", "ARGON2_QUEUE=-1", "ARGON2_QUEUE_WAIT=0s",
 		"LOGIN_ATTEMPTS=0", "LOGIN_ATTEMPTS_PER_ADDRESS=0", "LOGIN_PERIOD=999ms", "VERIFICATIONS_PER_MINUTE=0", "RESERVED_NAMES=a-b",
 	} {
-		var cfg app.Config
+		var cfg configuration
 		name, _, _ := strings.Cut(c, "=")
 		require.ErrorContains(t, config.Load(&cfg, []string{c}), name, c)
 	}
-	var cfg app.Config
+	var cfg configuration
 	err := config.Load(&cfg, []string{"LOGIN_ATTEMPTS=0", "ARGON2_TIME=0"})
 	require.ErrorContains(t, err, "LOGIN_ATTEMPTS")
 	require.ErrorContains(t, err, "ARGON2_TIME")
@@ -371,6 +378,6 @@ func TestFaultsOfTheConfigurationAreReportedTogether(t *testing.T) {
 func TestAServiceIsNotMadeOfFaultyParts(t *testing.T) {
 	_, err := app.New(app.Config{}, app.Deps{})
 	require.ErrorContains(t, err, "JWT_ISSUER")
-	_, err = app.New(settings(t), app.Deps{})
+	_, err = app.New(settings(t).Config, app.Deps{})
 	require.ErrorContains(t, err, "keys are required")
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/api"
-	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/token"
 )
 
@@ -19,8 +18,6 @@ type Config struct {
 	MinPasswordBytes int `env:"MIN_PASSWORD_BYTES" envDefault:"8" desc:"shortest password that may be chosen, in bytes; at least 8"`
 
 	ReservedNames []string `env:"RESERVED_NAMES" envDefault:"admin,administrator,moderator,official,postmaster,root,sealpost,security,server,staff,support,system,webmaster" desc:"comma-separated names that nobody can register, besides those of every object in JavaScript, such as __proto__"`
-
-	Passwords password.Settings
 
 	LoginAttempts           int           `env:"LOGIN_ATTEMPTS" envDefault:"10" desc:"logins, and separately registrations, allowed in LOGIN_PERIOD for a username from one address"`
 	LoginAttemptsPerAddress int           `env:"LOGIN_ATTEMPTS_PER_ADDRESS" envDefault:"100" desc:"the same for one address and all usernames; an IPv6 address counts as its /64"`

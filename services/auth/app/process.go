@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/service"
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
@@ -14,9 +15,10 @@ import (
 
 // Process is the configuration of the auth service that runs as a separate process.
 type Process struct {
-	Service service.Config
-	Auth    Config
-	Keys    SigningConfig
+	Service   service.Config
+	Auth      Config
+	Passwords password.Settings
+	Keys      SigningConfig
 }
 
 // SigningConfig says where the signing keys are.
@@ -72,7 +74,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
-		passwords, err := p.Auth.Passwords.Open(n.Registry)
+		passwords, err := p.Passwords.Open(n.Registry)
 		if err != nil {
 			return err
 		}

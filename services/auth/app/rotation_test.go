@@ -24,7 +24,6 @@ import (
 	"github.com/sealpost/sealpost/pkg/token"
 	"github.com/sealpost/sealpost/pkg/token/keyfolder"
 	"github.com/sealpost/sealpost/pkg/token/remotekeys"
-	"github.com/sealpost/sealpost/services/auth/app"
 )
 
 // rotation is two auth nodes that read one key folder at different times, and a service that verifies tokens with the keys they
@@ -69,7 +68,7 @@ func newRotation(t *testing.T, files map[string]string) *rotation {
 }
 
 // verify starts the service that only verifies. It fetches the keys from the nodes in turn.
-func (r *rotation) verify(nodes []*node, cfg app.Config) {
+func (r *rotation) verify(nodes []*node, cfg configuration) {
 	var turn atomic.Int64
 	balancer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		nodes[int(turn.Add(1))%len(nodes)].server.Config.Handler.ServeHTTP(w, q)

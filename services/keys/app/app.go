@@ -13,7 +13,6 @@ import (
 	"github.com/sealpost/sealpost/pkg/admission"
 	"github.com/sealpost/sealpost/pkg/config"
 	"github.com/sealpost/sealpost/pkg/httpserver"
-	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/publickey"
 	"github.com/sealpost/sealpost/pkg/ratelimit"
 	"github.com/sealpost/sealpost/services/keys/internal/directory"
@@ -33,8 +32,6 @@ type Config struct {
 	LookupsPerMinute        int          `env:"KEY_LOOKUPS_PER_MINUTE" envDefault:"6000" desc:"users' keys, and pages of their histories, that one address may ask for in a minute; an IPv6 address counts as its /64"`
 	MaxUnread               config.Bytes `env:"MAX_UNREAD_KEYS" envDefault:"64MiB" desc:"bytes of pages of the key directory and of key histories that clients are reading, all together, an eighth of them one user's; above it who leaves most unread gives way, or 503"`
 	NeedsPassword           bool         `env:"KEY_CHANGE_NEEDS_PASSWORD" envDefault:"false" desc:"whether everybody has to give the password to replace the public key, and not only those who have given it once; clients from before currentPassword cannot"`
-
-	Passwords password.Settings
 }
 
 // Validate implements config.Validator.

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/sealpost/sealpost/pkg/config"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/serverkey"
 	"github.com/sealpost/sealpost/pkg/service"
 	"github.com/sealpost/sealpost/pkg/store"
@@ -14,10 +15,11 @@ import (
 
 // Process is the configuration of the keys service that runs as a separate process.
 type Process struct {
-	Service service.Config
-	Keys    Config
-	Tokens  service.TokenConfig
-	Server  ServerKeyConfig
+	Service   service.Config
+	Keys      Config
+	Passwords password.Settings
+	Tokens    service.TokenConfig
+	Server    ServerKeyConfig
 }
 
 // ServerKeyConfig configures the deployment's key.
@@ -76,7 +78,7 @@ func Run(ctx context.Context, p Process, logs io.Writer) error {
 		if err != nil {
 			return err
 		}
-		passwords, err := p.Keys.Passwords.Open(n.Registry)
+		passwords, err := p.Passwords.Open(n.Registry)
 		if err != nil {
 			return err
 		}

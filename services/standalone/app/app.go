@@ -269,7 +269,7 @@ func (a *App) startServices(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("server key: %w", err)
 	}
-	passwords, err := a.cfg.Auth.Passwords.Open(a.registry)
+	passwords, err := a.cfg.Passwords.Open(a.registry)
 	if err != nil {
 		return err
 	}

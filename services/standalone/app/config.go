@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealpost/sealpost/pkg/httpserver"
+	"github.com/sealpost/sealpost/pkg/password"
 	"github.com/sealpost/sealpost/pkg/tracing/otlp"
 	authapp "github.com/sealpost/sealpost/services/auth/app"
 	keysapp "github.com/sealpost/sealpost/services/keys/app"
@@ -26,12 +27,13 @@ type Config struct {
 
 	RevocationMaxStaleness time.Duration `env:"REVOCATION_MAX_STALENESS" envDefault:"5m" desc:"how old the knowledge of revoked tokens may be; with older, requests are answered 503"`
 
-	HTTP     httpserver.Config
-	Auth     authapp.Config
-	Keys     keysapp.Config
-	Messages messagesapp.Config
-	Gateway  gatewayapp.Config
-	Tracing  otlp.Config
+	HTTP      httpserver.Config
+	Auth      authapp.Config
+	Keys      keysapp.Config
+	Passwords password.Settings
+	Messages  messagesapp.Config
+	Gateway   gatewayapp.Config
+	Tracing   otlp.Config
 }
 
 // leastStoreMemory is the least that the database works with.

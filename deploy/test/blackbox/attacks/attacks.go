@@ -89,7 +89,7 @@ func (a *Account) LogsIn(ctx context.Context) error {
 }
 
 // FloodsPasswords guesses the password of a user and registers accounts by turns, with a pause after each, as many times as it can.
-func (a *Account) FloodsPasswords(ctx context.Context, victim string, pause time.Duration) {
+func (a *Account) FloodsPasswords(ctx context.Context, victim string, between time.Duration) {
 	key := publickeytest.PEM(keyBits, 1)
 	for n := 0; ctx.Err() == nil; n++ {
 		path, body := "/api/auth/login", fmt.Sprintf(`{"username":%q,"password":"wrong %d"}`, victim, n)
@@ -97,10 +97,7 @@ func (a *Account) FloodsPasswords(ctx context.Context, victim string, pause time
 			path, body = "/api/auth/register", registration(fmt.Sprintf("%s_%d", a.Name, n), key)
 		}
 		_, _ = a.Do(ctx, http.MethodPost, path, body)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		pause(ctx, between)
 	}
 }
 
@@ -153,7 +150,7 @@ func (a *Account) Send(ctx context.Context, size int, to ...string) error {
 func (a *Account) Broadcasts(ctx context.Context, to []string) {
 	for ctx.Err() == nil {
 		_ = a.Send(ctx, 1<<10, to...) // refused or not
-		pause(ctx)
+		pause(ctx, retryAfter)
 	}
 }
 
@@ -161,7 +158,7 @@ func (a *Account) Broadcasts(ctx context.Context, to []string) {
 func (a *Account) ReusesIDs(ctx context.Context, to []string) {
 	for size := 2; ctx.Err() == nil; size += 2 {
 		_, _ = a.Do(ctx, http.MethodPost, "/api/messages/send", Message(size, "the same", to...)) // all but the first are refused
-		pause(ctx)
+		pause(ctx, retryAfter)
 	}
 }
 
@@ -175,7 +172,7 @@ func (a *Account) NamesTooMany(ctx context.Context, size int) {
 	body.WriteString("}}")
 	for ctx.Err() == nil {
 		_, _ = a.Do(ctx, http.MethodPost, "/api/messages/send", body.String()) // refused
-		pause(ctx)
+		pause(ctx, retryAfter)
 	}
 }
 
@@ -223,7 +220,7 @@ func (a *Account) Polls(ctx context.Context) {
 	for ctx.Err() == nil {
 		_, err := a.Do(ctx, http.MethodGet, "/api/messages/poll?after=latest&wait=60", "")
 		if err != nil {
-			pause(ctx)
+			pause(ctx, retryAfter)
 		}
 	}
 }
@@ -238,13 +235,13 @@ func (a *Account) again(ctx context.Context, address string, do func(net.Conn)) 
 			stop()
 			_ = conn.Close()
 		}
-		pause(ctx)
+		pause(ctx, retryAfter)
 	}
 }
 
-func pause(ctx context.Context) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(retryAfter):
+	case <-time.After(d):
 	}
 }

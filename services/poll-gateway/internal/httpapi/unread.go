@@ -74,12 +74,11 @@ func sessionKey(c *gin.Context) sessionOf {
 // reserve reserves the bytes of an answer to a request, which Write gives up if need be, or returns errUnread.
 func (u *Unread) reserve(c *gin.Context, a gateway.Answer) (release func(), err error) {
 	size := u.sizeOf(a)
-	held, err := u.take(httpserver.HolderOf(c), size)
-	if err != nil {
+	held := httpserver.HoldAnswer(c, u.left, size)
+	if held == nil {
 		u.refused.Add(sessionKey(c), refusal{size, time.Now().Add(comeBack)})
-		return nil, err
+		return nil, errUnread
 	}
-	httpserver.LoosenWrites(c, held)
 	return held.Release, nil
 }
 

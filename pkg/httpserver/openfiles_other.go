@@ -1,5 +1,0 @@
-//go:build !unix
-
-package httpserver
-
-func openFiles() int64 { return 0 }

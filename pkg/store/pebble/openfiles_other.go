@@ -1,5 +1,0 @@
-//go:build !unix
-
-package pebble
-
-func openFiles() int { return leastOpenFiles }
